@@ -1,0 +1,3 @@
+"""M2DAO engine: video in, talking pixels out."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,35 @@
+"""One clock: frames, seconds and samples of a normalised recording.
+
+Inside the engine all video is 25 frames per second and all sound 16,000 samples per second, so one frame is
+exactly 640 samples. Frame ``i`` shows the instant ``i / 25`` seconds and owns the samples
+``[640 * i, 640 * (i + 1))``.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+FRAME_RATE = 25  # frames per second
+SAMPLE_RATE = 16_000  # samples per second
+SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
+
+
+def num_frames_for_samples(num_samples: int) -> int:
+    """Frames needed to cover ``num_samples`` samples; the last frame may be partly silent."""
+    return -(-num_samples // SAMPLES_PER_FRAME)
+
+
+def num_samples_for_frames(num_frames: int) -> int:
+    """Samples spoken during ``num_frames`` frames."""
+    return num_frames * SAMPLES_PER_FRAME
+
+
+def frame_time_s(index: int) -> Fraction:
+    """The instant frame ``index`` shows, exact."""
+    return Fraction(index, FRAME_RATE)
+
+
+def train_test_split(num_frames: int) -> tuple[range, range]:
+    """The recording split of the field: the first 10/11 train, the last 1/11 tests (TalkingGaussian, section 4.1)."""
+    num_train = num_frames * 10 // 11
+    return range(num_train), range(num_train, num_frames)
