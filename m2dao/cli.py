@@ -1,0 +1,63 @@
+"""The `m2dao` command: prepare, fit, render, evaluate, bench, presenter, assets.
+
+Each command is a module of `m2dao.commands` with two functions: ``add_parser(subparsers)`` and ``run(args) -> dict``.
+A command writes progress to standard error; with ``--json`` its result is the one object on standard output.
+Exit codes: 0 done, 1 our fault, 2 bad input or usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import traceback
+
+from m2dao import __version__
+from m2dao.errors import M2daoError
+
+COMMANDS = ("prepare", "fit", "render", "evaluate", "bench", "presenter", "assets")
+DESCRIPTION = """From a plain video of a person to an identity that speaks any audio.
+
+examples:
+  m2dao prepare anna.mp4 --out captures/anna
+  m2dao fit captures/anna --out identities/anna --size 256 --minutes 10
+  m2dao render identities/anna --audio speech.wav --out anna-speaks.mp4
+  m2dao evaluate identities/anna captures/anna --protocol portrait --json
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="m2dao", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"m2dao {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        importlib.import_module(f"m2dao.commands.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    args = build_parser().parse_args(argv)
+    as_json = getattr(args, "json", False)
+    try:
+        result = args.run(args)
+    except M2daoError as error:
+        print(f"m2dao {args.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"m2dao {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except Exception:  # whatever is left is a defect of ours, and the reader needs the trace to report it
+        traceback.print_exc()
+        print(f"m2dao {args.command}: an internal error; please report the lines above", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
