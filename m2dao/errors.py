@@ -8,6 +8,7 @@
     |   |-- CheckpointCorrupt       an identity checkpoint that is incomplete or altered
     |   |-- CheckpointUnsupported   an identity checkpoint of another format or version
     |   |-- ConfigError             a setting, recipe or flag out of its range
+    |   |-- InvalidId               a tenant, identity, model ref or job id that is not well formed
     |   `-- RenderBackendUnavailable
     |-- AssetError                  model files
     |   |-- AssetUnavailable        cannot be fetched
@@ -15,6 +16,24 @@
     |-- FitError                    a fit that cannot go on
     |   `-- FitDiverged             the loss is no longer a number
     `-- ServiceError                raised by the service packages around the engine (see cluster)
+        |-- ServiceUnavailable      a service does not answer; trying again later may help
+        |   |-- StorageUnavailable      the object store (S3)
+        |   |-- RegistryUnavailable     the model registry (MLflow)
+        |   |-- StateUnavailable        the state store (Redis)
+        |   `-- ClusterUnavailable      the compute cluster (Ray)
+        |-- StackError              the embedded stack cannot be started or stopped
+        |-- ObjectCorrupt           stored bytes do not match their hash
+        |-- NotFound                exit code 2: the thing named is not there, or is another tenant's
+        |   |-- UnknownTenant
+        |   |-- UnknownIdentity
+        |   |-- UnknownObject
+        |   `-- UnknownJob
+        `-- Conflict                exit code 2: the thing exists or has changed since it was read
+            |-- AlreadyExists
+            |-- IdempotencyConflict     the same key was used for a different request
+            |-- PromotionConflict       the champion is not the version that was expected
+            |-- LockBusy                somebody else holds the lock
+            `-- LeaseLost               a job was taken over by another worker; its result is not accepted
 
 Every error survives pickling, because errors cross process boundaries.
 """
@@ -96,6 +115,12 @@ class ConfigError(InputError):
     code = "invalid-config"
 
 
+class InvalidId(InputError):
+    """A tenant, identity, model ref or job id is not well formed."""
+
+    code = "invalid-id"
+
+
 class RenderBackendUnavailable(InputError):
     """The render backend asked for does not run on this machine."""
 
@@ -136,3 +161,113 @@ class ServiceError(M2daoError):
     """Something around the engine failed: storage, registry, state or cluster."""
 
     code = "service-error"
+
+
+class ServiceUnavailable(ServiceError):
+    """A service does not answer; trying again later may help."""
+
+    code = "service-unavailable"
+
+
+class StorageUnavailable(ServiceUnavailable):
+    """The object store does not answer."""
+
+    code = "storage-unavailable"
+
+
+class RegistryUnavailable(ServiceUnavailable):
+    """The model registry does not answer."""
+
+    code = "registry-unavailable"
+
+
+class StateUnavailable(ServiceUnavailable):
+    """The state store does not answer."""
+
+    code = "state-unavailable"
+
+
+class ClusterUnavailable(ServiceUnavailable):
+    """The compute cluster does not answer."""
+
+    code = "cluster-unavailable"
+
+
+class StackError(ServiceError):
+    """The embedded stack cannot be started or stopped."""
+
+    code = "stack-error"
+
+
+class ObjectCorrupt(ServiceError):
+    """Stored bytes do not match their hash."""
+
+    code = "object-corrupt"
+
+
+class NotFound(ServiceError):
+    """The thing named is not there, or belongs to another tenant (the two look the same)."""
+
+    exit_code = 2
+    code = "not-found"
+
+
+class UnknownTenant(NotFound):
+    """No such tenant."""
+
+    code = "unknown-tenant"
+
+
+class UnknownIdentity(NotFound):
+    """No such identity, version or alias."""
+
+    code = "unknown-identity"
+
+
+class UnknownObject(NotFound):
+    """No such object in the store."""
+
+    code = "unknown-object"
+
+
+class UnknownJob(NotFound):
+    """No such job."""
+
+    code = "unknown-job"
+
+
+class Conflict(ServiceError):
+    """The thing exists already or has changed since it was read."""
+
+    exit_code = 2
+    code = "conflict"
+
+
+class AlreadyExists(Conflict):
+    """A thing of that name exists."""
+
+    code = "already-exists"
+
+
+class IdempotencyConflict(Conflict):
+    """The same idempotency key was used for a different request."""
+
+    code = "idempotency-conflict"
+
+
+class PromotionConflict(Conflict):
+    """The champion is not the version that was expected."""
+
+    code = "promotion-conflict"
+
+
+class LockBusy(Conflict):
+    """Somebody else holds the lock."""
+
+    code = "lock-busy"
+
+
+class LeaseLost(Conflict):
+    """A job was taken over by another worker; this worker's word no longer counts."""
+
+    code = "lease-lost"
