@@ -1,0 +1,1 @@
+"""Gaussians: raw parameters, spherical-harmonic colours, first seeds and density control."""
