@@ -9,6 +9,7 @@
     |   |-- CheckpointUnsupported   an identity checkpoint of another format or version
     |   |-- ConfigError             a setting, recipe or flag out of its range
     |   |-- InvalidId               a tenant, identity, model ref or job id that is not well formed
+    |   |-- PromotionRefused        a version that does not pass the quality gate
     |   `-- RenderBackendUnavailable
     |-- AssetError                  model files
     |   |-- AssetUnavailable        cannot be fetched
@@ -119,6 +120,12 @@ class InvalidId(InputError):
     """A tenant, identity, model ref or job id is not well formed."""
 
     code = "invalid-id"
+
+
+class PromotionRefused(InputError):
+    """A version does not pass the quality gate, so it does not become the champion."""
+
+    code = "promotion-refused"
 
 
 class RenderBackendUnavailable(InputError):
