@@ -1,12 +1,20 @@
-"""A deformation field that factors into a static and a moving part.
+"""Deformation fields: what moves a canonical Gaussian in one frame.
 
-    d(x, c) = h(x) · W c,        h(x) = MLP(tri-plane(x))
+Two fields with one interface. A field turns canonical positions into *static features* (once for an identity, once a
+step in training) and static features plus the frame's motion codes into a :class:`MotionDelta`.
 
-Canonical Gaussians do not move, so ``h`` is computed once for an identity (and once a step in training, whatever the
-number of frames); a frame costs one [N, H] x [H, 13] product. The field is linear in the motion code ``c``, like
-blendshapes, and the code may be any non-linear function of sound and expression. ``W`` starts at zero, so an untrained
-field is the identity.
-Shapes: N Gaussians, H hidden features, K code entries.
+``FactoredField`` separates what is static from what moves,
+
+    d(x, c) = sum_g a_g(x) h(x) · (W_g c_g),        h(x) = MLP(tri-plane(x))
+
+with one region attention ``a_g`` for each group of codes (sound, expression). A frame costs one [N, G H] x [G H, 13]
+product. The field is linear in its codes, like blendshapes; the codes may be any function of sound and expression.
+
+``ConcatField`` is the field of TalkingGaussian (Li et al., 2024, section 3.2): an MLP over tri-plane features and
+attended codes, evaluated for every Gaussian in every frame.
+
+Both start as the identity, because their last layer is zero.
+Shapes: N Gaussians, H hidden features, G code groups, K_g entries of group g.
 """
 
 from __future__ import annotations
@@ -30,16 +38,13 @@ class MotionDelta(NamedTuple):
     d_scales: Tensor  # [N, 3] added to log scales
     d_colors: Tensor  # [N, 3] added to RGB
 
-    def __add__(self, other: MotionDelta) -> MotionDelta:
-        return MotionDelta(*(a + b for a, b in zip(self, other, strict=True)))
-
 
 class FactoredField(nn.Module):
     """Static features of points times a per-frame matrix.
 
     Args:
-        box_min, box_max: where the field lives, metres.
-        code_size: K.
+        box_min, box_max: where the field lives, metres, 3 numbers each.
+        code_sizes: K_g for each group of codes.
         resolutions, num_features: of the tri-plane.
         hidden_size: H.
     """
@@ -49,7 +54,7 @@ class FactoredField(nn.Module):
         box_min: Tensor,
         box_max: Tensor,
         *,
-        code_size: int,
+        code_sizes: tuple[int, ...],
         resolutions: tuple[int, ...] = (16, 48),
         num_features: int = 6,
         hidden_size: int = 48,
@@ -62,20 +67,69 @@ class FactoredField(nn.Module):
             nn.Linear(hidden_size, hidden_size),
             nn.SiLU(),
         )
-        self.weight = nn.Parameter(torch.zeros(code_size, hidden_size, _NUM_OUTPUTS))
+        self.attention = nn.Linear(hidden_size, len(code_sizes))
+        self.weights = nn.ParameterList(
+            [nn.Parameter(torch.zeros(size, hidden_size * _NUM_OUTPUTS)) for size in code_sizes]
+        )
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES), persistent=False)
 
     def static_features(self, means: Tensor) -> Tensor:
-        """h(x): [N, 3] -> [N, H]."""
-        return self.mlp(self.triplane(means))
+        """Attended features of canonical points: [N, 3] -> [N, G H]."""
+        hidden = self.mlp(self.triplane(means))  # [N, H]
+        attention = self.attention(hidden).sigmoid()  # [N, G]
+        return (attention[:, :, None] * hidden[:, None, :]).flatten(1)
 
-    def displace(self, features: Tensor, code: Tensor) -> MotionDelta:
+    def displace(self, features: Tensor, codes: tuple[Tensor, ...]) -> MotionDelta:
         """The motion of one frame.
 
         Args:
-            features: [N, H] from :meth:`static_features`.
-            code: [K].
+            features: [N, G H] from :meth:`static_features`.
+            codes: G tensors [K_g].
         """
-        matrix = torch.tensordot(code, self.weight, dims=1) * self.output_scales  # [H, 13]
-        out = features @ matrix
-        return MotionDelta(out[:, :3], out[:, 3:7], out[:, 7:10], out[:, 10:13])
+        blocks = [(code @ weight).view(-1, _NUM_OUTPUTS) for code, weight in zip(codes, self.weights, strict=True)]
+        return _split(features @ (torch.cat(blocks) * self.output_scales))
+
+
+class ConcatField(nn.Module):
+    """TalkingGaussian's field; arguments as in :class:`FactoredField`."""
+
+    def __init__(
+        self,
+        box_min: Tensor,
+        box_max: Tensor,
+        *,
+        code_sizes: tuple[int, ...],
+        resolutions: tuple[int, ...],
+        num_features: int = 1,
+        hidden_size: int = 64,
+    ):
+        super().__init__()
+        self.triplane = TriPlane(box_min, box_max, resolutions, num_features)
+        num_inputs = self.triplane.num_outputs
+        self.attention = nn.Linear(num_inputs, sum(code_sizes))
+        self.mlp = nn.Sequential(
+            nn.Linear(num_inputs + sum(code_sizes), hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, _NUM_OUTPUTS - 3),
+        )
+        nn.init.zeros_(self.mlp[-1].weight)
+        nn.init.zeros_(self.mlp[-1].bias)
+        self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES[:-3]), persistent=False)
+
+    def static_features(self, means: Tensor) -> Tensor:
+        """Tri-plane features of canonical points: [N, 3] -> [N, features]."""
+        return self.triplane(means)
+
+    def displace(self, features: Tensor, codes: tuple[Tensor, ...]) -> MotionDelta:
+        """The motion of one frame; see :meth:`FactoredField.displace`."""
+        attended = self.attention(features).relu() * torch.cat(codes)  # [N, K]
+        out = self.mlp(torch.cat([features, attended], dim=-1)) * self.output_scales
+        return _split(torch.cat([out, out.new_zeros(out.shape[0], 3)], dim=-1))
+
+
+def _split(out: Tensor) -> MotionDelta:
+    return MotionDelta(out[:, :3], out[:, 3:7], out[:, 7:10], out[:, 10:13])

@@ -1,0 +1,66 @@
+"""Non-rigid oral motion: lips, teeth and tongue, driven by sound and by what the face itself does.
+
+Shapes: N oral Gaussians, P probe points on the lips.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from m2dao.motion.facial import AudioCode, FacialField
+
+_MOTION_SCALE = 100.0  # metres to centimetres: numbers of order one
+
+
+class OralField(nn.Module):
+    """Sound and the lips' facial motion to the motion of the mouth.
+
+    Args:
+        field: a field with two code groups, of sizes ``audio_code.num_outputs`` and ``motion_code_size(P)``.
+        audio_code: the extension of the audio embedding.
+        lip_probes: [P, 3] canonical points on the lips where the facial motion is read.
+    """
+
+    def __init__(self, field: nn.Module, audio_code: AudioCode, lip_probes: Tensor):
+        super().__init__()
+        self.field = field
+        self.audio_code = audio_code
+        self.register_buffer("lip_probes", lip_probes.float().clone())
+
+    @staticmethod
+    def motion_code_size(num_probes: int) -> int:
+        """Entries of the second code group."""
+        return 3 * num_probes
+
+    def static_features(self, means: Tensor) -> Tensor:
+        """[N, 3] -> [N, features]."""
+        return self.field.static_features(means)
+
+    def lip_motion(self, facial: FacialField, audio: Tensor, expression: Tensor) -> Tensor:
+        """How far the face carries the lip probes in this frame: [3 P] centimetres."""
+        delta = facial.displace(facial.static_features(self.lip_probes), audio, expression)
+        return (_MOTION_SCALE * delta.d_means).flatten()
+
+    def displace(self, features: Tensor, audio: Tensor, lip_motion: Tensor):
+        """The motion of one frame.
+
+        Args:
+            features: [N, features] from :meth:`static_features`.
+            audio: [D] audio embedding.
+            lip_motion: [3 P] from :meth:`lip_motion`.
+        """
+        return self.field.displace(features, (self.audio_code(audio), lip_motion))
+
+
+def choose_lip_probes(canonical_landmarks: Tensor) -> Tensor:
+    """Points on the lips, from the 478-point mesh.
+
+    Args:
+        canonical_landmarks: [478, 3] metres.
+
+    Returns:
+        [6, 3]: middle of the upper and of the lower lip, both corners, and halfway left and right below.
+    """
+    indices = torch.tensor([0, 17, 61, 291, 84, 314])  # of the MediaPipe face mesh, outer lip contour
+    return canonical_landmarks[indices]

@@ -1,0 +1,59 @@
+"""Rigid motion: the head pose carries head space into camera space.
+
+Shapes: N Gaussians.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from m2dao.gaussians.rotations import multiply_quats, quat_from_matrix
+
+
+def to_camera(means: Tensor, quats: Tensor, viewmat: Tensor) -> tuple[Tensor, Tensor]:
+    """Carry Gaussians from head space into camera space.
+
+    Args:
+        means: [N, 3] metres.
+        quats: [N, 4] wxyz.
+        viewmat: [4, 4] head space to camera.
+    """
+    rotation = viewmat[:3, :3]
+    return means @ rotation.T + viewmat[:3, 3], multiply_quats(quat_from_matrix(rotation), quats)
+
+
+def camera_center(viewmat: Tensor) -> Tensor:
+    """Where the camera stands in head space: [4, 4] -> [3] metres."""
+    return -viewmat[:3, :3].T @ viewmat[:3, 3]
+
+
+def rotation_vector(matrix: Tensor) -> Tensor:
+    """Axis times angle of one rotation matrix: [3, 3] -> [3] radians; exact for angles below 180 degrees."""
+    quat = quat_from_matrix(matrix)
+    quat = torch.where(quat[0] < 0, -quat, quat)
+    sine = quat[1:].norm()
+    angle = 2 * torch.atan2(sine, quat[0])
+    return quat[1:] * torch.where(sine > 1e-8, angle / sine.clamp_min(1e-8), torch.full_like(sine, 2.0))
+
+
+def pose_difference(viewmat: Tensor, reference: Tensor) -> Tensor:
+    """How a pose differs from another: rotation vector (radians) and translation (metres).
+
+    Args:
+        viewmat, reference: [4, 4] head space to camera.
+
+    Returns:
+        [6].
+    """
+    relative = viewmat[:3, :3] @ reference[:3, :3].T
+    return torch.cat([rotation_vector(relative), viewmat[:3, 3] - reference[:3, 3]])
+
+
+def invert_rigid(matrix: Tensor) -> Tensor:
+    """Inverse of a rigid transform [4, 4]."""
+    rotation = matrix[:3, :3].T
+    out = torch.eye(4, dtype=matrix.dtype, device=matrix.device)
+    out[:3, :3] = rotation
+    out[:3, 3] = -rotation @ matrix[:3, 3]
+    return out

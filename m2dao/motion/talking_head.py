@@ -1,0 +1,197 @@
+"""The whole moving portrait: three groups of Gaussians and the fields that move them.
+
+    facial group  (skin, hair)          rigid head + facial field
+    oral group    (lips, inner mouth)   rigid head + facial field (lips only) + oral field
+    torso group   (neck, clothes)       follows the head by weights + torso field
+
+Everything ends in camera space, so one call renders the portrait. The fourth colour channel is one for the head and
+zero for the torso: what it renders to is the visible alpha of the head.
+Shapes: N Gaussians of all groups, D audio embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from m2dao.errors import ConfigError
+from m2dao.gaussians.params import Gaussians, GaussianParams
+from m2dao.gaussians.sh import sh_colors
+from m2dao.motion.facial import EXPRESSION_SIZE, AudioCode, FacialField
+from m2dao.motion.factored import ConcatField, FactoredField, MotionDelta
+from m2dao.motion.oral import OralField
+from m2dao.motion.rigid import camera_center, to_camera
+from m2dao.motion.torso import TorsoField
+
+GROUPS = ("facial", "oral", "torso")
+TAG_SKIN, TAG_LIPS, TAG_HAIR, TAG_TORSO, TAG_INNER_MOUTH = range(5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What kind of talking head.
+
+    Args:
+        field: ``factored`` (static features, per-frame matrix) or ``concat`` (TalkingGaussian's MLP).
+        embedding_size: D.
+        sh_degree: of the head's colours; the torso's are constant.
+        has_torso: whether neck and torso are generated.
+    """
+
+    field: str = "factored"
+    embedding_size: int = 16
+    sh_degree: int = 1
+    has_torso: bool = True
+
+    def __post_init__(self):
+        if self.field not in ("factored", "concat"):
+            raise ConfigError("model field", "'factored' or 'concat'", repr(self.field))
+        if not 1 <= self.embedding_size <= 256:
+            raise ConfigError("model embedding_size", "1 to 256", str(self.embedding_size))
+        if self.sh_degree not in (0, 1, 2):
+            raise ConfigError("model sh_degree", "0, 1 or 2", str(self.sh_degree))
+
+
+class FrameDrive(NamedTuple):
+    """What drives one frame."""
+
+    viewmat: Tensor  # [4, 4] head space to camera
+    slow_viewmat: Tensor  # [4, 4] the same, low-passed
+    audio: Tensor  # [D] audio embedding
+    expression: Tensor  # [6] blinks and brows
+
+
+class StaticFeatures(NamedTuple):
+    """What depends on canonical positions alone."""
+
+    facial: Tensor
+    facial_of_oral: Tensor
+    oral: Tensor
+    torso: Tensor | None
+
+
+class PosedGaussians(NamedTuple):
+    """Gaussians of one frame in camera space, ready to render."""
+
+    means: Tensor  # [N, 3]
+    quats: Tensor  # [N, 4]
+    scales: Tensor  # [N, 3]
+    opacities: Tensor  # [N]
+    colors: Tensor  # [N, 4] RGB and head flag
+    torso_displacement: Tensor | None  # [N_torso, 3] metres
+
+
+class TalkingHead(nn.Module):
+    """A person's Gaussians and motion.
+
+    Args:
+        config: see :class:`ModelConfig`.
+        groups: ``facial``, ``oral`` and, with a torso, ``torso``; the torso's raw parameters include ``follow`` [N].
+        canonical_landmarks: [478, 3] metres, for the size of the fields and the lip probes.
+        lip_probes: [P, 3] metres.
+        reference_viewmat: [4, 4] the pose at which the torso is canonical.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        groups: dict[str, GaussianParams],
+        *,
+        head_box: Tensor,
+        mouth_box: Tensor,
+        torso_box: Tensor,
+        lip_probes: Tensor,
+        reference_viewmat: Tensor,
+    ):
+        super().__init__()
+        self.config = config
+        self.groups = nn.ModuleDict(groups)
+        self.register_buffer("head_box", head_box.float())  # [2, 3] corners, as the next two
+        self.register_buffer("mouth_box", mouth_box.float())
+        self.register_buffer("torso_box", torso_box.float())
+        motion_size = OralField.motion_code_size(lip_probes.shape[0])
+        facial_code, oral_code = AudioCode(config.embedding_size), AudioCode(config.embedding_size)
+        facial_sizes = (facial_code.num_outputs, EXPRESSION_SIZE)
+        oral_sizes = (oral_code.num_outputs, motion_size)
+        self.facial = FacialField(_make_field(config, head_box, facial_sizes, (16, 39)), facial_code)
+        self.oral = OralField(_make_field(config, mouth_box, oral_sizes, (58, 64)), oral_code, lip_probes)
+        self.torso = TorsoField(*torso_box, reference_viewmat) if config.has_torso else None
+
+    def static_features(self) -> StaticFeatures:
+        """Features of all Gaussians; constant as long as the canonical positions are."""
+        means = {name: group.raw["means"].detach() for name, group in self.groups.items()}
+        return StaticFeatures(
+            facial=self.facial.static_features(means["facial"]),
+            facial_of_oral=self.facial.static_features(means["oral"]),
+            oral=self.oral.static_features(means["oral"]),
+            torso=self.torso.static_features(means["torso"]) if self.torso else None,
+        )
+
+    def pose(self, drive: FrameDrive, static: StaticFeatures, *, moving: bool = True) -> PosedGaussians:
+        """Move every Gaussian to where it is in one frame.
+
+        Args:
+            drive: sound, expression and pose of the frame.
+            static: from :meth:`static_features`.
+            moving: False leaves out all non-rigid motion (static warm-up).
+        """
+        parts = [self._pose_head("facial", self._facial_delta(drive, static) if moving else None, drive)]
+        parts.append(self._pose_head("oral", self._oral_delta(drive, static) if moving else None, drive))
+        displacement = None
+        if self.torso is not None:
+            delta = self.torso.displace(static.torso, drive.viewmat, drive.slow_viewmat) if moving else None
+            posed, displacement = self._pose_torso(delta, drive)
+            parts.append(posed)
+        return PosedGaussians(*(torch.cat(values) for values in zip(*parts, strict=True)), displacement)
+
+    def _facial_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
+        return self.facial.displace(static.facial, drive.audio, drive.expression)
+
+    def _oral_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
+        lip_motion = self.oral.lip_motion(self.facial, drive.audio, drive.expression)
+        own = self.oral.displace(static.oral, drive.audio, lip_motion)
+        carried = self.facial.displace(static.facial_of_oral, drive.audio, drive.expression)
+        is_lip = (self.groups["oral"].tags == TAG_LIPS).to(own.d_means.dtype)[:, None]  # teeth are not skin
+        return MotionDelta(*(a + is_lip * b for a, b in zip(own, carried, strict=True)))
+
+    def _pose_head(self, name: str, delta: MotionDelta | None, drive: FrameDrive) -> tuple[Tensor, ...]:
+        gaussians = self.groups[name].activate()
+        directions = gaussians.means.detach() - camera_center(drive.viewmat)
+        colors = sh_colors(gaussians.sh0, gaussians.shN, nn.functional.normalize(directions, dim=-1))
+        moved = _apply(gaussians, colors, delta)
+        means, quats = to_camera(moved[0], moved[1], drive.viewmat)
+        return means, quats, moved[2], moved[3], nn.functional.pad(moved[4], (0, 1), value=1.0)
+
+    def _pose_torso(self, delta: MotionDelta | None, drive: FrameDrive) -> tuple[tuple[Tensor, ...], Tensor]:
+        group = self.groups["torso"]
+        gaussians = group.activate()
+        follow = group.raw["follow"].sigmoid()[:, None]
+        displacement = follow * self.torso.rigid_displacement(gaussians.means, drive.viewmat)
+        if delta is not None:
+            displacement = displacement + delta.d_means
+        colors = sh_colors(gaussians.sh0, gaussians.shN, gaussians.means)  # constant: the torso keeps its direction
+        moved = _apply(gaussians, colors, delta)
+        posed = (gaussians.means + displacement, *moved[1:4], nn.functional.pad(moved[4], (0, 1), value=0.0))
+        return posed, displacement
+
+
+def _apply(gaussians: Gaussians, colors: Tensor, delta: MotionDelta | None) -> tuple[Tensor, ...]:
+    if delta is None:
+        return gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors
+    return (
+        gaussians.means + delta.d_means,
+        gaussians.quats + delta.d_quats,
+        gaussians.scales * delta.d_scales.exp(),
+        gaussians.opacities,
+        (colors + delta.d_colors).clamp_min(0.0),
+    )
+
+
+def _make_field(config: ModelConfig, box: Tensor, code_sizes: tuple[int, ...], concat_range: tuple[int, int]):
+    if config.field == "factored":
+        return FactoredField(*box, code_sizes=code_sizes)
+    resolutions = torch.logspace(*torch.log10(torch.tensor(concat_range).double()), 12).round().int().tolist()
+    return ConcatField(*box, code_sizes=code_sizes, resolutions=tuple(resolutions))
