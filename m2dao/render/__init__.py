@@ -1,0 +1,1 @@
+"""Differentiable splatting of 3D Gaussians: one function, three backends (see ``api.render``)."""
