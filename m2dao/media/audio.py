@@ -1,0 +1,207 @@
+"""Sound decoding: any rate and channel count in, 16 kHz mono out, on the clock of `video.read_frames`."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+
+from m2dao.errors import MediaError
+from m2dao.media.container import DEFAULT_LIMITS, MediaLimits, container_duration_s, open_media
+from m2dao.timeline import SAMPLE_RATE
+
+# Time stamps may differ from the running count of samples by rounding; from here on it is a hole or an overlap.
+MAX_STAMP_ERROR_S = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioInfo:
+    """What a file says about its sound. `start_time_s` is on the container's clock."""
+
+    path: Path
+    codec: str
+    sample_rate: int
+    num_channels: int
+    start_time_s: float
+    duration_s: float | None
+
+
+def probe_audio(path: Path | str, limits: MediaLimits = DEFAULT_LIMITS) -> AudioInfo:
+    """Read the header of `path`.
+
+    Raises:
+        MediaError: no sound in it, not decodable, or outside `limits`.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        stream = _audio_stream(container, path, limits)
+        context = stream.codec_context
+        start_s = float(stream.start_time * stream.time_base) if stream.start_time is not None else 0.0
+        duration_s = float(stream.duration * stream.time_base) if stream.duration else container_duration_s(container)
+        return AudioInfo(
+            path=path,
+            codec=context.name,
+            sample_rate=context.sample_rate,
+            num_channels=context.channels,
+            start_time_s=start_s,
+            duration_s=duration_s,
+        )
+
+
+def read_audio(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS) -> np.ndarray:
+    """The sound of `path` as float32 [S] in -1..1, mono at 16 kHz.
+
+    Sample 0 is heard when the first video frame is shown: sound that starts earlier is cut, sound that starts later is
+    preceded by silence. In a file without video, sample 0 is the first sample stored.
+
+    Raises:
+        MediaError: no sound in it, not decodable, or outside `limits`.
+    """
+    chunks = list(read_audio_chunks(path, limits=limits))
+    return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+
+
+def read_audio_chunks(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS) -> Iterator[np.ndarray]:
+    """`read_audio` piece by piece, in memory that does not grow with the length; pieces are float32 [s]."""
+    path = Path(path)
+    start_s = _video_start_s(path)
+    with open_media(path) as container:
+        stream = _audio_stream(container, path, limits)
+        num_out = 0
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        for native in _native_frames(container, stream, path, start_s):
+            for piece in resampler.resample(native):
+                samples = piece.to_ndarray().reshape(-1)
+                num_out += len(samples)
+                if num_out > limits.max_duration_s * SAMPLE_RATE:
+                    raise MediaError(
+                        f"sound of {path}", f"at most {limits.max_duration_s:.0f} s", "more", "cut it to the part you need"
+                    )
+                yield np.clip(np.nan_to_num(samples), -1.0, 1.0).astype(np.float32)
+        if num_out:
+            for piece in resampler.resample(None):
+                yield np.clip(np.nan_to_num(piece.to_ndarray().reshape(-1)), -1.0, 1.0).astype(np.float32)
+    if not num_out:
+        raise MediaError(f"sound of {path}", "samples", "an empty sound track", "record or export it again")
+
+
+def write_wav(path: Path | str, waveform: np.ndarray) -> None:
+    """Write float32 [S] at 16 kHz as 16-bit PCM."""
+    samples = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
+    with wave.open(str(path), "wb") as output:
+        output.setnchannels(1)
+        output.setsampwidth(2)
+        output.setframerate(SAMPLE_RATE)
+        output.writeframes(samples.tobytes())
+
+
+def _native_frames(container, stream, path: Path, start_s: float | None) -> Iterator[av.AudioFrame]:
+    """Frames at the stored rate with holes filled by silence and overlaps cut, from the clock's start on."""
+    num_native = 0  # samples on the clock so far
+    num_damaged = num_good = 0
+    layout = None
+    for frame in _decode(container, stream):
+        if frame is None:
+            num_damaged += 1
+            continue
+        num_good += 1
+        rate, first_layout = frame.sample_rate, (frame.sample_rate, frame.layout.name, frame.format.name)
+        layout = layout or first_layout
+        if first_layout != layout:
+            raise MediaError(
+                f"sound of {path}", "one sample rate and channel layout", "a change in the middle", "export it again"
+            )
+        if frame.pts is not None and start_s is None:
+            start_s = float(frame.pts * frame.time_base)
+        num_skip = 0
+        if frame.pts is not None:
+            due = round((float(frame.pts * frame.time_base) - start_s) * rate)
+            if due - num_native > MAX_STAMP_ERROR_S * rate:
+                yield from _silence(frame, due - num_native)
+                num_native = due
+            elif num_native - due > (MAX_STAMP_ERROR_S * rate if num_native else 0):
+                num_skip = num_native - due
+        if num_skip < frame.samples:
+            num_native += frame.samples - num_skip
+            yield _tail(frame, num_skip)
+    if not num_good:
+        raise MediaError(f"sound of {path}", "a sound track that decodes", "none that does", "export it again")
+    if num_damaged > 0.05 * (num_good + num_damaged):
+        raise MediaError(
+            f"sound of {path}", "an undamaged sound track", f"{num_damaged} damaged of {num_good + num_damaged} packets",
+            "the file is truncated or damaged; export it again",
+        )  # fmt: skip
+
+
+def _decode(container, stream) -> Iterator[av.AudioFrame | None]:
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            yield None
+
+
+def _tail(frame: av.AudioFrame, num_skip: int) -> av.AudioFrame:
+    """`frame` without its first `num_skip` samples and without a time stamp (the resampler counts by itself)."""
+    if num_skip:
+        samples = frame.to_ndarray()
+        num_channels = 1 if frame.format.is_planar else frame.layout.nb_channels
+        shorter = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples[:, num_skip * num_channels :]), frame.format.name, frame.layout.name
+        )
+        shorter.sample_rate = frame.sample_rate
+        frame = shorter
+    frame.pts = None
+    return frame
+
+
+def _silence(like: av.AudioFrame, num_samples: int) -> Iterator[av.AudioFrame]:
+    """Silent frames in the format of `like`, at most a second each."""
+    num_channels = like.layout.nb_channels
+    template = like.to_ndarray()
+    level = 128 if template.dtype == np.uint8 else 0  # unsigned samples rest in the middle
+    while num_samples > 0:
+        num_now = min(num_samples, like.sample_rate)
+        shape = (num_channels, num_now) if like.format.is_planar else (1, num_now * num_channels)
+        frame = av.AudioFrame.from_ndarray(np.full(shape, level, template.dtype), like.format.name, like.layout.name)
+        frame.sample_rate = like.sample_rate
+        num_samples -= num_now
+        yield frame
+
+
+def _audio_stream(container, path: Path, limits: MediaLimits):
+    if not container.streams.audio:
+        raise MediaError(f"sound of {path}", "a sound track", "none", "give a recording with picture and sound")
+    stream = container.streams.best("audio") or container.streams.audio[0]
+    context = stream.codec_context
+    if context is None or not context.sample_rate or not context.channels:
+        raise MediaError(f"sound of {path}", "a sound track that can be decoded", "an unknown codec", "export it as AAC or PCM")
+    if not limits.min_sample_rate <= context.sample_rate <= limits.max_sample_rate:
+        raise MediaError(
+            f"sound of {path}", f"{limits.min_sample_rate} to {limits.max_sample_rate} samples per second",
+            f"{context.sample_rate}", "record the sound again at 16000 or more",
+        )  # fmt: skip
+    if context.channels > limits.max_channels:
+        raise MediaError(f"sound of {path}", f"at most {limits.max_channels} channels", f"{context.channels}", "mix it down")
+    return stream
+
+
+def _video_start_s(path: Path) -> float | None:
+    """When the first picture is shown on the container's clock; None without moving pictures."""
+    with open_media(path) as container:
+        streams = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+        if not streams:
+            return None
+        for packet in container.demux(streams[0]):
+            try:
+                for frame in packet.decode():
+                    if frame.pts is not None:
+                        return float(frame.pts * frame.time_base)
+            except av.error.InvalidDataError:
+                continue
+        return None

@@ -1,0 +1,71 @@
+"""Opening files of unknown origin: which containers are read, and how much of one.
+
+A media file is foreign input. Play-list formats that make a demuxer open further files or addresses are not read, nor
+is anything but a local file; sizes, lengths and rates are checked before memory is spent on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+
+from m2dao.errors import MediaError
+
+# Containers that hold their own data. Not: hls, dash, concat, image sequences, devices.
+READABLE_FORMATS = (
+    "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg",
+    "wav", "w64", "aiff", "flac", "mp3", "aac", "amr", "caf", "mxf", "nut",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaLimits:
+    """What a file may ask of the machine before it is refused."""
+
+    max_duration_s: float = 3 * 3600.0
+    max_pixels: int = 8192 * 4352  # one 8K frame
+    max_side: int = 8192
+    max_frame_rate: float = 250.0
+    min_sample_rate: int = 4000  # below this no consonant survives
+    max_sample_rate: int = 384_000
+    max_channels: int = 32
+    max_damaged_fraction: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ValueError(f"MediaLimits.{name}: expected a positive number, got {value}")
+
+
+DEFAULT_LIMITS = MediaLimits()
+
+
+@contextlib.contextmanager
+def open_media(path: Path | str) -> Iterator[av.container.InputContainer]:
+    """Open a local media file for reading; foreign errors while it is open come out as MediaError."""
+    path = Path(path)
+    if not path.is_file():
+        raise MediaError(str(path), "a media file", "a folder" if path.is_dir() else "nothing of this name", "check the path")
+    if path.stat().st_size == 0:
+        raise MediaError(str(path), "a media file", "an empty file (0 bytes)", "copy or export it again")
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(READABLE_FORMATS)}
+    try:
+        with av.open(f"file:{path}", container_options=options) as container:
+            yield container
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            str(path),
+            "a complete video or sound file (mp4, mov, mkv, webm, avi, wav, flac, mp3, ...)",
+            f"data that cannot be decoded ({error.strerror})",
+            "the file is truncated, damaged or of another kind; export it again",
+        ) from error
+
+
+def container_duration_s(container: av.container.InputContainer) -> float | None:
+    """What the header says about the length, if it says anything."""
+    return None if container.duration is None else container.duration / av.time_base

@@ -1,0 +1,260 @@
+"""Encoding: H.264 and AAC in exact sync, to a file or to a stream of fragments.
+
+Frame ``i`` starts at ``i / frame_rate`` and sample ``s`` at ``s / 16000`` on one clock, whatever the codecs' own delays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+
+from m2dao.errors import ConfigError, MediaError
+from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
+
+AUDIO_BITS_PER_S = 96_000
+BT709 = 1  # the code of ITU-T H.273 for primaries, transfer and matrix alike
+LIMITED_RANGE = 1
+
+
+class _Encoder:
+    """Feeds one container; keeps picture and sound interleaved so that memory stays flat."""
+
+    def __init__(self, container, *, width: int, height: int, frame_rate: Fraction, has_audio: bool, options: dict):
+        if width % 2 or height % 2 or min(width, height) < 16:
+            raise ConfigError("video size", "even sides of at least 16 px (H.264, 4:2:0)", f"{width}x{height}")
+        self.container, self.width, self.height = container, width, height
+        self.num_frames = self.num_samples = 0
+        self.samples_per_frame = SAMPLE_RATE / frame_rate  # exact fraction
+        self.video = container.add_stream("libx264", rate=frame_rate, options=options)
+        self.video.width, self.video.height, self.video.pix_fmt = width, height, "yuv420p"
+        context = self.video.codec_context
+        context.time_base = 1 / frame_rate
+        context.color_primaries = context.color_trc = context.colorspace = BT709
+        context.color_range = LIMITED_RANGE
+        self.audio = None
+        if has_audio:
+            self.audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+            self.audio.bit_rate = AUDIO_BITS_PER_S
+            self.audio.codec_context.time_base = Fraction(1, SAMPLE_RATE)
+
+    def picture(self, rgb: np.ndarray) -> None:
+        if rgb.dtype != np.uint8 or rgb.shape != (self.height, self.width, 3):
+            raise ConfigError(
+                f"frame {self.num_frames}", f"uint8 [{self.height}, {self.width}, 3]", f"{rgb.dtype} {list(rgb.shape)}"
+            )
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
+        frame.pts, frame.time_base = self.num_frames, self.video.codec_context.time_base
+        self.num_frames += 1
+        self.container.mux(self.video.encode(frame))
+
+    def sound(self, samples: np.ndarray) -> None:
+        if not len(samples):
+            return
+        # the encoder takes planar float; it cuts and joins to its own block length
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, self.num_samples, Fraction(1, SAMPLE_RATE)
+        self.num_samples += len(samples)
+        self.container.mux(self.audio.encode(frame))
+
+    @property
+    def num_samples_due(self) -> int:
+        """Samples that belong to the frames written so far."""
+        return round(self.num_frames * self.samples_per_frame)
+
+    def finish(self) -> None:
+        if self.num_frames:
+            self.container.mux(self.video.encode(None))
+        if self.audio is not None and self.num_samples:
+            self.container.mux(self.audio.encode(None))
+
+
+class VideoWriter:
+    """Write an mp4 that appears under its name only when it is complete.
+
+    Use as a context manager; when the block raises, nothing is left behind::
+
+        with VideoWriter("out.mp4", width=256, height=256, waveform=speech) as writer:
+            for frame in frames:
+                writer.write(frame)
+
+    The sound is as long as the pictures: cut where it is longer, padded with silence where it is shorter.
+
+    Args:
+        path: the file; a file of this name is replaced.
+        width, height: px, even.
+        frame_rate: frames per second, int or Fraction.
+        waveform: float32 [S] mono at 16 kHz; None for a silent file.
+        quality: constant rate factor of x264, 0 (lossless) to 51.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        width: int,
+        height: int,
+        frame_rate: Fraction | int = FRAME_RATE,
+        waveform: np.ndarray | None = None,
+        quality: int = 18,
+    ):
+        self.path = Path(path)
+        self._size = (width, height)
+        self._frame_rate = Fraction(frame_rate)
+        self._waveform = None if waveform is None else np.asarray(waveform, np.float32).reshape(-1)
+        self._options = {"crf": str(quality), "preset": "veryfast"}
+        self._encoder: _Encoder | None = None
+
+    def __enter__(self) -> VideoWriter:
+        if not self.path.parent.is_dir():
+            raise MediaError(str(self.path), "a folder to write into", f"no folder {self.path.parent}", "make it first")
+        handle, partial = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".partial.mp4", dir=self.path.parent)
+        os.close(handle)
+        self._partial = Path(partial)
+        try:
+            self._container = av.open(f"file:{partial}", "w", format="mp4", options={"movflags": "+faststart"})
+            self._encoder = _Encoder(
+                self._container,
+                width=self._size[0],
+                height=self._size[1],
+                frame_rate=self._frame_rate,
+                has_audio=self._waveform is not None,
+                options=self._options,
+            )
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def write(self, rgb: np.ndarray) -> None:
+        """Append one frame, uint8 [H, W, 3], and the sound that belongs to it."""
+        try:
+            self._encoder.picture(rgb)
+            if self._waveform is not None:
+                begin, end = self._encoder.num_samples, self._encoder.num_samples_due
+                samples = self._waveform[begin:end]
+                self._encoder.sound(np.pad(samples, (0, end - begin - len(samples))))
+        except (av.error.FFmpegError, OSError) as error:
+            raise MediaError(str(self.path), "room and leave to write it", str(error), "check the disk") from error
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        try:
+            if not self._encoder.num_frames:
+                raise MediaError(str(self.path), "at least one frame", "none", "write frames before closing")
+            self._encoder.finish()
+            self._container.close()
+            os.chmod(self._partial, 0o666 & ~_umask())
+            os.replace(self._partial, self.path)
+        except BaseException as failure:
+            self._discard()
+            if isinstance(failure, (av.error.FFmpegError, OSError)):
+                raise MediaError(str(self.path), "room and leave to write it", str(failure), "check the disk") from failure
+            raise
+
+    def _discard(self) -> None:
+        with contextlib.suppress(Exception):  # closing a file that cannot be finished complains; it goes away anyway
+            self._container.close()
+        self._partial.unlink(missing_ok=True)
+
+
+class FragmentedMp4:
+    """An mp4 made for playing while it is produced: bytes come out as frames go in, nothing is held back or sought.
+
+    Args:
+        fragment_s: length of a fragment; the least latency a player can have.
+        has_audio: whether samples come with the frames.
+    """
+
+    content_type = "video/mp4"
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        height: int,
+        frame_rate: Fraction | int = FRAME_RATE,
+        has_audio: bool = True,
+        fragment_s: float = 0.2,
+        quality: int = 20,
+    ):
+        self._sink = _ByteSink()
+        # the header waits for the first fragment: only then can it carry the edit list that takes the encoder's
+        # 1024 samples of priming away (with an empty header the sound would come 64 ms late)
+        flags = "+frag_keyframe+delay_moov+default_base_moof"
+        options = {"movflags": flags, "frag_duration": str(round(fragment_s * 1e6)), "flush_packets": "1"}
+        self._container = av.open(self._sink, "w", format="mp4", options=options)
+        self._encoder = _Encoder(
+            self._container,
+            width=width,
+            height=height,
+            frame_rate=Fraction(frame_rate),
+            has_audio=has_audio,
+            options={"crf": str(quality), "preset": "veryfast", "tune": "zerolatency", "g": "50"},
+        )
+        self._finished = False
+
+    def write(self, rgb: np.ndarray, samples: np.ndarray | None = None) -> bytes:
+        """Append one frame, uint8 [H, W, 3], and the float32 [s] samples spoken during it; returns what is ready."""
+        self._encoder.picture(rgb)
+        if samples is not None:
+            self._encoder.sound(np.asarray(samples, np.float32).reshape(-1))
+        return self._sink.take()
+
+    def finish(self) -> bytes:
+        """The rest of the file; to be called once, also when the stream is given up."""
+        if not self._finished:
+            self._finished = True
+            self._encoder.finish()
+            self._container.close()
+        return self._sink.take()
+
+
+def stream_mp4(
+    frames: Iterable[np.ndarray], *, samples: Iterable[np.ndarray] | None = None, width: int, height: int,
+    frame_rate: Fraction | int = FRAME_RATE, fragment_s: float = 0.2,
+) -> Iterator[bytes]:  # fmt: skip
+    """Encode `frames` (uint8 [H, W, 3]) and the `samples` of each (float32 [640]) as they come; yields bytes."""
+    encoder = FragmentedMp4(
+        width=width, height=height, frame_rate=frame_rate, has_audio=samples is not None, fragment_s=fragment_s
+    )
+    pairs = zip(frames, samples, strict=True) if samples is not None else ((frame, None) for frame in frames)
+    try:
+        for frame, chunk in pairs:
+            if ready := encoder.write(frame, chunk):
+                yield ready
+        yield encoder.finish()
+    finally:
+        encoder.finish()
+
+
+class _ByteSink:
+    """The file object an encoder writes to; without seek, so that the muxer never goes back."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        data, self._pieces = b"".join(self._pieces), []
+        return data
+
+
+def _umask() -> int:
+    """The process's file mode mask; it can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
