@@ -150,8 +150,13 @@ class Settings:
     )
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+    def from_env(cls, env: Mapping[str, str] | None = None, *, use_stack: bool = True) -> Settings:
         """Read all settings; see the module's docstring for the order.
+
+        Args:
+            env: the environment; ``os.environ`` when not given.
+            use_stack: whether ``stack.env`` counts. ``up`` leaves it out: what an earlier ``up`` wrote must not
+                look like a service of the site's own.
 
         Raises:
             ConfigError: a value is out of its range, or ``stack.env`` cannot be read.
@@ -160,7 +165,8 @@ class Settings:
         by_name = {f.metadata["env"]: f for f in dataclasses.fields(cls)}
         home_field = by_name["M2DAO_HOME"]
         home = _folder("M2DAO_HOME", env.get("M2DAO_HOME") or home_field.metadata["default"])
-        values = {**read_stack_env(home / STACK_ENV_NAME), **{k: v for k, v in env.items() if v}}
+        stack = read_stack_env(home / STACK_ENV_NAME) if use_stack else {}
+        values = {**stack, **{k: v for k, v in env.items() if v}}
         given = {f.name: f.metadata["parse"](name, values[name]) for name, f in by_name.items() if values.get(name)}
         return cls(**{**given, "home": home})
 

@@ -34,6 +34,7 @@
             |-- IdempotencyConflict     the same key was used for a different request
             |-- PromotionConflict       the champion is not the version that was expected
             |-- LockBusy                somebody else holds the lock
+            |-- QuotaExceeded           a tenant has as much open as it may have
             `-- LeaseLost               a job was taken over by another worker; its result is not accepted
 
 Every error survives pickling, because errors cross process boundaries.
@@ -272,6 +273,12 @@ class LockBusy(Conflict):
     """Somebody else holds the lock."""
 
     code = "lock-busy"
+
+
+class QuotaExceeded(Conflict):
+    """A tenant has as much open as it may have."""
+
+    code = "quota-exceeded"
 
 
 class LeaseLost(Conflict):

@@ -1,0 +1,438 @@
+"""The object store: bytes, files and hashed folders in one S3 bucket. The only module that imports boto3.
+
+Every key begins with its tenant: ``acme/identities/anna/7/files.json``. ``object_key`` builds keys, and every
+operation checks the shape of the key it is given, so that no caller can write outside a tenant's part.
+
+A folder is stored as its files and, written last, a table ``files.json`` of their sizes and hashes. A folder whose
+table is missing was not stored to the end; one whose files do not match the table is refused when it is fetched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.ids import TenantId
+from cluster.settings import Settings
+from m2dao.errors import (
+    AlreadyExists,
+    InputError,
+    InvalidId,
+    ObjectCorrupt,
+    ServiceError,
+    StorageUnavailable,
+    UnknownObject,
+)
+
+FILE_TABLE = "files.json"
+_FORMAT = "m2dao.files"
+_CHUNK_BYTES = 1 << 20
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]{0,199}")  # no dot first: neither ".." nor hidden files
+_REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
+_MISSING = {"NoSuchKey", "404", "NotFound"}
+
+
+def object_key(tenant: TenantId, *parts: str) -> str:
+    """The key of one of a tenant's objects.
+
+    Args:
+        tenant: whose object it is.
+        parts: path parts; each may itself hold slashes.
+
+    Raises:
+        InvalidId: a part is empty, begins with a dot or has characters that are not safe everywhere.
+    """
+    if not isinstance(tenant, TenantId):
+        raise TypeError(f"object_key takes a TenantId, not {type(tenant).__name__}")
+    return check_key("/".join((str(tenant), *parts)))
+
+
+def check_key(key: str) -> str:
+    """``key`` itself, when it is well formed.
+
+    Raises:
+        InvalidId: it is not.
+    """
+    tenant, *parts = key.split("/")
+    TenantId.parse(tenant)
+    if not parts or len(key) > 900 or not all(_PART.fullmatch(part) for part in parts):
+        shown = key if len(key) <= 80 else key[:77] + "..."
+        raise InvalidId("object key", "TENANT/PART/... of letters, digits and ._=- (no part begins with a dot)", repr(shown))
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """``prefix`` itself, when it is a tenant's name or key, ended by a slash.
+
+    Raises:
+        InvalidId: it is not.
+    """
+    if not prefix.endswith("/"):
+        raise InvalidId("object prefix", "a slash at the end", repr(prefix[:80]))
+    if prefix.count("/") == 1:
+        TenantId.parse(prefix[:-1])
+    else:
+        check_key(prefix[:-1])
+    return prefix
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectInfo:
+    """What the store says of one object."""
+
+    key: str
+    num_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFolder:
+    """The file table of a stored folder."""
+
+    files: dict[str, dict]  # relative path -> {"sha256": hex, "bytes": n}
+    sha256: str  # of the table as stored; together with the table it vouches for every byte of the folder
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(entry["bytes"] for entry in self.files.values())
+
+
+class ObjectStore:
+    """Objects in the bucket of ``settings``. Safe to share between threads; can be sent to another process.
+
+    Every method raises ``StorageUnavailable`` when the store does not answer, ``ServiceError`` when it refuses our
+    credentials, and ``InvalidId`` for a malformed key.
+    """
+
+    def __init__(self, settings: Settings):
+        settings.require("s3_endpoint", "s3_access_key", "s3_secret_key")
+        self._settings = settings
+        self._bucket = settings.s3_bucket
+        self._lock = threading.Lock()
+        self._client = self._make_client(settings.s3_endpoint)
+        public = settings.s3_public_endpoint
+        self._public_client = self._make_client(public) if public else self._client
+
+    def __reduce__(self):
+        return type(self), (self._settings,)
+
+    def _make_client(self, endpoint: str):
+        import boto3  # slow to import; only processes that use the store pay
+        from botocore.config import Config
+
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            connect_timeout=5,
+            read_timeout=60,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=16,
+        )
+        # A session of our own: the shared default session is not safe to use from several threads.
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=self._settings.s3_region,
+            aws_access_key_id=self._settings.s3_access_key,
+            aws_secret_access_key=self._settings.s3_secret_key,
+            config=config,
+        )
+
+    # -- the bucket -------------------------------------------------------------------------------------------
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket when it is missing."""
+        with _translated(f"bucket {self._bucket}"):
+            try:
+                self._client.head_bucket(Bucket=self._bucket)
+                return
+            except self._client.exceptions.ClientError as error:
+                if _code(error) not in _MISSING | {"NoSuchBucket"}:
+                    raise
+            with contextlib.suppress(self._client.exceptions.BucketAlreadyOwnedByYou):  # another process was faster
+                self._client.create_bucket(Bucket=self._bucket)
+
+    def check(self) -> None:
+        """Return when the store answers and the bucket is there; raise otherwise."""
+        with _translated(f"bucket {self._bucket}"):
+            self._client.head_bucket(Bucket=self._bucket)
+
+    # -- single objects ---------------------------------------------------------------------------------------
+
+    def put_bytes(self, key: str, data: bytes, *, content_type: str = "application/octet-stream", if_absent: bool = False) -> None:
+        """Store ``data`` under ``key``, replacing what is there.
+
+        Raises:
+            AlreadyExists: ``if_absent`` was asked for and there is such an object.
+        """
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        with _translated(check_key(key)):
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **condition)
+
+    def put_file(self, key: str, path: Path, *, content_type: str = "application/octet-stream") -> None:
+        """Store a file under ``key``, in parts when it is large.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        from boto3.exceptions import S3UploadFailedError
+
+        check_key(key)
+        if not Path(path).is_file():
+            raise InputError(str(path), "a file to store", "nothing" if not Path(path).exists() else "something else")
+        with _translated(key):
+            try:
+                self._client.upload_file(str(path), self._bucket, key, ExtraArgs={"ContentType": content_type})
+            except S3UploadFailedError as error:  # boto3 wraps the telling error here, and only here
+                raise error.__context__ or error from error
+
+    def get_bytes(self, key: str, *, max_bytes: int | None = None) -> bytes:
+        """The object under ``key``.
+
+        Raises:
+            UnknownObject: there is none.
+            ObjectCorrupt: it is longer than ``max_bytes``.
+        """
+        with _translated(check_key(key)):
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            with contextlib.closing(answer["Body"]) as body:
+                if max_bytes is not None and answer["ContentLength"] > max_bytes:
+                    raise ObjectCorrupt(key, f"at most {max_bytes} bytes", f"{answer['ContentLength']}")
+                return body.read()
+
+    def get_file(self, key: str, path: Path) -> str:
+        """Fetch the object under ``key`` into ``path``, which appears only when it is whole.
+
+        Returns:
+            the sha256 of the bytes, in hex.
+
+        Raises:
+            UnknownObject: there is no such object.
+        """
+        path = Path(path)
+        descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        digest = hashlib.sha256()
+        try:
+            with os.fdopen(descriptor, "wb") as file, _translated(check_key(key)):
+                answer = self._client.get_object(Bucket=self._bucket, Key=key)
+                with contextlib.closing(answer["Body"]) as body:
+                    for chunk in body.iter_chunks(_CHUNK_BYTES):
+                        digest.update(chunk)
+                        file.write(chunk)
+            os.replace(partial, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+            raise
+        return digest.hexdigest()
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object under ``key``."""
+        try:
+            self.head(key)
+        except UnknownObject:
+            return False
+        return True
+
+    def head(self, key: str) -> ObjectInfo:
+        """Size and etag of the object under ``key``.
+
+        Raises:
+            UnknownObject: there is none.
+        """
+        with _translated(check_key(key)):
+            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+        return ObjectInfo(key=key, num_bytes=answer["ContentLength"], etag=answer["ETag"].strip('"'))
+
+    def delete(self, key: str) -> None:
+        """Delete the object under ``key``; nothing happens when there is none."""
+        with _translated(check_key(key)):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """The objects whose keys begin with ``prefix`` (ends in a slash), in the order of their keys."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=check_prefix(prefix))
+        with _translated(prefix):
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield ObjectInfo(key=entry["Key"], num_bytes=entry["Size"], etag=entry["ETag"].strip('"'))
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Delete every object under ``prefix`` (ends in a slash); returns how many there were."""
+        keys = [info.key for info in self.list(prefix)]
+        for key in keys:  # one by one: deletion must be certain, and bulk deletion reports failures in its body
+            with _translated(key):
+                self._client.delete_object(Bucket=self._bucket, Key=key)
+        return len(keys)
+
+    def presign_get(self, key: str, *, expires_s: int = 3600, download_name: str | None = None) -> str:
+        """A URL from which anybody who has it can fetch the object, until it expires.
+
+        Args:
+            key: the object; it need not exist yet.
+            expires_s: seconds from now, at most a week (the protocol's limit).
+            download_name: the file name a browser saves it under.
+        """
+        if not 1 <= expires_s <= 7 * 24 * 3600:
+            raise InputError("expires_s", "1 second to 7 days", str(expires_s))
+        params = {"Bucket": self._bucket, "Key": check_key(key)}
+        if download_name is not None:
+            if not _PART.fullmatch(download_name):  # it goes into a header
+                raise InputError("download_name", "letters, digits and ._=-", repr(download_name[:80]))
+            params["ResponseContentDisposition"] = f'attachment; filename="{download_name}"'
+        return self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s)
+
+    # -- folders ----------------------------------------------------------------------------------------------
+
+    def put_folder(self, prefix: str, folder: Path) -> StoredFolder:
+        """Store every file of ``folder`` under ``prefix`` (ends in a slash), and the file table last.
+
+        Raises:
+            InputError: the folder is missing, empty, or holds links or file names that cannot be keys.
+        """
+        folder = Path(folder)
+        check_prefix(prefix)
+        if not folder.is_dir():
+            raise InputError(str(folder), "a folder to store", "no folder")
+        files = {}
+        for path in sorted(folder.rglob("*")):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise InputError(str(path), "plain files and folders only", "a link or device")
+            if path.is_file():
+                name = path.relative_to(folder).as_posix()
+                check_key(prefix + name)
+                if name == FILE_TABLE:
+                    raise InputError(str(path), "a folder without a file of that name", "one", "rename it")
+                files[name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        if not files:
+            raise InputError(str(folder), "at least one file", "an empty folder")
+        for name in files:
+            self.put_file(prefix + name, folder / name)
+        table = json.dumps({"format": _FORMAT, "version": 1, "files": files}, sort_keys=True).encode()
+        self.put_bytes(prefix + FILE_TABLE, table, content_type="application/json")
+        return StoredFolder(files=files, sha256=hashlib.sha256(table).hexdigest())
+
+    def describe_folder(self, prefix: str, *, sha256: str | None = None) -> StoredFolder:
+        """The file table of the folder under ``prefix``.
+
+        Args:
+            prefix: ends in a slash.
+            sha256: what the table's hash must be, when it is known from elsewhere.
+
+        Raises:
+            UnknownObject: there is no (complete) folder.
+            ObjectCorrupt: the table is not one of ours, or not the one expected.
+        """
+        key = check_prefix(prefix) + FILE_TABLE
+        data = self.get_bytes(key, max_bytes=16 << 20)
+        found = hashlib.sha256(data).hexdigest()
+        if sha256 is not None and found != sha256:
+            raise ObjectCorrupt(key, f"sha256 {sha256}", found, "store the folder anew")
+        return StoredFolder(files=_parse_table(key, data), sha256=found)
+
+    def get_folder(self, prefix: str, dest: Path, *, sha256: str | None = None) -> StoredFolder:
+        """Fetch the folder under ``prefix`` into ``dest``, which appears only when every hash is right.
+
+        Args:
+            prefix: ends in a slash.
+            dest: must not exist.
+            sha256: what the hash of the file table must be, when it is known from elsewhere.
+
+        Raises:
+            AlreadyExists: ``dest`` exists.
+            UnknownObject: there is no (complete) folder.
+            ObjectCorrupt: a hash or size is wrong.
+        """
+        dest = Path(dest)
+        if dest.exists():
+            raise AlreadyExists(str(dest), "a folder that does not exist yet", "one that does")
+        stored = self.describe_folder(prefix, sha256=sha256)
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
+        try:
+            for name, entry in stored.files.items():
+                target = partial / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                found = self.get_file(prefix + name, target)
+                if found != entry["sha256"]:
+                    raise ObjectCorrupt(prefix + name, f"sha256 {entry['sha256']}", found, "store the folder anew")
+            partial.chmod(0o755)
+            _rename_new(partial, dest)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return stored
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rename_new(partial: Path, dest: Path) -> None:
+    """Give a finished folder its name, unless another process was faster."""
+    try:
+        os.rename(partial, dest)
+    except OSError as error:
+        if not dest.exists():
+            raise
+        raise AlreadyExists(str(dest), "a folder that does not exist yet", "one that does") from error
+
+
+def _parse_table(key: str, data: bytes) -> dict[str, dict]:
+    problem = ObjectCorrupt(key, f"a file table ({_FORMAT} version 1)", "something else", "store the folder anew")
+    try:
+        table = json.loads(data)
+        files = table["files"]
+        well_formed = table["format"] == _FORMAT and table["version"] == 1 and isinstance(files, dict) and files
+        for name, entry in files.items():
+            # The names become paths on our disk: the same rule as for keys keeps them inside the folder.
+            well_formed = well_formed and all(_PART.fullmatch(part) for part in name.split("/"))
+            well_formed = well_formed and re.fullmatch("[0-9a-f]{64}", entry["sha256"]) and type(entry["bytes"]) is int
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise problem from error
+    if not well_formed:
+        raise problem
+    return files
+
+
+def _code(error) -> str:
+    """The error code of a botocore ``ClientError``."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextlib.contextmanager
+def _translated(subject: str) -> Iterator[None]:
+    """Turn errors of boto3 into ours."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = _code(error)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code in _MISSING:
+            raise UnknownObject(subject, "an object", "none") from error
+        if code == "NoSuchBucket":
+            raise ServiceError(subject, "the bucket to exist", "none", "run m2dao-cluster up, or make it") from error
+        if code in {"PreconditionFailed", "412"}:
+            raise AlreadyExists(subject, "no such object yet", "one") from error
+        if code in _REFUSED:
+            raise ServiceError(
+                subject, "access to the object store", code, "check M2DAO_S3_ACCESS_KEY and M2DAO_S3_SECRET_KEY"
+            ) from error
+        if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
+            raise StorageUnavailable(subject, "an answer of the object store", f"{code} ({status})", "try again later") from error
+        raise ServiceError(subject, "the object store to accept the request", f"{code} ({status})") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise StorageUnavailable(subject, "an answer of the object store", str(error), "try again later") from error
