@@ -67,6 +67,7 @@ class JobRecord:
     attempt: int  # claims so far
     max_attempts: int
     worker: str  # who has it or had it last
+    fence: int  # token of the last claim; a supervisor that knows the worker to be dead can end its claim with it
     created_s: float  # Unix time
     updated_s: float  # Unix time
 
@@ -327,7 +328,7 @@ def _refusal(outcome: str, tenant: TenantId, kind: str, job_id: JobId, limit: in
 
 def _record(fields: dict[str, str]) -> JobRecord:
     loaded = {name: json.loads(fields[name]) if fields.get(name) else None for name in ("request", "result", "error")}
-    numbers = {name: int(fields[name]) for name in ("attempt", "max_attempts")}
+    numbers = {name: int(fields[name]) for name in ("attempt", "max_attempts", "fence")}
     times = {f"{name}_s": int(fields[name]) / 1e6 for name in ("created", "updated")}
     words = {name: fields[name] for name in ("kind", "status", "stage", "worker")}
     record = JobRecord(
