@@ -1,0 +1,196 @@
+"""First Gaussians: pixels of a reference frame lifted onto the landmark mesh, the head volume and a torso sheet.
+
+Random seeds need thousands of steps to find the surface. Here every pixel of the head gets a depth at once: inside the
+landmark hull by interpolation, outside it by bending back from the nearest landmark, as skulls and hair do.
+Shapes: H x W pixels, N seeds, L = 478 landmarks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.interpolate import LinearNDInterpolator
+from scipy.ndimage import distance_transform_edt
+from scipy.spatial import cKDTree
+
+from m2dao.errors import CaptureRejected
+
+_BEND_BACK = 0.7  # metres of depth for each metre outside the landmark hull
+_DEEPEST_M = 0.09  # hair and ears lie at most this far behind the hull's rim
+_TORSO_BEHIND_M = 0.12  # the torso sheet's distance behind the head's origin: always hidden by the head
+_INNER_MOUTH_BEHIND_M = 0.010  # teeth behind the lips
+_FACIAL, _ORAL, _HEAD, _TORSO = range(4)  # channels of the region masks
+_CHIN, _BROW, _MOUTH_LEFT, _MOUTH_RIGHT, _LIP_TOP, _LIP_BOTTOM = 152, 9, 61, 291, 13, 14  # landmark indices
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedView:
+    """One frame seeds are taken from."""
+
+    rgb: np.ndarray  # [H, W, 3] float 0..1
+    masks: np.ndarray  # [H, W, 4] float 0..1: facial, oral, head, torso
+    viewmat: np.ndarray  # [4, 4] head space to camera
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedPoints:
+    """Seeds of one group."""
+
+    means: torch.Tensor  # [N, 3] metres
+    rgb: torch.Tensor  # [N, 3] 0..1
+    scale_m: torch.Tensor  # [N] metres
+    tags: torch.Tensor  # [N] uint8; for the torso all zero
+    follow: torch.Tensor | None = None  # [N] 0..1, torso only
+
+
+def seed_head(
+    view: SeedView, K: np.ndarray, canonical: np.ndarray, *, num_seeds: int, region: str, tag_of: dict[str, int]
+) -> SeedPoints:
+    """Lift head pixels into head space.
+
+    Args:
+        view: the reference frame, face to the camera.
+        K: [3, 3] for its size.
+        canonical: [L, 3] landmarks in head space.
+        num_seeds: about how many.
+        region: ``facial`` (skin and hair) or ``oral`` (lips).
+        tag_of: tag numbers for ``skin``, ``hair`` and ``lips``.
+
+    Raises:
+        CaptureRejected: the region is empty in the reference frame.
+    """
+    masks = view.masks
+    weight = masks[..., _ORAL] if region == "oral" else masks[..., _FACIAL] + masks[..., _HEAD]
+    pixels, stride = _grid_pixels(weight > 0.4, num_seeds, f"{region} region of the reference frame")
+    depth = _surface_depth(pixels, view, K, canonical)
+    camera_points = _unproject(pixels, depth, K)
+    rotation, translation = view.viewmat[:3, :3], view.viewmat[:3, 3]
+    rows, cols = pixels[:, 1].astype(int), pixels[:, 0].astype(int)
+    if region == "oral":
+        tags = np.full(len(pixels), tag_of["lips"])
+    else:
+        is_hair = masks[rows, cols, _HEAD] > masks[rows, cols, _FACIAL]
+        tags = np.where(is_hair, tag_of["hair"], tag_of["skin"])
+    return SeedPoints(
+        means=torch.from_numpy((camera_points - translation) @ rotation).float(),
+        rgb=torch.from_numpy(view.rgb[rows, cols]).float(),
+        scale_m=torch.from_numpy(0.55 * stride * depth / K[0, 0]).float(),
+        tags=torch.from_numpy(tags).to(torch.uint8),
+    )
+
+
+def seed_inner_mouth(
+    open_view: SeedView, K: np.ndarray, canonical: np.ndarray, opening_m: float, *, num_seeds: int, tag: int
+) -> SeedPoints:
+    """A sheet behind the lips, coloured by the frame in which the mouth is widest open.
+
+    Args:
+        open_view: that frame.
+        K: [3, 3] for its size.
+        canonical: [L, 3] landmarks in head space.
+        opening_m: the widest gap between the inner lips, metres.
+        num_seeds: about how many.
+        tag: their tag number.
+    """
+    left, right = canonical[_MOUTH_LEFT], canonical[_MOUTH_RIGHT]
+    center = (canonical[_LIP_TOP] + canonical[_LIP_BOTTOM]) / 2
+    width = 0.8 * np.linalg.norm(right - left)
+    height = max(opening_m * 1.3, 0.012)
+    cols = max(2, int(np.sqrt(num_seeds * width / height)))
+    rows = max(2, num_seeds // cols)
+    u, v = np.meshgrid(np.linspace(-0.5, 0.5, cols), np.linspace(-0.35, 0.65, rows))
+    means = np.stack([u * width, v * height, np.zeros_like(u)], axis=-1).reshape(-1, 3) + center
+    # The dental arch: deeper to the sides.
+    means[:, 2] += _INNER_MOUTH_BEHIND_M + 0.3 * np.abs(u.ravel() * width)
+    projected = (means @ open_view.viewmat[:3, :3].T + open_view.viewmat[:3, 3]) @ K.T
+    pixels = np.round(projected[:, :2] / projected[:, 2:] - 0.5).astype(int)
+    size = open_view.rgb.shape
+    pixels = np.clip(pixels, 0, [size[1] - 1, size[0] - 1])
+    return SeedPoints(
+        means=torch.from_numpy(means).float(),
+        rgb=torch.from_numpy(open_view.rgb[pixels[:, 1], pixels[:, 0]]).float(),
+        scale_m=torch.full((len(means),), 0.6 * width / cols),
+        tags=torch.full((len(means),), tag, dtype=torch.uint8),
+    )
+
+
+def seed_torso(
+    reference: SeedView, others: list[SeedView], K: np.ndarray, canonical: np.ndarray, *, num_seeds: int
+) -> SeedPoints:
+    """A sheet of torso pixels behind the head, continued behind the chin so that no gap opens when the head turns.
+
+    Args:
+        reference: the frame at whose pose the torso is canonical.
+        others: frames that may show what the head hides there.
+        K: [3, 3] for their size.
+        canonical: [L, 3] landmarks in head space.
+        num_seeds: about how many.
+
+    Returns:
+        Seeds in camera space with their weight in the head's motion.
+
+    Raises:
+        CaptureRejected: no torso is to be seen.
+    """
+    rgb, seen = reference.rgb.copy(), reference.masks[..., _TORSO].copy()
+    for other in others:
+        better = other.masks[..., _TORSO] > np.maximum(seen, 0.5)
+        rgb[better], seen[better] = other.rgb[better], other.masks[better][:, _TORSO]
+    sure = seen > 0.6
+    if sure.sum() < 16:
+        raise CaptureRejected("torso region", "shoulders and neck in the picture", "almost none", "film from the chest up")
+    distance, nearest = distance_transform_edt(~sure, return_indices=True)
+    camera = canonical @ reference.viewmat[:3, :3].T + reference.viewmat[:3, 3]
+    marks = (camera @ K.T)[:, :2] / camera[:, 2:]
+    face_height = marks[_CHIN, 1] - marks[_BROW, 1]
+    hidden = reference.masks[..., :3].sum(-1) > 0.5
+    extended = sure | (seen > 0.3) | (hidden & (distance < 0.25 * face_height))
+    pixels, stride = _grid_pixels(extended, num_seeds, "torso region")
+    rows, cols = pixels[:, 1].astype(int), pixels[:, 0].astype(int)
+    source = nearest[:, rows, cols]
+    depth = np.full(len(pixels), reference.viewmat[2, 3] + _TORSO_BEHIND_M)
+    down = (pixels[:, 1] - marks[_CHIN, 1]) / (0.6 * face_height)
+    aside = np.abs(pixels[:, 0] - marks[_CHIN, 0]) / face_height
+    follow = np.clip(1 - down, 0, 1) * np.clip(1.6 - 1.6 * aside, 0, 1)
+    return SeedPoints(
+        means=torch.from_numpy(_unproject(pixels, depth, K)).float(),
+        rgb=torch.from_numpy(rgb[source[0], source[1]]).float(),
+        scale_m=torch.from_numpy(0.55 * stride * depth / K[0, 0]).float(),
+        tags=torch.zeros(len(pixels), dtype=torch.uint8),
+        follow=torch.from_numpy(np.clip(follow, 0.02, 0.98)).float(),
+    )
+
+
+def _grid_pixels(inside: np.ndarray, num: int, name: str) -> tuple[np.ndarray, float]:
+    """About ``num`` pixel centres [N, 2] (x, y) on a staggered grid inside a mask, and the grid's stride in pixels."""
+    area = int(inside.sum())
+    if area < 8:
+        raise CaptureRejected(name, "a region that can be seen", f"{area} pixels")
+    stride = max(0.5, float(np.sqrt(area / num)))
+    height, width = inside.shape
+    y, x = np.meshgrid(np.arange(stride / 2, height, stride), np.arange(stride / 2, width, stride), indexing="ij")
+    x = x + np.where(np.arange(len(y)) % 2, stride / 4, -stride / 4)[:, None]
+    pixels = np.stack([x.ravel(), y.ravel()], axis=-1)
+    pixels = np.clip(pixels, 0, [width - 1e-3, height - 1e-3])
+    return pixels[inside[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]], stride
+
+
+def _surface_depth(pixels: np.ndarray, view: SeedView, K: np.ndarray, canonical: np.ndarray) -> np.ndarray:
+    """Camera depth [N] of head pixels [N, 2]."""
+    camera = canonical @ view.viewmat[:3, :3].T + view.viewmat[:3, 3]
+    marks = (camera @ K.T)[:, :2] / camera[:, 2:]
+    depth = LinearNDInterpolator(marks, camera[:, 2])(pixels)
+    outside = np.isnan(depth)
+    distance_px, index = cKDTree(marks).query(pixels[outside])
+    distance_m = distance_px * camera[index, 2] / K[0, 0]
+    depth[outside] = camera[index, 2] + np.minimum(_BEND_BACK * distance_m, _DEEPEST_M)
+    return depth
+
+
+def _unproject(pixels: np.ndarray, depth: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """Pixels [N, 2] at depths [N] to camera space [N, 3]."""
+    return np.stack(
+        [(pixels[:, 0] - K[0, 2]) * depth / K[0, 0], (pixels[:, 1] - K[1, 2]) * depth / K[1, 1], depth], axis=-1
+    )

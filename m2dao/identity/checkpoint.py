@@ -1,0 +1,182 @@
+"""Identity checkpoints: a hashed folder of plain tensors, written aside and renamed, loaded without pickle.
+
+    identity.json            manifest: format, recipe, camera, model, hashes of the files below
+    gaussians.safetensors    raw parameters of each group, ``<group>.<name>``
+    motion.safetensors       ``head.*`` the fields, ``speech.*`` the audio encoder
+    signals.safetensors      poses, slow poses and expression of the recording, reference pose, lip calibration
+    plate.png                clean background
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from m2dao.errors import CheckpointCorrupt, InputError
+from m2dao.gaussians.params import GaussianParams
+from m2dao.identity import manifest as layout
+from m2dao.identity.manifest import IdentityManifest, file_sha256, verify_identity
+from m2dao.motion.speech import SpeechConfig, SpeechDriver
+from m2dao.motion.talking_head import GROUPS, ModelConfig, TalkingHead
+
+_SIGNALS = {"poses": (None, 6), "slow_poses": (None, 6), "expression": (None, 6), "reference_viewmat": (4, 4)}
+
+
+class StoredIdentity(NamedTuple):
+    """What a checkpoint holds."""
+
+    manifest: IdentityManifest
+    head: TalkingHead
+    speech: SpeechDriver
+    signals: dict[str, Tensor]  # poses [T, 6], slow_poses [T, 6], expression [T, 6], reference_viewmat [4, 4]
+    plate: np.ndarray  # [H, W, 3] uint8
+
+
+def save_identity(folder: Path, identity: StoredIdentity) -> IdentityManifest:
+    """Write a checkpoint; an existing one is replaced only once the new one is whole.
+
+    Args:
+        folder: where; must be absent or an identity.
+        identity: what; the manifest's ``files``, ``model``, ``speech`` and ``num_gaussians`` are filled in here.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / layout.MANIFEST_NAME).is_file():
+        raise InputError(str(folder), "an empty folder or an identity", "other files", "choose another --out")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        manifest = _write_files(aside, identity)
+        if folder.exists():
+            shutil.rmtree(folder)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return manifest
+
+
+def _write_files(folder: Path, identity: StoredIdentity) -> IdentityManifest:
+    head, speech = identity.head, identity.speech
+    tensors = {
+        f"{name}.{key}": value.contiguous() for name in head.groups for key, value in head.groups[name].tensors().items()
+    }
+    save_file(tensors, folder / layout.GAUSSIANS_NAME)
+    fields = {f"head.{key}": value for key, value in head.state_dict().items() if not key.startswith("groups.")}
+    fields |= {f"speech.{key}": value for key, value in speech.state_dict().items()}
+    save_file({key: value.contiguous() for key, value in fields.items()}, folder / layout.MOTION_NAME)
+    save_file({key: value.contiguous() for key, value in identity.signals.items()}, folder / layout.SIGNALS_NAME)
+    ok, png = cv2.imencode(".png", cv2.cvtColor(identity.plate, cv2.COLOR_RGB2BGR))
+    assert ok
+    (folder / layout.PLATE_NAME).write_bytes(png.tobytes())
+    files = {
+        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in layout.FILE_NAMES
+    }
+    manifest = replace(
+        identity.manifest,
+        files=files,
+        model=asdict(head.config),
+        speech=asdict(speech.config),
+        num_gaussians={name: len(head.groups[name]) for name in head.groups},
+    )
+    (folder / layout.MANIFEST_NAME).write_text(manifest.to_json())
+    folder.chmod(0o755)
+    return manifest
+
+
+def load_identity(folder: Path) -> StoredIdentity:
+    """Read and check a checkpoint.
+
+    Raises:
+        CheckpointCorrupt: a file is missing, altered or does not fit the manifest.
+        CheckpointUnsupported: another format or version.
+    """
+    folder = Path(folder)
+    manifest = verify_identity(folder)
+    motion = _load_tensors(folder / layout.MOTION_NAME)
+    head = _rebuild_head(folder, manifest, motion)
+    try:
+        speech = SpeechDriver(SpeechConfig(**manifest.speech))
+        _load_state(speech, motion, "speech.", folder / layout.MOTION_NAME)
+    except TypeError as error:
+        raise CheckpointCorrupt(str(folder), "a valid speech configuration", str(error)) from error
+    signals = _load_tensors(folder / layout.SIGNALS_NAME)
+    _check_signals(folder, signals)
+    plate = cv2.imread(str(folder / layout.PLATE_NAME), cv2.IMREAD_COLOR)
+    if plate is None or plate.shape != (manifest.size, manifest.size, 3):
+        raise CheckpointCorrupt(str(folder / layout.PLATE_NAME), f"a {manifest.size} px square picture", "something else")
+    head.eval().requires_grad_(False)
+    speech.eval().requires_grad_(False)
+    return StoredIdentity(manifest, head, speech, signals, cv2.cvtColor(plate, cv2.COLOR_BGR2RGB))
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointCorrupt(str(path), "a safetensors file", str(error)) from error
+
+
+def _rebuild_head(folder: Path, manifest: IdentityManifest, motion: dict[str, Tensor]) -> TalkingHead:
+    source = str(folder / layout.GAUSSIANS_NAME)
+    by_group: dict[str, dict[str, Tensor]] = {}
+    for key, value in _load_tensors(folder / layout.GAUSSIANS_NAME).items():
+        group, _, name = key.partition(".")
+        by_group.setdefault(group, {})[name] = value
+    try:
+        config = ModelConfig(**manifest.model)
+        expected = GROUPS if config.has_torso else GROUPS[:2]
+        if set(by_group) != set(expected):
+            raise CheckpointCorrupt(source, f"groups {', '.join(expected)}", ", ".join(sorted(by_group)))
+        groups = {name: GaussianParams.from_tensors(by_group[name], source=source) for name in expected}
+        head = TalkingHead(
+            config,
+            groups,
+            head_box=motion["head.head_box"],
+            mouth_box=motion["head.mouth_box"],
+            torso_box=motion["head.torso_box"],
+            lip_probes=motion["head.oral.lip_probes"],
+            reference_viewmat=_load_tensors(folder / layout.SIGNALS_NAME)["reference_viewmat"],
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointCorrupt(str(folder), "tensors that fit the manifest", str(error)) from error
+    own = {f"head.groups.{key}": value for key, value in head.groups.state_dict().items()}
+    _load_state(head, motion | own, "head.", folder / layout.MOTION_NAME)
+    return head
+
+
+def _load_state(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
+    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointCorrupt(str(path), "tensors that fit the manifest", str(error)) from error
+    if not all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point()):
+        raise CheckpointCorrupt(str(path), "finite numbers", "NaN or infinity")
+
+
+def _check_signals(folder: Path, signals: dict[str, Tensor]) -> None:
+    path = str(folder / layout.SIGNALS_NAME)
+    for name, shape in _SIGNALS.items():
+        if name not in signals or signals[name].ndim != len(shape):
+            raise CheckpointCorrupt(path, f"tensor {name} {list(shape)}", "no such tensor")
+        if any(want is not None and want != have for want, have in zip(shape, signals[name].shape, strict=True)):
+            raise CheckpointCorrupt(path, f"{name} {list(shape)}", f"{list(signals[name].shape)}")
+        if not torch.isfinite(signals[name]).all():
+            raise CheckpointCorrupt(path, "finite numbers", f"NaN or infinity in {name}")
+    lengths = {len(signals[name]) for name in ("poses", "slow_poses", "expression")}
+    if len(lengths) != 1 or min(lengths) < 50:
+        raise CheckpointCorrupt(path, "tracks of one length, at least 50 frames", f"lengths {sorted(lengths)}")

@@ -1,0 +1,45 @@
+"""Head poses as six numbers relative to a reference: what is stored, blended and synthesised.
+
+Shapes: T frames.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from m2dao.timeline import FRAME_RATE
+
+_SLOW_S = 0.5  # standard deviation of the low-pass that shoulders follow
+
+
+def pose_differences(viewmats: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Rotation vectors (radians) and translations (metres) relative to a reference pose.
+
+    Args:
+        viewmats: [T, 4, 4] head space to camera.
+        reference: [4, 4].
+
+    Returns:
+        [T, 6] float32.
+    """
+    relative = viewmats[:, :3, :3] @ reference[:3, :3].T
+    vectors = Rotation.from_matrix(relative).as_rotvec()
+    return np.concatenate([vectors, viewmats[:, :3, 3] - reference[:3, 3]], axis=1).astype(np.float32)
+
+
+def viewmat_from_difference(difference: np.ndarray, reference: Tensor) -> Tensor:
+    """The inverse of :func:`pose_differences` for one frame: [6], [4, 4] -> [4, 4] float32."""
+    out = torch.eye(4)
+    rotation = torch.from_numpy(Rotation.from_rotvec(difference[:3]).as_matrix()).float()
+    out[:3, :3] = rotation @ reference[:3, :3]
+    out[:3, 3] = reference[:3, 3] + torch.from_numpy(np.asarray(difference[3:], np.float32))
+    return out
+
+
+def slow_differences(differences: np.ndarray) -> np.ndarray:
+    """Low-passed poses [T, 6]."""
+    return gaussian_filter1d(differences, _SLOW_S * FRAME_RATE, axis=0, mode="nearest").astype(np.float32)

@@ -1,0 +1,184 @@
+"""A talker: a loaded identity that is asked for frames.
+
+Shapes: S samples, T frames, H = W = size pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from m2dao.errors import InputError
+from m2dao.identity.checkpoint import StoredIdentity, load_identity
+from m2dao.identity.performance import perform
+from m2dao.identity.poses import viewmat_from_difference
+from m2dao.motion.talking_head import FrameDrive
+from m2dao.render.api import RenderOutput, default_backend, render
+from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
+
+_PIECE_SAMPLES = SAMPLE_RATE  # a second of sound at a time keeps memory constant
+
+Background = str | tuple[int, int, int] | np.ndarray | None
+
+
+class Talker:
+    """Speech in, frames out; safe to use from several threads, because nothing changes after loading.
+
+    Args:
+        identity: a loaded checkpoint.
+        backend: render backend; the best of this machine if None.
+    """
+
+    frame_rate = FRAME_RATE
+
+    def __init__(self, identity: StoredIdentity, *, backend: str | None = None):
+        self.manifest = identity.manifest
+        self.backend = backend or default_backend()
+        self.device = torch.device("cuda" if self.backend == "gsplat" else "cpu")
+        self.size = identity.manifest.size
+        self.plate = identity.plate
+        self.head = identity.head.to(self.device)
+        self.speech = identity.speech
+        self._tracks = {name: identity.signals[name].numpy() for name in ("poses", "slow_poses", "expression")}
+        self._reference = identity.signals["reference_viewmat"]
+        self._K = torch.tensor(identity.manifest.K, dtype=torch.float32, device=self.device)[None]
+        self._camera = torch.eye(4, device=self.device)[None]
+        with torch.no_grad():
+            self._static = self.head.static_features()  # constant for the life of the talker
+
+    @classmethod
+    def load(cls, folder: Path | str, *, backend: str | None = None) -> Talker:
+        """Read, verify and prepare an identity.
+
+        Raises:
+            CheckpointCorrupt, CheckpointUnsupported: the folder is not a whole identity of this version.
+        """
+        return cls(load_identity(Path(folder)), backend=backend)
+
+    @property
+    def lookahead_s(self) -> float:
+        """Sound that must be known after the instant a frame shows."""
+        return self.speech.config.lookahead_s
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that belongs to this identity alone."""
+        tensors = [*self.head.state_dict().values(), *self.speech.state_dict().values()]
+        static = [value for value in self._static if value is not None]
+        return sum(value.numel() * value.element_size() for value in [*tensors, *static]) + self.plate.nbytes
+
+    def frames(
+        self, audio: np.ndarray | Iterable[np.ndarray], *, background: Background = None, seed: int = 0
+    ) -> Iterator[np.ndarray]:
+        """Frames of the person speaking, in constant memory for any length of sound.
+
+        Args:
+            audio: [S] float32 at 16 kHz, mono, or pieces of it as they come.
+            background: None or ``"plate"`` (as recorded), ``"transparent"``, an RGB colour (0..255), or a picture
+                [h, w, 3] uint8, which is cut to a square and resized.
+            seed: chooses head motion and blinks.
+
+        Yields:
+            [H, W, 3] uint8, or [H, W, 4] (straight alpha) when transparent; one for each 640 samples begun.
+
+        Raises:
+            InputError: sound or background of another kind.
+        """
+        backdrop = self._backdrop(background)
+        motion = perform(**self._tracks, seed=seed)
+        for embedding in self._embeddings(_pieces(audio)):
+            step = next(motion)
+            drive = FrameDrive(
+                viewmat=self._viewmat(step.pose),
+                slow_viewmat=self._viewmat(step.slow_pose),
+                audio=embedding.to(self.device),
+                expression=torch.from_numpy(step.expression).float().to(self.device),
+            )
+            yield self._picture(self.render_drive(drive), backdrop)
+
+    @torch.no_grad()
+    def render_drive(self, drive: FrameDrive, *, head_only: bool = False) -> RenderOutput:
+        """Render one frame from explicit conditions.
+
+        Args:
+            drive: pose, sound and expression.
+            head_only: leave out neck and torso (protocol `paper`).
+
+        Returns:
+            colors [1, H, W, 4] premultiplied RGB and visible head alpha; alphas [1, H, W, 1].
+        """
+        posed = self.head.pose(drive, self._static)
+        num = len(posed.means)
+        if head_only and self.head.torso is not None:
+            num -= len(self.head.groups["torso"])
+        return render(
+            posed.means[:num],
+            posed.quats[:num],
+            posed.scales[:num],
+            posed.opacities[:num],
+            posed.colors[:num],
+            self._camera,
+            self._K,
+            width=self.size,
+            height=self.size,
+            backend=self.backend,
+        )
+
+    def _embeddings(self, pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:
+        stream = self.speech.stream()
+        for piece in pieces:
+            yield from stream.push(piece)
+        yield from stream.finish()
+
+    def _viewmat(self, difference: np.ndarray) -> Tensor:
+        return viewmat_from_difference(difference, self._reference).to(self.device)
+
+    def _backdrop(self, background: Background) -> np.ndarray | None:
+        """What stands behind the person: [H, W, 3] float 0..1, or None for transparent."""
+        shape = (self.size, self.size, 3)
+        if background is None or (isinstance(background, str) and background == "plate"):
+            return self.plate.astype(np.float32) / 255
+        if isinstance(background, str) and background == "transparent":
+            return None
+        if isinstance(background, np.ndarray) and background.ndim == 3:
+            if background.dtype != np.uint8 or background.shape[2] != 3 or min(background.shape[:2]) < 1:
+                raise InputError("background picture", "[h, w, 3] uint8", f"{background.shape} {background.dtype}")
+            side = min(background.shape[:2])
+            top, left = ((extent - side) // 2 for extent in background.shape[:2])
+            square = background[top : top + side, left : left + side]
+            return cv2.resize(square, shape[:2], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        if not isinstance(background, str) and len(background) == 3 and all(0 <= int(v) <= 255 for v in background):
+            return np.broadcast_to(np.asarray(background, np.float32) / 255, shape)
+        raise InputError(
+            "background", "'plate', 'transparent', three numbers 0..255 or a picture [h, w, 3] uint8", repr(background)
+        )
+
+    def _picture(self, output: RenderOutput, backdrop: np.ndarray | None) -> np.ndarray:
+        colors = output.colors[0, ..., :3].cpu().numpy()
+        alpha = output.alphas[0].cpu().numpy()
+        if backdrop is None:
+            straight = colors / np.maximum(alpha, 1e-4)
+            return _to_bytes(np.concatenate([straight, alpha], axis=-1))
+        return _to_bytes(colors + (1 - alpha) * backdrop)
+
+
+def _to_bytes(picture: np.ndarray) -> np.ndarray:
+    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _pieces(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Sound in pieces of at most a second, checked."""
+    pieces = [audio] if isinstance(audio, np.ndarray) else audio
+    for piece in pieces:
+        piece = np.asarray(piece)
+        if piece.ndim != 1 or piece.dtype.kind != "f":
+            raise InputError("audio", "[S] floats in -1..1 at 16 kHz", f"{piece.shape} {piece.dtype}")
+        if not np.isfinite(piece).all():
+            raise InputError("audio", "finite samples", "NaN or infinity")
+        for start in range(0, len(piece), _PIECE_SAMPLES):
+            yield np.ascontiguousarray(piece[start : start + _PIECE_SAMPLES], np.float32)

@@ -1,0 +1,143 @@
+"""Sound to the audio embedding that drives facial and oral motion.
+
+The encoder is trained to say where the person's own lips are (their *articulation*, principal components of the lip
+landmarks in head space) before any picture is rendered; that is what an audio-visual encoder is for, and it makes the
+embedding explicit about the mouth from the first step.
+Shapes: R feature rows, F values a row, T frames, L rows a window, D embedding, A articulation components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m2dao.audio.encoder import AudioEncoder
+from m2dao.audio.features import get_extractor
+from m2dao.audio.windows import WindowShape, WindowStream, audio_windows
+from m2dao.errors import ConfigError
+from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechConfig:
+    """Which sound features and how they are looked at.
+
+    Args:
+        features: name for :func:`m2dao.audio.features.get_extractor`.
+        num_features: F.
+        rows_per_frame: feature rows a video frame.
+        frames_per_window: window of one frame, in frames.
+        window_lookahead_frames: how many of them lie after the frame's instant.
+        encoder_lookahead_frames: later frames the smoothing attends to.
+        embedding_size: D.
+        articulation_size: A.
+    """
+
+    features: str
+    num_features: int
+    rows_per_frame: int
+    frames_per_window: int = 12
+    window_lookahead_frames: int = 6
+    encoder_lookahead_frames: int = 3
+    embedding_size: int = 16
+    articulation_size: int = 8
+
+    def __post_init__(self):
+        for name in ("num_features", "rows_per_frame", "frames_per_window", "embedding_size", "articulation_size"):
+            if not (isinstance(getattr(self, name), int) and 1 <= getattr(self, name) <= 4096):
+                raise ConfigError(f"speech {name}", "1 to 4096", str(getattr(self, name)))
+
+    @property
+    def window_shape(self) -> WindowShape:
+        return WindowShape(
+            rows_per_frame=self.rows_per_frame,
+            frames_per_window=self.frames_per_window,
+            lookahead_frames=self.window_lookahead_frames,
+        )
+
+    @property
+    def lookahead_s(self) -> float:
+        """Sound that must be known after a frame's instant, the features' own look-ahead included."""
+        own = get_extractor(self.features).lookahead_s
+        return own + (self.window_lookahead_frames + self.encoder_lookahead_frames) / FRAME_RATE
+
+
+class SpeechDriver(nn.Module):
+    """Features to embedding to articulation."""
+
+    def __init__(self, config: SpeechConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = AudioEncoder(
+            config.num_features,
+            config.window_shape.num_rows,
+            dim=config.embedding_size,
+            lookahead_frames=config.encoder_lookahead_frames,
+        )
+        self.articulation = nn.Linear(config.embedding_size, config.articulation_size)
+        self.register_buffer("feature_mean", torch.zeros(config.num_features))
+        self.register_buffer("feature_std", torch.ones(config.num_features))
+        self.register_buffer("embedding_mean", torch.zeros(config.embedding_size))
+        self.register_buffer("embedding_std", torch.ones(config.embedding_size))
+
+    def set_feature_statistics(self, features: Tensor) -> None:
+        """Normalise by the rows [R, F] of the recording."""
+        self.feature_mean.copy_(features.mean(0))
+        self.feature_std.copy_(features.std(0).clamp_min(1e-2))
+
+    def windows(self, features: np.ndarray, num_frames: int) -> Tensor:
+        """All windows of a clip: [R, F] -> [T, L, F]."""
+        return audio_windows(
+            torch.as_tensor(features, dtype=torch.float32),
+            num_frames,
+            frames_per_window=self.config.frames_per_window,
+            lookahead_frames=self.config.window_lookahead_frames,
+        )
+
+    def normalise(self, windows: Tensor) -> Tensor:
+        return (windows - self.feature_mean) / self.feature_std
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Embeddings of consecutive frames of order one: [T, L, F] -> [T, D]."""
+        return (self.encoder(self.normalise(windows)) - self.embedding_mean) / self.embedding_std
+
+    def stream(self) -> SpeechStream:
+        """Embeddings of sound that arrives in pieces; the values of :meth:`forward`."""
+        return SpeechStream(self)
+
+
+class SpeechStream:
+    """Samples in, embeddings out, in constant memory."""
+
+    def __init__(self, driver: SpeechDriver):
+        self._driver = driver
+        self._features = get_extractor(driver.config.features).stream()
+        self._windows = WindowStream(driver.config.window_shape, driver.config.num_features)
+        self._encoder = driver.encoder.stream()
+        self._num_samples = 0
+
+    @torch.no_grad()
+    def push(self, samples: np.ndarray) -> Tensor:
+        """The next samples [S] float32 at 16 kHz -> embeddings that are final now [t, D]."""
+        self._num_samples += len(samples)
+        return self._embed(self._windows.push(self._features.push(samples)), last=False)
+
+    @torch.no_grad()
+    def finish(self) -> Tensor:
+        """The embeddings still missing [t, D]; the last frame is filled up with silence."""
+        rest = -self._num_samples % SAMPLES_PER_FRAME
+        first = self.push(np.zeros(rest, np.float32)) if rest else None
+        windows = self._windows.push(self._features.finish())
+        windows = np.concatenate([windows, self._windows.finish()])
+        final = self._embed(windows, last=True)
+        return final if first is None else torch.cat([first, final])
+
+    def _embed(self, windows: np.ndarray, *, last: bool) -> Tensor:
+        driver = self._driver
+        out = self._encoder.push(driver.normalise(torch.from_numpy(windows)))
+        if last:
+            out = torch.cat([out, self._encoder.finish()])
+        return (out - driver.embedding_mean) / driver.embedding_std

@@ -1,0 +1,123 @@
+"""Frames of a capture at training size, decoded once and kept in a file that is mapped into memory.
+
+Shapes: T frames, S pixels a side.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+
+from m2dao.capture.dataset import Capture
+from m2dao.training.losses import FrameTarget
+
+_TORSO = 3  # channel of the region masks
+
+
+class TrainingFrames:
+    """Targets of a fit or an evaluation.
+
+    Args:
+        capture: an open capture.
+        size: S.
+        indices: frames wanted.
+        soft_masks: False rounds the masks to 0 and 1.
+        num_threads: decoders at work.
+        on_progress: told the share done.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        size: int,
+        indices: range,
+        *,
+        soft_masks: bool = True,
+        num_threads: int = 2,
+        on_progress: Callable[[float], None] | None = None,
+    ):
+        self.size, self.indices = size, indices
+        self._soft = soft_masks
+        self._file = tempfile.TemporaryFile(prefix="m2dao-frames-")
+        self._data = np.memmap(self._file, dtype=np.uint8, mode="w+", shape=(len(indices), size, size, 7))
+        self.plate = _resize(capture.plate, size).astype(np.float32) / 255
+
+        def load(position: int) -> None:
+            index = indices[position]
+            self._data[position, ..., :3] = _resize(capture.frame(index), size)
+            self._data[position, ..., 3:] = _resize(capture.masks(index), size)
+
+        with ThreadPoolExecutor(num_threads) as pool:
+            for done, _ in enumerate(pool.map(load, range(len(indices)))):
+                if on_progress and done % 16 == 0:
+                    on_progress(done / len(indices))
+
+    def rgb(self, index: int) -> np.ndarray:
+        """[S, S, 3] uint8 of a frame of the recording."""
+        return self._data[index - self.indices.start, ..., :3]
+
+    def masks(self, index: int) -> np.ndarray:
+        """[S, S, 4] float 0..1."""
+        masks = self._data[index - self.indices.start, ..., 3:].astype(np.float32) / 255
+        if self._soft:
+            return masks
+        background = 1 - masks.sum(-1, keepdims=True)
+        winner = np.concatenate([masks, background], axis=-1).argmax(-1)
+        return (winner[..., None] == np.arange(4)).astype(np.float32)
+
+    def target(self, index: int, *, generate_torso: bool) -> FrameTarget:
+        """What frame ``index`` should look like, over the plate or over its own torso and background."""
+        rgb = self.rgb(index).astype(np.float32) / 255
+        masks = self.masks(index)
+        behind = self.plate if generate_torso else behind_head(rgb, masks, self.plate)
+        return FrameTarget(torch.from_numpy(rgb), torch.from_numpy(masks), torch.from_numpy(behind))
+
+
+def behind_head(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.ndarray:
+    """The recording's torso and background with the head taken out.
+
+    Where the head was, the torso's nearest colour is continued if torso is what lies nearest, else the plate shows: the
+    protocol of TalkingGaussian, whose torso pictures are filled up at the neck in the same way.
+
+    Args:
+        rgb: [S, S, 3] float 0..1.
+        masks: [S, S, 4] float 0..1.
+        plate: [S, S, 3] float 0..1.
+
+    Returns:
+        [S, S, 3] float 0..1.
+    """
+    head = masks[..., :3].sum(-1)
+    taken = head > 0.02
+    if not taken.any() or taken.all():
+        return plate if taken.any() else rgb
+    _, labels = cv2.distanceTransformWithLabels(
+        taken.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    free = ~taken
+    position_of_label = np.zeros(labels.max() + 1, dtype=np.int64)
+    position_of_label[labels[free]] = np.flatnonzero(free)
+    nearest = position_of_label[labels]
+    near_rgb = rgb.reshape(-1, 3)[nearest]
+    near_torso = masks[..., _TORSO].ravel()[nearest][..., None]
+    filled = near_torso * near_rgb + (1 - near_torso) * plate
+    return np.where(taken[..., None], filled, rgb)
+
+
+def _resize(picture: np.ndarray, size: int) -> np.ndarray:
+    if picture.shape[0] == size:
+        return picture
+    shrinking = size < picture.shape[0]
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
+
+
+def scaled_intrinsics(K: np.ndarray, capture_size: int, size: int) -> np.ndarray:
+    """Intrinsics [3, 3] for a picture resized from ``capture_size`` to ``size`` pixels."""
+    scaled = np.array(K, dtype=np.float64)
+    scaled[:2] *= size / capture_size
+    return scaled

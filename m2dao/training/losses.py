@@ -1,0 +1,57 @@
+"""The terms a fit minimises.
+
+Shapes: H x W pixels, N Gaussians.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from m2dao.motion.consistency import neck_consistency
+from m2dao.motion.talking_head import PosedGaussians, TalkingHead
+from m2dao.training.recipes import LossWeights
+from m2dao.training.ssim import ssim_loss
+
+
+class FrameTarget(NamedTuple):
+    """What one frame should look like."""
+
+    rgb: Tensor  # [H, W, 3] 0..1
+    masks: Tensor  # [H, W, 4] 0..1: facial, oral, head, torso
+    behind: Tensor  # [H, W, 3] what stands behind the generated part
+
+
+def picture_loss(rgb: Tensor, target: FrameTarget, weights: LossWeights) -> Tensor:
+    """(1 - w) weighted L1 + w D-SSIM, as in 3D Gaussian splatting (Kerbl et al., 2023, eq. 7), the mouth counting more.
+
+    Args:
+        rgb: [H, W, 3] composite.
+    """
+    emphasis = 1 + weights.oral_emphasis * target.masks[..., 1:2]
+    l1 = ((rgb - target.rgb).abs() * emphasis).mean()
+    return (1 - weights.dssim) * l1 + weights.dssim * ssim_loss(rgb, target.rgb)
+
+
+def mask_loss(head_alpha: Tensor, alpha: Tensor, target: FrameTarget, weights: LossWeights, *, has_torso: bool) -> Tensor:
+    """Soft silhouettes: the head's visible alpha and the whole person's.
+
+    Args:
+        head_alpha, alpha: [H, W].
+    """
+    loss = weights.head_mask * (head_alpha - target.masks[..., :3].sum(-1)).abs().mean()
+    if has_torso:
+        loss = loss + weights.person_mask * (alpha - target.masks.sum(-1)).abs().mean()
+    return loss
+
+
+def motion_loss(head: TalkingHead, posed: PosedGaussians, viewmat: Tensor, weights: LossWeights) -> Tensor:
+    """The kinematic consistency of neck and head."""
+    if head.torso is None or not weights.consistency:
+        return torch.zeros(())
+    group = head.groups["torso"]
+    rigid = head.torso.rigid_displacement(group.raw["means"].detach(), viewmat)
+    follow = group.raw["follow"].sigmoid()
+    return weights.consistency * neck_consistency(follow, posed.torso_displacement, rigid)

@@ -1,0 +1,116 @@
+"""Recipes: complete, named configurations of a fit. A variant takes another recipe and replaces fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from m2dao.errors import ConfigError
+from m2dao.motion.talking_head import ModelConfig
+from m2dao.training.schedule import Schedule, alternating_schedule, sequential_schedule
+
+SIZES = (64, 128, 256, 512)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRates:
+    """Adam's step sizes at the start; ``means`` and fields fall to ``final_factor`` of it by the end."""
+
+    means: float = 4e-5  # metres
+    quats: float = 2e-3
+    scales: float = 5e-3
+    opacities: float = 2e-2
+    sh0: float = 5e-3
+    shN: float = 5e-4
+    follow: float = 1e-2
+    planes: float = 5e-3
+    networks: float = 2e-3
+    final_factor: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weights of the terms; see losses.py."""
+
+    dssim: float = 0.2
+    oral_emphasis: float = 3.0
+    head_mask: float = 0.1
+    person_mask: float = 0.1
+    consistency: float = 0.02
+    motion_size: float = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a fit besides the capture, the budget and the seed.
+
+    Args:
+        name: as given to ``--recipe``.
+        size: pixels.
+        model: kind of talking head.
+        schedule: phases.
+        seeds: first Gaussians of ``facial``, ``oral``, ``inner`` (mouth) and ``torso``.
+        max_gaussians: cap by group.
+        soft_masks: False turns region masks into 0 and 1.
+        densify_every: steps between rounds of density control.
+        rates, losses: step sizes and weights.
+    """
+
+    name: str
+    size: int
+    model: ModelConfig
+    schedule: Schedule
+    seeds: dict[str, int]
+    max_gaussians: dict[str, int]
+    soft_masks: bool = True
+    densify_every: int = 150
+    rates: LearningRates = LearningRates()
+    losses: LossWeights = LossWeights()
+
+    def __post_init__(self):
+        if self.size not in SIZES:
+            raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
+        if self.densify_every < 1:
+            raise ConfigError("recipe densify_every", "at least 1", str(self.densify_every))
+
+
+def m2dao(size: int) -> Recipe:
+    """Ours: decoupled motion, soft masks, consistency and alternating optimisation."""
+    scale = (size / 256) ** 1.5  # more pixels want more Gaussians, though not in proportion
+    seeds = {"facial": 6000, "oral": 900, "inner": 400, "torso": 2600}
+    caps = {"facial": 8000, "oral": 2000, "torso": 3500}
+    return Recipe(
+        name="m2dao",
+        size=size,
+        model=ModelConfig(),
+        schedule=alternating_schedule(),
+        seeds={name: max(64, round(num * scale)) for name, num in seeds.items()},
+        max_gaussians={name: max(128, round(num * scale)) for name, num in caps.items()},
+    )
+
+
+def talking_gaussian(size: int) -> Recipe:
+    """The baseline as published: no torso, binary masks, MLP fields, mouth then face (facts: TalkingGaussian, 2024)."""
+    base = m2dao(size)
+    return replace(
+        base,
+        name="talking_gaussian",
+        model=ModelConfig(field="concat", embedding_size=16, sh_degree=2, has_torso=False),
+        schedule=sequential_schedule(),
+        soft_masks=False,
+        losses=LossWeights(oral_emphasis=0.0, consistency=0.0),
+    )
+
+
+RECIPES: dict[str, Callable[[int], Recipe]] = {"m2dao": m2dao, "talking_gaussian": talking_gaussian}
+
+
+def get_recipe(name: str, size: int) -> Recipe:
+    """A recipe by name.
+
+    Raises:
+        ConfigError: unknown name or size.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"recipe {name!r}", f"one of {', '.join(RECIPES)}")
+    return RECIPES[name](size)

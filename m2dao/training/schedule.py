@@ -1,0 +1,133 @@
+"""The schedule of a fit, as data: which phase, until when, what is trained.
+
+Progress runs from 0 to 1 over a fit, whether its budget is steps or minutes. Within an alternating row the turns follow
+each other in blocks of steps, each with the other's parameters frozen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from m2dao.errors import ConfigError
+
+TRAINABLES = (
+    "facial.gaussians",
+    "facial.field",
+    "oral.gaussians",
+    "oral.field",
+    "torso.gaussians",
+    "torso.field",
+    "colors",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What is trained in one block of steps; ``colors`` stands for the colours of all groups and nothing else."""
+
+    name: str
+    trainables: tuple[str, ...]
+
+    def __post_init__(self):
+        unknown = [name for name in self.trainables if name not in TRAINABLES]
+        if unknown or not self.trainables:
+            raise ConfigError(f"turn {self.name!r}", f"trainables among {', '.join(TRAINABLES)}", str(self.trainables))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseRow:
+    """One row of the schedule.
+
+    Args:
+        until: progress at which the row ends.
+        turns: taken in turns if more than one.
+        block_steps: steps of one turn.
+        moving: whether non-rigid motion is on.
+        densify: whether Gaussians grow and are pruned.
+    """
+
+    until: float
+    turns: tuple[Turn, ...]
+    block_steps: int = 20
+    moving: bool = True
+    densify: bool = False
+
+    def turn_at(self, step: int) -> Turn:
+        """The turn of a step."""
+        return self.turns[(step // self.block_steps) % len(self.turns)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Rows in order; the last ends at 1."""
+
+    rows: tuple[PhaseRow, ...]
+
+    def __post_init__(self):
+        ends = [row.until for row in self.rows]
+        if not ends or ends != sorted(ends) or ends[-1] != 1.0:
+            raise ConfigError("schedule", "rows with rising ends, the last at 1.0", str(ends))
+
+    def row_at(self, progress: float) -> PhaseRow:
+        """The row in force."""
+        return next(row for row in self.rows if progress < row.until or row is self.rows[-1])
+
+
+_ALL_GAUSSIANS = ("facial.gaussians", "oral.gaussians", "torso.gaussians")
+_TORSO = ("torso.gaussians", "torso.field")
+
+
+def alternating_schedule() -> Schedule:
+    """M2DAO's: static warm-up, facial and oral in turns while the torso goes along, then colours alone."""
+    return Schedule(
+        rows=(
+            PhaseRow(until=0.08, turns=(Turn(name="static", trainables=_ALL_GAUSSIANS),), moving=False),
+            PhaseRow(
+                until=0.65,
+                turns=(
+                    Turn(name="facial", trainables=("facial.gaussians", "facial.field", *_TORSO)),
+                    Turn(name="oral", trainables=("oral.gaussians", "oral.field", *_TORSO)),
+                ),
+                densify=True,
+            ),
+            PhaseRow(
+                until=0.9,
+                turns=(
+                    Turn(name="facial", trainables=("facial.gaussians", "facial.field", *_TORSO)),
+                    Turn(name="oral", trainables=("oral.gaussians", "oral.field", *_TORSO)),
+                ),
+            ),
+            PhaseRow(until=1.0, turns=(Turn(name="color", trainables=("colors",)),)),
+        )
+    )
+
+
+def joint_schedule() -> Schedule:
+    """The same without turns: facial and oral at once (for ablation)."""
+    everything = ("facial.gaussians", "facial.field", "oral.gaussians", "oral.field", *_TORSO)
+    return Schedule(
+        rows=(
+            PhaseRow(until=0.08, turns=(Turn(name="static", trainables=_ALL_GAUSSIANS),), moving=False),
+            PhaseRow(until=0.65, turns=(Turn(name="joint", trainables=everything),), densify=True),
+            PhaseRow(until=0.9, turns=(Turn(name="joint", trainables=everything),)),
+            PhaseRow(until=1.0, turns=(Turn(name="color", trainables=("colors",)),)),
+        )
+    )
+
+
+def sequential_schedule() -> Schedule:
+    """TalkingGaussian's: mouth to the end, face to the end (each after a static warm-up), then colours on the composite.
+
+    The paper's shares: 50k steps each for mouth and face, 3k of them static, and 10k for colours.
+    """
+    mouth = Turn(name="mouth", trainables=("oral.gaussians", "oral.field"))
+    face = Turn(name="face", trainables=("facial.gaussians", "facial.field"))
+    static = Turn(name="static", trainables=("oral.gaussians", "facial.gaussians"))
+    return Schedule(
+        rows=(
+            PhaseRow(until=0.055, turns=(static,), moving=False),
+            PhaseRow(until=0.48, turns=(mouth,), densify=True),
+            PhaseRow(until=0.91, turns=(face,), densify=True),
+            PhaseRow(until=1.0, turns=(Turn(name="color", trainables=("colors",)),)),
+        )
+    )
