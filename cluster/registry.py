@@ -297,6 +297,20 @@ class Registry:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
 
+    def set_tags(self, ref: ModelRef, tags: Mapping[str, str]) -> None:
+        """Add tags to a version, or change them: what became known after it was registered.
+
+        Raises:
+            UnknownIdentity: there is no such complete version.
+        """
+        wrong = sorted(set(tags) & set(_OWN_TAGS))
+        if wrong:
+            raise InputError("tags", "names that do not begin with m2dao.", str(wrong))
+        self.describe(ref)
+        with _translated(str(ref)):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(ref.registry_name, str(ref.version), key, value)
+
     # -- aliases and deletion ---------------------------------------------------------------------------------
 
     def set_alias(self, ref: ModelRef, alias: str) -> None:
