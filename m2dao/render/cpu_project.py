@@ -1,0 +1,293 @@
+"""Numba kernels of the ``cpu`` backend: 3D Gaussians to 2D ones, and the way back for gradients.
+
+Arithmetic is float64 (as fast as float32 in scalar code) between float32 arrays, so that long thin Gaussians keep
+their shape: their covariance determinant is a small difference of large numbers.
+
+Letters: N Gaussians. Notation: camera = rotation @ mean + translation; axes = rotation_of(quat) * scales;
+image_axes = jacobian @ rotation @ axes; covariance = image_axes @ image_axes^T + eps2d.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import njit, prange
+
+from m2dao.render.reference import ALPHA_MIN, FAR_PLANE, FRUSTUM_MARGIN, MAX_EXTENT_SIGMAS
+
+CHUNK = 512  # Gaussians per parallel chunk; fixed, so that sums do not depend on the number of threads
+MAX_RADIUS = 2.0**30
+# Not "nnan" or "ninf": the checks for values that are not finite must survive.
+SAFE_MATH = {"contract", "arcp", "nsz"}
+
+
+@njit(inline="always")
+def _rotation_of(w, x, y, z):
+    """Rotation matrix of a unit quaternion, row by row."""
+    return (
+        1.0 - 2.0 * (y * y + z * z),
+        2.0 * (x * y - w * z),
+        2.0 * (x * z + w * y),
+        2.0 * (x * y + w * z),
+        1.0 - 2.0 * (x * x + z * z),
+        2.0 * (y * z - w * x),
+        2.0 * (x * z - w * y),
+        2.0 * (y * z + w * x),
+        1.0 - 2.0 * (x * x + y * y),
+    )
+
+
+@njit(inline="always")
+def _ray_limits(K, width, height):
+    """Range of x/z and y/z used in the Jacobian: the image and FRUSTUM_MARGIN of half its field of view."""
+    margin_x = FRUSTUM_MARGIN * 0.5 * width / K[0, 0]
+    margin_y = FRUSTUM_MARGIN * 0.5 * height / K[1, 1]
+    return (
+        -K[0, 2] / K[0, 0] - margin_x,
+        (width - K[0, 2]) / K[0, 0] + margin_x,
+        -K[1, 2] / K[1, 1] - margin_y,
+        (height - K[1, 2]) / K[1, 1] + margin_y,
+    )
+
+
+@njit(inline="always")
+def _times_rotation(V, a, b, c):
+    """Upper left 3x3 of ``V`` times a column."""
+    return (
+        V[0, 0] * a + V[0, 1] * b + V[0, 2] * c,
+        V[1, 0] * a + V[1, 1] * b + V[1, 2] * c,
+        V[2, 0] * a + V[2, 1] * b + V[2, 2] * c,
+    )
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath=SAFE_MATH)
+def project(
+    means,  # float32 [N, 3]
+    quats,  # float32 [N, 4]
+    scales,  # float32 [N, 3]
+    opacities,  # float32 [N]
+    viewmat,  # float64 [4, 4]
+    K,  # float64 [3, 3]
+    width,
+    height,
+    near_plane,
+    eps2d,
+    means2d,  # out float32 [N, 2]
+    conics,  # out float32 [N, 3]
+    depths,  # out float32 [N]
+    extents,  # out float32 [N, 2] half sides in px of the exact box of visible alpha
+    radii,  # out int32 [N]; 0: not drawn, the other outputs are then zero
+):
+    """Projects every Gaussian into one image."""
+    num_gaussians = means.shape[0]
+    for chunk in prange((num_gaussians + CHUNK - 1) // CHUNK):
+        for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, num_gaussians)):
+            _project_one(
+                i, means, quats, scales, opacities, viewmat, K, width, height, near_plane, eps2d,
+                means2d, conics, depths, extents, radii,
+            )  # fmt: skip
+
+
+@njit(fastmath=SAFE_MATH)
+def _project_one(
+    i, means, quats, scales, opacities, V, K, width, height, near_plane, eps2d,
+    means2d, conics, depths, extents, radii,
+):  # fmt: skip
+    means2d[i, 0] = means2d[i, 1] = 0.0
+    conics[i, 0] = conics[i, 1] = conics[i, 2] = 0.0
+    depths[i] = 0.0
+    extents[i, 0] = extents[i, 1] = 0.0
+    radii[i] = 0
+    opacity = float(opacities[i])
+    x, y, z = _times_rotation(V, float(means[i, 0]), float(means[i, 1]), float(means[i, 2]))
+    x, y, z = x + V[0, 3], y + V[1, 3], z + V[2, 3]
+    # Written so that a NaN fails them.
+    if not (z >= near_plane and z <= FAR_PLANE and opacity >= ALPHA_MIN):
+        return
+    qw, qx, qy, qz = float(quats[i, 0]), float(quats[i, 1]), float(quats[i, 2]), float(quats[i, 3])
+    norm = math.sqrt(qw * qw + qx * qx + qy * qy + qz * qz)
+    if not norm > 0.0:
+        return
+    r00, r01, r02, r10, r11, r12, r20, r21, r22 = _rotation_of(qw / norm, qx / norm, qy / norm, qz / norm)
+    min_x, max_x, min_y, max_y = _ray_limits(K, width, height)
+    inverse_z = 1.0 / z
+    jx, jy = K[0, 0] * inverse_z, K[1, 1] * inverse_z
+    jxz = -jx * min(max(x * inverse_z, min_x), max_x)
+    jyz = -jy * min(max(y * inverse_z, min_y), max_y)
+
+    var_x, var_y, cov_xy = eps2d, eps2d, 0.0
+    for axis in range(3):
+        scale = float(scales[i, axis])
+        if axis == 0:
+            ax, ay, az = _times_rotation(V, r00 * scale, r10 * scale, r20 * scale)
+        elif axis == 1:
+            ax, ay, az = _times_rotation(V, r01 * scale, r11 * scale, r21 * scale)
+        else:
+            ax, ay, az = _times_rotation(V, r02 * scale, r12 * scale, r22 * scale)
+        image_x = jx * ax + jxz * az
+        image_y = jy * ay + jyz * az
+        var_x += image_x * image_x
+        var_y += image_y * image_y
+        cov_xy += image_x * image_y
+    determinant = var_x * var_y - cov_xy * cov_xy
+    mean_x = jx * x + K[0, 2]
+    mean_y = jy * y + K[1, 2]
+    if not (determinant > 0.0 and determinant < math.inf and abs(mean_x) < math.inf and abs(mean_y) < math.inf):
+        return
+    extent = math.sqrt(2.0 * math.log(opacity / ALPHA_MIN))
+    extent_x = extent * math.sqrt(var_x)
+    extent_y = extent * math.sqrt(var_y)
+    radius_x = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * math.sqrt(var_x))
+    radius_y = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * math.sqrt(var_y))
+    radius = max(radius_x, radius_y)
+    inside = mean_x + radius_x > 0 and mean_x - radius_x < width and mean_y + radius_y > 0 and mean_y - radius_y < height
+    if not (inside and radius > 0):
+        return
+    means2d[i, 0], means2d[i, 1] = mean_x, mean_y
+    conics[i, 0], conics[i, 1], conics[i, 2] = var_y / determinant, -cov_xy / determinant, var_x / determinant
+    depths[i] = z
+    extents[i, 0], extents[i, 1] = extent_x, extent_y
+    radii[i] = int(min(radius, MAX_RADIUS))
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath=SAFE_MATH)
+def project_backward(
+    means,  # float32 [N, 3]
+    quats,  # float32 [N, 4]
+    scales,  # float32 [N, 3]
+    viewmat,  # float64 [4, 4]
+    K,  # float64 [3, 3]
+    width,
+    height,
+    conics,  # float32 [N, 3]
+    radii,  # int32 [N]
+    v_means2d,  # float32 [N, 2]
+    v_conics,  # float32 [N, 3]
+    v_means,  # inout float32 [N, 3]; this image's gradient is added
+    v_quats,  # inout float32 [N, 4]
+    v_scales,  # inout float32 [N, 3]
+    v_viewmat_chunks,  # out float64 [ceil(N / CHUNK), 4, 4], zero on entry; to be summed by the caller
+):
+    """Gradients of the inputs of ``project`` from those of its outputs. A leading ``v_`` is dLoss/d(name)."""
+    num_gaussians = means.shape[0]
+    for chunk in prange((num_gaussians + CHUNK - 1) // CHUNK):
+        v_viewmat = v_viewmat_chunks[chunk]
+        for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, num_gaussians)):
+            if radii[i] > 0:
+                _project_one_backward(
+                    i, means, quats, scales, viewmat, K, width, height, conics, v_means2d, v_conics,
+                    v_means, v_quats, v_scales, v_viewmat,
+                )  # fmt: skip
+
+
+@njit(inline="always")
+def _covariance_gradient(a, b, c, v_a, v_b, v_c):
+    """dLoss/d(covariance) = -conic @ dLoss/d(conic) @ conic, symmetric: xx, xy, yy."""
+    half = 0.5 * v_b
+    left_xx, left_xy = a * v_a + b * half, a * half + b * v_c
+    left_yx, left_yy = b * v_a + c * half, b * half + c * v_c
+    return -(left_xx * a + left_xy * b), -(left_xx * b + left_xy * c), -(left_yx * b + left_yy * c)
+
+
+@njit(fastmath=SAFE_MATH)
+def _project_one_backward(
+    i, means, quats, scales, V, K, width, height, conics, v_means2d, v_conics, v_means, v_quats, v_scales, v_V,
+):  # fmt: skip
+    px, py, pz = float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
+    x, y, z = _times_rotation(V, px, py, pz)
+    x, y, z = x + V[0, 3], y + V[1, 3], z + V[2, 3]
+    qw, qx, qy, qz = float(quats[i, 0]), float(quats[i, 1]), float(quats[i, 2]), float(quats[i, 3])
+    inverse_norm = 1.0 / math.sqrt(qw * qw + qx * qx + qy * qy + qz * qz)
+    qw, qx, qy, qz = qw * inverse_norm, qx * inverse_norm, qy * inverse_norm, qz * inverse_norm
+    rotation = _rotation_of(qw, qx, qy, qz)
+    min_x, max_x, min_y, max_y = _ray_limits(K, width, height)
+    inverse_z = 1.0 / z
+    jx, jy = K[0, 0] * inverse_z, K[1, 1] * inverse_z
+    ray_x, ray_y = x * inverse_z, y * inverse_z
+    clamped_x, clamped_y = min(max(ray_x, min_x), max_x), min(max(ray_y, min_y), max_y)
+    jxz, jyz = -jx * clamped_x, -jy * clamped_y
+
+    h_xx, h_xy, h_yy = _covariance_gradient(
+        float(conics[i, 0]), float(conics[i, 1]), float(conics[i, 2]),
+        float(v_conics[i, 0]), float(v_conics[i, 1]), float(v_conics[i, 2]),
+    )  # fmt: skip
+    v_jx, v_jy, v_jxz, v_jyz = 0.0, 0.0, 0.0, 0.0
+    v_rotation = (0.0, 0.0, 0.0)
+    v_columns = (v_rotation, v_rotation, v_rotation)
+    for axis in range(3):
+        scale = float(scales[i, axis])
+        ux, uy, uz = rotation[axis], rotation[3 + axis], rotation[6 + axis]
+        sx, sy, sz = ux * scale, uy * scale, uz * scale
+        ax, ay, az = _times_rotation(V, sx, sy, sz)
+        image_x = jx * ax + jxz * az
+        image_y = jy * ay + jyz * az
+        v_image_x = 2.0 * (h_xx * image_x + h_xy * image_y)
+        v_image_y = 2.0 * (h_xy * image_x + h_yy * image_y)
+        v_jx += v_image_x * ax
+        v_jy += v_image_y * ay
+        v_jxz += v_image_x * az
+        v_jyz += v_image_y * az
+        v_ax, v_ay, v_az = v_image_x * jx, v_image_y * jy, v_image_x * jxz + v_image_y * jyz
+        _add_outer(v_V, v_ax, v_ay, v_az, sx, sy, sz)
+        v_sx = V[0, 0] * v_ax + V[1, 0] * v_ay + V[2, 0] * v_az
+        v_sy = V[0, 1] * v_ax + V[1, 1] * v_ay + V[2, 1] * v_az
+        v_sz = V[0, 2] * v_ax + V[1, 2] * v_ay + V[2, 2] * v_az
+        v_scales[i, axis] += v_sx * ux + v_sy * uy + v_sz * uz
+        column = (v_sx * scale, v_sy * scale, v_sz * scale)
+        if axis == 0:
+            v_columns = (column, v_columns[1], v_columns[2])
+        elif axis == 1:
+            v_columns = (v_columns[0], column, v_columns[2])
+        else:
+            v_columns = (v_columns[0], v_columns[1], column)
+    _add_quat_gradient(v_quats, i, qw, qx, qy, qz, inverse_norm, v_columns)
+
+    # The mean moves the projected mean (u = jx x + cx) and the Jacobian.
+    v_u, v_v = float(v_means2d[i, 0]), float(v_means2d[i, 1])
+    v_x, v_y = jx * v_u, jy * v_v
+    v_z = -inverse_z * (v_x * x + v_y * y)
+    v_z -= inverse_z * (jx * v_jx + jy * v_jy + jxz * v_jxz + jyz * v_jyz)
+    if ray_x >= min_x and ray_x <= max_x:
+        v_ray = -jx * v_jxz
+        v_x += v_ray * inverse_z
+        v_z -= v_ray * ray_x * inverse_z
+    if ray_y >= min_y and ray_y <= max_y:
+        v_ray = -jy * v_jyz
+        v_y += v_ray * inverse_z
+        v_z -= v_ray * ray_y * inverse_z
+    _add_outer(v_V, v_x, v_y, v_z, px, py, pz)
+    v_V[0, 3] += v_x
+    v_V[1, 3] += v_y
+    v_V[2, 3] += v_z
+    v_means[i, 0] += V[0, 0] * v_x + V[1, 0] * v_y + V[2, 0] * v_z
+    v_means[i, 1] += V[0, 1] * v_x + V[1, 1] * v_y + V[2, 1] * v_z
+    v_means[i, 2] += V[0, 2] * v_x + V[1, 2] * v_y + V[2, 2] * v_z
+
+
+@njit(inline="always")
+def _add_outer(matrix, a, b, c, x, y, z):
+    """Adds the outer product of two columns to the upper left 3x3."""
+    matrix[0, 0] += a * x
+    matrix[0, 1] += a * y
+    matrix[0, 2] += a * z
+    matrix[1, 0] += b * x
+    matrix[1, 1] += b * y
+    matrix[1, 2] += b * z
+    matrix[2, 0] += c * x
+    matrix[2, 1] += c * y
+    matrix[2, 2] += c * z
+
+
+@njit(fastmath=SAFE_MATH)
+def _add_quat_gradient(v_quats, i, w, x, y, z, inverse_norm, v_columns):
+    """From dLoss/d(rotation), given as columns, through ``_rotation_of`` and the normalisation."""
+    (v00, v10, v20), (v01, v11, v21), (v02, v12, v22) = v_columns
+    v_w = 2.0 * (x * (v21 - v12) + y * (v02 - v20) + z * (v10 - v01))
+    v_x = 2.0 * (y * (v01 + v10) + z * (v02 + v20) + w * (v21 - v12) - 2.0 * x * (v11 + v22))
+    v_y = 2.0 * (x * (v01 + v10) + z * (v12 + v21) + w * (v02 - v20) - 2.0 * y * (v00 + v22))
+    v_z = 2.0 * (x * (v02 + v20) + y * (v12 + v21) + w * (v10 - v01) - 2.0 * z * (v00 + v11))
+    along = v_w * w + v_x * x + v_y * y + v_z * z  # the length of a quaternion has no effect
+    v_quats[i, 0] += (v_w - along * w) * inverse_norm
+    v_quats[i, 1] += (v_x - along * x) * inverse_norm
+    v_quats[i, 2] += (v_y - along * y) * inverse_norm
+    v_quats[i, 3] += (v_z - along * z) * inverse_norm
