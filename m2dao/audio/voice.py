@@ -1,0 +1,58 @@
+"""Where there is speech, and how loud: a tracker that knows only the past.
+
+Room noise and silence must give one and the same feature row, or the mouth of an identity twitches in every pause.
+And a quiet microphone must give the same rows as a loud one. Both need a noise floor and a speech level; both are followed
+row by row, because no feature may look at the whole clip.
+"""
+
+from __future__ import annotations
+
+import math
+
+ROW_S = 0.01  # the tracker runs at 100 rows per second
+
+FLOOR_START_RANGE_DB = (-75.0, -48.0)  # the first row sets the floor within this range: speech may start at once
+FLOOR_RISE_DB_PER_ROW = 4.0 * ROW_S
+FLOOR_FALL = 0.2  # part of the way down in one row
+LEVEL_START_DB = -26.0
+LEVEL_ROWS = 300.0  # time constant of the speech level, in rows of speech
+SPEECH_ABOVE_FLOOR_DB = 10.0
+SPEECH_BELOW_LEVEL_DB = 32.0
+SPEECH_SOFTNESS_DB = 2.0
+ABSOLUTE_SILENCE_DB = -66.0
+RELEASE_PER_ROW = 1.0 / 12.0  # 120 ms: the closure inside "apa" is part of the speech around it
+
+
+class VoiceTracker:
+    """Follows one signal, one row at a time.
+
+    Attributes:
+        gate: 0 in silence or noise, 1 in speech, soft between.
+        level_db: loudness of the speech so far, dB relative to full scale.
+    """
+
+    def __init__(self) -> None:
+        self.gate = 0.0
+        self.level_db = LEVEL_START_DB
+        self._floor_db: float | None = None
+
+    def update(self, power: float) -> float:
+        """Take the mean power of the next row (full scale = 1) and return the gate after it."""
+        energy_db = 10.0 * math.log10(max(power, 1e-12))
+        if self._floor_db is None:
+            low, high = FLOOR_START_RANGE_DB
+            self._floor_db = min(max(energy_db, low), high)
+        above_db = energy_db - self._floor_db
+        self._floor_db += FLOOR_FALL * above_db if above_db < 0 else min(above_db, FLOOR_RISE_DB_PER_ROW)
+        threshold_db = max(
+            self._floor_db + SPEECH_ABOVE_FLOOR_DB, self.level_db - SPEECH_BELOW_LEVEL_DB, ABSOLUTE_SILENCE_DB
+        )
+        excess = (energy_db - threshold_db) / SPEECH_SOFTNESS_DB
+        open_now = 1.0 / (1.0 + math.exp(-min(max(excess, -30.0), 30.0)))
+        if open_now > 0.5:
+            self.level_db += (energy_db - self.level_db) / LEVEL_ROWS
+        released = max(0.0, self.gate - RELEASE_PER_ROW)
+        self.gate = max(open_now, released)
+        if self.gate < 1e-3:
+            self.gate = 0.0  # exactly silent, so that silence is one row and not many
+        return self.gate
