@@ -4,6 +4,8 @@
                  ^                 |  \\---- fail ---> failed
                  `---- the lease ran out, or the worker gave the job back
 
+An open job can also be cancelled; a worker that has it is refused from then on.
+
 A worker *claims* a job for some seconds (the lease) and renews the claim with heartbeats. When it dies, the lease
 runs out and the next claim takes the job over; after ``max_attempts`` claims it fails instead, so that a job that kills its
 worker cannot do so for ever. Each claim carries a fencing token, a number that grows with every claim: a worker that
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 JobId = RenderId | FitId
 KINDS = ("render", "fit")
-FINISHED = ("done", "failed")
+FINISHED = ("done", "failed", "cancelled")
 _ID_TYPES = {"render": RenderId, "fit": FitId}
 _IDEMPOTENCY_S = 24 * 3600
 _RETENTION_S = 7 * 24 * 3600
@@ -58,7 +60,7 @@ class JobRecord:
     id: JobId
     tenant: TenantId
     kind: str  # "render" or "fit"
-    status: str  # "queued", "running", "done" or "failed"
+    status: str  # "queued", "running", "done", "failed" or "cancelled"
     progress: float  # 0..1
     stage: str
     request: dict[str, Any]
@@ -189,6 +191,20 @@ class Jobs:
         keys = [_job_key(tenant, job_id), *_lists(tenant, job.kind)]
         if self._link.run(scripts.DELETE, keys, [str(job_id)]) == "running":
             raise Conflict(f"job {job_id}", "a job that is not running", "a running one", "wait for it to end")
+
+    def cancel(self, tenant: TenantId, job_id: JobId) -> JobRecord:
+        """End an open job without a result. A worker that has it learns so at its next heartbeat.
+
+        Raises:
+            UnknownJob: there is none, or it is another tenant's.
+            Conflict: it is finished.
+        """
+        job = self.get(tenant, job_id)
+        keys = [_job_key(tenant, job_id), *_lists(tenant, job.kind)]
+        outcome = self._link.run(scripts.CANCEL, keys, [str(job_id), str(tenant), self._retention_s])
+        if outcome not in ("ok", "unknown"):
+            raise Conflict(f"job {job_id}", "a job that is queued or running", f"one that is {outcome}")
+        return self.get(tenant, job_id)
 
     def backlog(self, kind: str, *, tenant: TenantId | None = None) -> Backlog:
         """The open jobs of a kind, of one tenant or of all."""
