@@ -13,7 +13,7 @@ from torch import Tensor
 from m2dao.motion.consistency import neck_consistency
 from m2dao.motion.talking_head import PosedGaussians, TalkingHead
 from m2dao.training.recipes import LossWeights
-from m2dao.training.ssim import ssim_loss
+from m2dao.training.ssim import dssim_loss
 
 
 class FrameTarget(NamedTuple):
@@ -25,14 +25,14 @@ class FrameTarget(NamedTuple):
 
 
 def picture_loss(rgb: Tensor, target: FrameTarget, weights: LossWeights) -> Tensor:
-    """(1 - w) weighted L1 + w D-SSIM, as in 3D Gaussian splatting (Kerbl et al., 2023, eq. 7), the mouth counting more.
+    """(1 - w) weighted L1 + w (1 - SSIM), as in 3D Gaussian splatting (Kerbl et al., 2023, eq. 7), the mouth counting more.
 
     Args:
         rgb: [H, W, 3] composite.
     """
     emphasis = 1 + weights.oral_emphasis * target.masks[..., 1:2]
     l1 = ((rgb - target.rgb).abs() * emphasis).mean()
-    return (1 - weights.dssim) * l1 + weights.dssim * ssim_loss(rgb, target.rgb)
+    return (1 - weights.dssim) * l1 + weights.dssim * 2 * dssim_loss(rgb, target.rgb)
 
 
 def mask_loss(head_alpha: Tensor, alpha: Tensor, target: FrameTarget, weights: LossWeights, *, has_torso: bool) -> Tensor:

@@ -1,0 +1,123 @@
+"""The talking head a fit starts from: seeds taken from the capture, fields at rest.
+
+Shapes: T frames, S pixels a side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from m2dao.capture.dataset import Capture
+from m2dao.gaussians.params import GaussianParams, raw_gaussians
+from m2dao.gaussians.seed import SeedPoints, SeedView, seed_head, seed_inner_mouth, seed_torso
+from m2dao.motion.oral import choose_lip_probes
+from m2dao.motion.talking_head import (
+    TAG_HAIR,
+    TAG_INNER_MOUTH,
+    TAG_LIPS,
+    TAG_SKIN,
+    TAG_TORSO,
+    TalkingHead,
+)
+from m2dao.training.frames import TrainingFrames, scaled_intrinsics
+from m2dao.training.recipes import Recipe
+
+_NUM_TORSO_VIEWS = 12
+_MARGIN_M = 0.03  # fields reach a little beyond the seeds
+_OUTER_EYE_DISTANCE_M = 0.09  # of head space
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceFrames:
+    """The frames that serve as models for seeding."""
+
+    neutral: int  # pose nearest to the median, eyes open, mouth nearly closed
+    widest: int  # mouth widest open
+
+
+def choose_reference_frames(capture: Capture, num_train: int) -> ReferenceFrames:
+    """Pick them among the first ``num_train`` frames."""
+    valid = capture.valid[:num_train].astype(bool)
+    viewmats = capture.viewmats[:num_train]
+    away = np.abs(viewmats - np.median(viewmats, axis=0)).sum(axis=(1, 2))
+    spread = np.median(away) + 1e-6
+    lips = capture.lip_opening[:num_train]
+    cost = away / spread + 4 * capture.blink[:num_train].max(axis=1) + 4 * lips / (lips.max() + 1e-6)
+    cost = np.where(valid, cost, np.inf)
+    opening = np.where(valid, lips - 0.02 * away / spread, -np.inf)
+    return ReferenceFrames(neutral=int(cost.argmin()), widest=int(opening.argmax()))
+
+
+def build_talking_head(capture: Capture, frames: TrainingFrames, recipe: Recipe, num_train: int) -> TalkingHead:
+    """Seed every group and make the fields.
+
+    Raises:
+        CaptureRejected: a region needed for seeding cannot be seen.
+    """
+    reference = choose_reference_frames(capture, num_train)
+    K = scaled_intrinsics(capture.K, capture.size, recipe.size)
+    canonical = capture.canonical_landmarks.astype(np.float64)
+    neutral = _view(capture, frames, reference.neutral)
+    tags = {"skin": TAG_SKIN, "hair": TAG_HAIR, "lips": TAG_LIPS}
+    facial = seed_head(neutral, K, canonical, num_seeds=recipe.seeds["facial"], region="facial", tag_of=tags)
+    lips = seed_head(neutral, K, canonical, num_seeds=recipe.seeds["oral"], region="oral", tag_of=tags)
+    inner = seed_inner_mouth(
+        _view(capture, frames, reference.widest),
+        K,
+        canonical,
+        opening_m=float(capture.lip_opening[reference.widest]) * _OUTER_EYE_DISTANCE_M,
+        num_seeds=recipe.seeds["inner"],
+        tag=TAG_INNER_MOUTH,
+    )
+    degree = recipe.model.sh_degree
+    groups = {
+        "facial": _group([facial], degree),
+        "oral": _group([lips, inner], degree),
+    }
+    head_means = torch.cat([groups["facial"].raw["means"], groups["oral"].raw["means"]]).detach()
+    torso_means = head_means
+    if recipe.model.has_torso:
+        others = np.linspace(0, num_train - 1, _NUM_TORSO_VIEWS).astype(int)
+        views = [_view(capture, frames, int(index)) for index in others]
+        torso = seed_torso(neutral, views, K, canonical, num_seeds=recipe.seeds["torso"])
+        groups["torso"] = _group([torso], 0)
+        torso_means = torso.means
+    return TalkingHead(
+        recipe.model,
+        groups,
+        head_box=_box(head_means),
+        mouth_box=_box(groups["oral"].raw["means"].detach(), margin=0.01),
+        torso_box=_box(torso_means),
+        lip_probes=choose_lip_probes(torch.from_numpy(canonical).float()),
+        reference_viewmat=torch.from_numpy(capture.viewmats[reference.neutral]).float(),
+    )
+
+
+def _view(capture: Capture, frames: TrainingFrames, index: int) -> SeedView:
+    return SeedView(
+        rgb=frames.rgb(index).astype(np.float64) / 255,
+        masks=frames.masks(index),
+        viewmat=capture.viewmats[index].astype(np.float64),
+    )
+
+
+def _group(seeds: list[SeedPoints], sh_degree: int) -> GaussianParams:
+    means = torch.cat([seed.means for seed in seeds])
+    raw = raw_gaussians(
+        means,
+        torch.cat([seed.rgb for seed in seeds]),
+        torch.cat([seed.scale_m for seed in seeds]),
+        sh_degree=sh_degree,
+    )
+    tags = torch.cat([seed.tags for seed in seeds])
+    if seeds[0].follow is not None:
+        raw["follow"] = torch.logit(torch.cat([seed.follow for seed in seeds]))
+        tags = torch.full_like(tags, TAG_TORSO)
+    return GaussianParams(raw, tags)
+
+
+def _box(means: torch.Tensor, margin: float = _MARGIN_M) -> torch.Tensor:
+    return torch.stack([means.amin(0) - margin, means.amax(0) + margin])

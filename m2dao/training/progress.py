@@ -1,0 +1,46 @@
+"""What a fit shows while it runs: numbers in a file, pictures in a strip.
+
+Shapes: H x W pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+
+class FitProgress(NamedTuple):
+    """Told to whoever watches a fit."""
+
+    step: int
+    progress: float  # 0..1
+    phase: str
+    loss: float
+    psnr_db: float
+    seconds: float
+
+
+class ProgressFiles:
+    """`metrics.jsonl` and `strip.jpg` in the work folder; a resumed fit goes on with both."""
+
+    def __init__(self, folder: Path):
+        self._metrics = folder / "metrics.jsonl"
+        self._strip = folder / "strip.jpg"
+
+    def add_numbers(self, report: FitProgress) -> None:
+        with open(self._metrics, "a") as file:
+            file.write(json.dumps({key: round(value, 5) if isinstance(value, float) else value
+                                   for key, value in report._asdict().items()}) + "\n")  # fmt: skip
+
+    def add_pictures(self, recorded: np.ndarray, rendered: np.ndarray) -> None:
+        """A new column: the recording above, the render below; both [H, W, 3] uint8."""
+        column = cv2.cvtColor(np.concatenate([recorded, rendered]), cv2.COLOR_RGB2BGR)
+        if self._strip.is_file():
+            old = cv2.imread(str(self._strip))
+            if old is not None and old.shape[0] == column.shape[0]:
+                column = np.concatenate([old, column], axis=1)
+        cv2.imwrite(str(self._strip), column)
