@@ -28,7 +28,7 @@ def _text(name: str, value: str) -> str:
     return value
 
 
-def _folder(name: str, value: str) -> Path:
+def _path(name: str, value: str) -> Path:
     return Path(value).expanduser().absolute()
 
 
@@ -93,7 +93,7 @@ class Settings:
     """Every setting of the platform. Secrets are left out of ``repr``, so that they cannot reach a log."""
 
     home: Path = _setting(
-        "M2DAO_HOME", _folder, ".m2dao", "Folder of the embedded stack: data, logs, credentials, process records."
+        "M2DAO_HOME", _path, ".m2dao", "Folder of the embedded stack: data, logs, credentials, process records."
     )
     redis_url: str | None = _setting(
         "M2DAO_REDIS_URL", _url("redis", "rediss"), None,
@@ -125,6 +125,10 @@ class Settings:
     ray_dashboard_url: str | None = _setting(
         "M2DAO_RAY_DASHBOARD_URL", _url("http", "https"), None,
         "Ray dashboard, through which jobs are submitted. Embedded: a port on 127.0.0.1.",
+    )
+    ray_token_file: Path | None = _setting(
+        "M2DAO_RAY_TOKEN_FILE", _path, None,
+        "File that holds the Ray cluster's token. Embedded: made per home. Unset: Ray's own settings decide.",
     )
     ray_num_cpus: int | None = _setting(
         "M2DAO_RAY_NUM_CPUS", _whole(1, 4096), None, "Cores the embedded Ray head offers. Unset: all of them."
@@ -164,7 +168,7 @@ class Settings:
         env = os.environ if env is None else env
         by_name = {f.metadata["env"]: f for f in dataclasses.fields(cls)}
         home_field = by_name["M2DAO_HOME"]
-        home = _folder("M2DAO_HOME", env.get("M2DAO_HOME") or home_field.metadata["default"])
+        home = _path("M2DAO_HOME", env.get("M2DAO_HOME") or home_field.metadata["default"])
         stack = read_stack_env(home / STACK_ENV_NAME) if use_stack else {}
         values = {**stack, **{k: v for k, v in env.items() if v}}
         given = {f.name: f.metadata["parse"](name, values[name]) for name, f in by_name.items() if values.get(name)}

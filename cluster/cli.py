@@ -1,0 +1,165 @@
+"""``m2dao-cluster``: the embedded stack, tenants and API keys."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from cluster.ids import TenantId
+from cluster.services import SERVICES
+from cluster.settings import Settings
+from m2dao.errors import M2daoError
+
+_EXAMPLES = """examples:
+  m2dao-cluster up                              start Valkey, SeaweedFS, MLflow and Ray, where none is configured
+  m2dao-cluster up --services redis,s3,mlflow   the same without Ray
+  m2dao-cluster status --json
+  m2dao-cluster tenant create acme
+  m2dao-cluster key create acme --label website
+  m2dao-cluster down
+
+settings come from the environment, see docs/settings.md; exit codes: 0 done, 2 bad input, 1 our fault"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)  # a stop from outside is undone like Ctrl-C
+    try:
+        result = arguments.run(arguments)
+    except M2daoError as error:
+        print(f"m2dao-cluster: {error}", file=sys.stderr)
+        if arguments.json:
+            print(json.dumps({"error": error.code, "detail": str(error)}))
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("m2dao-cluster: interrupted", file=sys.stderr)
+        return 130
+    if arguments.json:
+        print(json.dumps(result))
+    return 0
+
+
+def _interrupt(number, frame) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="m2dao-cluster", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(group, name: str, run, help: str) -> argparse.ArgumentParser:
+        command = group.add_parser(name, help=help, description=help, parents=[shared])
+        command.set_defaults(run=run)
+        return command
+
+    up = add(commands, "up", _up, "Start the embedded services that are missing, and wait until they answer.")
+    up.add_argument(
+        "--services", default=",".join(SERVICES), metavar="LIST", help="which ones, by comma (default: %(default)s)"
+    )
+    up.add_argument("--owner-pid", type=int, metavar="PID", help="stop the stack when this process ends")
+    add(commands, "down", _down, "Stop everything that up started; data stays.")
+    add(commands, "status", _status, "Say how each service is.")
+    tenant = commands.add_parser("tenant", help="Make, list and remove tenants.").add_subparsers(required=True, metavar="COMMAND")
+    add(tenant, "create", _tenant_create, "Add a tenant.").add_argument("tenant", type=str)
+    add(tenant, "list", _tenant_list, "List the tenants.")
+    key = commands.add_parser("key", help="Make, list and revoke API keys.").add_subparsers(required=True, metavar="COMMAND")
+    create = add(key, "create", _key_create, "Make an API key and print it, this once.")
+    create.add_argument("tenant")
+    create.add_argument("--label", default="", help="a note for the list of keys")
+    add(key, "list", _key_list, "List a tenant's API keys.").add_argument("tenant")
+    revoke = add(key, "revoke", _key_revoke, "Void an API key at once.")
+    revoke.add_argument("tenant")
+    revoke.add_argument("key_id", help="from key list")
+    return parser
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _up(arguments: argparse.Namespace) -> dict:
+    from cluster.local import Stack
+
+    stack = Stack(Settings.from_env(use_stack=False))
+    names = [name for name in arguments.services.split(",") if name]
+    settings = stack.up(services=names, progress=_say, owner_pid=arguments.owner_pid)
+    _say(f"the stack is up; its home is {settings.home}")
+    return {"home": str(settings.home), "services": [asdict(entry) for entry in stack.status()]}
+
+
+def _down(arguments: argparse.Namespace) -> dict:
+    from cluster.local import Stack
+
+    settings = Settings.from_env(use_stack=False)
+    killed = Stack(settings).down(progress=_say)
+    _say("the stack is down" + (f" ({killed} processes had to be killed)" if killed else ""))
+    return {"home": str(settings.home), "num_killed": killed}
+
+
+def _status(arguments: argparse.Namespace) -> dict:
+    from cluster.local import Stack
+
+    settings = Settings.from_env(use_stack=False)
+    entries = Stack(settings).status()
+    for entry in entries:
+        _say(f"{entry.name:8} {entry.state:14} {entry.address:22} {'' if entry.pid is None else f'pid {entry.pid}'}")
+    return {"home": str(settings.home), "services": [asdict(entry) for entry in entries]}
+
+
+def _accounts():
+    from cluster.state import StateStore
+
+    return StateStore(Settings.from_env()).accounts
+
+
+def _tenant_create(arguments: argparse.Namespace) -> dict:
+    tenant = TenantId.parse(arguments.tenant)
+    _accounts().create_tenant(tenant)
+    _say(f"tenant {tenant} created")
+    return {"tenant": str(tenant)}
+
+
+def _tenant_list(arguments: argparse.Namespace) -> dict:
+    names = [str(tenant) for tenant in _accounts().list_tenants()]
+    if not arguments.json:
+        print("\n".join(names))
+    return {"tenants": names}
+
+
+def _key_create(arguments: argparse.Namespace) -> dict:
+    tenant = TenantId.parse(arguments.tenant)
+    key = _accounts().create_api_key(tenant, label=arguments.label)
+    _say("keep this key: it is not stored and cannot be shown again")
+    if not arguments.json:
+        print(key)
+    return {"tenant": str(tenant), "key": key}
+
+
+def _key_list(arguments: argparse.Namespace) -> dict:
+    keys = [asdict(info) for info in _accounts().list_api_keys(TenantId.parse(arguments.tenant))]
+    if not arguments.json:
+        print("\n".join(f"{key['key_id']}  {key['label']}" for key in keys))
+    return {"tenant": arguments.tenant, "keys": keys}
+
+
+def _key_revoke(arguments: argparse.Namespace) -> dict:
+    revoked = _accounts().revoke(TenantId.parse(arguments.tenant), arguments.key_id)
+    _say(f"key {arguments.key_id} " + ("revoked" if revoked else "is not there; nothing to revoke"))
+    return {"tenant": arguments.tenant, "key_id": arguments.key_id, "revoked": revoked}
+
+
+if __name__ == "__main__":
+    # Whatever still runs in the background must not keep the command from ending.
+    code = main()
+    sys.stdout.flush()
+    os._exit(code) if code == 130 else sys.exit(code)
