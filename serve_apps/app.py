@@ -1,0 +1,155 @@
+"""The Ray Serve application: the ingress with its dispatcher, and the renderer replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+
+from cluster.ids import ModelRef
+from cluster.registry import Registry
+from cluster.settings import Settings
+from cluster.state import StateStore
+from cluster.storage import ObjectStore
+from serve_apps.aliases import RefResolver
+from serve_apps.config import ServeConfig
+from serve_apps.decode import UploadDecoder
+from serve_apps.dispatcher import Dispatcher
+from serve_apps.ingress import create_api
+from serve_apps.render_requests import Services
+from serve_apps.render_worker import RenderTicket
+from serve_apps.talker_deployment import TalkerReplica
+from serve_apps.telemetry_setup import configure
+from serve_apps.watch import ChampionWatch
+
+APP_NAME = "m2dao"
+INGRESS = "ingress"
+RENDERER = "renderer"
+_PACKAGES = Path(__file__).resolve().parent.parent
+_LOOK_BACK_S = 2.0  # seconds of reports that the autoscaler averages
+_REPORT_S = 0.5  # how often a replica reports
+_HEALTH_S = 5.0
+_DEAD_AFTER_S = 30.0  # a render uses the cores; slow to answer is not dead
+
+
+def make_services(settings: Settings, config: ServeConfig) -> Services:
+    """The API's collaborators, connected to the services of ``settings``."""
+    store = ObjectStore(settings)
+    registry = Registry(settings, store=store)
+    return Services(
+        config=config,
+        state=StateStore(settings),
+        store=store,
+        registry=registry,
+        resolver=RefResolver(registry, ttl_s=config.alias_ttl_s),
+        decoder=UploadDecoder(config),
+    )
+
+
+def forget_moved(resolver: RefResolver, message: dict[str, Any]) -> None:
+    """Drop the alias that a promotion moved; everything, when messages may have been missed."""
+    known = bool(message.get("tenant") and message.get("identity"))
+    resolver.forget(f"{message['tenant']}.{message['identity']}" if known else None)
+
+
+class Ingress:
+    """One ingress replica: the HTTP API, and a dispatcher that moves queued renders to the renderer replicas.
+
+    Args:
+        renderer: handle of the renderer deployment.
+        settings: where the services are.
+        config: limits and sizes.
+    """
+
+    def __init__(self, renderer: Any, settings: Settings, config: ServeConfig):
+        configure(settings, INGRESS)
+        self._renderer = renderer
+        self._services = make_services(settings, config)
+        self._watch = ChampionWatch(
+            self._services.state, on_change=lambda message: forget_moved(self._services.resolver, message)
+        )
+        self._dispatcher = Dispatcher(
+            jobs=self._services.state.jobs,
+            send=self._send,
+            config=config,
+            worker=f"dispatcher {socket.gethostname()}:{os.getpid()}",
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_api(self._services, on_created=self._dispatcher.wake, lifespan=self._lifespan)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self._watch.start()
+        self._dispatcher.start()
+        try:
+            yield
+        finally:
+            await self._dispatcher.stop()
+            await asyncio.to_thread(self._watch.stop)
+
+    async def _send(self, ref: ModelRef, ticket: RenderTicket) -> AsyncIterator[str]:
+        """The only place that sets a multiplexed model id; the header of that name, which any client can send,
+        reaches the ingress and nothing else."""
+        handle = self._renderer.options(multiplexed_model_id=str(ref), stream=True)
+        async for word in handle.render.remote(dataclasses.asdict(ticket)):
+            yield word
+
+
+def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
+    """The application, ready for ``serve.run``."""
+    renderer = serve.deployment(
+        TalkerReplica,
+        name=RENDERER,
+        max_ongoing_requests=config.render_concurrency,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=config.min_replicas,
+            max_replicas=config.max_replicas,
+            look_back_period_s=_LOOK_BACK_S,
+            upscale_delay_s=config.upscale_delay_s,
+            downscale_delay_s=config.downscale_delay_s,
+            policy=AutoscalingPolicy(
+                policy_function="serve_apps.autoscaling:BacklogPolicy",
+                policy_kwargs={"target_wait_s": config.target_wait_s, "concurrency": config.render_concurrency},
+            ),
+        ),
+        ray_actor_options={
+            "num_cpus": config.replica_cpus,
+            "num_gpus": config.replica_gpus,
+            "runtime_env": {"env_vars": _renderer_env(config)},
+        },
+        graceful_shutdown_timeout_s=config.drain_s,
+        graceful_shutdown_wait_loop_s=0.5,
+        health_check_period_s=_HEALTH_S,
+        health_check_timeout_s=_DEAD_AFTER_S,
+    )
+    ingress = serve.deployment(
+        serve.ingress()(Ingress),
+        name=INGRESS,
+        num_replicas=config.ingress_replicas,
+        max_ongoing_requests=256,  # connections, not renders: the work here is small or in threads
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=10.0,
+        graceful_shutdown_wait_loop_s=0.5,
+        health_check_period_s=_HEALTH_S,
+        health_check_timeout_s=_DEAD_AFTER_S,
+    )
+    return ingress.bind(renderer.bind(settings, config), settings, config)
+
+
+def _renderer_env(config: ServeConfig) -> dict[str, str]:
+    threads = str(config.render_threads)
+    return {
+        "OMP_NUM_THREADS": threads,
+        "NUMBA_NUM_THREADS": threads,
+        "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": str(_REPORT_S),
+    }

@@ -1,0 +1,114 @@
+"""The renderer deployment: a shell around ``RenderWorker`` that Ray Serve starts, routes to, scales and stops.
+
+Requests are routed by the pinned model ref (the multiplexed model id), which only the dispatcher sets, through its
+handle. Serve prefers replicas that have announced the id. What they announce are refs, not talkers: the talkers are in
+our own cache (``loader.py``), so Serve's eviction can only cost a better route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+
+from cluster.ids import ModelRef
+from cluster.registry import Registry
+from cluster.settings import Settings
+from cluster.state import StateStore
+from cluster.storage import ObjectStore
+from m2dao.errors import M2daoError, ServiceError
+from serve_apps.config import MB, ServeConfig
+from serve_apps.dispatcher import STARTED
+from serve_apps.identity_source import IdentitySource
+from serve_apps.loader import TalkerCache
+from serve_apps.node_cache import NodeCache
+from serve_apps.render_worker import Load, RenderTicket, RenderWorker
+from serve_apps.telemetry_setup import configure
+from serve_apps.watch import ChampionWatch
+
+MAX_ANNOUNCED = 256  # refs a replica announces at the same time
+
+
+def load_talker(folder: Path) -> Any:
+    """``m2dao.identity.Talker.load``; imported here so that only a replica pays for it."""
+    from m2dao.identity.talker import Talker
+
+    return Talker.load(folder)
+
+
+class TalkerReplica:
+    """One renderer replica.
+
+    Args:
+        settings: where the services are.
+        config: limits and sizes.
+    """
+
+    def __init__(self, settings: Settings, config: ServeConfig):
+        configure(settings, "renderer")
+        state = StateStore(settings)
+        store = ObjectStore(settings)
+        source = IdentitySource(
+            registry=Registry(settings, store=store),
+            store=store,
+            disk=NodeCache(settings.home / "serve-cache", byte_budget=config.disk_budget_mb * MB),
+            load_talker=load_talker,
+        )
+        self._jobs = state.jobs
+        self._talkers = TalkerCache(source.prepare, byte_budget=config.talker_budget_mb * MB)
+        self._load = Load()
+        self._worker = RenderWorker(
+            jobs=state.jobs,
+            store=store,
+            talkers=self._talkers,
+            config=config,
+            load=self._load,
+            name=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        self._pool = ThreadPoolExecutor(config.render_concurrency, thread_name_prefix="render")
+        self._stats = {"queued_seconds": 0.0, "num_queued": 0.0}
+        self._watch = ChampionWatch(state, on_change=self._champion_changed)
+        self._watch.start()
+
+    @serve.multiplexed(max_num_models_per_replica=MAX_ANNOUNCED)
+    async def _announce(self, model_id: str) -> str:
+        return model_id
+
+    async def render(self, ticket: dict[str, Any]) -> AsyncIterator[str]:
+        """Do one claimed render. Yields ``STARTED`` at once and the outcome at the end."""
+        yield STARTED
+        ref = serve.get_multiplexed_model_id()
+        await self._announce(ref)
+        # In a thread that nobody cancels: a dispatcher that goes away does not take its renders along.
+        outcome = asyncio.get_running_loop().run_in_executor(
+            self._pool, self._worker.run, RenderTicket(**ticket), ref
+        )
+        yield await asyncio.shield(outcome)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What ``BacklogPolicy`` goes by. While Redis does not answer, the queue is what it was."""
+        try:
+            backlog = await asyncio.to_thread(self._jobs.backlog, "render")
+            self._stats = {"queued_seconds": backlog.queued_cost, "num_queued": float(backlog.num_queued)}
+        except M2daoError:
+            pass
+        return {**self._stats, **self._load.figures()}
+
+    def check_health(self) -> None:
+        """Raise when this replica cannot render any more; Serve then replaces it."""
+        if not self._watch.alive:
+            raise ServiceError("renderer replica", "its listener to run", "a stopped one")
+
+    def _champion_changed(self, message: dict[str, Any]) -> None:
+        """Load a new champion before it is asked for, where an older version of the identity is in memory."""
+        if not message:
+            return
+        ref = ModelRef.parse(str(message["ref"]))
+        if any(known.registry_name == ref.registry_name for known in self._talkers.resident()):
+            self._talkers.prefetch(ref)
