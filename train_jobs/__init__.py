@@ -1,0 +1,1 @@
+"""Training on a cluster: recordings in, registered and promoted identity versions out."""

@@ -1,0 +1,309 @@
+"""What a running fit tells the platform, and what the platform learns when a worker dies.
+
+    LeaseMonitor      a worker's line to the job store: heartbeats, progress, and the news that the job was taken away
+    MetricLog         metrics over steps in the model registry
+    StepCheckpoints   the fit's step checkpoints, copied to the object store now and then
+    BlameCallback     runs beside Ray Train's controller: finds out whose worker died, so that only that fit pays
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from ray.train import UserCallback
+
+from cluster.ids import FitId, TenantId
+from cluster.jobs import Claim, JobRecord, Jobs
+from cluster.registry import Registry
+from cluster.settings import Settings
+from cluster.state import StateStore
+from cluster.storage import ObjectStore
+from m2dao.errors import LeaseLost, M2daoError, ServiceUnavailable, UnknownJob
+from train_jobs.archives import get_archive, put_archive
+from train_jobs.requests import FitRequest
+
+logger = logging.getLogger(__name__)
+
+LEASE_S = 30.0  # how long a worker may be silent; a state store that is away for less costs nothing
+BEAT_S = 0.5  # how often progress is passed on
+STEPS_EVERY_S = 20.0  # what a killed worker loses at most, beyond the step it was at
+METRICS_EVERY_S = 2.0
+
+# Shares of the whole way, from timing fits of a few minutes; they only steer a progress bar.
+STAGES = {
+    "fetch": (0.0, 0.02),
+    "prepare": (0.02, 0.2),
+    "fit": (0.2, 0.86),
+    "evaluate": (0.86, 0.97),
+    "register": (0.97, 1.0),
+}
+
+
+def problem(error: BaseException) -> dict[str, str]:
+    """A job's error as it is stored and shown: a code, what kind of thing went wrong, and the message."""
+    if isinstance(error, M2daoError):
+        return {"code": error.code, "title": type(error).__doc__.splitlines()[0], "detail": str(error)}
+    detail = f"{type(error).__name__}: {error}"
+    return {"code": "internal-error", "title": "An unexpected error in the fit", "detail": detail}
+
+
+class LeaseMonitor:
+    """The ``FitMonitor`` of a claimed job; a context manager whose thread renews the lease.
+
+    The work runs for minutes between its own calls (decoding, compiling), so the lease is renewed by a thread. Once
+    the lease is lost, every call of the work raises ``LeaseLost``: what it would still do does not count.
+
+    Args:
+        jobs: the job store.
+        claim: the claim to keep alive.
+        on_capture: called when the capture is complete.
+        on_step: called with (step, values) at steps of the optimisation.
+        lease_s: length of a lease in seconds.
+        beat_s: how often progress is passed on, in seconds.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        claim: Claim,
+        *,
+        on_capture: Callable[[], None],
+        on_step: Callable[[int, Mapping[str, float]], None],
+        lease_s: float = LEASE_S,
+        beat_s: float = BEAT_S,
+    ):
+        self._jobs, self._claim = jobs, claim
+        self._on_capture, self._on_step = on_capture, on_step
+        self._lease_s, self._beat_s = lease_s, beat_s
+        self._lock = threading.Lock()
+        self._news: tuple[float, str] | None = None
+        self._lost: LeaseLost | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.job.id}", daemon=True)
+        self._stage_began = ("", time.monotonic())
+        self.seconds: dict[str, float] = {}  # stage -> seconds spent in it
+
+    def __enter__(self) -> LeaseMonitor:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self._count_stage("")
+        self._stop.set()
+        self._thread.join()
+
+    def stage(self, name: str, fraction: float, detail: str = "") -> None:
+        """See ``FitMonitor.stage``; ``name`` is a key of ``STAGES``."""
+        low, high = STAGES[name]
+        progress = low + (high - low) * min(max(fraction, 0.0), 1.0)
+        self._count_stage(name)
+        with self._lock:
+            self._news = (progress, f"{name}: {detail}" if detail else name)
+        self.check()
+
+    def capture_ready(self) -> None:
+        self.check()
+        self._on_capture()
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        self.check()
+        self._on_step(step, values)
+
+    def check(self) -> None:
+        """Raise ``LeaseLost`` when the job is not ours any more."""
+        if self._lost is not None:
+            raise self._lost
+
+    def _count_stage(self, name: str) -> None:
+        before, began = self._stage_began
+        if name != before:
+            now = time.monotonic()
+            if before:
+                self.seconds[before] = self.seconds.get(before, 0.0) + now - began
+            self._stage_began = (name, now)
+
+    def _keep(self) -> None:
+        renewed = time.monotonic()
+        while not self._stop.wait(self._beat_s):
+            with self._lock:
+                news, self._news = self._news, None
+            if news is None and time.monotonic() - renewed < self._lease_s / 6:
+                continue
+            progress, text = news if news is not None else (None, None)
+            try:
+                self._jobs.heartbeat(self._claim, lease_s=self._lease_s, progress=progress, stage=text)
+                renewed = time.monotonic()
+            except LeaseLost as error:
+                self._lost = error
+                return
+            except ServiceUnavailable as error:  # the lease is long enough to try again
+                logger.warning("heartbeat of %s: %s", self._claim.job.id, error)
+
+
+class StepCheckpoints:
+    """Copies of a fit's step checkpoints in the object store, one object that is replaced.
+
+    Args:
+        store: the object store.
+        key: where the copy is.
+        folder: the work folder of the fit.
+        every_s: seconds between copies; 0 copies at every step at which the folder has changed.
+    """
+
+    def __init__(self, store: ObjectStore, key: str, folder: Path, *, every_s: float = STEPS_EVERY_S):
+        self._store, self._key, self._folder = store, key, folder
+        self._every_s = every_s
+        self._saved_at = time.monotonic()
+        self._saved = self._state()
+
+    def restore(self) -> bool:
+        """Bring back what was copied last; returns whether there was anything."""
+        found = get_archive(self._store, self._key, self._folder)
+        self._saved = self._state()
+        return found
+
+    def save_if_due(self) -> bool:
+        """Copy the folder when it has changed and the last copy is old enough; returns whether it was copied.
+
+        A store that does not answer costs the copy, not the fit.
+        """
+        if time.monotonic() - self._saved_at < self._every_s:
+            return False
+        state = self._state()
+        if not state or state == self._saved:
+            return False
+        self._saved_at = time.monotonic()
+        try:
+            put_archive(self._store, self._key, self._folder)
+        except ServiceUnavailable as error:
+            logger.warning("step checkpoint %s: %s", self._key, error)
+            return False
+        self._saved = state
+        return True
+
+    def forget(self) -> None:
+        """Delete the copy."""
+        self._store.delete(self._key)
+
+    def _state(self) -> list[tuple[str, int, int]]:
+        if not self._folder.is_dir():
+            return []
+        files = sorted(path for path in self._folder.rglob("*") if path.is_file())
+        return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+
+class MetricLog:
+    """Metrics over steps in the model registry, not more often than makes sense.
+
+    The curve of a fit is worth having, but no fit ends because the registry was away while it ran.
+    """
+
+    def __init__(self, registry: Registry, job: JobRecord, request: FitRequest, *, every_s: float = METRICS_EVERY_S):
+        self._registry, self._job, self._request = registry, job, request
+        self._every_s = every_s
+        self._sent_at = -every_s
+
+    def begin(self) -> None:
+        """Open the run and note what was asked for; a retried fit goes on in the run it began."""
+        options = self._request.options.as_dict()
+        self._send(0, {}, {name: str(value) for name, value in options.items()})
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if values and now - self._sent_at >= self._every_s:
+            self._sent_at = now
+            self._send(step, values, None)
+
+    def _send(self, step: int, values: Mapping[str, float], params: Mapping[str, str] | None) -> None:
+        job = self._job
+        try:
+            self._registry.log_fit_progress(
+                job.tenant, self._request.identity, job.id, step=step, metrics=values, params=params
+            )
+        except ServiceUnavailable as error:
+            logger.warning("metrics of %s: %s", job.id, error)
+
+
+def worker_name(batch: str, generation: str, rank: int) -> str:
+    """What a worker of a cohort calls itself when it claims a job."""
+    return f"{batch}/{generation}/{rank}"
+
+
+def _rank_of(batch: str, job: JobRecord) -> int | None:
+    """The rank of the cohort's worker that has the job, if one of them has it."""
+    owner, _, rest = job.worker.partition("/")
+    generation, _, rank = rest.partition("/")
+    if job.status != "running" or owner != batch or not rank.isdigit():
+        return None
+    return int(rank)
+
+
+def known_jobs(jobs: Jobs, tenant: TenantId, fit_ids: Iterable[FitId]) -> list[JobRecord]:
+    """The fits' jobs, without those that have been deleted."""
+    found = []
+    for fit_id in fit_ids:
+        with contextlib.suppress(UnknownJob):
+            found.append(jobs.get(tenant, fit_id))
+    return found
+
+
+def running_jobs(jobs: Jobs, tenant: TenantId, batch: str, fit_ids: Iterable[FitId]) -> dict[FitId, tuple[int, Claim]]:
+    """The fits that workers of this cohort have claimed: fit -> (rank, claim)."""
+    found = {}
+    for job in known_jobs(jobs, tenant, fit_ids):
+        rank = _rank_of(batch, job)
+        if rank is not None:
+            found[job.id] = rank, Claim(job=job, fence=job.fence, worker=job.worker)
+    return found
+
+
+def take_back(jobs: Jobs, tenant: TenantId, batch: str, fit_ids: Iterable[FitId], *, keep_generation: str = "") -> int:
+    """Queue again, uncounted, what dead workers of this cohort had claimed; returns how many fits that were.
+
+    Args:
+        keep_generation: workers of this generation are alive; theirs is left alone.
+    """
+    count = 0
+    for _, claim in running_jobs(jobs, tenant, batch, fit_ids).values():
+        if claim.worker.split("/")[1] == keep_generation:
+            continue
+        try:
+            jobs.release(claim)
+            count += 1
+        except LeaseLost:
+            logger.info("fit %s changed hands before it was taken back", claim.job.id)
+    return count
+
+
+class BlameCallback(UserCallback):
+    """Charges the death of a worker to the fit that it was working on, and to no other.
+
+    Ray Train restarts all workers when one dies. Without this, every fit of the cohort would lose an attempt.
+    """
+
+    def __init__(self, tenant: TenantId, batch: str, fit_ids: tuple[FitId, ...]):
+        self._tenant, self._batch, self._fit_ids = tenant, batch, fit_ids
+
+    def after_exception(self, run_context, worker_exceptions: dict[int, Exception]) -> None:
+        jobs = StateStore(Settings.from_env()).jobs
+        try:
+            for fit_id, (rank, claim) in running_jobs(jobs, self._tenant, self._batch, self._fit_ids).items():
+                if rank in worker_exceptions:
+                    self._blame(jobs, fit_id, claim)
+        except ServiceUnavailable as error:  # raising here would end the whole cohort; the lease will run out instead
+            logger.warning("cannot tell whose worker died: %s", error)
+
+    def _blame(self, jobs: Jobs, fit_id: FitId, claim: Claim) -> None:
+        job = claim.job
+        detail = f"the worker died while it was at: {job.stage or 'the beginning'} (attempt {job.attempt} of {job.max_attempts})"
+        logger.warning("fit %s (%s): %s", fit_id, job.request.get("identity"), detail)
+        try:
+            error = {"code": "worker-died", "title": "The process that ran the fit ended without a word", "detail": detail}
+            jobs.fail(claim, error, retry=True)
+        except LeaseLost:
+            logger.info("fit %s changed hands before its worker's death was known", fit_id)

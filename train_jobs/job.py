@@ -1,0 +1,91 @@
+"""The Ray job: does the fits it is given, on the cluster it runs on, and ends.
+
+    python -m train_jobs.job --tenant acme --batch f-0b1c... --run-name f-0b1c...-1 --fit f-0b1c... --fit f-77aa...
+
+``m2dao-train fit`` submits it; nobody calls it by hand. All it knows of the fits is in the job store, so it can be killed
+at any moment and submitted again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from cluster.ids import FitId, TenantId
+from cluster.settings import Settings
+from cluster.telemetry import configure_logging
+from m2dao.errors import M2daoError, ServiceError
+from train_jobs.callbacks import known_jobs, take_back
+from train_jobs.cohort import Cohort, Platform
+from train_jobs.requests import FitRequest
+from train_jobs.work import ENGINE_WORK
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do the fits; returns 0 when every one of them has ended, well or not."""
+    args = _parse(argv)
+    settings = Settings.from_env()
+    configure_logging(settings.log_level)
+    try:
+        return run(settings, args)
+    except M2daoError as error:
+        print(f"train_jobs.job: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def run(settings: Settings, args: argparse.Namespace) -> int:
+    import ray
+
+    from train_jobs.ray_train import Workers, run_cohort
+
+    cohort = Cohort(
+        batch=args.batch,
+        tenant=TenantId.parse(args.tenant),
+        fit_ids=tuple(FitId.parse(text) for text in args.fit),
+        lease_s=args.lease_s,
+        steps_every_s=args.steps_every_s,
+    )
+    platform = Platform.connect(settings)
+    platform.store.ensure_bucket()
+    take_back(platform.state.jobs, cohort.tenant, cohort.batch, cohort.fit_ids)  # of an earlier run of this job
+    ray.init(log_to_driver=True)
+    try:
+        # What is free, not what there is: replicas that serve may hold cores for good, and we would wait for ever.
+        free = ray.available_resources()
+        workers = Workers.fitting(len(cohort.fit_ids), cpus=free.get("CPU", 1), gpus=free.get("GPU", 0))
+        logger.info("%d fits on %s", len(cohort.fit_ids), workers)
+        run_cohort(settings, cohort, workers, args.work, run_name=args.run_name)
+    finally:
+        take_back(platform.state.jobs, cohort.tenant, cohort.batch, cohort.fit_ids)
+        _close_runs(platform, cohort)
+    unfinished = [job for job in known_jobs(platform.state.jobs, cohort.tenant, cohort.fit_ids) if not job.finished]
+    return 1 if unfinished else 0
+
+
+def _close_runs(platform: Platform, cohort: Cohort) -> None:
+    """Mark the registry's runs of failed fits; those of finished ones were closed by their registration."""
+    for job in known_jobs(platform.state.jobs, cohort.tenant, cohort.fit_ids):
+        if job.status == "failed":
+            try:
+                platform.registry.end_fit(job.tenant, FitRequest.of(job).identity, job.id, failed=True)
+            except ServiceError as error:
+                logger.warning("run of %s: %s", job.id, error)
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="train_jobs.job", description="Do fits on this Ray cluster.")
+    parser.add_argument("--tenant", required=True, help="whose fits they are")
+    parser.add_argument("--batch", required=True, help="name of the cohort")
+    parser.add_argument("--run-name", required=True, help="name of the Ray Train run; new for every submission")
+    parser.add_argument("--fit", action="append", required=True, metavar="ID", help="a fit to do; repeat")
+    parser.add_argument("--work", default=ENGINE_WORK, help="work function, MODULE:FUNCTION")
+    parser.add_argument("--lease-s", type=float, default=30.0, help="seconds a worker may be silent")
+    parser.add_argument("--steps-every-s", type=float, default=20.0, help="seconds between copies of step checkpoints")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

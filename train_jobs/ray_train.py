@@ -1,0 +1,132 @@
+"""A cohort of fits as one Ray Train run.
+
+One trainer for many fits: its workers pull fits until none is left. A trainer each would cost 10 s and a gigabyte per
+fit. Ray Train restarts the whole group when one worker dies; the fits then go on from their step checkpoints, and
+``train_jobs/cohort.py`` sees to it that only the fit whose worker died is charged.
+
+Step checkpoints go to the object store directly and not through ``ray.train.report``: a report waits for all workers
+of the group, and here every worker is at another fit.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from cluster.settings import Settings
+from cluster.telemetry import configure_logging
+from train_jobs.callbacks import BlameCallback, take_back
+from train_jobs.cohort import Cohort, CohortWorker, Platform
+from train_jobs.work import load_work
+
+# Workers report nothing, so all the controller does is look whether they live: often, to restart them soon.
+TRAIN_ENV = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+EXTRA_RESTARTS = 3  # for deaths of workers that had no fit, which no fit is charged for
+ATTEMPTS_PER_FIT = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How many workers, and what each is given."""
+
+    num_workers: int
+    cpus_each: int = 1
+    use_gpu: bool = False
+
+    @classmethod
+    def fitting(cls, num_fits: int, *, cpus: float, gpus: float) -> Workers:
+        """Workers for ``num_fits`` fits on a cluster with these totals: one GPU each where there are any.
+
+        Without GPUs every worker gets an equal share of the cores, and there are no more workers than cores.
+        """
+        slots = int(gpus) or max(int(cpus), 1)
+        num_workers = max(1, min(num_fits, slots))
+        return cls(num_workers=num_workers, cpus_each=max(1, int(cpus) // num_workers), use_gpu=gpus >= 1)
+
+
+def run_cohort(settings: Settings, cohort: Cohort, workers: Workers, work: str, *, run_name: str) -> None:
+    """Do all fits of the cohort; returns when none of them can be taken on any more.
+
+    How each fit ended is in its job. Must be called where ``ray.init`` has been.
+
+    Args:
+        work: the work function as ``module:attribute``.
+        run_name: of the Ray Train run; Ray continues a run of the same name silently, so never use one twice.
+
+    Raises:
+        ClusterUnavailable: the run itself came to an end (workers that cannot start, a lost controller).
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    from m2dao.errors import ClusterUnavailable
+
+    os.environ.update(TRAIN_ENV)  # Ray passes these on to the controller
+    trainer = TorchTrainer(
+        _train_loop,
+        train_loop_config={"cohort": cohort, "work": work, "num_threads": workers.cpus_each},
+        scaling_config=ScalingConfig(
+            num_workers=workers.num_workers,
+            use_gpu=workers.use_gpu,
+            resources_per_worker={"CPU": workers.cpus_each, **({"GPU": 1} if workers.use_gpu else {})},
+        ),
+        run_config=RunConfig(
+            name=run_name,
+            storage_path=f"{settings.s3_bucket}/{cohort.tenant}/ray-train",
+            storage_filesystem=_filesystem(settings),
+            failure_config=FailureConfig(max_failures=ATTEMPTS_PER_FIT * len(cohort.fit_ids) + EXTRA_RESTARTS),
+            callbacks=[BlameCallback(cohort.tenant, cohort.batch, cohort.fit_ids)],
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise ClusterUnavailable(
+            f"training run {run_name}", "workers that run to their end", str(error)[:500], "see the log of the Ray job"
+        ) from error
+
+
+def _train_loop(config: dict[str, Any]) -> None:
+    """What each worker of the group runs.
+
+    Settings come from the worker's own environment: what is in here can be seen in Ray's dashboard, and they hold secrets.
+    """
+    import ray.train
+    import ray.train.collective as collective
+
+    settings, cohort = Settings.from_env(), config["cohort"]
+    configure_logging(settings.log_level)
+    rank = ray.train.get_context().get_world_rank()
+    generation = collective.broadcast_from_rank_zero(uuid.uuid4().hex[:8])
+    platform = Platform.connect(settings)
+    worker = CohortWorker(
+        platform,
+        cohort,
+        load_work(config["work"]),
+        rank=rank,
+        generation=generation,
+        num_threads=config["num_threads"],
+    )
+    worker.clean()
+    if rank == 0:  # earlier generations are dead by now; their fits need not wait for their leases to run out
+        take_back(platform.state.jobs, cohort.tenant, cohort.batch, cohort.fit_ids, keep_generation=generation)
+    collective.barrier()
+    worker.run()
+
+
+def _filesystem(settings: Settings):
+    """The object store as Ray Train wants it, for the files that it keeps about a run."""
+    import pyarrow.fs
+
+    parts = urlsplit(settings.s3_endpoint)
+    return pyarrow.fs.S3FileSystem(
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key,
+        region=settings.s3_region,
+        endpoint_override=parts.netloc,
+        scheme=parts.scheme,
+    )

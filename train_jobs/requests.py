@@ -1,0 +1,98 @@
+"""What is stored with a fit job, and where its files lie in the object store."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from cluster.ids import IdentityName, TenantId
+from cluster.jobs import JobRecord
+from cluster.storage import object_key
+from m2dao.errors import InputError
+from train_jobs.promote import GateThresholds
+from train_jobs.work import FitOptions
+
+CAPTURE_GENERATION = "v1"  # raise it when captures made before are not to be used any more
+MAX_CONSENT_CHARACTERS = 500
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRequest:
+    """One identity to fit from one recording.
+
+    Args:
+        batch: the cohort that the fit belongs to.
+        identity: its name.
+        recording_sha256: of the recording's bytes.
+        recording_name: the file's name, for people; may hold anything.
+        options: of the fit.
+        consent: who said, and where, that the person consents to be fitted.
+        promote: whether to promote the version if it passes the gate.
+        gate: thresholds that differ from the defaults.
+        steps_of: id of an earlier fit whose step checkpoints this one goes on from.
+    """
+
+    batch: str
+    identity: IdentityName
+    recording_sha256: str
+    recording_name: str
+    options: FitOptions
+    consent: str | None = None
+    promote: bool = False
+    gate: Mapping[str, float] = field(default_factory=dict)
+    steps_of: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.consent is not None and not (
+            0 < len(self.consent.strip()) <= MAX_CONSENT_CHARACTERS and self.consent.isprintable()
+        ):
+            raise InputError("consent", f"1 to {MAX_CONSENT_CHARACTERS} printable characters", repr(self.consent[:60]))
+        GateThresholds(**self.gate)  # checks them
+
+    @property
+    def recording_suffix(self) -> str:
+        """The file type, which some decoders look at; empty when it is unusual."""
+        suffix = PurePath(self.recording_name).suffix.lower()
+        return suffix if _SUFFIX.fullmatch(suffix) else ""
+
+    def recording_key(self, tenant: TenantId) -> str:
+        """The recording, stored once however often it is fitted."""
+        return object_key(tenant, "recordings", self.recording_sha256)
+
+    def capture_key(self, tenant: TenantId) -> str:
+        """The capture made of the recording, stored once: training repeats from it."""
+        name = f"{CAPTURE_GENERATION}-{self.options.capture_size}-{self.recording_sha256}.tar"
+        return object_key(tenant, "captures", name)
+
+    def steps_key(self, job: JobRecord) -> str:
+        """The fit's step checkpoints."""
+        return object_key(job.tenant, "fits", self.steps_of or str(job.id), "steps.tar")
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON; ``FitRequest.from_dict`` reads it."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**values, "identity": str(self.identity), "options": self.options.as_dict(), "gate": dict(self.gate)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FitRequest:
+        """Read what ``as_dict`` wrote.
+
+        Raises:
+            InputError: something is missing, unknown or out of range.
+        """
+        unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
+        missing = {"batch", "identity", "recording_sha256", "recording_name", "options"} - set(values)
+        if unknown or missing:
+            raise InputError("fit request", "the fields of this version", ", ".join(sorted(unknown | missing)))
+        options = FitOptions.from_dict(values["options"])
+        return cls(**{**values, "identity": IdentityName.parse(values["identity"]), "options": options})
+
+    @classmethod
+    def of(cls, job: JobRecord) -> FitRequest:
+        """The request of a fit job."""
+        return cls.from_dict(job.request)

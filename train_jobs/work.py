@@ -1,0 +1,229 @@
+"""One identity's way from a recording to a judged checkpoint, on whatever machine it happens to run.
+
+The orchestration around it (leases, storage, registry) knows a work function only by ``FitWork``; ``fit_recording``
+is the one that calls the engine. A work function may be killed at any moment and called again, perhaps on another
+machine: everything it wants to find again lies in the folders of its ``FitTask``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from m2dao.errors import ConfigError
+
+PROTOCOLS = ("paper", "portrait", "cross")
+SIZES = (128, 256, 512)
+ENGINE_WORK = "train_jobs.work:fit_recording"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What to fit and how long; the same for every identity of one request.
+
+    Args:
+        recipe: name of a training recipe of the engine.
+        size: side of the fitted image in pixels.
+        capture_size: side of the prepared crop in pixels, at least ``size``.
+        minutes: time budget of one fit; None leaves the length to the recipe or to ``steps``.
+        steps: number of optimisation steps instead of a time budget.
+        seed: of everything random in the fit.
+        protocols: evaluation protocols; the gate judges the first one.
+        evaluate_frames: test frames judged per protocol; None judges all of them.
+    """
+
+    recipe: str = "m2dao"
+    size: int = 256
+    capture_size: int = 512
+    minutes: float | None = 10.0
+    steps: int | None = None
+    seed: int = 0
+    protocols: tuple[str, ...] = ("paper", "portrait")
+    evaluate_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise ConfigError("size", " or ".join(map(str, SIZES)), repr(self.size))
+        if not self.size <= self.capture_size <= 1024:
+            raise ConfigError("capture size", f"{self.size} to 1024", repr(self.capture_size))
+        if self.minutes is not None and not (math.isfinite(self.minutes) and 0 < self.minutes <= 24 * 60):
+            raise ConfigError("minutes", "more than 0, at most 1440", repr(self.minutes))
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError("steps", "1 or more", repr(self.steps))
+        if self.evaluate_frames is not None and self.evaluate_frames < 1:
+            raise ConfigError("evaluate frames", "1 or more", repr(self.evaluate_frames))
+        unknown = [name for name in self.protocols if name not in PROTOCOLS]
+        if unknown or not self.protocols:
+            raise ConfigError("protocols", "one or more of " + ", ".join(PROTOCOLS), repr(list(self.protocols)))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "protocols": list(self.protocols)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FitOptions:
+        """The options stored with a job.
+
+        Raises:
+            ConfigError: a key is unknown (the job was made by another version) or a value out of range.
+        """
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ConfigError("fit options", "known names", ", ".join(sorted(unknown)), "submit the fit again")
+        return cls(**{**values, "protocols": tuple(values.get("protocols", cls.protocols))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitTask:
+    """The folders and options of one fit.
+
+    ``work_dir`` holds step checkpoints: what was in it when the last worker died is in it again. ``capture_dir`` may
+    be filled already, from an earlier attempt or an earlier fit of the same recording.
+    """
+
+    name: str
+    recording: Path
+    capture_dir: Path
+    work_dir: Path
+    identity_dir: Path
+    report_dir: Path
+    options: FitOptions
+    num_threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOutcome:
+    """What a finished fit leaves to the registry.
+
+    Args:
+        identity_dir: the identity checkpoint.
+        capture_sha256: content hash of the capture it was fitted and judged on.
+        metrics: numbers of the first protocol under their plain names, of further ones as ``protocol.name``.
+        artifacts: name -> file, to be kept beside the version (contact sheet, plots).
+    """
+
+    identity_dir: Path
+    capture_sha256: str
+    metrics: dict[str, float]
+    artifacts: dict[str, Path]
+
+
+class FitMonitor(Protocol):
+    """What a work function tells the world. Every call may raise ``LeaseLost``: then it must stop."""
+
+    def stage(self, name: str, fraction: float, detail: str = "") -> None:
+        """Progress within a stage: ``prepare``, ``fit`` or ``evaluate``."""
+
+    def capture_ready(self) -> None:
+        """``capture_dir`` is complete."""
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """Metrics at a step; also the moment at which ``work_dir`` may be copied away."""
+
+
+class FitWork(Protocol):
+    """Fits one recording."""
+
+    def __call__(self, task: FitTask, monitor: FitMonitor) -> FitOutcome: ...
+
+
+def load_work(spec: str) -> FitWork:
+    """The work function that ``module:attribute`` names; it crosses processes by name, never pickled.
+
+    Raises:
+        ConfigError: there is no such function.
+    """
+    module, colon, attribute = spec.partition(":")
+    try:
+        work: Callable = getattr(importlib.import_module(module), attribute) if colon else None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"work function {spec!r}", "MODULE:FUNCTION that can be imported", str(error)) from error
+    if not callable(work):
+        raise ConfigError(f"work function {spec!r}", "MODULE:FUNCTION", "something that cannot be called")
+    return work
+
+
+def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
+    """Prepare, fit and evaluate with the engine.
+
+    Raises:
+        CaptureRejected, MediaError: the recording will not do.
+        FitError: the fit cannot go on.
+        LeaseLost: another worker has taken the fit over.
+    """
+    from m2dao.capture.dataset import Capture
+    from m2dao.capture.prepare import prepare
+    from m2dao.training.trainer import fit
+
+    options = task.options
+    if not (task.capture_dir / "capture.json").exists():
+        prepare(
+            task.recording,
+            task.capture_dir,
+            size=options.capture_size,
+            on_progress=lambda stage, fraction: monitor.stage("prepare", fraction, stage),
+        )
+        monitor.capture_ready()
+    capture_sha256 = Capture.open(task.capture_dir).content_sha256
+    monitor.stage("fit", 0.0, "loading")
+
+    def on_progress(progress) -> None:
+        detail = f"{progress.phase} {progress.step}/{progress.num_steps}"
+        values = {"loss": progress.loss, "psnr_db": progress.psnr_db}
+        known = {name: float(v) for name, v in values.items() if v is not None and math.isfinite(v)}
+        if "psnr_db" in known:
+            detail += f", {known['psnr_db']:.1f} dB"
+        monitor.stage("fit", progress.step / max(progress.num_steps, 1), detail)
+        monitor.step(progress.step, {f"fit.{name}": value for name, value in known.items()})
+
+    result = fit(
+        task.capture_dir,
+        task.identity_dir,
+        recipe=options.recipe,
+        size=options.size,
+        minutes=options.minutes,
+        steps=options.steps,
+        seed=options.seed,
+        work_dir=task.work_dir,
+        on_progress=on_progress,
+        num_threads=task.num_threads,
+    )
+    metrics = {f"fit.{name}": float(value) for name, value in result.as_dict().items() if _is_number(value)}
+    metrics.update(_evaluate(task, monitor))
+    artifacts = {path.name: path for path in _reports(task)}
+    return FitOutcome(
+        identity_dir=task.identity_dir, capture_sha256=capture_sha256, metrics=metrics, artifacts=artifacts
+    )
+
+
+def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
+    from m2dao.training.evaluate import evaluate
+
+    metrics: dict[str, float] = {}
+    protocols = task.options.protocols
+    for index, protocol in enumerate(protocols):
+        monitor.stage("evaluate", index / len(protocols), protocol)
+        result = evaluate(
+            task.identity_dir,
+            task.capture_dir,
+            protocol=protocol,
+            out_dir=task.report_dir / protocol,
+            max_frames=task.options.evaluate_frames,
+        )
+        prefix = "" if index == 0 else f"{protocol}."
+        metrics.update({prefix + k: float(v) for k, v in result.as_dict().items() if _is_number(v)})
+    return metrics
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _reports(task: FitTask) -> list[Path]:
+    """Pictures worth keeping beside the version; videos of the person stay out of the registry."""
+    candidates = [task.capture_dir / name for name in ("contact_sheet.jpg", "plots.png", "quality.json")]
+    return [path for path in candidates if path.is_file()]
