@@ -1,0 +1,277 @@
+"""Reading a capture: what `prepare` made of a recording, checked against its manifest.
+
+A capture folder holds (T frames, size S):
+
+    capture.json           manifest: format, version, size, camera, source, what was done, hash of every file
+    frames/000000.jpg      T pictures, S x S
+    masks/000000.png       T soft region masks, four channels 0..255 in the order of REGION_NAMES
+    plate.png              the background without the person
+    audio.wav              16 kHz, 16 bit, exactly T * 640 samples
+    tracks.safetensors     viewmats, K, landmarks, signals (see TRACK_SHAPES)
+    features.safetensors   audio features by name
+    quality.json, contact_sheet.jpg, plots.png
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import wave
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from m2dao.errors import CaptureCorrupt
+from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
+
+FORMAT = "m2dao.capture"
+VERSION = 1
+REGION_NAMES = ("facial", "oral", "head", "torso")  # background is what is left of 255
+MANIFEST = "capture.json"
+NUM_LANDMARKS, NUM_BLENDSHAPES = 478, 52
+
+# name -> shape after the T axis; None marks a tensor without one
+TRACK_SHAPES: dict[str, tuple[bool, tuple[int, ...], type]] = {
+    "viewmats": (True, (4, 4), np.float32),
+    "K": (False, (3, 3), np.float32),
+    "landmarks": (True, (NUM_LANDMARKS, 3), np.float32),
+    "canonical_landmarks": (False, (NUM_LANDMARKS, 3), np.float32),
+    "blendshapes": (True, (NUM_BLENDSHAPES,), np.float32),
+    "lip_opening": (True, (), np.float32),
+    "lip_width": (True, (), np.float32),
+    "blink": (True, (2,), np.float32),
+    "expression": (True, (6,), np.float32),
+    "valid": (True, (), np.uint8),
+}
+
+
+class Capture:
+    """An opened capture; frames and masks are read when asked for, so memory does not grow with the length.
+
+    Attributes:
+        folder: where it lies.
+        manifest: the content of capture.json.
+        num_frames: T.
+        size: S, side of frames and masks in px.
+        K: float32 [3, 3], px of the frames.
+        viewmats: float32 [T, 4, 4], head space to camera.
+        landmarks: float32 [T, 478, 3], px.
+        canonical_landmarks: float32 [478, 3], head space, metres.
+        blendshapes: float32 [T, 52].
+        lip_opening, lip_width: float32 [T], in outer-eye distances.
+        blink: float32 [T, 2], left and right, 0 open to 1 closed.
+        expression: float32 [T, 6], named by `expression_names`.
+        valid: bool [T], False where the face was not seen and its track is interpolated.
+    """
+
+    viewmats: np.ndarray
+    K: np.ndarray
+    landmarks: np.ndarray
+    canonical_landmarks: np.ndarray
+    blendshapes: np.ndarray
+    lip_opening: np.ndarray
+    lip_width: np.ndarray
+    blink: np.ndarray
+    expression: np.ndarray
+    valid: np.ndarray
+
+    def __init__(self, folder: Path, manifest: dict):
+        self.folder = folder
+        self.manifest = manifest
+        self.num_frames: int = manifest["num_frames"]
+        self.size: int = manifest["size"]
+        for name, value in _load_tensors(folder / "tracks.safetensors").items():
+            if name in TRACK_SHAPES:
+                setattr(self, name, _checked_track(name, value, self.num_frames, folder))
+        absent = [name for name in TRACK_SHAPES if name not in vars(self)]
+        if absent:
+            raise CaptureCorrupt(str(folder / "tracks.safetensors"), ", ".join(TRACK_SHAPES), f"no {', '.join(absent)}")
+        self.valid = self.valid.astype(bool)
+        self._features: dict[str, np.ndarray] | None = None
+
+    @classmethod
+    def open(cls, folder: Path | str, *, verify: bool = True) -> Capture:
+        """Open a capture folder.
+
+        Args:
+            verify: hash every file against the manifest (about a second for a minute of video). Without it only
+                presence and sizes are checked.
+
+        Raises:
+            CaptureCorrupt: no capture, of another version, incomplete or altered; names the file.
+        """
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        _check_files(folder, manifest["files"], verify)
+        return cls(folder, manifest)
+
+    @property
+    def content_sha256(self) -> str:
+        """One hash of everything in the capture: that of the manifest's table of files."""
+        return files_sha256(self.manifest["files"])
+
+    @property
+    def expression_names(self) -> tuple[str, ...]:
+        return tuple(self.manifest["expression_names"])
+
+    def frame(self, index: int) -> np.ndarray:
+        """Frame `index` as uint8 [S, S, 3], RGB."""
+        return cv2.cvtColor(self._image(f"frames/{self._checked(index):06d}.jpg", cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def masks(self, index: int) -> np.ndarray:
+        """Region masks of frame `index` as uint8 [S, S, 4] in the order of REGION_NAMES; they sum to at most 255."""
+        return _unpack_masks(self._image(f"masks/{self._checked(index):06d}.png", cv2.IMREAD_UNCHANGED))
+
+    @property
+    def plate(self) -> np.ndarray:
+        """The background as uint8 [S, S, 3], RGB."""
+        return cv2.cvtColor(self._image("plate.png", cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    @property
+    def waveform(self) -> np.ndarray:
+        """The sound as float32 [T * 640] at 16 kHz."""
+        path = self.folder / "audio.wav"
+        try:
+            with wave.open(str(path), "rb") as source:
+                shape = (source.getframerate(), source.getnchannels(), source.getsampwidth(), source.getnframes())
+                data = source.readframes(source.getnframes())
+        except (wave.Error, OSError, EOFError) as error:
+            raise CaptureCorrupt(str(path), "a wave file", str(error), "prepare the recording again") from error
+        expected = (SAMPLE_RATE, 1, 2, self.num_frames * SAMPLES_PER_FRAME)
+        if shape != expected:
+            raise CaptureCorrupt(str(path), f"rate, channels, bytes, samples {expected}", f"{shape}")
+        return np.frombuffer(data, "<i2").astype(np.float32) / 32767.0
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the stored audio features."""
+        return tuple(sorted(self._all_features()))
+
+    def feature(self, name: str) -> np.ndarray:
+        """Audio feature `name` as float32 [R, F], R = T * (rows per second) / 25.
+
+        A name like ``"logmel+phones"`` gives stored features side by side; they must have one rate.
+
+        Raises:
+            CaptureCorrupt: this feature is not in the capture.
+        """
+        stored = self._all_features()
+        if name in stored:
+            return stored[name]
+        parts = name.split("+")
+        if not all(part in stored for part in parts) or len({len(stored[part]) for part in parts}) != 1:
+            raise CaptureCorrupt(
+                f"audio feature {name!r} of {self.folder}", f"one of {', '.join(sorted(stored))}", "an absent feature",
+                "prepare the recording again with this feature",
+            )  # fmt: skip
+        return np.concatenate([stored[part] for part in parts], axis=1)
+
+    def _all_features(self) -> dict[str, np.ndarray]:
+        if self._features is None:
+            self._features = _load_tensors(self.folder / "features.safetensors")
+        return self._features
+
+    def _checked(self, index: int) -> int:
+        if not 0 <= index < self.num_frames:
+            raise IndexError(f"frame {index} of a capture of {self.num_frames}")
+        return index
+
+    def _image(self, name: str, mode: int) -> np.ndarray:
+        image = cv2.imread(str(self.folder / name), mode)
+        if image is None or image.shape[:2] != (self.size, self.size):
+            got = "no picture" if image is None else f"{image.shape[1]}x{image.shape[0]}"
+            raise CaptureCorrupt(
+                str(self.folder / name), f"a picture of {self.size}x{self.size}", got, "prepare the recording again"
+            )
+        return image
+
+
+def files_sha256(files: dict[str, dict]) -> str:
+    """Hash of a manifest's table of files, independent of its order."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def pack_masks(masks: np.ndarray) -> np.ndarray:
+    """Masks uint8 [S, S, 4] in the channel order OpenCV writes: blue, green, red, alpha become ours in the file."""
+    return np.ascontiguousarray(masks[..., [2, 1, 0, 3]])
+
+
+def _unpack_masks(image: np.ndarray) -> np.ndarray:
+    if image.ndim != 3 or image.shape[2] != 4:
+        raise CaptureCorrupt("region mask", "four channels", f"shape {image.shape}", "prepare the recording again")
+    return np.ascontiguousarray(image[..., [2, 1, 0, 3]])
+
+
+def _read_manifest(folder: Path) -> dict:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CaptureCorrupt(
+            str(folder), f"a capture folder with {MANIFEST}", "none", "make one with `m2dao prepare VIDEO --out DIR`"
+        ) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CaptureCorrupt(str(path), "a JSON manifest", str(error), "prepare the recording again") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+        got = manifest if not isinstance(manifest, dict) else (manifest.get("format"), manifest.get("version"))
+        raise CaptureCorrupt(str(path), f"format {FORMAT} version {VERSION}", f"{got}", "prepare the recording again")
+    wanted = {"num_frames": int, "size": int, "frame_rate": int, "files": dict, "expression_names": list}
+    wrong = [name for name, kind in wanted.items() if not isinstance(manifest.get(name), kind)]
+    if wrong or manifest["frame_rate"] != FRAME_RATE or manifest["num_frames"] < 1 or manifest["size"] < 1:
+        raise CaptureCorrupt(str(path), "a complete manifest", f"no valid {', '.join(wrong) or 'sizes'}")
+    return manifest
+
+
+def _check_files(folder: Path, files: dict[str, dict], verify: bool) -> None:
+    for name, row in files.items():
+        inside = PurePosixPath(name)
+        if inside.is_absolute() or ".." in inside.parts or not isinstance(row, dict):
+            raise CaptureCorrupt(str(folder / MANIFEST), "files inside the capture", repr(name))
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != row.get("bytes"):
+            got = f"{path.stat().st_size} bytes" if path.is_file() else "no such file"
+            raise CaptureCorrupt(str(path), f"{row.get('bytes')} bytes", got, "prepare the recording again")
+    if verify:
+        with ThreadPoolExecutor(2) as pool:
+            digests = pool.map(lambda name: _sha256(folder / name), files)
+            for name, digest in zip(files, digests, strict=True):
+                if digest != files[name].get("sha256"):
+                    raise CaptureCorrupt(
+                        str(folder / name), f"sha256 {files[name].get('sha256')}", digest, "prepare the recording again"
+                    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _load_tensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CaptureCorrupt(str(path), "a safetensors file", str(error), "prepare the recording again") from error
+
+
+def _checked_track(name: str, value: np.ndarray, num_frames: int, folder: Path) -> np.ndarray:
+    has_time, shape, dtype = TRACK_SHAPES[name]
+    expected = (num_frames, *shape) if has_time else shape
+    if value.shape != expected or value.dtype != dtype or not np.isfinite(value).all():
+        raise CaptureCorrupt(
+            f"{name} in {folder / 'tracks.safetensors'}", f"finite {np.dtype(dtype).name} {list(expected)}",
+            f"{value.dtype} {list(value.shape)}", "prepare the recording again",
+        )  # fmt: skip
+    return value
+
+
+def frame_names(num_frames: int) -> Iterable[str]:
+    """Names of the pictures and masks of a capture of `num_frames` frames."""
+    for index in range(num_frames):
+        yield f"frames/{index:06d}.jpg"
+        yield f"masks/{index:06d}.png"
