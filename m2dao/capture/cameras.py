@@ -15,6 +15,7 @@ import dataclasses
 import numpy as np
 
 from m2dao.capture.bundle import Poses, Structure, StructurePrior, adjust_structure, project, solve_poses
+from m2dao.capture.photometric import FrameSource, PoseRefiner
 from m2dao.capture.rigid_shape import IRIS, NUM_LANDMARKS, RigidShape, fit_rigid_shape, frontal_frame
 from m2dao.capture.rotations import best_rotation, interpolate_rotations, vector_from_rotation
 from m2dao.capture.smoothing import motion_statistics, smooth_poses
@@ -26,6 +27,8 @@ _MAX_STRUCTURE_FRAMES = 250
 _POINT_SIGMA_M = 0.001  # how far a rigid landmark may lie from the tracker's own shape of the face
 _FOCAL_PER_SIZE = 2.5  # a portrait fills a frame of this many times its width at a usual distance
 _LOG_FOCAL_SIGMA = 0.3
+# Typical third difference of a head's motion at 25 frames per second: radians, metres.
+_JERK_SIGMA = np.array([1e-3, 1e-3, 1e-3, 5e-5, 5e-5, 5e-5])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,13 +43,18 @@ class CameraSolution:
     pose_jitter_deg: float  # standard deviation of the second difference of the rotation, degrees
 
 
-def solve_cameras(landmarks: np.ndarray, valid: np.ndarray, size: int) -> CameraSolution:
+def solve_cameras(
+    landmarks: np.ndarray, valid: np.ndarray, size: int, frames: FrameSource | None = None
+) -> CameraSolution:
     """Solve the head's pose in every frame, the focal length and the canonical landmarks.
 
     Args:
         landmarks: float [T, 478, 3], pixels of the square crop; z in the scale of x, smaller is nearer.
         valid: bool [T]; false where no face was found. Those landmarks are ignored, their poses interpolated.
         size: width and height of the crop in pixels.
+        frames: gives the crop of a frame, uint8 [size, size, 3], by its index. With it the poses are refined on the
+            picture, which is several times more precise than landmarks; called once for each valid frame in order,
+            after a sample of them.
 
     Raises:
         CaptureRejected: fewer than 5 valid frames.
@@ -64,10 +72,24 @@ def solve_cameras(landmarks: np.ndarray, valid: np.ndarray, size: int) -> Camera
     observed = measured[:, shape.rigid, :2]
     structure, poses = _solve_structure(shape, observed, sigma_px, size)
     poses, _ = solve_poses(observed, sigma_px, structure, poses, centre_px)
-    whole = _fill_gaps(poses, valid)
-    smooth = _smooth(whole, valid)
-    head, canonical = _to_head_space(structure, shape, smooth, landmarks, valid, centre_px)
+    measured_poses = _fill_gaps(poses, valid)
+    poses = _smooth(measured_poses, valid)
+    if frames is not None:
+        poses = _refine_on_picture(structure, shape, measured_poses, poses, landmarks, valid, size, frames)
+    head, canonical = _to_head_space(structure, shape, poses, landmarks, valid, centre_px)
     return _solution(head, canonical, structure.focal_px, shape.rigid, landmarks, valid, centre_px)
+
+
+def _refine_on_picture(structure, shape, measured: Poses, smooth: Poses, landmarks, valid, size, frames) -> Poses:
+    """Poses (of the structure's points) refined against the face's texture, then smoothed where they are uncertain."""
+    centre_px = np.full(2, size / 2)
+    canonical = _unproject_landmarks(structure, shape, smooth, landmarks, valid, centre_px)
+    refiner = PoseRefiner(canonical, structure.focal_px, size)
+    refined = refiner.refine(frames, measured, valid)
+    information = refined.information
+    by_landmarks = valid & ~refined.measured
+    information[by_landmarks] = np.linalg.inv(motion_statistics(measured, valid).noise_covariance)
+    return smooth_poses(refined.poses, information, _JERK_SIGMA)
 
 
 def _landmark_sigma_px(shape: RigidShape) -> np.ndarray:
