@@ -244,7 +244,7 @@ class Stack:
         return sum(future.result() for future in futures)
 
     def _is_running(self, name: str) -> bool:
-        return bool(processes.find_marked(self._mark(name)))
+        return bool(processes.find_members(self._mark(name), processes.ProcessRecord.load(self._record_path(name))))
 
     def _status(self, name: str, ports: dict, reached: Settings) -> ServiceStatus:
         external = getattr(self._settings, _CONFIGURED[name])
@@ -267,6 +267,7 @@ class Stack:
     def _make_folders(self) -> None:
         for folder in (self.home, self._run_dir, *(self.home / name for name in ("logs", "redis", "s3", "mlflow"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
         ray_temp_dir(self.home).mkdir(mode=0o700, exist_ok=True)
 
     @contextlib.contextmanager

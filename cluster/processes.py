@@ -1,9 +1,10 @@
 """Long-lived processes that outlast the command which starts them, and are certain to be found again.
 
-Each process is the leader of a session of its own and carries a mark in its environment, which everything it starts
-inherits. A record (process id, start time, boot) is written beside it. A recorded id counts only while start time
-and boot still match, so that a reused process id is never signalled; and stopping ends only when no process with the
-mark is left, so that a child which left the process group does not stay behind.
+Each process is the leader of a session of its own and carries a mark in its environment; what it starts inherits both.
+A record (process id, start time, boot) is written beside it. A recorded id counts only while start time and boot still
+match, so that a reused process id is never signalled. Stopping ends only when nobody is left of the session, of the
+marked, and of what descends from them: a program that renames itself (Valkey, Ray's workers) overwrites its
+environment, one that makes a session of its own leaves ours, but nothing does both.
 
 Linux only: it reads ``/proc``.
 """
@@ -110,14 +111,14 @@ def stop(mark: str, record: Path, *, grace_s: float) -> int:
     if leader is not None and leader.alive():
         _signal(leader.pid, signal.SIGTERM)
     else:
-        for pid in find_marked(mark):  # the leader is gone, so nobody else tells them
+        for pid in find_members(mark, leader):  # the leader is gone, so nobody else tells them
             _signal(pid, signal.SIGTERM)
-    remaining = _wait_gone(mark, grace_s)
+    remaining = _wait_gone(mark, leader, grace_s)
     for pid in remaining:
         _signal(pid, signal.SIGKILL)
     # Killing is repeated: a process may have been starting another while we looked.
     deadline = time.monotonic() + 10
-    while left := find_marked(mark):
+    while left := find_members(mark, leader):
         if time.monotonic() > deadline:
             raise StackError(f"processes {left}", "to end", "they do not", "look at them with ps")
         for pid in left:
@@ -128,21 +129,41 @@ def stop(mark: str, record: Path, *, grace_s: float) -> int:
     return len(remaining)
 
 
-def find_marked(mark: str) -> list[int]:
-    """The living processes of ours that carry ``mark``, without this one and those it descends from."""
-    wanted = f"{MARK}={mark}".encode()
-    spared = _ancestors()
-    found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) in spared:
-            continue
-        try:
-            environ = Path(entry.path, "environ").read_bytes()
-        except OSError:  # another user's, or just ended
-            continue
-        if wanted in environ.split(b"\0") and _start_ticks(int(entry.name)) is not None:
-            found.append(int(entry.name))
-    return found
+def find_members(mark: str, leader: ProcessRecord | None) -> list[int]:
+    """The living processes that belong to a started one, without this process and those it descends from.
+
+    Args:
+        mark: in the environment of those that did not overwrite it.
+        leader: the record, whose session counts too.
+    """
+    table = {int(entry.name): _stat_fields(int(entry.name)) for entry in os.scandir("/proc") if entry.name.isdigit()}
+    alive = {pid: fields for pid, fields in table.items() if fields and fields[0] not in "ZX"}
+    session = _session_of(leader, alive)
+    members = {pid for pid, fields in alive.items() if int(fields[3]) == session or _carries(pid, mark)}
+    while True:  # and whatever descends from them
+        children = {pid for pid, fields in alive.items() if int(fields[1]) in members} - members
+        if not children:
+            return sorted(members - _ancestors())
+        members |= children
+
+
+def _session_of(leader: ProcessRecord | None, alive: Mapping[int, list[str]]) -> int | None:
+    """The session id that the leader made, unless another process has the leader's id by now.
+
+    The kernel gives no process an id that is still the id of a session, so as long as the session has members its id
+    is not reused.
+    """
+    if leader is None or leader.boot_id != _boot_id():
+        return None
+    fields = alive.get(leader.pid)
+    return leader.pid if fields is None or int(fields[19]) == leader.start_ticks else None
+
+
+def _carries(pid: int, mark: str) -> bool:
+    try:
+        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # another user's, or just ended
+        return False
 
 
 def process_start_ticks(pid: int) -> int:
@@ -157,9 +178,9 @@ def process_start_ticks(pid: int) -> int:
     return ticks
 
 
-def _wait_gone(mark: str, timeout_s: float) -> list[int]:
+def _wait_gone(mark: str, leader: ProcessRecord | None, timeout_s: float) -> list[int]:
     deadline = time.monotonic() + timeout_s
-    while left := find_marked(mark):
+    while left := find_members(mark, leader):
         if time.monotonic() >= deadline:
             break
         _reap(left)
