@@ -1,0 +1,178 @@
+"""From a presenter's name to a video file and, beside it, the truth about every frame."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from m2dao.errors import ConfigError
+from m2dao.media.mux import VideoWriter
+from m2dao.presenter import performance, scene
+from m2dao.presenter.expressions import CONTROLS
+from m2dao.presenter.people import Person, get_person
+from m2dao.presenter.voices import Phone, Speech, synthesise
+from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, num_samples_for_frames
+
+MASK_STRIDE = 25  # frames between two masks in the truth file; all of them would be half a gigabyte
+LEAD_IN_S = 0.45
+_SENTENCE_GAP_S = 0.45
+_KEYS = {
+    "viewmats": "f32 [T,4,4] head space to camera, metres, OpenCV axes; head space has its origin between the ears at eye height",
+    "K": "f32 [3,3] pixels",
+    "lip_opening": "f32 [T] gap between the inner lips at the middle / distance of the outer eye corners",
+    "lip_width": "f32 [T] distance of the mouth corners / distance of the outer eye corners",
+    "blink": "f32 [T,2] image-left and image-right eye, 0 open to 1 closed",
+    "controls": "f32 [T,K] weights of control_names",
+    "landmarks": "f32 [T,L,2] pixels, of landmark_names",
+    "closed": "u8 [T] 1 where the presenter closes the lips for m, b or p",
+    "silent": "u8 [T] 1 in pauses longer than 0.2 s",
+    "masks": "u8 [M,H,W,4] soft masks of mask_names in the frames mask_frames",
+    "mask_frames": "i64 [M]",
+    "backdrop": "u8 [H,W,3] what stands behind the presenter",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What ``make_recording`` wrote."""
+
+    person: str
+    video: Path
+    truth: Path
+    truth_description: Path
+    num_frames: int
+    size: int
+    seconds: float
+    sentence: str
+    made_in_s: float
+
+    def as_dict(self) -> dict:
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+
+def make_recording(
+    out_dir: str | Path,
+    *,
+    person: str,
+    seconds: float = 20,
+    seed: int = 0,
+    size: int = 512,
+    sentence: str | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Recording:
+    """Write ``<person>.mp4``, ``<person>.truth.safetensors`` and ``<person>.truth.json`` into ``out_dir``.
+
+    The same arguments give the same frames and samples.
+
+    Args:
+        out_dir: made when missing.
+        person: one of ``persons()``.
+        seconds: length, 1 to 600; the sentence is repeated or cut to fit.
+        seed: of everything that is random: head motion, blinks, freckles, hair.
+        size: side of the square picture in pixels, even, 64 to 1024.
+        sentence: English text; the person's own by default.
+        on_progress: called with the share done, 0..1.
+
+    Raises:
+        ConfigError: an argument out of its range, or an unknown person.
+    """
+    who = get_person(person)
+    if not 1 <= seconds <= 600:
+        raise ConfigError("seconds", "1 to 600", str(seconds))
+    if size % 2 or not 64 <= size <= 1024:
+        raise ConfigError("size", "an even number of pixels from 64 to 1024", str(size))
+    started = time.perf_counter()
+    out = Path(out_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    num_frames = int(round(seconds * FRAME_RATE))
+    text = sentence or who.sentence
+    speech = _fill(synthesise(text, who.voice, seed=seed), num_frames)
+    states = performance.perform(speech.phones, num_frames, seed=seed)
+    stage = scene.Scene(who, size=size, seed=seed)
+    video = out / f"{person}.mp4"
+    kept = []
+    with VideoWriter(video, width=size, height=size, waveform=speech.waveform) as writer:
+        for index, frame in enumerate(_render_in_order(stage, states)):
+            writer.write(frame.rgb)
+            kept.append((frame.lip_opening, frame.lip_width, frame.blink, frame.landmarks, frame.masks if index % MASK_STRIDE == 0 else None))
+            if on_progress is not None:
+                on_progress((index + 1) / num_frames)
+    truth, description = _write_truth(out, who, stage, states, speech, kept, text)
+    return Recording(
+        person=person, video=video, truth=truth, truth_description=description, num_frames=num_frames, size=size,
+        seconds=num_frames / FRAME_RATE, sentence=text, made_in_s=time.perf_counter() - started,
+    )
+
+
+def _fill(speech: Speech, num_frames: int) -> Speech:
+    """Repeat or cut speech to ``num_frames`` frames, after a short silence."""
+    wave = np.zeros(num_samples_for_frames(num_frames), np.float32)
+    end_s = num_frames / FRAME_RATE
+    phones, clock = [Phone("", 0.0, LEAD_IN_S)], LEAD_IN_S
+    while clock < end_s - 0.5:
+        start = int(round(clock * SAMPLE_RATE))
+        part = speech.waveform[: len(wave) - start]
+        wave[start : start + len(part)] = part
+        phones += [Phone(p.symbol, p.start_s + clock, p.end_s + clock, p.stressed) for p in speech.phones]
+        clock += len(speech.waveform) / SAMPLE_RATE
+        phones.append(Phone("", clock, clock + _SENTENCE_GAP_S))
+        clock += _SENTENCE_GAP_S
+    return Speech(wave, tuple(p for p in phones if p.start_s < end_s))
+
+
+def _render_in_order(stage: scene.Scene, states: list) -> Iterator[scene.Rendered]:
+    """Render frames in several threads (the kernels release the GIL) and yield them in order, in constant memory."""
+    num_threads = max(min(os.cpu_count() or 1, 8), 1)
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="presenter") as pool:
+        waiting = []
+        for state in states:
+            waiting.append(pool.submit(stage.render, state))
+            if len(waiting) > 2 * num_threads:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
+
+
+def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Speech, kept, text) -> tuple[Path, Path]:
+    openings, widths, blinks, landmarks, masks = zip(*kept)
+    times = np.arange(len(states)) / FRAME_RATE
+    closed, silent = np.zeros(len(states), np.uint8), np.zeros(len(states), np.uint8)
+    for phone in speech.phones:
+        if phone.symbol and phone.symbol in "mbp":
+            middle = int(round(0.5 * (phone.start_s + phone.end_s) * FRAME_RATE))
+            if middle < len(closed):
+                closed[middle] = 1
+        elif not phone.symbol and phone.end_s - phone.start_s > 0.2:
+            silent[(times > phone.start_s + 0.08) & (times < phone.end_s - 0.08)] = 1
+    tensors = {
+        "viewmats": np.stack([s.head for s in states]).astype(np.float32),
+        "K": scene.intrinsics(stage.size),
+        "lip_opening": np.array(openings, np.float32),
+        "lip_width": np.array(widths, np.float32),
+        "blink": np.stack(blinks).astype(np.float32),
+        "controls": np.stack([s.controls for s in states]).astype(np.float32),
+        "landmarks": np.stack(landmarks),
+        "closed": closed,
+        "silent": silent,
+        "masks": np.stack([m for m in masks if m is not None]),
+        "mask_frames": np.flatnonzero([m is not None for m in masks]).astype(np.int64),
+        "backdrop": stage.backdrop_rgb(),
+    }
+    truth, description = out / f"{who.name}.truth.safetensors", out / f"{who.name}.truth.json"
+    save_file(tensors, truth)
+    document = {
+        "format": "m2dao.presenter-truth", "version": 1, "person": who.name, "size": stage.size, "frame_rate": FRAME_RATE,
+        "num_frames": len(states), "sentence": text, "keys": _KEYS, "control_names": list(CONTROLS),
+        "landmark_names": list(scene.Scene.LANDMARKS), "mask_names": ["facial", "oral", "head", "torso"],
+        "phones": [[p.symbol, round(p.start_s, 4), round(p.end_s, 4)] for p in speech.phones],
+    }
+    description.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return truth, description
