@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shlex
 import sys
 import time
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 from cluster.ids import FitId, IdentityName, TenantId
 from cluster.jobs import Claim, JobRecord
+from cluster.services import ray_environment
 from cluster.settings import Settings
 from cluster.state import StateStore
 from cluster.storage import ObjectStore, file_sha256
@@ -232,7 +234,7 @@ class FitService:
         open_fits = [str(job.id) for job in jobs if not job.finished]
         if open_fits:
             raise ClusterUnavailable(
-                f"Ray job {batch.submission_id}", "to do all its fits", f"{status.lower()}: {message}\n{log}",
+                f"Ray job {batch.submission_id}", "to do all its fits", f"{status.lower()}: {message or log}",
                 f"go on with: m2dao-train resume --tenant {batch.tenant} {' '.join(open_fits)}",
             )  # fmt: skip
 
@@ -284,7 +286,7 @@ class RayJobs:
             return "STOPPED", "Ray does not know it (any more)", ""
         status = str(info.status.value)
         log = ""
-        if status in _ENDED:
+        if status in _ENDED and not info.message:  # Ray's message already quotes the log
             with _translated(submission_id):
                 log = "\n".join(self._client.get_job_logs(submission_id).splitlines()[-15:])
         return status, info.message or "", log
@@ -292,6 +294,8 @@ class RayJobs:
     @property
     def _client(self):
         if self._client_made is None:
+            host = urlsplit(self._settings.ray_dashboard_url).hostname or ""
+            os.environ.update(ray_environment(host, self._settings.ray_token_file))  # Ray reads it when imported
             from ray.job_submission import JobSubmissionClient
 
             with _translated(self._settings.ray_dashboard_url):

@@ -1,0 +1,85 @@
+"""The promotion gate, as a function of numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from cluster.ids import ModelRef
+from cluster.registry import VersionInfo
+from m2dao.errors import ConfigError
+from train_jobs.promote import GateThresholds, judge
+
+CAPTURE = "a" * 64
+
+
+def version(number: int, *, capture: str = CAPTURE, **metrics: float) -> VersionInfo:
+    return VersionInfo(
+        ref=ModelRef.parse(f"acme.anna@{number}"),
+        metrics={"psnr_db": 31.0, "sync_confidence": 0.6, "num_frames": 100.0, **metrics},
+        tags={"capture_sha256": capture},
+        aliases=(),
+        created_s=0.0,
+        fit_id=None,
+        run_id="",
+        files_sha256="",
+        num_bytes=0,
+    )
+
+
+def test_a_good_first_version_passes_and_says_why():
+    decision = judge(version(1), None, GateThresholds())
+    assert decision.passed
+    assert any("psnr_db 31.00 dB" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize(("metric", "value"), [("psnr_db", 24.9), ("sync_confidence", 0.19)])
+def test_a_version_below_a_floor_is_refused_for_that_reason_alone(metric, value):
+    decision = judge(version(1, **{metric: value}), None, GateThresholds(min_psnr_db=25, min_sync_confidence=0.2))
+    assert not decision.passed
+    assert len(decision.reasons) == 1 and metric in decision.reasons[0]
+
+
+def test_a_version_exactly_at_its_floors_passes():
+    candidate = version(1, psnr_db=25.0, sync_confidence=0.2)
+    assert judge(candidate, None, GateThresholds(min_psnr_db=25, min_sync_confidence=0.2)).passed
+
+
+@pytest.mark.parametrize("metric", ["psnr_db", "sync_confidence"])
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_what_was_not_measured_does_not_pass(metric, value):
+    candidate = version(1)
+    if value is None:
+        del candidate.metrics[metric]
+    else:
+        candidate.metrics[metric] = value
+    decision = judge(candidate, None, GateThresholds())
+    assert not decision.passed and "not measured" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(("drop", "passes"), [(0.5, True), (0.51, False), (-3.0, True)])
+def test_a_challenger_may_fall_behind_the_champion_by_the_margin_at_most(drop, passes):
+    champion, candidate = version(1, psnr_db=33.0), version(2, psnr_db=33.0 - drop)
+    decision = judge(candidate, champion, GateThresholds(max_psnr_drop_db=0.5))
+    assert decision.passed is passes
+    assert passes or "acme.anna@1" in decision.reasons[0]
+
+
+def test_losing_lip_sync_is_not_made_up_for_by_sharper_pictures():
+    champion, candidate = version(1, sync_confidence=0.8), version(2, sync_confidence=0.5, psnr_db=40.0)
+    assert not judge(candidate, champion, GateThresholds()).passed
+
+
+@pytest.mark.parametrize("other", [{"capture": "b" * 64}, {"num_frames": 50.0}])
+def test_numbers_from_different_test_sets_are_not_compared(other):
+    champion, candidate = version(1, psnr_db=40.0, **other), version(2, psnr_db=30.0)
+    decision = judge(candidate, champion, GateThresholds())
+    assert decision.passed
+    assert any("not compared" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize("wrong", [{"min_psnr_db": math.nan}, {"max_psnr_drop_db": -1.0}])
+def test_thresholds_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        GateThresholds(**wrong)
