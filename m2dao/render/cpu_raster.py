@@ -38,6 +38,7 @@ from m2dao.render.simd import (
     fetch_add,
     lane_numbers8,
     load8,
+    maximum8,
     minimum8,
     splat8,
     store8,
@@ -50,10 +51,10 @@ PLANE = TILE * TILE
 LOG2_ALPHA_MIN = math.log2(ALPHA_MIN)
 FINISHED_CHECK = 32  # Gaussians between two looks at whether a whole tile is finished
 GRAD_MEAN_X, GRAD_MEAN_Y, GRAD_XX, GRAD_XY, GRAD_YY, GRAD_OPACITY, GRAD_COLOR = range(7)
-# Planes of the scratch array, forward ...
-LIVE, FINAL, LAST, COLOR = range(4)  # transmittance, 0 when finished; the same, kept; list position; D planes
-# ... and backward: transmittance; what lies behind, times its gradient; list position; D planes of colour gradient
-TRANSMITTANCE, BEHIND, LAST_BACK, V_COLOR = range(4)
+# Planes of the scratch array. Forward: transmittance, with a minus sign once a pixel is finished; list position behind
+# the last contribution; D planes of colours. Backward: transmittance; list position; what lies behind, times its
+# gradient; D planes of colour gradients.
+TRANSMITTANCE, LAST, COLOR, BEHIND, V_COLOR = 0, 1, 2, 2, 3
 
 
 def _build(simd_digest):
@@ -82,8 +83,7 @@ def _build(simd_digest):
                 planes[:] = 0.0
                 for row in range(num_rows):
                     for column in range(num_columns):
-                        planes[LIVE * PLANE + row * TILE + column] = 1.0
-                        planes[FINAL * PLANE + row * TILE + column] = 1.0
+                        planes[TRANSMITTANCE * PLANE + row * TILE + column] = 1.0
                 _forward_tile(
                     planes, pair_ranks[begin:end], records, boxes, stride, top, left, num_rows, num_columns,
                     colors.shape[2],
@@ -173,15 +173,16 @@ def _forward_tile(planes, ranks, records, boxes, stride, top, left, num_rows, nu
                     continue
                 pixel = row * TILE + block * LANES
                 alpha = where_ge8(log_alpha, least, minimum8(exp2_8(log_alpha), most), zero)
-                live = load8(planes, LIVE * PLANE + pixel)
+                before = load8(planes, TRANSMITTANCE * PLANE + pixel)
+                live = maximum8(before, zero)
                 weight = live * alpha
                 behind = live - weight
+                # Never store a choice between a new and the stored value: LLVM makes it a masked store, slow on AMD.
+                after = where_gt8(behind, limit, behind, minimum8(before, zero - before))
+                store8(planes, TRANSMITTANCE * PLANE + pixel, after)
                 weight = where_gt8(behind, limit, weight, zero)
-                store8(planes, LIVE * PLANE + pixel, where_gt8(behind, limit, behind, zero))
-                final = load8(planes, FINAL * PLANE + pixel)
-                store8(planes, FINAL * PLANE + pixel, where_gt8(behind, limit, behind, final))
-                last = load8(planes, LAST * PLANE + pixel)
-                store8(planes, LAST * PLANE + pixel, where_gt8(weight, zero, mark, last))
+                last = maximum8(load8(planes, LAST * PLANE + pixel), where_gt8(weight, zero, mark, zero))
+                store8(planes, LAST * PLANE + pixel, last)
                 _accumulate(planes, COLOR * PLANE + pixel, weight, red)
                 _accumulate(planes, (COLOR + 1) * PLANE + pixel, weight, green)
                 _accumulate(planes, (COLOR + 2) * PLANE + pixel, weight, blue)
@@ -200,7 +201,7 @@ def _is_finished(planes):
     """Whether no pixel of the tile can take any more."""
     zero = splat8(0.0)
     for pixel in range(0, PLANE, LANES):
-        if any_gt8(load8(planes, LIVE * PLANE + pixel), zero):
+        if any_gt8(load8(planes, TRANSMITTANCE * PLANE + pixel), zero):
             return False
     return True
 
@@ -210,7 +211,7 @@ def _write_tile(planes, top, left, num_rows, num_columns, background, colors, al
     for row in range(num_rows):
         for column in range(num_columns):
             pixel = row * TILE + column
-            transmittance = planes[FINAL * PLANE + pixel]
+            transmittance = abs(planes[TRANSMITTANCE * PLANE + pixel])
             transmittances[top + row, left + column] = transmittance
             alphas[top + row, left + column] = np.float32(1.0) - transmittance
             lasts[top + row, left + column] = int(planes[LAST * PLANE + pixel])
@@ -237,7 +238,7 @@ def _read_tile(planes, top, left, num_rows, num_columns, background, transmittan
                 behind += background[k] * v_color
             planes[TRANSMITTANCE * PLANE + pixel] = transmittance
             planes[BEHIND * PLANE + pixel] = transmittance * behind
-            planes[LAST_BACK * PLANE + pixel] = last
+            planes[LAST * PLANE + pixel] = last
     return num_used
 
 
@@ -276,7 +277,7 @@ def _backward_pair(
             dy = np.float32(top + row) + np.float32(0.5) - mean_y
             log_alpha = along_row - splat8(dy) * (slope + splat8(yy * dy))
             pixel = row * TILE + block * LANES
-            last = load8(planes, LAST_BACK * PLANE + pixel)
+            last = load8(planes, LAST * PLANE + pixel)
             visible = where_gt8(last, mark, log_alpha, least - one)
             if not any_gt8(visible, least):
                 continue

@@ -129,20 +129,22 @@ def _binary(emit):
     return operation
 
 
-def _minimum(builder, left, right):
-    return builder.select(builder.fcmp_ordered("<", left, right), left, right)
+def _extremum(name: str):
+    """LLVM's own minimum or maximum rather than compare-and-select, which it may turn into slow masked stores."""
 
+    def emit(builder, left, right):
+        function = builder.module.declare_intrinsic(name, (), ir.FunctionType(_FLOAT8, [_FLOAT8, _FLOAT8]))
+        return builder.call(function, [left, right], fastmath=("nnan", "nsz"))
 
-def _maximum(builder, left, right):
-    return builder.select(builder.fcmp_ordered(">", left, right), left, right)
+    return emit
 
 
 _add = _binary(lambda builder, left, right: builder.fadd(left, right, flags=_CONTRACT))
 _subtract = _binary(lambda builder, left, right: builder.fsub(left, right, flags=_CONTRACT))
 _multiply = _binary(lambda builder, left, right: builder.fmul(left, right, flags=_CONTRACT))
 divide8 = _binary(lambda builder, left, right: builder.fdiv(left, right))
-minimum8 = _binary(_minimum)
-maximum8 = _binary(_maximum)
+minimum8 = _binary(_extremum("llvm.minnum.v8f32"))
+maximum8 = _binary(_extremum("llvm.maxnum.v8f32"))
 
 
 @overload(operator.add)
