@@ -18,7 +18,7 @@ LEVEL_START_DB = -26.0
 LEVEL_ROWS = 300.0  # time constant of the speech level, in rows of speech
 SPEECH_ABOVE_FLOOR_DB = 10.0
 SPEECH_BELOW_LEVEL_DB = 32.0
-SPEECH_SOFTNESS_DB = 2.0
+SPEECH_RAMP_DB = 6.0  # the gate opens over this range around the threshold
 ABSOLUTE_SILENCE_DB = -66.0
 RELEASE_PER_ROW = 1.0 / 12.0  # 120 ms: the closure inside "apa" is part of the speech around it
 
@@ -47,12 +47,9 @@ class VoiceTracker:
         threshold_db = max(
             self._floor_db + SPEECH_ABOVE_FLOOR_DB, self.level_db - SPEECH_BELOW_LEVEL_DB, ABSOLUTE_SILENCE_DB
         )
-        excess = (energy_db - threshold_db) / SPEECH_SOFTNESS_DB
-        open_now = 1.0 / (1.0 + math.exp(-min(max(excess, -30.0), 30.0)))
+        # A ramp and not a sigmoid: exactly closed below it, so that silence is one row and not many.
+        open_now = min(max(0.5 + (energy_db - threshold_db) / SPEECH_RAMP_DB, 0.0), 1.0)
         if open_now > 0.5:
             self.level_db += (energy_db - self.level_db) / LEVEL_ROWS
-        released = max(0.0, self.gate - RELEASE_PER_ROW)
-        self.gate = max(open_now, released)
-        if self.gate < 1e-3:
-            self.gate = 0.0  # exactly silent, so that silence is one row and not many
+        self.gate = max(open_now, self.gate - RELEASE_PER_ROW)
         return self.gate
