@@ -35,8 +35,9 @@ APP_NAME = "m2dao"
 INGRESS = "ingress"
 RENDERER = "renderer"
 _PACKAGES = Path(__file__).resolve().parent.parent
-_LOOK_BACK_S = 2.0  # seconds of reports that the autoscaler averages
-_REPORT_S = 0.5  # how often a replica reports
+_LOOK_BACK_S = 12.0  # seconds of reports that Serve keeps; it wants more than its default interval of 10
+_REPORT_S = 0.5  # how often a replica reports to the autoscaler
+_LOGGING = {"encoding": "JSON", "enable_access_log": False}
 _HEALTH_S = 5.0
 _DEAD_AFTER_S = 30.0  # a render uses the cores; slow to answer is not dead
 
@@ -131,6 +132,7 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=_HEALTH_S,
         health_check_timeout_s=_DEAD_AFTER_S,
+        logging_config=_LOGGING,
     )
     ingress = serve.deployment(
         serve.ingress()(Ingress),
@@ -142,6 +144,7 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=_HEALTH_S,
         health_check_timeout_s=_DEAD_AFTER_S,
+        logging_config=_LOGGING,
     )
     return ingress.bind(renderer.bind(settings, config), settings, config)
 

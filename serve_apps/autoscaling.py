@@ -27,7 +27,11 @@ class BacklogPolicy:
 
     def __call__(self, ctx: Any) -> tuple[int, dict[str, Any]]:
         """The wanted number of replicas, before Serve's own bounds and delays, and no state."""
-        stats = ctx.aggregated_metrics or {}
+        # The newest report of each replica: an average over Serve's look-back would answer to the load of long ago.
+        stats = {
+            name: {replica: series[-1].value for replica, series in by_replica.items() if series}
+            for name, by_replica in (ctx.raw_metrics or {}).items()
+        }
         wanted = desired_replicas(
             stats, target_wait_s=self._target_wait_s, concurrency=self._concurrency, current=ctx.target_num_replicas
         )

@@ -30,7 +30,7 @@ SendRender = Callable[[ModelRef, RenderTicket], AsyncIterator[str]]
 """Sends a ticket to a replica; yields ``STARTED`` when one has begun, then how it ended."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Trip:
     """One claim on its way."""
 

@@ -1,0 +1,156 @@
+"""Putting the application on a running Ray cluster and taking it off."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cluster.services import ray_environment
+from cluster.settings import Settings
+from m2dao.errors import ClusterUnavailable, ServiceError
+from serve_apps.config import ServeConfig
+
+_POLL_S = 0.5
+_NAMESPACE = "m2dao-serve"
+
+
+@contextlib.contextmanager
+def on_ray(settings: Settings) -> Iterator[None]:
+    """Connected to the Ray cluster of ``settings``; a connection that this process has already is used.
+
+    Raises:
+        ClusterUnavailable: it does not answer.
+    """
+    settings.require("ray_address")
+    host = settings.ray_address.rpartition(":")[0]
+    os.environ.update(ray_environment(host, settings.ray_token_file))  # read when ray is imported
+
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(settings.ray_address, namespace=_NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise ClusterUnavailable(f"Ray at {settings.ray_address}", "an answer", str(error)[:300], "m2dao-cluster up") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def deploy(
+    settings: Settings, config: ServeConfig, *, timeout_s: float = 180.0, progress: Callable[[str], None] = lambda line: None
+) -> str:
+    """Start or update the application and wait until all of it is healthy and the API answers.
+
+    Returns:
+        the API's address.
+
+    Raises:
+        ClusterUnavailable: Ray does not answer.
+        ServiceError: it did not become healthy in time; says what Serve said.
+    """
+    settings.require("redis_url", "s3_endpoint", "mlflow_url")
+    deadline = time.monotonic() + timeout_s
+    with on_ray(settings):
+        from ray import serve
+
+        from serve_apps.app import APP_NAME, build_app
+
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": settings.api_host, "port": settings.api_port},
+            logging_config={"encoding": "JSON", "log_level": settings.log_level},
+        )
+        target = serve.RunTarget(build_app(settings, config), name=APP_NAME, route_prefix="/")
+        serve.run_many([target], wait_for_applications_running=False)
+        _wait_healthy(APP_NAME, deadline, progress)
+    url = api_url(settings)
+    while not _answers(url):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"API at {url}", "an answer", "none", "is the port taken? set M2DAO_API_PORT")
+        time.sleep(_POLL_S)
+    return url
+
+
+def undeploy(settings: Settings) -> bool:
+    """Stop the application: claims are given back, running renders may finish for ``drain_s``.
+
+    Returns:
+        whether it was running.
+    """
+    with on_ray(settings):
+        from ray import serve
+
+        from serve_apps.app import APP_NAME
+
+        was_running = APP_NAME in serve.status().applications
+        serve.shutdown()
+    return was_running
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """How the application is: Serve's word for it, and the replicas of each deployment."""
+    with on_ray(settings):
+        from ray import serve
+
+        from serve_apps.app import APP_NAME
+
+        application = serve.status().applications.get(APP_NAME)
+    deployments = [] if application is None else sorted(application.deployments.items())
+    return {
+        "status": "NOT_RUNNING" if application is None else str(application.status.value),
+        "url": api_url(settings),
+        "deployments": [
+            {
+                "name": name,
+                "status": str(entry.status.value),
+                "replicas": int(entry.replica_states.get("RUNNING", 0)),
+                "message": entry.message,
+            }
+            for name, entry in deployments
+        ],
+    }
+
+
+def api_url(settings: Settings) -> str:
+    """Where this machine reaches the API."""
+    host = "127.0.0.1" if settings.api_host in ("0.0.0.0", "::") else settings.api_host
+    return f"http://{host}:{settings.api_port}"
+
+
+def _wait_healthy(app_name: str, deadline: float, progress: Callable[[str], None]) -> None:
+    from ray import serve
+
+    said = ""
+    while True:
+        application = serve.status().applications[app_name]
+        word = application.status.value
+        parts = ", ".join(f"{name} {entry.status.value}" for name, entry in sorted(application.deployments.items()))
+        if f"{word}: {parts}" != said:
+            said = f"{word}: {parts}"
+            progress(said)
+        if word == "RUNNING":
+            return
+        messages = "; ".join(entry.message for entry in application.deployments.values() if entry.message)
+        if word in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise ServiceError("deployment of the API", "to become healthy", f"{application.message} {messages}"[-2000:])
+        if time.monotonic() > deadline:
+            raise ServiceError("deployment of the API", "to become healthy in time", f"{said}; {messages}"[-2000:])
+        time.sleep(_POLL_S)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
+            return json.load(answer) == {"status": "ok"}
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
