@@ -132,4 +132,4 @@ class ConcatField(nn.Module):
 
 
 def _split(out: Tensor) -> MotionDelta:
-    return MotionDelta(out[:, :3], out[:, 3:7], out[:, 7:10], out[:, 10:13])
+    return MotionDelta(*out.split((3, 4, 3, 3), dim=1))

@@ -73,6 +73,15 @@ class StaticFeatures(NamedTuple):
     torso: Tensor | None
 
 
+# Each part of the static features: the field that makes it and the group whose positions it reads.
+STATIC_PARTS = {
+    "facial": ("facial", "facial"),
+    "facial_of_oral": ("facial", "oral"),
+    "oral": ("oral", "oral"),
+    "torso": ("torso", "torso"),
+}
+
+
 class PosedGaussians(NamedTuple):
     """Gaussians of one frame in camera space, ready to render."""
 
@@ -122,13 +131,11 @@ class TalkingHead(nn.Module):
 
     def static_features(self) -> StaticFeatures:
         """Features of all Gaussians; constant as long as the canonical positions are."""
-        means = {name: group.raw["means"].detach() for name, group in self.groups.items()}
-        return StaticFeatures(
-            facial=self.facial.static_features(means["facial"]),
-            facial_of_oral=self.facial.static_features(means["oral"]),
-            oral=self.oral.static_features(means["oral"]),
-            torso=self.torso.static_features(means["torso"]) if self.torso else None,
-        )
+        parts = {}
+        for part, (field, group) in STATIC_PARTS.items():
+            module = getattr(self, field)
+            parts[part] = module.static_features(self.groups[group].raw["means"].detach()) if module else None
+        return StaticFeatures(**parts)
 
     def pose(self, drive: FrameDrive, static: StaticFeatures, *, moving: bool = True) -> PosedGaussians:
         """Move every Gaussian to where it is in one frame.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from m2dao.gaussians.density import ScreenGradients
-from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.motion.talking_head import STATIC_PARTS, FrameDrive, StaticFeatures, TalkingHead
 from m2dao.render.api import render
 from m2dao.training.losses import FrameTarget, mask_loss, motion_loss, picture_loss
 from m2dao.training.recipes import Recipe
@@ -39,6 +39,7 @@ class StepRunner:
         self.head, self.recipe, self.backend = head, recipe, backend
         self._K = K.float()[None]
         self._camera = torch.eye(4)[None]
+        self._frozen: dict[str, Tensor] = {}  # static features of parts that do not train in the present turn
 
     def run(
         self, drive: FrameDrive, target: FrameTarget, *, moving: bool, gradients: dict[str, ScreenGradients] | None = None
@@ -51,7 +52,7 @@ class StepRunner:
             gradients: collects screen-space gradients for density control, by group.
         """
         size, weights = self.recipe.size, self.recipe.losses
-        static = self.head.static_features() if moving else None
+        static = self._static_features() if moving else None
         posed = self.head.pose(drive, static, moving=moving)
         out = render(
             *posed[:5], self._camera, self._K, width=size, height=size, backend=self.backend
@@ -59,10 +60,11 @@ class StepRunner:
         if gradients is not None:
             out.means2d.retain_grad()
         alpha = out.alphas[0]
-        composite = out.colors[0, ..., :3] + (1 - alpha) * target.behind
+        rgb, head_alpha = out.colors[0].split((3, 1), dim=-1)
+        composite = rgb + (1 - alpha) * target.behind
         loss = picture_loss(composite, target, weights)
         has_torso = self.head.torso is not None
-        loss = loss + mask_loss(out.colors[0, ..., 3], alpha[..., 0], target, weights, has_torso=has_torso)
+        loss = loss + mask_loss(head_alpha[..., 0], alpha[..., 0], target, weights, has_torso=has_torso)
         loss = loss + motion_loss(self.head, posed, drive.viewmat, weights)
         loss.backward()
         if gradients is not None:
@@ -70,6 +72,28 @@ class StepRunner:
         composite = composite.detach()
         mse = float((composite - target.rgb).square().mean())
         return StepResult(float(loss.detach()), mse, composite)
+
+    def new_turn(self) -> None:
+        """To be called when other parameters are trained, or Gaussians were added: what was frozen may have moved."""
+        self._frozen = {}
+
+    def _static_features(self) -> StaticFeatures:
+        """Static features, computed once a turn for parts whose field and Gaussians are frozen."""
+        parts = {}
+        for part, (field, group) in STATIC_PARTS.items():
+            module, gaussians = getattr(self.head, field), self.head.groups
+            if module is None:
+                parts[part] = None
+                continue
+            means = gaussians[group].raw["means"]
+            frozen = not (means.requires_grad or next(module.parameters()).requires_grad)
+            if frozen and part in self._frozen:
+                parts[part] = self._frozen[part]
+                continue
+            parts[part] = module.static_features(means.detach())
+            if frozen:
+                self._frozen[part] = parts[part]
+        return StaticFeatures(**parts)
 
     def _collect(self, gradient: Tensor, visible: Tensor, gradients: dict[str, ScreenGradients]) -> None:
         start = 0

@@ -168,13 +168,16 @@ class _Fit:
 
     def complete(self, out_dir: Path, on_progress: Callable[[FitProgress], None]) -> FitResult:
         """Run to the end of the budget and write the identity."""
-        first_step, loop_started = self.step, time.monotonic()
+        first_step, loop_started, last_turn = self.step, time.monotonic(), None
         last_saved, recent_mse, loss = time.monotonic(), [], math.nan
         pictures_due = [(index + 1) / (_NUM_STRIP_PICTURES + 1) for index in range(_NUM_STRIP_PICTURES)]
         pictures_due = [due for due in pictures_due if due > self._progress()]
         while (progress := self._progress()) < 1:
             row = self.recipe.schedule.row_at(progress)
             turn = row.turn_at(self.step)
+            if turn != last_turn:
+                self.runner.new_turn()
+                last_turn = turn
             self.adam.select(turn.trainables, progress)
             index = self._frame_of(self.step)
             target = self.frames.target(index, generate_torso=self.recipe.model.has_torso)
@@ -249,6 +252,7 @@ class _Fit:
             config = DensityConfig(max_gaussians=self.recipe.max_gaussians[name])
             self.adam.apply_density(name, control_density(group, self.gradients[name], config, generator))
             self.gradients[name] = ScreenGradients(len(group))
+        self.runner.new_turn()
 
     def _elapsed(self) -> float:
         return self._elapsed_before + time.monotonic() - self._started

@@ -1,0 +1,45 @@
+# One command runs the main job, one passes the tests. Needs Python 3.11, make and a package registry; nothing else.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+VIDEO ?=
+AUDIO ?=
+
+.PHONY: help demo up down status test lock clean
+
+help:
+	@echo "make demo                         two synthetic people: fitted, registered, promoted, speaking (10 minutes)"
+	@echo "make demo VIDEO=\"a.mp4 b.mp4\" AUDIO=speech.wav    the same with your own files"
+	@echo "make up | status | down           the service stack with the render API: start, look, stop"
+	@echo "make test                         the whole test suite"
+	@echo "make lock                         resolve requirements.lock anew"
+
+# The stamp holds the lock file's content: a changed lock installs again, an unchanged one costs nothing.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/python -m cluster.demo $(if $(VIDEO),--video $(VIDEO)) $(if $(AUDIO),--audio $(AUDIO))
+
+up: $(STAMP)
+	@$(BIN)/m2dao-cluster up
+	@$(BIN)/m2dao-serve deploy
+
+status: $(STAMP)
+	@$(BIN)/m2dao-cluster status
+
+down: $(STAMP)
+	@$(BIN)/m2dao-cluster down
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest
+
+lock: $(STAMP)
+	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
+
+clean:
+	rm -rf $(VENV) out build *.egg-info

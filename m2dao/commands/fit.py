@@ -1,0 +1,73 @@
+"""`m2dao fit`: capture in, identity out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from m2dao.commands import RawFormatter
+
+EXAMPLES = """examples:
+  m2dao fit captures/anna --out identities/anna --size 256 --minutes 10
+  m2dao fit captures/anna --out identities/anna --steps 2000 --seed 1     (the same result each time)
+  m2dao fit captures/anna --out identities/base --recipe talking_gaussian --minutes 10
+
+A fit that was interrupted goes on where it was when the same command is given again. While it runs, OUT.fit/ holds
+metrics.jsonl and strip.jpg (recording above, render below).
+
+--json prints {steps, seconds, steps_per_s, num_gaussians, loss, psnr_train_db, speech_held_out_r, recipe, size}.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "fit", help="fit an identity to a capture", epilog=EXAMPLES, formatter_class=RawFormatter
+    )
+    parser.add_argument("capture", type=Path, help="folder made by `m2dao prepare`")
+    parser.add_argument("--out", type=Path, help="identity folder (default: identities/NAME OF THE CAPTURE)")
+    parser.add_argument("--recipe", default="m2dao", help="m2dao (default) or talking_gaussian")
+    parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, help="time budget, everything included (default: 10)")
+    budget.add_argument("--steps", type=int, help="budget in steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
+    parser.add_argument("--work-dir", type=Path, help="where step checkpoints and pictures go (default: OUT.fit)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict:
+    from tqdm import tqdm
+
+    from m2dao.training.trainer import fit
+
+    out = args.out or Path("identities") / args.capture.name
+    minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
+    with tqdm(total=100, unit="%", desc="fit", file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}") as bar:
+        bar.set_postfix_str("decoding frames and learning the voice")
+
+        def show(report) -> None:
+            bar.n = min(100, 100 * report.progress)
+            bar.set_postfix_str(f"step {report.step} {report.phase} loss {report.loss:.4f} {report.psnr_db:.1f} dB")
+
+        result = fit(
+            args.capture,
+            out,
+            recipe=args.recipe,
+            size=args.size,
+            minutes=minutes,
+            steps=args.steps,
+            seed=args.seed,
+            work_dir=args.work_dir,
+            num_threads=args.threads,
+            backend=args.backend,
+            on_progress=show,
+        )
+        bar.n = 100
+        bar.refresh()
+    print(f"identity written to {out}: {result.steps} steps in {result.seconds:.0f} s, "
+          f"{result.num_gaussians} Gaussians, {result.psnr_train_db:.2f} dB on the training part", file=sys.stderr)  # fmt: skip
+    return result.as_dict()

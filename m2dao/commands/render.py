@@ -1,0 +1,100 @@
+"""`m2dao render`: identity and sound in, video out."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+from m2dao.commands import RawFormatter
+from m2dao.errors import InputError, MediaError
+
+EXAMPLES = """examples:
+  m2dao render identities/anna --audio speech.wav --out anna.mp4
+  m2dao render identities/anna --audio speech.mp3 --out anna.mp4 --background '#204060'
+  m2dao render identities/anna --audio speech.wav --out anna.mp4 --background office.jpg --seed 3
+  m2dao render identities/anna --audio speech.wav --out frames/ --background transparent    (PNG files with alpha)
+
+--json prints {num_frames, seconds, real_time_factor, peak_rss_mb}; seconds of work, a factor below 1 is faster than
+the speech lasts.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "render", help="let an identity speak", epilog=EXAMPLES, formatter_class=RawFormatter
+    )
+    parser.add_argument("identity", type=Path, help="folder made by `m2dao fit`")
+    parser.add_argument("--audio", type=Path, required=True, help="speech, any format, any length")
+    parser.add_argument("--out", type=Path, required=True, help="mp4 to write (a folder when transparent)")
+    parser.add_argument("--background", default="plate", help="plate (default), transparent, #rrggbb or a picture")
+    parser.add_argument("--seed", type=int, default=0, help="chooses head motion and blinks")
+    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict:
+    import resource
+
+    from tqdm import tqdm
+
+    from m2dao.identity.talker import Talker
+    from m2dao.media.audio import read_audio
+    from m2dao.media.mux import VideoWriter
+    from m2dao.timeline import FRAME_RATE, num_frames_for_samples
+
+    background = parse_background(args.background)
+    talker = Talker.load(args.identity, backend=args.backend)
+    waveform = read_audio(args.audio)
+    started = time.monotonic()
+    frames = talker.frames(waveform, background=background, seed=args.seed)
+    total = num_frames_for_samples(len(waveform))
+    bar = tqdm(frames, total=total, unit="frame", desc="render", file=sys.stderr)
+    if isinstance(background, str) and background == "transparent":
+        _write_pngs(bar, args.out)
+    else:
+        with VideoWriter(args.out, width=talker.size, height=talker.size, waveform=waveform) as writer:
+            for frame in bar:
+                writer.write(frame)
+    seconds = time.monotonic() - started
+    print(f"{args.out}: {total} frames in {seconds:.1f} s", file=sys.stderr)
+    return {
+        "num_frames": total,
+        "seconds": round(seconds, 3),
+        "real_time_factor": round(seconds / (total / FRAME_RATE), 4),
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def parse_background(text: str):
+    """`plate`, `transparent`, `#rrggbb` or the path of a picture, as :meth:`Talker.frames` takes it.
+
+    Raises:
+        InputError: none of these.
+    """
+    if text in ("plate", "transparent"):
+        return text
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        return tuple(int(text[start : start + 2], 16) for start in (1, 3, 5))
+    if not Path(text).is_file():
+        raise InputError(f"background {text!r}", "plate, transparent, #rrggbb or a picture file", "none of these")
+    import cv2
+
+    picture = cv2.imread(text, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise MediaError(f"background {text}", "a PNG or JPEG picture", "something that cannot be decoded")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _write_pngs(frames, folder: Path) -> None:
+    import cv2
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(str(folder), "an empty or new folder for PNG files", "something there", "choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        if not cv2.imwrite(str(folder / f"{index:06d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGBA2BGRA)):
+            raise MediaError(str(folder), "room and leave to write PNG files", "a failed write", "check the disk")

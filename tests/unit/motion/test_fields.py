@@ -1,0 +1,90 @@
+"""Motion fields start at rest and stay factored."""
+
+import pytest
+import torch
+
+from m2dao.motion.consistency import neck_consistency
+from m2dao.motion.factored import ConcatField, FactoredField
+from m2dao.motion.rigid import camera_center, invert_rigid, pose_difference, rotation_vector, to_camera
+from m2dao.motion.torso import TorsoField
+
+BOX = (torch.full((3,), -0.1), torch.full((3,), 0.1))
+
+
+def make_field(kind):
+    torch.manual_seed(0)
+    if kind == "factored":
+        return FactoredField(*BOX, code_sizes=(5, 3))
+    return ConcatField(*BOX, code_sizes=(5, 3), resolutions=(8, 16))
+
+
+def rigid(angle=0.3, x=0.1):
+    matrix = torch.eye(4)
+    cosine, sine = torch.cos(torch.tensor(angle)), torch.sin(torch.tensor(angle))
+    matrix[0, 0] = matrix[2, 2] = cosine
+    matrix[0, 2], matrix[2, 0] = sine, -sine
+    matrix[0, 3] = x
+    return matrix
+
+
+@pytest.mark.parametrize("kind", ["factored", "concat"])
+def test_field_starts_as_identity(kind):
+    field = make_field(kind)
+    delta = field.displace(field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3)))
+    assert all(not part.any() for part in delta)
+
+
+@pytest.mark.parametrize("kind", ["factored", "concat"])
+def test_field_can_learn_from_rest(kind):
+    field = make_field(kind)
+    delta = field.displace(field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3)))
+    (delta.d_means - 0.01).square().sum().backward()
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in field.parameters())
+
+
+def test_factored_field_is_linear_in_its_codes():
+    field = make_field("factored")
+    for weight in field.weights:
+        torch.nn.init.normal_(weight)
+    features = field.static_features(torch.rand(7, 3) * 0.1)
+    first, second = (torch.randn(5), torch.randn(3)), (torch.randn(5), torch.randn(3))
+    both = field.displace(features, (first[0] + second[0], first[1] + second[1]))
+    for total, a, b in zip(both, field.displace(features, first), field.displace(features, second), strict=True):
+        assert torch.allclose(total, a + b, atol=1e-5)
+
+
+def test_rigid_motion_agrees_with_the_matrix_and_its_inverse():
+    viewmat, means = rigid(), torch.randn(5, 3)
+    quats = torch.nn.functional.normalize(torch.randn(5, 4), dim=-1)
+    moved, _ = to_camera(means, quats, viewmat)
+    back, quats_back = to_camera(moved, to_camera(means, quats, viewmat)[1], invert_rigid(viewmat))
+    assert torch.allclose(back, means, atol=1e-6)
+    assert torch.allclose((quats_back * quats).sum(-1).abs(), torch.ones(5), atol=1e-6)
+    assert torch.allclose(viewmat[:3, :3] @ camera_center(viewmat) + viewmat[:3, 3], torch.zeros(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-6, 0.4, 3.0, -2.0])
+def test_rotation_vector_has_axis_and_angle(angle):
+    assert torch.allclose(rotation_vector(rigid(angle)[:3, :3].double()), torch.tensor([0.0, angle, 0.0]).double(), atol=1e-4)
+
+
+def test_a_torso_that_follows_fully_moves_with_the_head():
+    reference, viewmat = rigid(0.0, 0.0), rigid(0.2, 0.05)
+    field = TorsoField(*BOX, reference)
+    in_head_space = torch.randn(6, 3)
+    before, _ = to_camera(in_head_space, torch.eye(4)[:1].repeat(6, 1), reference)
+    after, _ = to_camera(in_head_space, torch.eye(4)[:1].repeat(6, 1), viewmat)
+    assert torch.allclose(before + field.rigid_displacement(before, viewmat), after, atol=1e-5)
+
+
+def test_pose_difference_of_a_pose_with_itself_is_zero():
+    assert torch.allclose(pose_difference(rigid(), rigid()), torch.zeros(6), atol=1e-6)
+
+
+def test_consistency_is_zero_for_a_rigid_neck_and_ignores_free_shoulders():
+    rigid_motion = torch.randn(4, 3) * 0.01
+    follow = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    moved = rigid_motion.clone()
+    moved[2:] = 0.0
+    assert neck_consistency(follow, moved, rigid_motion) == 0
+    assert neck_consistency(follow, rigid_motion + 0.01, rigid_motion) > 1
