@@ -1,0 +1,74 @@
+"""The embedded stack for tests: the real services, once per test session, on free ports under a temporary home.
+
+``stack`` is the settings of Valkey, SeaweedFS and MLflow. ``ray_stack`` adds the Ray head to the same stack, for tests
+that need it. ``tenant`` is a fresh tenant, so that tests which share the stack do not see each other's things.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.ids import TenantId
+from cluster.local import Stack
+from cluster.settings import Settings
+from cluster.state import StateStore
+
+_LIGHT = ("redis", "s3", "mlflow")
+_names = itertools.count()
+
+
+def _say(line: str) -> None:
+    print(f"[stack] {line}")
+
+
+@pytest.fixture(scope="session")
+def stack_home() -> Iterator[Path]:
+    """A short path, because sockets live under it; removed with everything that runs in it."""
+    home = Path(tempfile.mkdtemp(prefix="m2dao-"))
+    settings = Settings(home=home)
+    try:
+        yield home
+    finally:
+        Stack(settings).down(progress=_say)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(stack_home: Path) -> Settings:
+    """Settings that reach Valkey, SeaweedFS and MLflow."""
+    return _up(stack_home, _LIGHT)
+
+
+@pytest.fixture(scope="session")
+def ray_stack(stack: Settings, stack_home: Path) -> Settings:
+    """The same stack with a Ray head of two cores."""
+    return _up(stack_home, (*_LIGHT, "ray"))
+
+
+def _up(home: Path, services: tuple[str, ...]) -> Settings:
+    # The guardian stops the stack should the test session be killed.
+    settings = Settings(home=home, ray_num_cpus=2, start_timeout_s=300)
+    return Stack(settings).up(services=services, progress=_say, owner_pid=os.getpid())
+
+
+@pytest.fixture
+def tenant(stack: Settings) -> TenantId:
+    """A tenant that no other test has."""
+    name = TenantId(f"t{os.getpid()}-{next(_names)}")
+    state = StateStore(stack)
+    state.accounts.create_tenant(name)
+    state.close()
+    return name
+
+
+def reaching(settings: Settings, **changes: str) -> Settings:
+    """The settings with some services at other addresses, for example behind a fault proxy."""
+    return dataclasses.replace(settings, **changes)
