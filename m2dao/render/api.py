@@ -31,7 +31,7 @@ class RenderOutput(NamedTuple):
     Attributes:
         colors: [..., C, H, W, D] premultiplied by alpha; with backgrounds, blended over them.
         alphas: [..., C, H, W, 1] in 0..1, one minus the transmittance left behind the last Gaussian.
-        means2d: [..., C, N, 2] projected means in pixels, zero where a Gaussian is not drawn. It is part of the graph:
+        means2d: [..., C, N, 2] projected means in pixels, meaningful where radii > 0. It is part of the graph:
             call ``means2d.retain_grad()`` before ``backward()`` and read ``means2d.grad`` for the screen-space
             gradient that density control needs.
         radii: int32 [..., C, N] half the larger side of the box that holds all visible pixels; 0 where not drawn.
@@ -133,8 +133,9 @@ def _backend_function(backend: str):
 
         return render_cpu
     if backend == "gsplat":
-        from m2dao.render.cuda import render_gsplat
+        from m2dao.render.cuda import render_gsplat, require_cuda
 
+        require_cuda()
         return render_gsplat
     if backend == "reference":
         from m2dao.render.reference import render_reference
@@ -173,8 +174,9 @@ def _check_tensors(named: dict, backend: str) -> None:
             raise InputError(f"render: {name}", f"{wanted} on backend {backend!r}", str(tensor.dtype))
         if tensor.device != device:
             raise InputError(f"render: {name}", f"device {device} like means", str(tensor.device))
-    if backend == "cpu" and device.type != "cpu":
-        raise InputError("render: means", "a tensor on the CPU for backend 'cpu'", f"device {device}", "use 'gsplat'")
+    needed_device = {"cpu": "cpu", "gsplat": "cuda"}.get(backend, device.type)
+    if device.type != needed_device:
+        raise InputError("render: means", f"a tensor on device {needed_device} for backend {backend!r}", str(device))
 
 
 def _check_sizes(named: dict) -> torch.Size:

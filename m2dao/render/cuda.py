@@ -1,0 +1,107 @@
+"""Backend ``gsplat``: gsplat's CUDA kernels behind our signature.
+
+gsplat compiles its kernels at the first call on a machine (minutes; ``TORCH_CUDA_ARCH_LIST`` and ``MAX_JOBS`` matter):
+call ``warm_up`` when an image is built or a process starts, never on a request.
+
+Source: gsplat 1.5.3, ``gsplat.rasterization``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from m2dao.errors import RenderBackendUnavailable
+from m2dao.render.api import Camera, RenderOutput
+
+
+def require_cuda() -> None:
+    """Raises RenderBackendUnavailable unless PyTorch sees a CUDA device and gsplat can be imported."""
+    if not torch.cuda.is_available():
+        raise RenderBackendUnavailable("backend 'gsplat'", remedy="needs a CUDA device; use 'cpu'")
+    try:
+        import gsplat  # noqa: F401
+    except ImportError as error:
+        raise RenderBackendUnavailable(
+            "backend 'gsplat'", remedy=f"the package gsplat cannot be imported ({error}); install gsplat==1.5.3"
+        ) from error
+
+
+def render_gsplat(
+    means: Tensor,  # [..., N, 3]
+    quats: Tensor,  # [..., N, 4]
+    scales: Tensor,  # [..., N, 3]
+    opacities: Tensor,  # [..., N]
+    colors: Tensor,  # [..., N, D]
+    viewmats: Tensor,  # [..., C, 4, 4]
+    Ks: Tensor,  # [..., C, 3, 3]
+    camera: Camera,
+    backgrounds: Tensor | None = None,  # [..., C, D]
+) -> RenderOutput:
+    """Backend ``gsplat`` of ``api.render``; arguments are checked and broadcast there."""
+    from gsplat import rasterization
+
+    if means.numel() == 0:  # nothing to launch
+        return _empty_output(means, colors, viewmats, camera, backgrounds)
+    means, quats, scales, opacities, colors = _without_broken(means, quats, scales, opacities, colors)
+    rendered, alphas, meta = rasterization(
+        means,
+        quats,
+        scales,
+        opacities,
+        colors,
+        viewmats,
+        Ks,
+        camera.width,
+        camera.height,
+        near_plane=camera.near_plane,
+        eps2d=camera.eps2d,
+        packed=False,  # below 100k Gaussians the dense layout is faster
+        backgrounds=backgrounds,
+    )
+    return RenderOutput(rendered, alphas, meta["means2d"], meta["radii"].amax(dim=-1))
+
+
+def _without_broken(*tensors: Tensor) -> list[Tensor]:
+    """Gaussians with a value that is not finite become transparent ones; no synchronisation with the device."""
+    num_batch_dims = tensors[0].dim() - 2
+    flat = [tensor.flatten(num_batch_dims + 1) if tensor.dim() > num_batch_dims + 1 else tensor[..., None] for tensor in tensors]
+    usable = torch.isfinite(torch.cat(flat, dim=-1)).all(dim=-1) & (tensors[1].detach().norm(dim=-1) > 0)
+    cleaned = []
+    for index, tensor in enumerate(tensors):
+        mask = usable if tensor.dim() == usable.dim() else usable[..., None]
+        # Zero is harmless everywhere but for the quaternion, which is normalised.
+        cleaned.append(torch.where(mask, tensor, torch.ones_like(tensor) if index == 1 else torch.zeros_like(tensor)))
+    return cleaned
+
+
+def _empty_output(means, colors, viewmats, camera: Camera, backgrounds: Tensor | None) -> RenderOutput:
+    shape = viewmats.shape[:-2]
+    rendered = means.new_zeros(*shape, camera.height, camera.width, colors.shape[-1])
+    if backgrounds is not None:
+        rendered = rendered + backgrounds[..., None, None, :]
+    return RenderOutput(
+        rendered,
+        means.new_zeros(*shape, camera.height, camera.width, 1),
+        means.new_zeros(*shape, means.shape[-2], 2),
+        torch.zeros(*shape, means.shape[-2], dtype=torch.int32, device=means.device),
+    )
+
+
+def warm_up() -> None:
+    """Compiles and loads gsplat's kernels by drawing one Gaussian.
+
+    Raises:
+        RenderBackendUnavailable: no CUDA device or no gsplat.
+    """
+    require_cuda()
+    device = torch.device("cuda")
+    eye = torch.eye(4, device=device)
+    K = torch.tensor([[16.0, 0.0, 8.0], [0.0, 16.0, 8.0], [0.0, 0.0, 1.0]], device=device)
+    means = torch.tensor([[0.0, 0.0, 2.0]], device=device, requires_grad=True)
+    output = render_gsplat(
+        means, eye[:1], torch.full_like(means, 0.1), means.new_ones(1), means.new_ones(1, 3), eye[None], K[None],
+        Camera(16, 16, 0.01, 0.3),
+    )  # fmt: skip
+    output.colors.sum().backward()
+    torch.cuda.synchronize()
