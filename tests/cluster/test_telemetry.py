@@ -1,0 +1,89 @@
+"""Log lines are JSON, hold their context and no secrets; metric labels are bounded."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from cluster.telemetry import DEPLOYMENTS, OUTCOMES, configure_logging, log_context, metric_labels
+from m2dao.errors import UnknownIdentity
+
+
+@pytest.fixture
+def log():
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("ingress", stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers[:], root.level = before[0], before[1]
+
+
+def test_a_line_is_one_json_object_whatever_the_message_holds(log):
+    logging.getLogger("a.b").info('quo"te\nline %s ü', "two")
+    (line,) = log()
+    assert line["message"] == 'quo"te\nline two ü' and line["logger"] == "a.b" and line["component"] == "ingress"
+    assert line["level"] == "INFO" and line["time"].endswith("Z")
+
+
+def test_fields_come_from_the_line_and_from_the_context_and_end_with_it(log):
+    with log_context(tenant="acme", job="r-1"):
+        logging.getLogger().warning("in", extra={"frames": 3, "job": "r-2"})
+    logging.getLogger().warning("out")
+    inside, outside = log()
+    assert (inside["tenant"], inside["job"], inside["frames"]) == ("acme", "r-2", 3)
+    assert "tenant" not in outside
+
+
+def test_a_field_cannot_pose_as_the_lines_own(log):
+    with log_context(level="NONE", component="x"):
+        logging.getLogger().warning("m")
+    assert log()[0]["level"] == "WARNING" and log()[0]["component"] == "ingress"
+
+
+def test_numbers_stay_numbers_and_the_line_stays_valid_json(log):
+    fields = {"n": 1, "t": 0.5, "nan": float("nan"), "inf": float("inf"), "ok": True, "l": [1, object], "d": {1: None}}
+    logging.getLogger().info("m", extra=fields)
+    (line,) = log()
+    assert (line["n"], line["t"], line["nan"], line["inf"], line["ok"]) == (1, 0.5, "nan", "inf", True)
+    assert line["l"][0] == 1 and line["d"] == {"1": None}
+
+
+def test_keys_and_passwords_are_taken_out_of_messages_fields_and_traces(log):
+    key, url = "m2dao_" + "A" * 43, "redis://:hunter2@host:1/0"
+    try:
+        raise ValueError(f"{key} {url}")
+    except ValueError:
+        logging.getLogger().exception("%s and %s", key, url, extra={"url": url, "keys": [key]})
+    text = json.dumps(log())
+    assert "hunter2" not in text and "AAAA" not in text and "[secret]" in text and "host:1" in text
+
+
+def test_an_error_is_logged_with_its_code_and_trace(log):
+    try:
+        raise UnknownIdentity("acme.anna@7")
+    except UnknownIdentity:
+        logging.getLogger().exception("failed")
+    assert log()[0]["error"] == "unknown-identity" and "test_telemetry.py" in log()[0]["trace"]
+
+
+def test_a_huge_message_is_cut(log):
+    logging.getLogger().info("x" * 1_000_000)
+    assert len(log()[0]["message"]) < 30_000
+
+
+def test_configuring_again_does_not_double_the_lines(log):
+    stream = io.StringIO()
+    configure_logging("ingress", stream=stream)
+    configure_logging("ingress", stream=stream, level="WARNING")
+    logging.getLogger().warning("once")
+    logging.getLogger().info("too quiet")
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_metric_labels_are_of_a_fixed_set():
+    assert metric_labels(DEPLOYMENTS[0], OUTCOMES[0]) == {"deployment": DEPLOYMENTS[0], "outcome": OUTCOMES[0]}
+    for deployment, outcome in [("acme.anna@7", "ok"), ("ingress", "anna")]:
+        with pytest.raises(ValueError, match="metric labels"):
+            metric_labels(deployment, outcome)

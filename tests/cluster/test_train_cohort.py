@@ -1,0 +1,262 @@
+"""Workers of a cohort against the real services, without Ray: what is pulled, charged, resumed and registered."""
+
+from __future__ import annotations
+
+import tarfile
+import threading
+
+import pytest
+
+from cluster.ids import AliasRef, IdentityName, ModelRef
+from cluster.storage import object_key
+from m2dao.errors import ObjectCorrupt, UnknownIdentity
+from tests.support.fits import Fits, WorkerDied, dying_at
+from tests.support.small_work import small_fit
+from tests.support.stack import reaching
+from train_jobs.archives import get_archive, put_archive
+from train_jobs.callbacks import StepCheckpoints, running_jobs, take_back
+from train_jobs.cohort import ABANDONED_S, Platform
+
+
+@pytest.fixture(scope="module")
+def platform(stack):
+    return Platform.connect(stack)
+
+
+@pytest.fixture
+def fits(platform, tenant, tmp_path):
+    return Fits(platform, tenant, tmp_path)
+
+
+def test_a_finished_fit_is_a_version_with_metrics_tags_and_reports(fits, tmp_path):
+    fit_id = fits.queue("anna", request={"consent": "A. Smith signed release 117"})
+    assert fits.worker(fit_id).run() == 1
+
+    job = fits.job(fit_id)
+    assert (job.status, job.progress) == ("done", 1.0)
+    ref = ModelRef.parse(job.result["ref"])
+    assert (str(ref.identity), ref.version) == ("anna", 1)
+    info = fits.platform.registry.describe(ref)
+    assert info.fit_id == fit_id
+    assert info.metrics["psnr_db"] == 30.0
+    assert info.tags["consent"] == "A. Smith signed release 117"
+    assert info.tags["capture_sha256"] == "c" * 64
+    assert info.tags["recording_name"] == "anna.json"
+    picture = fits.platform.registry.download_artifact(ref, "contact_sheet.jpg", tmp_path)
+    assert picture.read_bytes() == b"picture of anna"
+    fits.platform.registry.download(ref, tmp_path / "identity")
+    assert (tmp_path / "identity" / "identity.json").is_file()
+
+
+def test_a_fit_leaves_no_files_of_the_person_on_the_worker(fits):
+    good, bad = fits.queue("anna"), fits.queue("ben", fail="rejected")
+    fits.worker(good, bad).run()
+    assert list((fits.folder / "scratch").iterdir()) == []
+
+
+def test_files_of_killed_workers_are_removed_by_the_next_worker_on_the_machine(fits):
+    mine, others = fits.queue("anna"), fits.queue("ben")
+    scratch = fits.folder / "scratch"
+    for name in (f"{mine}-1", f"{others}-1", "f-" + "0" * 32 + "-3"):
+        (scratch / name).mkdir(parents=True)
+    import os
+    import time
+
+    old = time.time() - ABANDONED_S - 60
+    os.utime(scratch / ("f-" + "0" * 32 + "-3"), (old, old))
+    fits.worker(mine).clean()
+    assert [folder.name for folder in scratch.iterdir()] == [f"{others}-1"]
+
+
+def test_a_rejected_recording_fails_at_once_and_alone(fits):
+    bad, good = fits.queue("bad", fail="rejected"), fits.queue("good")
+    fits.worker(bad, good).run()
+    job = fits.job(bad)
+    assert (job.status, job.attempt) == ("failed", 1)
+    assert job.error["code"] == "recording-rejected"
+    assert "a face" in job.error["detail"]
+    assert fits.job(good).status == "done"
+
+
+def test_a_fit_with_a_defect_is_tried_again_after_its_neighbours_and_then_given_up(fits):
+    bad, good = fits.queue("bad", fail="bug", max_attempts=2), fits.queue("good")
+    fits.worker(bad, good).run()
+    job = fits.job(bad)
+    assert (job.status, job.attempt, job.error["code"]) == ("failed", 2, "internal-error")
+    assert fits.job(good).status == "done"
+    order = [line for line in fits.diary.read_text().splitlines() if line.endswith("begin")]
+    assert order == ["bad: begin", "good: begin", "bad: begin"]
+
+
+def test_a_fit_whose_worker_died_goes_on_from_its_step_checkpoint(fits):
+    fit_id = fits.queue("anna", steps=5)
+    with pytest.raises(WorkerDied):
+        fits.worker(fit_id, work=dying_at(3)).run()
+    assert fits.job(fit_id).status == "running"  # nobody has noticed yet
+    assert take_back(fits.platform.state.jobs, fits.tenant, fits.batch, [fit_id]) == 1
+    fits.worker(fit_id, generation="g1").run()
+    job = fits.job(fit_id)
+    assert job.status == "done" and job.result["resumed"]
+    assert fits.events("anna") == ["begin", "prepare", "from 0", "begin", "from 3", "end"]
+    assert job.attempt == 1  # taken back, so not counted
+
+
+def test_the_step_checkpoints_of_a_finished_fit_are_deleted(fits):
+    fit_id = fits.queue("anna")
+    fits.worker(fit_id).run()
+    assert list(fits.platform.store.list(f"{fits.tenant}/fits/")) == []
+
+
+def test_the_capture_of_a_recording_is_made_once(fits):
+    first, second = fits.queue("anna"), fits.queue("anna")
+    fits.worker(first, second).run()
+    assert fits.events("anna").count("prepare") == 1
+    assert fits.job(second).result["ref"].endswith("anna@2")
+
+
+def test_taking_back_leaves_the_living_generation_and_other_cohorts_alone(fits):
+    jobs = fits.platform.state.jobs
+    mine, others = fits.queue("anna"), fits.queue("ben")
+    jobs.claim("fit", worker=f"{fits.batch}/new/0", lease_s=30, tenant=fits.tenant, job_id=mine)
+    jobs.claim("fit", worker="another-batch/old/0", lease_s=30, tenant=fits.tenant, job_id=others)
+    assert take_back(jobs, fits.tenant, fits.batch, [mine, others], keep_generation="new") == 0
+    assert take_back(jobs, fits.tenant, fits.batch, [mine, others], keep_generation="newer") == 1
+    assert fits.job(mine).attempt == 0
+    assert fits.job(others).status == "running"
+
+
+def test_only_worker_0_takes_suspects_and_only_when_nothing_fresh_is_left(fits):
+    jobs = fits.platform.state.jobs
+    suspect, fresh = fits.queue("suspect"), fits.queue("fresh")
+    claim = jobs.claim("fit", worker="x", lease_s=30, tenant=fits.tenant, job_id=suspect)
+    jobs.fail(claim, {"code": "worker-died"}, retry=True)
+    assert fits.worker(suspect, fresh, rank=1).run() == 1  # the fresh one
+    assert fits.job(suspect).status == "queued"
+    assert fits.worker(suspect, fresh, rank=0).run() == 1
+    assert fits.job(suspect).status == "done"
+
+
+def test_a_suspect_waits_until_its_neighbour_has_ended(fits):
+    jobs = fits.platform.state.jobs
+    suspect, fresh = fits.queue("suspect"), fits.queue("fresh")
+    claim = jobs.claim("fit", worker="x", lease_s=30, tenant=fits.tenant, job_id=suspect)
+    jobs.fail(claim, {"code": "worker-died"}, retry=True)
+    neighbour = jobs.claim("fit", worker=f"{fits.batch}/g0/1", lease_s=60, tenant=fits.tenant, job_id=fresh)
+    worker = threading.Thread(target=fits.worker(suspect, fresh).run)
+    with fits.platform.state.subscribe(job=(fits.tenant, suspect)) as changes:
+        worker.start()
+        assert changes.get(timeout_s=1.5) is None  # longer than a look of the worker's takes
+        jobs.finish(neighbour, {"ref": "x"})
+        worker.join(timeout=60)
+    assert fits.job(suspect).status == "done"
+
+
+def test_a_cancelled_fit_stops_within_a_step_and_its_result_does_not_count(fits):
+    fit_id, after = fits.queue("anna"), fits.queue("ben")
+    jobs, stopped = fits.platform.state.jobs, []
+
+    def endless(task, monitor):
+        if task.name == "ben":
+            return small_fit(task, monitor)
+        _, claim = running_jobs(jobs, fits.tenant, fits.batch, [fit_id])[fit_id]
+        jobs.fail(claim, {"code": "cancelled"})
+        try:
+            while True:
+                monitor.stage("fit", 0.5)
+        finally:
+            stopped.append(task.name)
+
+    assert fits.worker(fit_id, after, work=endless).run() == 2
+    assert stopped == ["anna"]
+    assert fits.job(fit_id).error == {"code": "cancelled"}
+    assert fits.job(after).status == "done"
+    with pytest.raises(UnknownIdentity):
+        fits.platform.registry.resolve(ModelRef(fits.tenant, IdentityName("anna"), 1))
+
+
+def test_a_version_that_passes_the_gate_is_promoted_by_its_fit(fits):
+    fit_id = fits.queue("anna", request={"promote": True})
+    fits.worker(fit_id).run()
+    promotion = fits.job(fit_id).result["promotion"]
+    assert promotion["promoted"] and promotion["gate"]["passed"]
+    champion = fits.platform.registry.resolve(AliasRef(fits.tenant, IdentityName("anna")))
+    assert str(champion) == fits.job(fit_id).result["ref"]
+
+
+def test_a_version_that_the_gate_refuses_is_kept_and_its_fit_is_done(fits):
+    fit_id = fits.queue("anna", psnr_db=10.0, request={"promote": True, "gate": {"min_psnr_db": 20.0}})
+    fits.worker(fit_id).run()
+    job = fits.job(fit_id)
+    assert job.status == "done"
+    assert job.result["promotion"]["promoted"] is False
+    assert job.result["promotion"]["code"] == "promotion-refused"
+    info = fits.platform.registry.describe(ModelRef.parse(job.result["ref"]))
+    assert info.aliases == () and info.tags["gate"] == "refused" and "psnr_db" in info.tags["gate_reasons"]
+
+
+def test_a_registry_that_is_away_costs_the_curve_and_not_the_steps(fits, stack):
+    """The fit fails only where it cannot do without the registry, and its steps are kept for the next attempt."""
+    fit_id = fits.queue("anna", max_attempts=2)
+    away = Platform.connect(reaching(stack, mlflow_url="http://127.0.0.1:9"))
+    broken = Fits(Platform(state=fits.platform.state, store=fits.platform.store, registry=away.registry), fits.tenant, fits.folder)
+    broken.batch = fits.batch
+    broken.worker(fit_id).run()
+    assert fits.events("anna").count("end") == 2  # both attempts got as far as registering
+    assert fits.events("anna").count("prepare") == 1
+    assert fits.job(fit_id).error["code"] == "registry-unavailable"
+
+
+def test_steps_are_copied_only_when_they_have_changed(fits):
+    folder = fits.folder / "steps"
+    folder.mkdir()
+    key = object_key(fits.tenant, "fits", "f", "steps.tar")
+    steps = StepCheckpoints(fits.platform.store, key, folder, every_s=0)
+    assert not steps.save_if_due()  # nothing there
+    (folder / "step.bin").write_bytes(b"1")
+    assert steps.save_if_due()
+    assert not steps.save_if_due()
+    (folder / "step.bin").write_bytes(b"22")
+    assert steps.save_if_due()
+    other = StepCheckpoints(fits.platform.store, key, fits.folder / "elsewhere", every_s=0)
+    assert other.restore()
+    assert (fits.folder / "elsewhere" / "step.bin").read_bytes() == b"22"
+    assert not other.save_if_due()  # what was restored is what is stored
+
+
+def test_an_object_store_that_is_away_costs_a_copy_and_not_the_fit(fits, stack):
+    folder = fits.folder / "steps"
+    folder.mkdir()
+    away = Platform.connect(reaching(stack, s3_endpoint="http://127.0.0.1:9"))
+    steps = StepCheckpoints(away.store, object_key(fits.tenant, "x.tar"), folder, every_s=0)
+    (folder / "step.bin").write_bytes(b"1")
+    assert not steps.save_if_due()
+
+
+@pytest.mark.parametrize("kind", ["not an archive", "a link out of the folder", "a path out of the folder"])
+def test_an_archive_that_could_harm_is_refused(fits, kind):
+    path = fits.folder / "evil.tar"
+    if kind == "not an archive":
+        path.write_bytes(b"no archive at all" * 100)
+    else:
+        with tarfile.open(path, "w") as archive:
+            member = tarfile.TarInfo("../escaped" if kind.startswith("a path") else "link")
+            if kind.startswith("a link"):
+                member.type, member.linkname = tarfile.SYMTYPE, "/etc"
+            archive.addfile(member)
+    key = object_key(fits.tenant, "evil.tar")
+    fits.platform.store.put_file(key, path)
+    with pytest.raises(ObjectCorrupt):
+        get_archive(fits.platform.store, key, fits.folder / "unpacked")
+    assert not (fits.folder / "unpacked").exists() and not (fits.folder / "escaped").exists()
+
+
+def test_a_folder_comes_back_from_an_archive_as_it_was(fits):
+    folder = fits.folder / "capture"
+    (folder / "frames").mkdir(parents=True)
+    (folder / "frames" / "000000.jpg").write_bytes(b"\x00\xff")
+    (folder / "capture.json").write_text("{}")
+    key = object_key(fits.tenant, "captures", "c.tar")
+    assert not get_archive(fits.platform.store, key, fits.folder / "back")
+    put_archive(fits.platform.store, key, folder)
+    assert get_archive(fits.platform.store, key, fits.folder / "back")
+    assert (fits.folder / "back" / "frames" / "000000.jpg").read_bytes() == b"\x00\xff"
