@@ -20,6 +20,7 @@ from cluster.registry import Registry
 from cluster.settings import Settings
 from cluster.state import StateStore
 from cluster.storage import ObjectStore
+from cluster.telemetry import configure_logging
 from serve_apps.aliases import RefResolver
 from serve_apps.config import ServeConfig
 from serve_apps.decode import UploadDecoder
@@ -27,13 +28,12 @@ from serve_apps.dispatcher import Dispatcher
 from serve_apps.ingress import create_api
 from serve_apps.render_requests import Services
 from serve_apps.render_worker import RenderTicket
+from serve_apps.talker_deployment import DEPLOYMENT as TALKER
 from serve_apps.talker_deployment import TalkerReplica
-from serve_apps.telemetry_setup import configure
 from serve_apps.watch import ChampionWatch
 
 APP_NAME = "m2dao"
 INGRESS = "ingress"
-RENDERER = "renderer"
 _PACKAGES = Path(__file__).resolve().parent.parent
 _LOOK_BACK_S = 12.0  # seconds of reports that Serve keeps; it wants more than its default interval of 10
 _REPORT_S = 0.5  # how often a replica reports to the autoscaler
@@ -72,7 +72,7 @@ class Ingress:
     """
 
     def __init__(self, renderer: Any, settings: Settings, config: ServeConfig):
-        configure(settings, INGRESS)
+        configure_logging(INGRESS, level=settings.log_level)
         self._renderer = renderer
         self._services = make_services(settings, config)
         self._watch = ChampionWatch(
@@ -110,7 +110,7 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
     """The application, ready for ``serve.run``."""
     renderer = serve.deployment(
         TalkerReplica,
-        name=RENDERER,
+        name=TALKER,
         max_ongoing_requests=config.render_concurrency,
         autoscaling_config=AutoscalingConfig(
             min_replicas=config.min_replicas,
@@ -152,6 +152,9 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
 def _renderer_env(config: ServeConfig) -> dict[str, str]:
     threads = str(config.render_threads)
     return {
+        # Threads that have nothing to do must sleep: replicas share cores, and threads that spin while they wait
+        # for each other's core made a render up to forty times slower on a busy machine.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": threads,
         "NUMBA_NUM_THREADS": threads,
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": str(_REPORT_S),

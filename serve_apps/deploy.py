@@ -4,46 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cluster.services import ray_environment
+from cluster.ray_client import connect
 from cluster.settings import Settings
-from m2dao.errors import ClusterUnavailable, ServiceError
+from m2dao.errors import ServiceError
 from serve_apps.config import ServeConfig
 
 _POLL_S = 0.5
-_NAMESPACE = "m2dao-serve"
 
 
 @contextlib.contextmanager
 def on_ray(settings: Settings) -> Iterator[None]:
-    """Connected to the Ray cluster of ``settings``; a connection that this process has already is used.
+    """Connected to the Ray cluster of ``settings``; a connection that this process has already is kept.
 
     Raises:
         ClusterUnavailable: it does not answer.
     """
-    settings.require("ray_address")
-    host = settings.ray_address.rpartition(":")[0]
-    os.environ.update(ray_environment(host, settings.ray_token_file))  # read when ray is imported
-
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
-    try:
-        ray.init(settings.ray_address, namespace=_NAMESPACE, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise ClusterUnavailable(f"Ray at {settings.ray_address}", "an answer", str(error)[:300], "m2dao-cluster up") from error
+    was_connected = ray.is_initialized()
+    connect(settings, log_to_driver=False, logging_level="ERROR")
     try:
         yield
     finally:
-        ray.shutdown()
+        if not was_connected:
+            ray.shutdown()
 
 
 def deploy(

@@ -22,6 +22,7 @@ from cluster.registry import Registry
 from cluster.settings import Settings
 from cluster.state import StateStore
 from cluster.storage import ObjectStore
+from cluster.telemetry import configure_logging
 from m2dao.errors import M2daoError, ServiceError
 from serve_apps.config import MB, ServeConfig
 from serve_apps.dispatcher import STARTED
@@ -29,9 +30,9 @@ from serve_apps.identity_source import IdentitySource
 from serve_apps.loader import TalkerCache
 from serve_apps.node_cache import NodeCache
 from serve_apps.render_worker import Load, RenderTicket, RenderWorker
-from serve_apps.telemetry_setup import configure
 from serve_apps.watch import ChampionWatch
 
+DEPLOYMENT = "talker"
 MAX_ANNOUNCED = 256  # refs a replica announces at the same time
 
 
@@ -51,7 +52,8 @@ class TalkerReplica:
     """
 
     def __init__(self, settings: Settings, config: ServeConfig):
-        configure(settings, "renderer")
+        configure_logging(DEPLOYMENT, level=settings.log_level)
+        import m2dao.identity.talker  # noqa: F401 - seconds, which the first render shall not pay
         state = StateStore(settings)
         store = ObjectStore(settings)
         source = IdentitySource(
