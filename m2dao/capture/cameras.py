@@ -18,7 +18,7 @@ from m2dao.capture.bundle import Poses, Structure, StructurePrior, adjust_struct
 from m2dao.capture.photometric import FrameSource, PoseRefiner
 from m2dao.capture.rigid_shape import IRIS, NUM_LANDMARKS, RigidShape, fit_rigid_shape, frontal_frame
 from m2dao.capture.rotations import best_rotation, interpolate_rotations, vector_from_rotation
-from m2dao.capture.smoothing import motion_statistics, smooth_poses
+from m2dao.capture.smoothing import SmoothedMotion, motion_statistics, smooth_poses
 from m2dao.errors import CaptureRejected
 
 OUTER_EYE_DISTANCE_M = 0.09
@@ -40,7 +40,9 @@ class CameraSolution:
     canonical_landmarks: np.ndarray  # float32 [478, 3], metres, the mean expression in head space
     rigid_landmarks: np.ndarray  # int64 [R], the landmarks that carried the solution
     reprojection_px: float  # root mean square over rigid landmarks and valid frames
-    pose_jitter_deg: float  # standard deviation of the second difference of the rotation, degrees
+    pose_jitter_deg: float  # noise left in the rotations: standard deviation of its second difference, degrees
+    second_difference_deg: float  # the same of the rotations themselves: jitter, cuts, judder and real accelerations
+    measured_on_picture: np.ndarray  # bool [T], frames whose pose was refined on the picture
 
 
 def solve_cameras(
@@ -59,29 +61,45 @@ def solve_cameras(
     Raises:
         CaptureRejected: fewer than 5 valid frames.
     """
-    landmarks = np.asarray(landmarks, dtype=np.float64)
+    landmarks = np.asarray(landmarks)
     valid = np.asarray(valid, dtype=bool)
     if landmarks.shape != (len(valid), NUM_LANDMARKS, 3):
         raise ValueError(f"landmarks: expected shape ({len(valid)}, {NUM_LANDMARKS}, 3); got {landmarks.shape}")
     if valid.sum() < MIN_VALID_FRAMES:
         raise CaptureRejected("head pose", f"at least {MIN_VALID_FRAMES} frames with a face", f"{int(valid.sum())}")
-    measured = landmarks[valid]
+    measured = landmarks[valid] if not valid.all() else landmarks
     centre_px = np.full(2, size / 2)
     shape = fit_rigid_shape(measured)
     sigma_px = _landmark_sigma_px(shape)
-    observed = measured[:, shape.rigid, :2]
+    observed = measured[:, shape.rigid, :2].astype(np.float64)
     structure, poses = _solve_structure(shape, observed, sigma_px, size)
     poses, _ = solve_poses(observed, sigma_px, structure, poses, centre_px)
     measured_poses = _fill_gaps(poses, valid)
-    poses = _smooth(measured_poses, valid)
+    motion, on_picture = _smooth(measured_poses, valid), np.zeros(len(valid), dtype=bool)
     if frames is not None:
-        poses = _refine_on_picture(structure, shape, measured_poses, poses, landmarks, valid, size, frames)
-    head, canonical = _to_head_space(structure, shape, poses, landmarks, valid, centre_px)
-    return _solution(head, canonical, structure.focal_px, shape.rigid, landmarks, valid, centre_px)
+        motion, on_picture = _refine_on_picture(structure, shape, measured_poses, motion.poses, landmarks, valid, size, frames)
+    head, canonical = _to_head_space(structure, shape, motion.poses, landmarks, valid, centre_px)
+    residual = project(canonical[shape.rigid], head.take(valid), structure.focal_px, centre_px) - observed
+    second_difference = second_difference_deg(head.rotations)
+    jitter = second_difference
+    if motion.remaining_noise is not None and on_picture.any():
+        jitter = noise_jitter_deg(motion.remaining_noise[:, :3], on_picture)
+    return CameraSolution(
+        K=np.array([[structure.focal_px, 0, size / 2], [0, structure.focal_px, size / 2], [0, 0, 1]], dtype=np.float32),
+        viewmats=_viewmats(head),
+        canonical_landmarks=canonical.astype(np.float32),
+        rigid_landmarks=shape.rigid,
+        reprojection_px=float(np.sqrt(np.mean((residual**2).sum(axis=-1)))),
+        pose_jitter_deg=jitter,
+        second_difference_deg=second_difference,
+        measured_on_picture=on_picture,
+    )
 
 
-def _refine_on_picture(structure, shape, measured: Poses, smooth: Poses, landmarks, valid, size, frames) -> Poses:
-    """Poses (of the structure's points) refined against the face's texture, then smoothed where they are uncertain."""
+def _refine_on_picture(
+    structure, shape, measured: Poses, smooth: Poses, landmarks, valid, size, frames
+) -> tuple[SmoothedMotion, np.ndarray]:
+    """Motion of the structure's points refined against the face's texture, and the frames [T] where that worked."""
     centre_px = np.full(2, size / 2)
     canonical = _unproject_landmarks(structure, shape, smooth, landmarks, valid, centre_px)
     refiner = PoseRefiner(canonical, structure.focal_px, size)
@@ -89,7 +107,9 @@ def _refine_on_picture(structure, shape, measured: Poses, smooth: Poses, landmar
     information = refined.information
     by_landmarks = valid & ~refined.measured
     information[by_landmarks] = np.linalg.inv(motion_statistics(measured, valid).noise_covariance)
-    return smooth_poses(refined.poses, information, _JERK_SIGMA)
+    # Two independent halves of the texture disagree by twice the noise of their mean.
+    motion = smooth_poses(refined.poses, information, _JERK_SIGMA, noise=0.5 * refined.half_difference)
+    return motion, refined.measured
 
 
 def _landmark_sigma_px(shape: RigidShape) -> np.ndarray:
@@ -138,7 +158,7 @@ def _fill_gaps(poses: Poses, valid: np.ndarray) -> Poses:
     return Poses(rotations=rotations, translations=translations)
 
 
-def _smooth(poses: Poses, valid: np.ndarray) -> Poses:
+def _smooth(poses: Poses, valid: np.ndarray) -> SmoothedMotion:
     """The most likely motion through the poses of the valid frames."""
     statistics = motion_statistics(poses, valid)
     information = np.zeros((len(valid), 6, 6))
@@ -184,23 +204,21 @@ def _similarity(source: np.ndarray, target: np.ndarray, points: np.ndarray) -> n
     return (points - source_mean) @ rotation.T * scale + target_mean
 
 
-def _solution(poses: Poses, canonical, focal_px, rigid, landmarks, valid, centre_px) -> CameraSolution:
-    residual = project(canonical[rigid], poses.take(valid), focal_px, centre_px) - landmarks[valid][:, rigid, :2]
-    viewmats = np.zeros((len(valid), 4, 4), dtype=np.float32)
+def _viewmats(poses: Poses) -> np.ndarray:
+    """float32 [T, 4, 4]."""
+    viewmats = np.zeros((len(poses.rotations), 4, 4), dtype=np.float32)
     viewmats[:, :3, :3], viewmats[:, :3, 3], viewmats[:, 3, 3] = poses.rotations, poses.translations, 1.0
-    K = np.array([[focal_px, 0, centre_px[0]], [0, focal_px, centre_px[1]], [0, 0, 1]], dtype=np.float32)
-    return CameraSolution(
-        K=K,
-        viewmats=viewmats,
-        canonical_landmarks=canonical.astype(np.float32),
-        rigid_landmarks=rigid,
-        reprojection_px=float(np.sqrt(np.mean((residual**2).sum(axis=-1)))),
-        pose_jitter_deg=pose_jitter_deg(poses.rotations),
-    )
+    return viewmats
 
 
-def pose_jitter_deg(rotations: np.ndarray) -> float:
-    """Standard deviation of the second difference of the rotation, degrees; the mean of the three axes' variances."""
+def second_difference_deg(rotations: np.ndarray) -> float:
+    """Standard deviation of the second difference of rotations [T, 3, 3], degrees, root mean square over the axes."""
     turns = vector_from_rotation(rotations[1:] @ np.swapaxes(rotations[:-1], 1, 2))
     second = np.degrees(np.diff(turns, axis=0))
+    return float(np.sqrt(np.mean(second.var(axis=0)))) if len(second) else 0.0
+
+
+def noise_jitter_deg(noise: np.ndarray, measured: np.ndarray) -> float:
+    """The same of a sample of rotation noise [T, 3] (radians), over runs of three measured frames."""
+    second = np.degrees(np.diff(noise, 2, axis=0))[measured[2:] & measured[1:-1] & measured[:-2]]
     return float(np.sqrt(np.mean(second.var(axis=0)))) if len(second) else 0.0

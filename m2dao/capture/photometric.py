@@ -30,9 +30,10 @@ _MIN_FACING = 0.25  # cosine between the surface normal and the ray; points turn
 _NUM_TEMPLATE_FRAMES = 96
 _NUM_TEMPLATE_ROUNDS = 3
 _MAX_STEPS = 6
-_CONVERGED = 4e-5  # radians; about a hundredth of a pixel on the face
+_CONVERGED = 1e-4  # radians, of the last step; what is left is several times less, a hundredth of a pixel on the face
 _ROBUST_DOF = 5.0
 _MIN_CORRELATION = 0.4  # below, the frame does not show the face the template knows
+_MIN_SEEN_SHARE = 0.3  # of the points must be turned towards the camera
 _NOISE_FLOOR = 0.05  # of the normalised brightness
 
 
@@ -176,57 +177,50 @@ class PoseRefiner:
 
     def _align(self, image: _FaceImage, rotation, translation, template: Template):
         """Gauss-Newton on pose, gain and offset; (rotation, translation, information, half difference) or None."""
-        pose = Poses(rotations=rotation[None], translations=translation[None])
-        facing = self._facing(pose)
+        facing = self._facing(rotation, translation)
         for _ in range(_MAX_STEPS):
-            rows, error, weights = self._linearise(image, pose, template)
+            rows, error, weights = self._linearise(image, rotation, translation, template)
             weights *= facing
             normal, gradient = _normal_equations(rows, error, weights)
             step = -np.linalg.solve(normal, gradient)
-            pose = pose.moved(step[None, :POSE_DIM])
+            rotation = cv2.Rodrigues(step[:3])[0] @ rotation
+            translation = translation + step[3:POSE_DIM]
             if np.abs(step[:3]).max() < _CONVERGED:
                 break
-        if not np.isfinite(step).all() or not self._plausible(image, pose, template):
+        brightness = error + template.mean
+        if not np.isfinite(step).all() or not _looks_like(brightness[facing], template, facing):
             return None
         half = self._texture.half
         steps = [-np.linalg.solve(*_normal_equations(rows[part], error[part], weights[part])) for part in (half, ~half)]
         # Gain and offset are nuisances: their share of the information is marginalised away.
         information = np.linalg.inv(np.linalg.inv(normal)[:POSE_DIM, :POSE_DIM])
-        return pose.rotations[0], pose.translations[0], information, (steps[0] - steps[1])[:POSE_DIM]
+        return rotation, translation, information, (steps[0] - steps[1])[:POSE_DIM]
 
-    def _linearise(self, image: _FaceImage, pose: Poses, template: Template):
+    def _linearise(self, image: _FaceImage, rotation, translation, template: Template):
         """Derivatives [S, 8] of the brightness error by pose, gain and offset; the error [S]; robust weights [S]."""
-        turned = self._texture.points @ pose.rotations[0].T
-        camera = turned + pose.translations[0]
+        turned = self._texture.points @ rotation.T
+        camera = turned + translation
         nearness = self._focal_px / camera[:, 2:]
         brightness, gradient = image.sample_with_gradient(nearness * camera[:, :2] + self._centre_px)
         rows = np.empty((self.num_points, POSE_DIM + 2))
-        # By the point in camera space, which is also by the translation; turning the head moves it by w x turned.
+        # By the point in camera space, which is also by the translation; turning the head by w moves it by w x turned.
         by_point = rows[:, 3:6]
         by_point[:, :2] = gradient * nearness
-        by_point[:, 2] = -np.einsum("nc,nc->n", by_point[:, :2], camera[:, :2]) / camera[:, 2]
-        rows[:, :3] = np.cross(turned, by_point)
+        by_point[:, 2] = -(by_point[:, 0] * camera[:, 0] + by_point[:, 1] * camera[:, 1]) / camera[:, 2]
+        for axis, (i, j) in enumerate(((1, 2), (2, 0), (0, 1))):
+            rows[:, axis] = turned[:, i] * by_point[:, j] - turned[:, j] * by_point[:, i]
         rows[:, POSE_DIM] = template.mean
         rows[:, POSE_DIM + 1] = 1.0
         error = brightness - template.mean
-        weights = (_ROBUST_DOF + 1) / (_ROBUST_DOF + (error / template.sigma) ** 2) / template.sigma**2
+        weights = (_ROBUST_DOF + 1) / (_ROBUST_DOF * template.sigma**2 + error**2)
         return rows, error, weights
 
-    def _facing(self, pose: Poses) -> np.ndarray:
+    def _facing(self, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
         """bool [S]: which texture points are turned towards the camera."""
-        camera = self._texture.points @ pose.rotations[0].T + pose.translations[0]
-        normals = self._texture.normals @ pose.rotations[0].T
-        cosine = -np.einsum("nc,nc->n", camera, normals) / np.linalg.norm(camera, axis=1)
-        return cosine > _MIN_FACING
-
-    def _plausible(self, image: _FaceImage, pose: Poses, template: Template) -> bool:
-        """Whether the frame under this pose looks like the template."""
-        seen = self._facing(pose)
-        if seen.sum() < 0.3 * len(seen):
-            return False
-        brightness = image.sample(self._project(pose.rotations[0], pose.translations[0]))[seen]
-        weights = 1.0 / template.sigma[seen] ** 2
-        return _correlation(brightness, template.mean[seen], weights) > _MIN_CORRELATION
+        # The ray from the camera, in head space.
+        rays = self._texture.points + translation @ rotation
+        towards = -np.einsum("nc,nc->n", rays, self._texture.normals)
+        return towards > _MIN_FACING * np.sqrt(np.einsum("nc,nc->n", rays, rays))
 
     def _project(self, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
         camera = self._texture.points @ rotation.T + translation
@@ -277,8 +271,12 @@ def _normal_equations(rows: np.ndarray, error: np.ndarray, weights: np.ndarray) 
     return normal, weighted.T @ error
 
 
-def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:
-    """Weighted correlation of two vectors."""
-    w = weights / weights.sum()
-    a, b = a - w @ a, b - w @ b
-    return float(w @ (a * b) / np.sqrt(max((w @ a**2) * (w @ b**2), 1e-12)))
+def _looks_like(brightness: np.ndarray, template: Template, seen: np.ndarray) -> bool:
+    """Whether the brightness of the points that are seen (bool [S]) correlates with the template's."""
+    if len(brightness) < _MIN_SEEN_SHARE * len(seen):
+        return False
+    weights = 1.0 / template.sigma[seen] ** 2
+    weights /= weights.sum()
+    a = brightness - weights @ brightness
+    b = template.mean[seen] - weights @ template.mean[seen]
+    return bool(weights @ (a * b) > _MIN_CORRELATION * np.sqrt((weights @ a**2) * (weights @ b**2)))

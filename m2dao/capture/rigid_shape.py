@@ -18,6 +18,8 @@ IRIS = slice(468, 478)
 OUTER_EYE_CORNERS = (33, 263)
 RIGID_FRACTION = 0.4  # of the surface landmarks; the stillest ones
 _ROUNDS = 8
+_MAX_SHAPE_FRAMES = 400  # a shape needs no more, spread over the recording
+_CHUNK_FRAMES = 2048
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,17 @@ def fit_rigid_shape(landmarks: np.ndarray) -> RigidShape:
     Args:
         landmarks: float [T, 478, 3], pixels; z in the same scale as x.
     """
+    sample = np.unique(np.linspace(0, len(landmarks) - 1, min(len(landmarks), _MAX_SHAPE_FRAMES)).astype(int))
+    shape, spread, weights = _still_shape(landmarks[sample].astype(np.float64))
+    rigid = np.sort(np.argsort(spread[: IRIS.start])[: round(RIGID_FRACTION * IRIS.start)])
+    chunks = range(0, len(landmarks), _CHUNK_FRAMES)
+    parts = [_align(shape, landmarks[i : i + _CHUNK_FRAMES].astype(np.float64), weights) for i in chunks]
+    rotations, scales, offsets = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return _canonical(shape, rotations, scales, offsets, spread, rigid)
+
+
+def _still_shape(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean shape [478, 3], spread [478] and weights [478] of a sample of frames [F, 478, 3]."""
     weights = np.ones(NUM_LANDMARKS)
     weights[IRIS] = 0.0
     left, right = OUTER_EYE_CORNERS
@@ -52,8 +65,7 @@ def fit_rigid_shape(landmarks: np.ndarray) -> RigidShape:
         floor = np.quantile(spread[: IRIS.start], 0.1)
         weights = 1.0 / np.maximum(spread, floor) ** 2
         weights[IRIS] = 0.0
-    rigid = np.sort(np.argsort(spread[: IRIS.start])[: round(RIGID_FRACTION * IRIS.start)])
-    return _canonical(shape, rotations, scales, offsets, spread, rigid, landmarks)
+    return shape, spread, weights
 
 
 def _align(shape: np.ndarray, landmarks: np.ndarray, weights: np.ndarray):
@@ -61,16 +73,16 @@ def _align(shape: np.ndarray, landmarks: np.ndarray, weights: np.ndarray):
     w = weights / weights.sum()
     shape_mean = w @ shape
     centred_shape = shape - shape_mean
-    frame_mean = np.einsum("j,tjc->tc", w, landmarks)
+    frame_mean = w @ landmarks
     centred = landmarks - frame_mean[:, None]
-    correlation = np.einsum("tja,j,jb->tab", centred, w, centred_shape, optimize=True)
+    correlation = np.swapaxes(centred, 1, 2) @ (w[:, None] * centred_shape)
     rotations = best_rotation(correlation)
     scales = np.einsum("tab,tab->t", rotations, correlation) / np.einsum("j,jc,jc->", w, centred_shape, centred_shape)
     offsets = frame_mean - scales[:, None] * (rotations @ shape_mean)
     return rotations, scales, offsets
 
 
-def _canonical(shape, rotations, scales, offsets, spread, rigid, landmarks) -> RigidShape:
+def _canonical(shape, rotations, scales, offsets, spread, rigid) -> RigidShape:
     """Move the origin to the rigid centroid, turn the face to the camera and make the outer eye distance one."""
     turn, centre, size = frontal_frame(shape, rigid)
     new_shape = (shape - centre) @ turn.T / size

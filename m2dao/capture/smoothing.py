@@ -31,13 +31,25 @@ class MotionStatistics:
     jerk_sigma: np.ndarray  # [6], typical third difference of the true motion
 
 
-def smooth_poses(poses: Poses, information: np.ndarray, jerk_sigma: np.ndarray) -> Poses:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SmoothedMotion:
+    """The most likely motion."""
+
+    poses: Poses
+    remaining_noise: np.ndarray | None  # [T, 6], what is left of the noise that was passed in; None if none was
+
+
+def smooth_poses(
+    poses: Poses, information: np.ndarray, jerk_sigma: np.ndarray, noise: np.ndarray | None = None
+) -> SmoothedMotion:
     """Maximum a posteriori poses.
 
     Args:
         poses: T >= 4 measured poses.
         information: [T, 6, 6] inverse noise covariances of the measurements; zero for a frame that was not measured.
         jerk_sigma: [6], typical third differences of the motion (radians, metres).
+        noise: [T, 6], a sample of the measurements' noise; it is passed through the same filter, so that the jitter that
+            is left can be told from the motion.
     """
     num_frames = len(information)
     total = np.zeros((num_frames, POSE_DIM))
@@ -52,7 +64,11 @@ def smooth_poses(poses: Poses, information: np.ndarray, jerk_sigma: np.ndarray) 
         step = -solveh_banded(banded, gradient.ravel(), lower=True, check_finite=False).reshape(num_frames, POSE_DIM)
         total += step
         current = current.moved(step)
-    return current
+    remaining = None
+    if noise is not None:
+        pull = np.einsum("tij,tj->ti", information, noise)
+        remaining = solveh_banded(banded, pull.ravel(), lower=True, check_finite=False).reshape(num_frames, POSE_DIM)
+    return SmoothedMotion(poses=current, remaining_noise=remaining)
 
 
 def third_differences(poses: Poses) -> np.ndarray:
