@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     """Do the fits; returns 0 when every one of them has ended, well or not."""
     args = _parse(argv)
     settings = Settings.from_env()
-    configure_logging(settings.log_level)
+    configure_logging("fit", level=settings.log_level)
     try:
         return run(settings, args)
     except M2daoError as error:

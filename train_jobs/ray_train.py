@@ -98,8 +98,9 @@ def _train_loop(config: dict[str, Any]) -> None:
     import ray.train
     import ray.train.collective as collective
 
+    os.environ["NUMBA_NUM_THREADS"] = str(config["num_threads"])  # before anything imports numba; it takes all cores
     settings, cohort = Settings.from_env(), config["cohort"]
-    configure_logging(settings.log_level)
+    configure_logging("fit", level=settings.log_level)
     rank = ray.train.get_context().get_world_rank()
     generation = collective.broadcast_from_rank_zero(uuid.uuid4().hex[:8])
     platform = Platform.connect(settings)

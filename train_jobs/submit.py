@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cluster import ray_client
 from cluster.ids import FitId, IdentityName, TenantId
 from cluster.jobs import Claim, JobRecord
-from cluster.services import ray_environment
 from cluster.settings import Settings
 from cluster.state import StateStore
 from cluster.storage import ObjectStore, file_sha256
-from m2dao.errors import ClusterUnavailable, Conflict, InputError, LeaseLost, NotFound
+from m2dao.errors import ClusterUnavailable, Conflict, InputError, LeaseLost
 from train_jobs.requests import FitRequest
 from train_jobs.work import ENGINE_WORK, FitOptions
 
@@ -243,7 +243,7 @@ class RayJobs:
     """Ray's job submission. A batch's jobs are named ``<batch>-1``, ``<batch>-2`` and so on."""
 
     def __init__(self, settings: Settings):
-        settings.require("ray_dashboard_url")
+        settings.require("ray_address", "ray_dashboard_url")
         self._settings = settings
         self._client_made = None
 
@@ -279,6 +279,13 @@ class RayJobs:
         last = self.last(batch)
         return last if last is not None and self.status(last)[0] not in _ENDED else None
 
+    def stop(self, submission_id: str) -> None:
+        """End a job and wait until it has ended; its fits stay queued or go back to the queue."""
+        with _translated(f"Ray job {submission_id}"):
+            self._client.stop_job(submission_id)
+        while self.status(submission_id)[0] not in _ENDED:
+            time.sleep(0.2)
+
     def status(self, submission_id: str) -> tuple[str, str, str]:
         """Status, message and, when it has ended, the last lines of the log of a submission."""
         info = self._info(submission_id)
@@ -294,8 +301,7 @@ class RayJobs:
     @property
     def _client(self):
         if self._client_made is None:
-            host = urlsplit(self._settings.ray_dashboard_url).hostname or ""
-            os.environ.update(ray_environment(host, self._settings.ray_token_file))  # Ray reads it when imported
+            os.environ.update(ray_client.environment(self._settings))  # Ray reads it when it is imported
             from ray.job_submission import JobSubmissionClient
 
             with _translated(self._settings.ray_dashboard_url):

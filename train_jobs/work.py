@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from m2dao.errors import ConfigError
 
 PROTOCOLS = ("paper", "portrait", "cross")
-SIZES = (128, 256, 512)
+SIZES = (64, 128, 256, 512)
 ENGINE_WORK = "train_jobs.work:fit_recording"
 
 
@@ -169,15 +169,15 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
         )
         monitor.capture_ready()
     capture_sha256 = Capture.open(task.capture_dir).content_sha256
-    monitor.stage("fit", 0.0, "loading")
+    monitor.stage("fit", 0.0, "decoding frames and learning the voice")
 
     def on_progress(progress) -> None:
-        detail = f"{progress.phase} {progress.step}/{progress.num_steps}"
+        detail = f"{progress.phase} step {progress.step}"
         values = {"loss": progress.loss, "psnr_db": progress.psnr_db}
-        known = {name: float(v) for name, v in values.items() if v is not None and math.isfinite(v)}
+        known = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         if "psnr_db" in known:
             detail += f", {known['psnr_db']:.1f} dB"
-        monitor.stage("fit", progress.step / max(progress.num_steps, 1), detail)
+        monitor.stage("fit", progress.progress, detail)
         monitor.step(progress.step, {f"fit.{name}": value for name, value in known.items()})
 
     result = fit(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 import threading
+import time
 
 import pytest
 
@@ -59,9 +61,6 @@ def test_files_of_killed_workers_are_removed_by_the_next_worker_on_the_machine(f
     scratch = fits.folder / "scratch"
     for name in (f"{mine}-1", f"{others}-1", "f-" + "0" * 32 + "-3"):
         (scratch / name).mkdir(parents=True)
-    import os
-    import time
-
     old = time.time() - ABANDONED_S - 60
     os.utime(scratch / ("f-" + "0" * 32 + "-3"), (old, old))
     fits.worker(mine).clean()

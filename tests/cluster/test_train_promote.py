@@ -1,0 +1,156 @@
+"""Promotion and rollback against the real registry, and the commands for them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cluster.ids import AliasRef, IdentityName, ModelRef
+from cluster.registry import Registry
+from cluster.state import StateStore
+from m2dao.errors import PromotionConflict, PromotionRefused, UnknownIdentity
+from train_jobs import cli
+from train_jobs.promote import GateThresholds, promote, roll_back
+
+ANNA = IdentityName("anna")
+CAPTURE = "a" * 64
+
+
+@pytest.fixture(scope="module")
+def registry(stack):
+    return Registry(stack)
+
+
+@pytest.fixture
+def state(stack):
+    store = StateStore(stack)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def register(registry, tenant, tmp_path):
+    (tmp_path / "identity").mkdir()
+    (tmp_path / "identity" / "identity.json").write_text("{}")
+
+    def make(psnr_db: float = 30.0, sync_confidence: float = 0.6, capture: str = CAPTURE) -> ModelRef:
+        metrics = {"psnr_db": psnr_db, "sync_confidence": sync_confidence, "num_frames": 100.0}
+        return registry.register_version(
+            tenant, ANNA, tmp_path / "identity", metrics=metrics, tags={"capture_sha256": capture}
+        )
+
+    return make
+
+
+@pytest.fixture
+def run(stack, monkeypatch, capsys):
+    """Runs ``m2dao-train`` and returns its exit code, JSON result and what it said."""
+    for name, value in stack.to_env().items():
+        monkeypatch.setenv(name, value)
+
+    def call(*words: object) -> tuple[int, dict | None, str]:
+        code = cli.main([*map(str, words), "--json"])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out else None, err
+
+    return call
+
+
+def champion(registry, tenant, alias: str = "champion") -> int:
+    return registry.resolve(AliasRef(tenant, ANNA, alias)).version
+
+
+def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody(registry, state, tenant, register):
+    first, second = register(30.0), register(31.0)
+    promote(registry, state, first)
+    with state.subscribe("champion") as messages:
+        promotion = promote(registry, state, second, expected=1)
+        told = messages.get(timeout_s=10)
+    assert told == ("champion", {"tenant": str(tenant), "identity": "anna", "version": 2, "ref": str(second), "previous": 1})
+    assert (champion(registry, tenant), champion(registry, tenant, "previous")) == (2, 1)
+    assert promotion.as_dict()["champion"] == str(second)
+    tags = registry.describe(second).tags
+    assert tags["gate"] == "passed" and "psnr_db 31.00 dB" in tags["gate_reasons"]
+
+
+def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, state, tenant, register):
+    first, worse = register(33.0), register(30.0)
+    promote(registry, state, first)
+    with pytest.raises(PromotionRefused, match=r"psnr_db is 3 dB below .*anna@1"):
+        promote(registry, state, worse)
+    assert champion(registry, tenant) == 1
+    assert registry.describe(worse).tags["gate"] == "refused"
+
+
+def test_force_overrides_the_gate_and_says_so_for_ever(registry, state, tenant, register):
+    poor = register(5.0)
+    promotion = promote(registry, state, poor, force=True)
+    assert promotion.forced and not promotion.decision.passed
+    assert champion(registry, tenant) == 1
+    tags = registry.describe(poor).tags
+    assert tags["gate"] == "forced" and "psnr_db" in tags["gate_reasons"]
+
+
+def test_a_promotion_decided_on_old_facts_is_refused(registry, state, tenant, register):
+    first, second, third = register(), register(), register()
+    promote(registry, state, first)
+    promote(registry, state, second)
+    with pytest.raises(PromotionConflict, match="expected version 1"):
+        promote(registry, state, third, expected=1)
+    assert champion(registry, tenant) == 2
+
+
+def test_a_rollback_returns_to_the_previous_champion_and_a_second_one_goes_back_again(registry, state, tenant, register):
+    for psnr_db in (30.0, 31.0):
+        promote(registry, state, register(psnr_db))
+    roll_back(registry, state, tenant, ANNA)
+    assert (champion(registry, tenant), champion(registry, tenant, "previous")) == (1, 2)
+    roll_back(registry, state, tenant, ANNA)
+    assert (champion(registry, tenant), champion(registry, tenant, "previous")) == (2, 1)
+
+
+def test_there_is_nothing_to_roll_back_to_before_the_second_promotion(registry, state, tenant, register):
+    promote(registry, state, register())
+    with pytest.raises(UnknownIdentity, match="previous champion"):
+        roll_back(registry, state, tenant, ANNA)
+
+
+def test_thresholds_can_be_set_for_one_promotion(registry, state, tenant, register):
+    version = register(30.0)
+    with pytest.raises(PromotionRefused):
+        promote(registry, state, version, thresholds=GateThresholds(min_psnr_db=35.0))
+    promote(registry, state, version, thresholds=GateThresholds(min_psnr_db=20.0))
+    assert champion(registry, tenant) == 1
+
+
+def test_the_commands_promote_refuse_show_list_and_roll_back(run, tenant, register):
+    good, poor, better = register(30.0), register(5.0), register(32.0)
+    assert run("promote", good)[0] == 0
+    code, result, said = run("promote", poor)
+    assert code == 2 and result is None and "psnr_db" in said and "--force" in said
+    assert run("promote", better, "--expected-version", 2)[0] == 2
+    code, result, said = run("promote", better, "--expected-version", 1, "--min-psnr-db", 31)
+    assert code == 0 and result["champion"] == str(better) and result["previous"] == str(good)
+    assert run("list", "--tenant", tenant)[1]["identities"] == [{"identity": "anna", "champion": 3, "versions": [1, 2, 3]}]
+    shown = run("show", f"{tenant}.anna@champion")[1]
+    assert shown["ref"] == str(better) and shown["aliases"] == ["champion"] and shown["metrics"]["psnr_db"] == 32.0
+    assert run("rollback", f"{tenant}.anna")[1]["champion"] == str(good)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("promote", "anna"),
+        ("promote", "acme.anna@champion"),
+        ("show", "acme.anna@latest"),
+        ("rollback", "anna"),
+        ("list", "--tenant", "Not A Tenant"),
+        ("fit", "--tenant", "acme", "--identity", "anna"),
+        ("fit", "--tenant", "acme", "--identity", "anna=/no/such/file.mp4"),
+        ("watch", "--tenant", "acme", "not-an-id"),
+    ],
+)
+def test_wrong_words_end_with_code_2_and_a_message(run, words):
+    code, result, said = run(*words)
+    assert code == 2 and result is None and "expected" in said and "Traceback" not in said

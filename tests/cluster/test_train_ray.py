@@ -1,0 +1,69 @@
+"""Fits as real Ray jobs with real Ray Train workers, which are killed."""
+
+from __future__ import annotations
+
+import pytest
+
+from m2dao.errors import ClusterUnavailable, Conflict
+from tests.support.fits import Fits
+from train_jobs.cohort import Platform
+from train_jobs.submit import FitService, RayJobs
+from train_jobs.work import FitOptions
+
+WORK = "tests.support.small_work:small_fit"
+OPTIONS = FitOptions(protocols=("paper",))
+
+
+@pytest.fixture(scope="module")
+def service(ray_stack):
+    return FitService(ray_stack, work=WORK, job_flags=["--steps-every-s", "0"])
+
+
+@pytest.fixture
+def fits(ray_stack, tenant, tmp_path):
+    return Fits(Platform.connect(ray_stack), tenant, tmp_path)
+
+
+def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant):
+    """One fit kills its worker once and one kills every worker it gets; their neighbour loses nothing."""
+    recordings = [
+        fits.recording("poison", die_at=2, deaths=100),
+        fits.recording("unlucky", die_at=3, deaths=1, steps=5),
+        fits.recording("neighbour", pause_s=0.5, steps=6),
+    ]
+    batch = service.submit(tenant, recordings, OPTIONS)
+    stages = {(job.request["identity"], job.stage.split(":")[0]) for job in service.follow(batch)}
+    poison, unlucky, neighbour = (fits.job(fit_id) for fit_id in batch.fit_ids)
+
+    assert (poison.status, poison.attempt, poison.error["code"]) == ("failed", 3, "worker-died")
+    assert unlucky.status == "done" and unlucky.result["resumed"]
+    assert "from 3" in fits.events("unlucky")
+    assert (neighbour.status, neighbour.attempt) == ("done", 1)
+    refs = {job.result["ref"] for job in (unlucky, neighbour)}
+    assert refs == {f"{tenant}.unlucky@1", f"{tenant}.neighbour@1"}
+    assert {("neighbour", "fit"), ("unlucky", "fit")} <= stages  # progress was seen on the way
+    runs = {info.identity.name for info in fits.platform.registry.list_identities(tenant)}
+    assert runs == {"unlucky", "neighbour"}
+
+
+def test_a_lost_ray_job_is_noticed_and_resumed_where_it_was(service, fits, tenant, ray_stack):
+    # The fit waits at step 2 for a file that only appears once its first job has been stopped.
+    gate = fits.folder / "gate"
+    batch = service.submit(tenant, [fits.recording("anna", steps=4, wait_at=2, wait_for=str(gate))], OPTIONS)
+    (fit_id,) = batch.fit_ids
+    with pytest.raises(ClusterUnavailable, match=f"m2dao-train resume --tenant {tenant} {fit_id}"):
+        for job in service.follow(batch):
+            if job.stage == "fit: step 2":
+                with pytest.raises(Conflict, match="no Ray job at it"):
+                    service.resume(tenant, [fit_id])
+                RayJobs(ray_stack).stop(batch.submission_id)
+    gate.touch()
+    (again,) = service.resume(tenant, [fit_id])
+    assert again.submission_id != batch.submission_id
+    for _ in service.follow(again):
+        pass
+    job = fits.job(fit_id)
+    assert job.status == "done" and job.result["resumed"]
+    assert fits.events("anna")[-2:] == ["from 2", "end"]
+    with pytest.raises(Conflict, match="not done"):
+        service.resume(tenant, [fit_id])
