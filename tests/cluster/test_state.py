@@ -1,0 +1,176 @@
+"""Tenants, API keys, messages, limits and locks, against a real Valkey."""
+
+import asyncio
+import pickle
+import time
+
+import pytest
+
+from cluster.ids import TenantId
+from cluster.state import StateStore
+from m2dao.errors import AlreadyExists, InputError, LockBusy, ServiceError, UnknownTenant
+from tests.support.stack import reaching
+
+
+@pytest.fixture(scope="module")
+def state(stack):
+    with_state = StateStore(stack)
+    yield with_state
+    with_state.close()
+
+
+def test_a_tenant_is_made_once_and_listed(state, tenant):
+    with pytest.raises(AlreadyExists):
+        state.accounts.create_tenant(tenant)
+    assert tenant in state.accounts.list_tenants() and state.accounts.has_tenant(tenant)
+    assert not state.accounts.has_tenant(TenantId("nobody"))
+
+
+def test_an_api_key_lets_in_its_tenant_and_nobody_else(state, tenant):
+    key, another = state.accounts.create_api_key(tenant), state.accounts.create_api_key(tenant, label="web")
+    assert key != another and len(key) >= len("m2dao_") + 43  # 256 bits in base64
+    assert state.accounts.authenticate(key) == tenant == state.accounts.authenticate(another)
+    flipped = key[:-2] + ("A" if key[-2] != "A" else "B") + key[-1]
+    for wrong in ("", "m2dao_", flipped, key + "A", key.upper(), f" {key}", f"{key}\n", "*", None, b"x"):
+        assert state.accounts.authenticate(wrong) is None
+
+
+def test_no_key_is_in_the_store_in_any_form_that_lets_in(state, tenant, stack):
+    key = state.accounts.create_api_key(tenant, label="web")
+    everything = []
+    for name in state._link.scan("*"):
+        kind = state._link.call("TYPE", name)
+        content = state._link.hash(name) if kind == "hash" else ""
+        everything.append(f"{name} {content}")
+    text = "\n".join(everything)
+    assert key not in text and key.removeprefix("m2dao_") not in text
+    # Without the pepper a copy of the store cannot even confirm a key.
+    thief = StateStore(reaching(stack, key_pepper="guessed"))
+    assert thief.accounts.authenticate(key) is None
+
+
+def test_a_revoked_key_stops_at_once_and_the_others_go_on(state, tenant):
+    keys = [state.accounts.create_api_key(tenant, label=f"k{n}") for n in range(2)]
+    infos = state.accounts.list_api_keys(tenant)
+    assert [info.label for info in infos] == ["k0", "k1"] and infos[0].created_s <= infos[1].created_s
+    assert state.accounts.revoke(tenant, infos[0].key_id)
+    assert state.accounts.authenticate(keys[0]) is None and state.accounts.authenticate(keys[1]) == tenant
+    assert not state.accounts.revoke(tenant, infos[0].key_id)
+    assert [info.label for info in state.accounts.list_api_keys(tenant)] == ["k1"]
+
+
+def test_a_tenant_cannot_revoke_anothers_key(state, tenant):
+    other = TenantId(f"{tenant}-x")
+    state.accounts.create_tenant(other)
+    key = state.accounts.create_api_key(tenant)
+    (info,) = state.accounts.list_api_keys(tenant)
+    assert not state.accounts.revoke(other, info.key_id)
+    assert state.accounts.authenticate(key) == tenant
+
+
+def test_a_deleted_tenant_leaves_nothing_and_its_neighbour_loses_nothing(state, tenant):
+    neighbour = TenantId(f"{tenant}-2")  # the names begin the same
+    for name in (tenant, neighbour):
+        if not state.accounts.has_tenant(name):
+            state.accounts.create_tenant(name)
+    keys = {name: state.accounts.create_api_key(name) for name in (tenant, neighbour)}
+    for name in keys:
+        state.jobs.create(name, "render", {}, idempotency_key="k")
+    state.accounts.delete_tenant(tenant)
+    assert state.accounts.authenticate(keys[tenant]) is None
+    assert list(state._link.scan(f"{tenant}:*")) == [] and tenant not in state.accounts.list_tenants()
+    assert state.accounts.authenticate(keys[neighbour]) == neighbour
+    assert len(state.jobs.list(neighbour, "render")) == 1
+    with pytest.raises(UnknownTenant):
+        state.accounts.delete_tenant(tenant)
+
+
+def test_keys_are_made_for_tenants_that_exist_with_labels_that_print(state, tenant):
+    with pytest.raises(UnknownTenant):
+        state.accounts.create_api_key(TenantId("nobody"))
+    for label in ("x" * 81, "a\nb", "\x1b[31m"):
+        with pytest.raises(InputError):
+            state.accounts.create_api_key(tenant, label=label)
+
+
+def test_a_message_reaches_every_listener_of_its_topic_only(state):
+    with state.subscribe("champion") as one, state.subscribe("champion", "other") as two:
+        assert state.publish("champion", {"ref": "acme.anna@7"}) == 2
+        assert one.get(5) == two.get(5) == ("champion", {"ref": "acme.anna@7"})
+        state.publish("other", {"n": 1})
+        assert two.get(5) == ("other", {"n": 1}) and one.get(0.01) is None
+    assert state.publish("champion", {}) == 0
+
+
+def test_an_asyncio_listener_hears_what_is_said_once_it_listens(state):
+    async def listen():
+        heard = []
+        async for topic, message in state.subscribe_async("champion", "jobs"):
+            heard.append((topic, message))
+            if topic == "":
+                state.publish("champion", {"n": 1})
+                state.publish("jobs", {"n": 2})
+            if len(heard) == 3:
+                return heard
+
+    assert asyncio.run(asyncio.wait_for(listen(), 10)) == [("", {}), ("champion", {"n": 1}), ("jobs", {"n": 2})]
+
+
+def test_a_rate_lets_through_its_capacity_then_says_how_long_to_wait(state, tenant):
+    taken = [state.limits.take(tenant, "api", capacity=3, per_second=0.001) for _ in range(4)]
+    assert taken[:3] == [0, 0, 0] and 900 < taken[3] <= 1000
+    assert state.limits.take(tenant, "other", capacity=1, per_second=1) == 0
+    with pytest.raises(InputError):
+        state.limits.take(tenant, "api", capacity=1, per_second=1, cost=2)
+
+
+def test_a_rate_refills_with_time(state, tenant):
+    for _ in range(2):
+        began = time.monotonic()
+        while state.limits.take(tenant, "fast", capacity=1, per_second=50):
+            assert time.monotonic() - began < 10
+
+
+def test_slots_are_limited_kept_freed_and_forgotten(state, tenant):
+    hold = lambda who, ttl=60: state.limits.hold(tenant, "streams", who, limit=2, ttl_s=ttl)  # noqa: E731
+    assert hold("a") and hold("b") and not hold("c")
+    assert hold("a")  # its own again
+    state.limits.let_go(tenant, "streams", "a")
+    assert hold("c", ttl=0.001)
+    while not hold("d"):  # c's time ends by itself
+        pass
+    assert not hold("e")
+
+
+def test_a_lock_excludes_others_until_it_is_released_or_ends(state, tenant):
+    with state.limits.lock(tenant, "promote", ttl_s=60) as lock:
+        with pytest.raises(LockBusy), state.limits.lock(tenant, "promote", ttl_s=60):
+            pass
+        lock.extend(60)
+    with state.limits.lock(tenant, "promote", ttl_s=0.001) as short:
+        with state.limits.lock(tenant, "promote", ttl_s=60, wait_s=10):
+            with pytest.raises(LockBusy):
+                short.extend(60)
+    with state.limits.lock(tenant, "promote", ttl_s=60):
+        pass
+
+
+def test_releasing_an_ended_lock_does_not_free_the_next_holders(state, tenant):
+    outer = state.limits.lock(tenant, "x", ttl_s=0.001)
+    outer.__enter__()
+    with state.limits.lock(tenant, "x", ttl_s=60, wait_s=10):
+        outer.__exit__(None, None, None)
+        with pytest.raises(LockBusy), state.limits.lock(tenant, "x", ttl_s=60):
+            pass
+
+
+def test_a_store_can_be_sent_to_another_process(state, tenant):
+    copy = pickle.loads(pickle.dumps(state))
+    assert tenant in copy.accounts.list_tenants()
+    copy.close()
+
+
+def test_a_wrong_password_says_which_setting_to_check(stack):
+    stranger = StateStore(reaching(stack, redis_url=stack.redis_url.replace("redis://:", "redis://:wrong")))
+    with pytest.raises(ServiceError, match="M2DAO_REDIS_URL"):
+        stranger.check()
