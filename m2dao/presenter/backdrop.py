@@ -22,8 +22,8 @@ def make_backdrop(person: Person, size: int, seed: int) -> np.ndarray:
     rows = image[low] * (1 - f)[:, None, None] + image[low + 1] * f[:, None, None]
     full = rows[:, low] * (1 - f)[None, :, None] + rows[:, low + 1] * f[None, :, None]
     v, u = np.mgrid[0:size, 0:size] / size
-    grain = fbm(np.stack([u * 90, v * 90, 0 * u], -1), 3)
-    return (full * (0.94 + 0.12 * grain)[..., None]).astype(np.float32)
+    plaster = fbm(np.stack([u * 24, v * 24, 0 * u], -1), 4)
+    return (full * (0.96 + 0.08 * plaster)[..., None]).astype(np.float32)
 
 
 def _fill(image, x, y, box, color):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.interpolate import RegularGridInterpolator
+from scipy.ndimage import gaussian_filter
 
 from m2dao.presenter import shape, skin
 from m2dao.presenter.parts import FACIAL, HEAD
@@ -87,8 +89,27 @@ def _short(points, normals, person, rng) -> Strands:
     return _strands(roots, offsets, rng.uniform(0.6, 1.4, count), depth, person.hair, HEAD, 0.0006)
 
 
+def _scalp_table(points: np.ndarray) -> RegularGridInterpolator:
+    """How far the head reaches beyond the skull's ellipsoid, as a factor, over (turn, polar angle)."""
+    upper = points.astype(np.float64).reshape(-1, 3)
+    q = (upper[upper[:, 1] < 0.030] - SKULL) / SKULL_RADII
+    factor = np.linalg.norm(q, axis=1)
+    turn, polar = np.arctan2(q[:, 0], -q[:, 2]), np.arccos(np.clip(-q[:, 1] / factor, -1, 1))
+    turns, polars = np.linspace(-np.pi, np.pi, 97), np.linspace(0.0, 2.2, 45)
+    i = np.clip(np.round((turn + np.pi) / (2 * np.pi) * 96).astype(int), 0, 96)
+    j = np.clip(np.round(polar / 2.2 * 44).astype(int), 0, 44)
+    table = np.zeros((97, 45))
+    np.maximum.at(table, (i, j), factor)
+    for _ in range(6):  # fill what no vertex hit from its neighbours
+        around = np.maximum.reduce([np.roll(table, s, axis) for axis in (0, 1) for s in (-1, 1)])
+        table = np.where(table == 0, around, table)
+    table[[0, -1]] = np.maximum(table[0], table[-1])
+    table = gaussian_filter(table, 1.0, mode=("wrap", "nearest"))
+    return RegularGridInterpolator((turns, polars), table, bounds_error=False, fill_value=None)
+
+
 def _bob(points, person, rng) -> Strands:
-    count, num = 15000, 34
+    count, num = 13000, 26
     share = scalp_share(points, person) * (points[..., 1] < 0.020)
     roots = _sample_roots(share, points, count, rng)
     p = points.reshape(-1, 3)[roots].astype(np.float64)
@@ -101,17 +122,16 @@ def _bob(points, person, rng) -> Strands:
     clump_noise = fbm(np.stack([clump * 7.3, clump * 0.0, clump * 0.0], -1), 1) - 0.5
     layer = rng.uniform(0.0, 1.0, count) ** 0.7
     # strands of the forehead swing to the temples before they fall
-    goal = np.maximum(np.abs(turn), 1.22 + 0.22 * rng.uniform(-1, 1, count) + 0.25 * clump_noise)
+    goal = np.maximum(np.abs(turn), 1.24 + 0.20 * rng.uniform(-1, 1, count) + 0.20 * clump_noise)
     goal = sign * np.where(np.abs(turn) > 1.2, np.abs(turn), goal)
     goal = np.where(sign * turn < -0.9, turn, goal)  # at the back nobody crosses over
-    end_y = 0.092 + 0.010 * clump_noise + 0.006 * rng.standard_normal(count) - 0.020 * layer * 0.2
+    end_y = 0.090 + 0.006 * clump_noise + 0.007 * rng.standard_normal(count)
     t = np.linspace(0.0, 1.0, num)[None, :]
     equator = np.pi / 2
     split = np.clip((equator - polar) / (equator - polar + 1.25), 0.02, 0.9)[:, None]
     on_skull = np.clip(t / split, 0.0, 1.0)
     angle = polar[:, None] + (equator - polar[:, None]) * on_skull
-    swing = np.clip(on_skull, 0, 1) ** 0.62
-    theta = turn[:, None] + (goal - turn)[:, None] * swing
+    theta = turn[:, None] + (goal - turn)[:, None] * on_skull**0.62
     fall = np.clip((t - split) / (1.0 - split), 0.0, 1.0)
     lift = (0.0025 + 0.0125 * layer)[:, None] * shape.smoothstep(0.0, 0.35, t) + 0.0010
     lift = lift + 0.006 * np.sin(np.pi * np.clip(fall * 1.05, 0, 1)) * layer[:, None]
@@ -119,13 +139,17 @@ def _bob(points, person, rng) -> Strands:
     wave = 0.035 * np.sin(fall * 6.0 + clump[:, None] * 1.7) * fall + 0.02 * clump_noise[:, None] * fall
     theta = theta + wave * sign[:, None]
     ring = np.sin(angle)
-    radius = SKULL_RADII[None, None] + lift[..., None]
+    wrapped = (theta + np.pi) % (2 * np.pi) - np.pi
+    factor = _scalp_table(points)(np.stack([wrapped, angle], -1))
+    radius = SKULL_RADII[None, None] * factor[..., None] + lift[..., None]
     x = SKULL[0] + radius[..., 0] * ring * np.sin(theta)
     z = SKULL[2] - radius[..., 2] * ring * np.cos(theta)
     y = SKULL[1] - radius[..., 1] * np.cos(angle) + fall * (end_y[:, None] - SKULL[1])
     strand = np.stack([x, y, z], -1) + 0.0004 * rng.standard_normal((count, 1, 3))
+    for _ in range(3):  # no kink where a strand leaves the skull
+        strand[:, 1:-1] = 0.25 * strand[:, :-2] + 0.5 * strand[:, 1:-1] + 0.25 * strand[:, 2:]
     offsets = strand - p[:, None]
-    seen = (0.22 + 0.78 * layer[:, None] ** 1.3) * (0.45 + 0.55 * shape.smoothstep(0.0, 0.25, t))
+    seen = (0.22 + 0.78 * layer[:, None] ** 1.3) * (0.45 + 0.55 * shape.smoothstep(0.0, 0.20, t))
     tint = (0.65 + 0.7 * rng.uniform(0, 1, count)) * (1.0 + 0.5 * clump_noise)
     return _strands(roots, offsets, tint, seen, person.hair, HEAD, 0.0004)
 
@@ -158,7 +182,7 @@ def beard(points: np.ndarray, normals: np.ndarray, person: Person, rng: np.rando
     if not person.stubble:
         return None
     x, y, z = np.moveaxis(points.astype(np.float64), -1, 0)
-    share = skin.beard_share(np.abs(x), y, z) ** 2 * (z < 0.045)
+    share = skin.beard_share(np.abs(x), y, z, person) ** 2
     upper, lower = shape.lip_borders(x, person)
     share = share * ~((y > upper - 0.001) & (y < lower + 0.001) & (np.abs(x) < shape.MOUTH_HALF_WIDTH * 1.05))
     count, num = 7000, 4
@@ -182,12 +206,12 @@ def lashes(grid: shape.HeadGrid, person: Person, rng: np.random.Generator) -> tu
     row = grid.eye_rows[0]
     x = grid.points[row, :, 0]
     share = (shape.eye_arch(x) > 0.04) * (grid.points[row, :, 2] < 0)
-    count, num = int(150 * person.lashes), 6
+    count, num = int(84 * person.lashes), 6
     cols = rng.choice(len(x), size=count, p=share / share.sum())
     roots = row * grid.points.shape[1] + cols
     s = (np.abs(x[cols]) - shape.EYE_X) / shape.EYE_HALF_WIDTH
     outwards = np.sign(x[cols]) * (0.15 + 0.55 * s) + 0.12 * rng.standard_normal(count)
-    length = (0.0050 + 0.0030 * np.clip(s, -0.5, 1)) * rng.uniform(0.75, 1.15, count) * min(person.lashes, 1.2)
+    length = (0.0040 + 0.0026 * np.clip(s, -0.5, 1)) * rng.uniform(0.75, 1.15, count) * min(person.lashes, 1.2)
     t = np.linspace(0.0, 1.0, num)[None, :]
 
     def curve(rise):
@@ -197,4 +221,4 @@ def lashes(grid: shape.HeadGrid, person: Person, rng: np.random.Generator) -> tu
         return np.stack([ox, oy, oz], -1).astype(np.float32)
 
     open_, closed = curve(1.0), curve(-0.55)
-    return _strands(roots, open_, rng.uniform(0.3, 0.6, count), 0.4, (24, 16, 12), FACIAL, 0.0015), closed
+    return _strands(roots, open_, rng.uniform(0.6, 1.3, count), 0.6, (40, 26, 20), FACIAL, 0.0015), closed

@@ -76,7 +76,7 @@ def eyeball(person: Person, sign: float, seed: int) -> Sheet:
     collar = np.exp(-(((ratio - 0.5) / 0.16) ** 2))
     iris_color = iris * shade[..., None] * (1 + 0.5 * collar[..., None] * np.array([1.25, 0.95, 0.6]))
     iris_color = iris_color * (1 - 0.75 * shape.smoothstep(0.80, 1.0, ratio))[..., None]
-    white = np.array(linear((226, 219, 214))) * np.ones_like(iris_color)
+    white = np.array(linear((212, 205, 200))) * np.ones_like(iris_color)
     red = shape.smoothstep(0.75, 1.6, tilt + 0 * turn)[..., None]
     white = white * (1 - red * np.array([0.25, 0.48, 0.46]))
     color = np.where((ratio < 0.36)[..., None], 0.006, iris_color)
@@ -101,14 +101,14 @@ def teeth(person: Person, *, upper: bool) -> Sheet:
     within = (np.abs(u) - edges[index]) / (edges[index + 1] - edges[index])  # 0..1 across a tooth
     gap = np.abs(within - 0.5) * 2.0
     crown = np.sqrt(np.maximum(1.0 - gap**6, 0.0))
-    lengths = np.array([0.0, -0.0007, 0.0002, -0.0005, -0.0010, -0.0015])[index]
+    lengths = np.array([0.0, -0.0005, 0.0001, -0.0005, -0.0010, -0.0015])[index]
     half, depth = (0.0235, 0.040) if upper else (0.0215, 0.037)
     front = -0.0475 if upper else -0.0455
     x = half * np.sin(arch) + 0 * v
     z = front + depth * (1.0 - np.cos(arch)) + 0 * v
     gum_height, edge_height = (0.0300, 0.0444) if upper else (0.0620, 0.0462)
     span = edge_height - gum_height
-    rounding = 0.0011 * shape.smoothstep(0.55, 1.0, gap) * shape.smoothstep(0.7, 1.0, v)
+    rounding = 0.0006 * shape.smoothstep(0.55, 1.0, gap) * shape.smoothstep(0.7, 1.0, v)
     sign = 1.0 if upper else -1.0
     y = gum_height + v * span + sign * (lengths - rounding) * shape.smoothstep(0.3, 1.0, v)
     relief = 0.0011 * crown * shape.smoothstep(0.22, 0.42, v) - 0.0012 * shape.smoothstep(0.8, 1.0, v)
@@ -118,7 +118,7 @@ def teeth(person: Person, *, upper: bool) -> Sheet:
     is_tooth = shape.smoothstep(-0.03, 0.03, v - margin)[..., None]
     ivory = np.array(linear((226, 214, 192))) * (1 - 0.10 * (np.abs(u) + 0 * v)[..., None])
     ivory = ivory * (1 - 0.20 * shape.smoothstep(0.35, 0.0, v - margin)[..., None] * np.array([0.3, 0.6, 1.0]))
-    ivory = ivory * (1 - 0.62 * shape.smoothstep(0.80, 1.0, gap + 0 * v)[..., None])
+    ivory = ivory * (1 - 0.45 * shape.smoothstep(0.86, 1.0, gap + 0 * v)[..., None])
     gum = np.array(linear((176, 92, 92)))
     color = gum * (1 - is_tooth) + ivory * is_tooth
     cave = (0.30 + 0.70 * np.cos(np.clip(arch, -1.4, 1.4)) ** 1.5)[..., None]  # side teeth lie in the dark

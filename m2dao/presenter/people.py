@@ -38,6 +38,7 @@ class Person:
     neck_width: float = 1.0
     shoulder_width: float = 1.0
     chin_drop: float = 0.0
+    chin_fullness: float = 1.0  # below 1 the chin is pointed
     features: dict[str, float] = field(default_factory=dict)  # factors on named bumps of shape.FEATURES
     eye_opening: float = 1.0
     lip_fullness: float = 1.0
@@ -71,8 +72,9 @@ _ANNA = Person(
         "Look at the mouth when I say mama, papa, or a big blue bubble. "
         "Five very fine voices whisper through the thin weather, while we watch the sea."
     ),
-    jaw_width=0.94,
-    neck_width=0.88,
+    jaw_width=0.93,
+    chin_fullness=0.84,
+    neck_width=0.83,
     shoulder_width=0.90,
     features={"brow": 0.4, "browtail": 0.7, "chin": 0.9, "ball": 0.85, "ala": 0.7, "dorsum": 0.92, "cheekbone": 1.5},
     eye_opening=1.10,
@@ -98,7 +100,7 @@ _OMAR = Person(
     ),
     face_width=1.03,
     jaw_width=1.07,
-    neck_width=1.08,
+    neck_width=1.0,
     shoulder_width=1.12,
     chin_drop=0.004,
     features={"brow": 2.0, "browtail": 1.3, "chin": 1.4, "ball": 1.2, "ala": 1.6, "dorsum": 1.08, "bridge": 1.3},

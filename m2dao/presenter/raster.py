@@ -142,7 +142,7 @@ def shade(points, normals, albedo, material, light, lights, colors):
                 if strength > zero and cosine > zero:
                     hx, hy, hz = lx + vx, ly + vy, lz + vz
                     hn = (nx * hx + ny * hy + nz * hz) / np.sqrt(hx * hx + hy * hy + hz * hz)
-                    if hn > zero:
+                    if hn > np.float32(0.6):  # below, the lobe is nothing at the exponents in use
                         lobe = strength * fresnel * seen * (gloss + np.float32(8.0)) * np.float32(0.04) * hn**gloss
                         s0 += lights[k, 3] * lobe
                         s1 += lights[k, 4] * lobe
@@ -155,31 +155,40 @@ def shade(points, normals, albedo, material, light, lights, colors):
 
 
 @njit(**_FAST)
-def _triangle(a, b, c, ca, cb, cc, region, depth, colors, regions):
+def clear(depth, colors, regions):
+    """Empty the sample buffers."""
+    depth[:] = np.float32(1e9)
+    colors[:] = np.float32(0.0)
+    regions[:] = 0
+
+
+@njit(inline="always")
+def _triangle(ax, ay, az, bx, by, bz, cx, cy, cz, ca, cb, cc, region, depth, colors, regions):
     side = depth.shape[0]
-    area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-    if area <= np.float32(1e-9):
-        return
-    x_low = max(int(np.ceil(min(a[0], b[0], c[0]) - np.float32(0.5))), 0)
-    x_high = min(int(np.floor(max(a[0], b[0], c[0]) - np.float32(0.5))), side - 1)
-    y_low = max(int(np.ceil(min(a[1], b[1], c[1]) - np.float32(0.5))), 0)
-    y_high = min(int(np.floor(max(a[1], b[1], c[1]) - np.float32(0.5))), side - 1)
-    inv = np.float32(1.0) / area
-    for y in range(y_low, y_high + 1):
-        fy = np.float32(y) + np.float32(0.5)
-        for x in range(x_low, x_high + 1):
-            fx = np.float32(x) + np.float32(0.5)
-            wa = ((b[0] - fx) * (c[1] - fy) - (b[1] - fy) * (c[0] - fx)) * inv
-            wb = ((c[0] - fx) * (a[1] - fy) - (c[1] - fy) * (a[0] - fx)) * inv
-            wc = np.float32(1.0) - wa - wb
-            if wa < np.float32(-1e-4) or wb < np.float32(-1e-4) or wc < np.float32(-1e-4):
-                continue
-            z = wa * a[2] + wb * b[2] + wc * c[2]
-            if z < depth[y, x]:
-                depth[y, x] = z
-                regions[y, x] = region
-                for i in range(3):
-                    colors[y, x, i] = wa * ca[i] + wb * cb[i] + wc * cc[i]
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    if area > np.float32(1e-9):
+        half = np.float32(0.5)
+        x_low = max(int(np.ceil(min(ax, bx, cx) - half)), 0)
+        x_high = min(int(np.floor(max(ax, bx, cx) - half)), side - 1)
+        y_low = max(int(np.ceil(min(ay, by, cy) - half)), 0)
+        y_high = min(int(np.floor(max(ay, by, cy) - half)), side - 1)
+        inv = np.float32(1.0) / area
+        low = np.float32(-1e-4)
+        for y in range(y_low, y_high + 1):
+            fy = np.float32(y) + half
+            for x in range(x_low, x_high + 1):
+                fx = np.float32(x) + half
+                wa = ((bx - fx) * (cy - fy) - (by - fy) * (cx - fx)) * inv
+                wb = ((cx - fx) * (ay - fy) - (cy - fy) * (ax - fx)) * inv
+                wc = np.float32(1.0) - wa - wb
+                if wa >= low and wb >= low and wc >= low:
+                    z = wa * az + wb * bz + wc * cz
+                    if z < depth[y, x]:
+                        depth[y, x] = z
+                        regions[y, x] = region
+                        colors[y, x, 0] = wa * ca[0] + wb * cb[0] + wc * cc[0]
+                        colors[y, x, 1] = wa * ca[1] + wb * cb[1] + wc * cc[1]
+                        colors[y, x, 2] = wa * ca[2] + wb * cb[2] + wc * cc[2]
 
 
 @njit(**_FAST)
@@ -194,96 +203,121 @@ def draw_sheet(projected, shaded, region, skip_row, depth, colors, regions):
         depth: f32 [S, S]; colors: f32 [S, S, 3]; regions: u8 [S, S]; all three updated.
     """
     num_rows, num_cols, _ = projected.shape
+    far = np.float32(depth.shape[0])
     for r in range(num_rows - 1):
         if skip_row[r]:
             continue
         for c in range(num_cols - 1):
             which = region[r, c]
-            if which == 0:
+            px, py, pz = projected[r, c, 0], projected[r, c, 1], projected[r, c, 2]
+            qx, qy, qz = projected[r, c + 1, 0], projected[r, c + 1, 1], projected[r, c + 1, 2]
+            sx, sy, sz = projected[r + 1, c, 0], projected[r + 1, c, 1], projected[r + 1, c, 2]
+            tx, ty, tz = projected[r + 1, c + 1, 0], projected[r + 1, c + 1, 1], projected[r + 1, c + 1, 2]
+            first = (qx - px) * (sy - py) - (qy - py) * (sx - px)
+            second = (tx - qx) * (sy - qy) - (ty - qy) * (sx - qx)
+            if which == 0 or (first <= np.float32(1e-9) and second <= np.float32(1e-9)):
+                continue  # turned away
+            if pz <= np.float32(0.05) or tz <= np.float32(0.05) or min(py, qy) > far or max(sy, ty) < np.float32(0.0):
                 continue
-            p, q = projected[r, c], projected[r, c + 1]
-            s, t = projected[r + 1, c], projected[r + 1, c + 1]
-            if p[2] <= np.float32(0.05) or t[2] <= np.float32(0.05):
-                continue
-            _triangle(p, q, s, shaded[r, c], shaded[r, c + 1], shaded[r + 1, c], which, depth, colors, regions)
-            _triangle(q, t, s, shaded[r, c + 1], shaded[r + 1, c + 1], shaded[r + 1, c], which, depth, colors, regions)
+            cp, cq, cs, ct = shaded[r, c], shaded[r, c + 1], shaded[r + 1, c], shaded[r + 1, c + 1]
+            _triangle(px, py, pz, qx, qy, qz, sx, sy, sz, cp, cq, cs, which, depth, colors, regions)
+            _triangle(qx, qy, qz, tx, ty, tz, sx, sy, sz, cq, ct, cs, which, depth, colors, regions)
+
+
+@njit(inline="always")
+def _strand_light(tx, ty, tz, vx, vy, vz, base, lights, k):
+    zero = np.float32(0.0)
+    one = np.float32(1.0)
+    tv = tx * vx + ty * vy + tz * vz
+    tl = tx * lights[k, 0] + ty * lights[k, 1] + tz * lights[k, 2]
+    sin_l = np.sqrt(max(one - tl * tl, zero))
+    along = max(sin_l * np.sqrt(max(one - tv * tv, zero)) - tl * tv, zero)
+    p4 = along * along * along * along
+    p8 = p4 * p4
+    body = np.float32(0.55) * sin_l + np.float32(0.5) * p8
+    # dark hair shows less of the white highlight than its gloss would give: its strands scatter it
+    glint = (np.float32(0.02) + np.float32(0.7) * (base[0] + base[1] + base[2]) / np.float32(3.0)) * p8 * p8 * p8 * p4
+    return (
+        lights[k, 3] * (base[0] * body + glint),
+        lights[k, 4] * (base[1] * body + glint),
+        lights[k, 5] * (base[2] * body + glint),
+    )
 
 
 @njit(**_FAST)
-def draw_strands(points, tint, base, seen, region, lights, focal, centre, bias, depth, colors, regions):
+def draw_strands(origins, offsets, tint, base, seen, region, matrix, lights, focal, centre, bias, depth, colors, regions):
     """Draw hair strands as one-sample-wide lines.
 
     Shading follows Kajiya and Kay, "Rendering fur with three dimensional textures", 1989, section 4: light depends
     on the angle to the strand's direction, not on a normal.
 
     Args:
-        points: f32 [N, M, 3], camera space, root first.
+        origins: f32 [N, 3], head space. offsets: f32 [N, M, 3], points of the strand from there, root first.
         tint: f32 [N], brightness of a strand.
         base: f32 [3], linear albedo.
         seen: f32 [N, M], openness to light 0..1.
         region: number of the motion region.
+        matrix: f32 [4, 4], head space to camera.
         lights: as in ``shade``.
         focal, centre: of the sample grid.
         bias: metres by which a strand may lie behind what is drawn and still be seen.
         depth, colors, regions: sample buffers, updated.
     """
     side = depth.shape[0]
-    num_strands, num_points, _ = points.shape
-    zero = np.float32(0.0)
+    num_strands, num_points, _ = offsets.shape
     one = np.float32(1.0)
+    half = np.float32(0.5)
     for n in range(num_strands):
-        for m in range(num_points - 1):
-            ax, ay, az = points[n, m, 0], points[n, m, 1], points[n, m, 2]
-            bx, by, bz = points[n, m + 1, 0], points[n, m + 1, 1], points[n, m + 1, 2]
-            tx, ty, tz = bx - ax, by - ay, bz - az
-            length = np.sqrt(tx * tx + ty * ty + tz * tz)
-            if length < np.float32(1e-7):
-                continue
-            tx /= length
-            ty /= length
-            tz /= length
-            inv = -one / np.sqrt(ax * ax + ay * ay + az * az)
-            vx, vy, vz = ax * inv, ay * inv, az * inv
-            tv = tx * vx + ty * vy + tz * vz
-            sin_v = np.sqrt(max(one - tv * tv, zero))
-            open_ = seen[n, m]
-            r = g = b = zero
-            for k in range(3):
-                tl = tx * lights[k, 0] + ty * lights[k, 1] + tz * lights[k, 2]
-                sin_l = np.sqrt(max(one - tl * tl, zero))
-                along = max(-tl * tv + sin_l * sin_v, zero)
-                diffuse = np.float32(0.55) * sin_l
-                glint = np.float32(0.10) * along**28
-                second = np.float32(0.5) * along**8
-                r += lights[k, 3] * (base[0] * (diffuse + second) + glint)
-                g += lights[k, 4] * (base[1] * (diffuse + second) + glint)
-                b += lights[k, 5] * (base[2] * (diffuse + second) + glint)
-            gain = tint[n] * open_
-            r = gain * (r + base[0] * np.float32(0.5) * (lights[3, 0] + lights[3, 3]))
-            g = gain * (g + base[1] * np.float32(0.5) * (lights[3, 1] + lights[3, 4]))
-            b = gain * (b + base[2] * np.float32(0.5) * (lights[3, 2] + lights[3, 5]))
-            x0 = focal * ax / az + centre
-            y0 = focal * ay / az + centre
-            x1 = focal * bx / bz + centre
-            y1 = focal * by / bz + centre
-            steps = int(max(abs(x1 - x0), abs(y1 - y0))) + 1
-            for i in range(steps):
-                f = np.float32(i) / np.float32(steps)
-                x = int(x0 + (x1 - x0) * f)
-                y = int(y0 + (y1 - y0) * f)
-                if x < 0 or y < 0 or x >= side or y >= side:
-                    continue
-                z = az + (bz - az) * f
-                if z - bias < depth[y, x]:
-                    depth[y, x] = min(z, depth[y, x])
-                    colors[y, x, 0] = r
-                    colors[y, x, 1] = g
-                    colors[y, x, 2] = b
-                    regions[y, x] = region
+        ax = ay = az = x0 = y0 = np.float32(0.0)
+        for m in range(num_points):
+            px = origins[n, 0] + offsets[n, m, 0]
+            py = origins[n, 1] + offsets[n, m, 1]
+            pz = origins[n, 2] + offsets[n, m, 2]
+            bx = matrix[0, 0] * px + matrix[0, 1] * py + matrix[0, 2] * pz + matrix[0, 3]
+            by = matrix[1, 0] * px + matrix[1, 1] * py + matrix[1, 2] * pz + matrix[1, 3]
+            bz = matrix[2, 0] * px + matrix[2, 1] * py + matrix[2, 2] * pz + matrix[2, 3]
+            inv_z = focal / bz
+            x1 = bx * inv_z + centre
+            y1 = by * inv_z + centre
+            # the line is drawn from the point before to this one, unless what is drawn hides both ends
+            steps = int(max(abs(x1 - x0), abs(y1 - y0))) + 1 if m > 0 else 0
+            if steps > 0:
+                ix, iy, jx, jy = int(x0), int(y0), int(x1), int(y1)
+                inside = min(ix, iy, jx, jy) >= 0 and max(ix, iy, jx, jy) < side
+                if not inside or (az - bias >= depth[iy, ix] and bz - bias >= depth[jy, jx]):
+                    steps = 0
+            if steps > 0:
+                tx, ty, tz = bx - ax, by - ay, bz - az
+                inv = one / (np.sqrt(tx * tx + ty * ty + tz * tz) + np.float32(1e-9))
+                tx, ty, tz = tx * inv, ty * inv, tz * inv
+                inv = -one / np.sqrt(ax * ax + ay * ay + az * az)
+                vx, vy, vz = ax * inv, ay * inv, az * inv
+                r = base[0] * half * (lights[3, 0] + lights[3, 3])
+                g = base[1] * half * (lights[3, 1] + lights[3, 4])
+                b = base[2] * half * (lights[3, 2] + lights[3, 5])
+                for k in range(3):
+                    kr, kg, kb = _strand_light(tx, ty, tz, vx, vy, vz, base, lights, k)
+                    r += kr
+                    g += kg
+                    b += kb
+                gain = tint[n] * seen[n, m]
+                share = one / np.float32(steps)
+                for i in range(steps):
+                    f = np.float32(i) * share
+                    x = int(x0 + (x1 - x0) * f)
+                    y = int(y0 + (y1 - y0) * f)
+                    z = az + (bz - az) * f
+                    if z - bias < depth[y, x]:
+                        depth[y, x] = min(z, depth[y, x])
+                        colors[y, x, 0] = r * gain
+                        colors[y, x, 1] = g * gain
+                        colors[y, x, 2] = b * gain
+                        regions[y, x] = region
+            ax, ay, az, x0, y0 = bx, by, bz, x1, y1
 
 
 @njit(**_FAST)
-def resolve(colors, regions, backdrop, gain, rgb, masks):
+def resolve(colors, regions, backdrop, curve, rgb, masks):
     """Filter the samples down to the picture and the soft region masks.
 
     Each output pixel is a tent over 4x4 samples (2x2 samples per pixel), about what a lens and sensor do.
@@ -292,41 +326,44 @@ def resolve(colors, regions, backdrop, gain, rgb, masks):
         colors: f32 [2H+2, 2H+2, 3], linear, with one sample of margin on every side.
         regions: u8 [2H+2, 2H+2]: 0 background, 1 facial, 2 oral, 3 head, 4 torso.
         backdrop: f32 [H, H, 3], linear.
-        gain: exposure.
+        curve: u8 [Q], the byte for a linear value of ``2 * index / Q``.
         rgb: u8 [H, H, 3], written. masks: u8 [H, H, 4], written, rounded down so that they never exceed 255 together.
     """
     side = rgb.shape[0]
-    tap = np.array([1.0, 3.0, 3.0, 1.0], np.float32) / np.float32(8.0)
+    taps = np.array([1.0, 3.0, 3.0, 1.0], np.float32) / np.float32(8.0)
+    bins = np.float32(len(curve) / 2.0)
+    top = len(curve) - 1
+    limit = np.float32(1.5)  # bright glints are compressed before filtering, or they would alias
+    line = np.empty((2 * side + 2, 7), np.float32)  # colour, then the shares of the four regions
     for y in range(side):
-        for x in range(side):
-            r = g = b = np.float32(0.0)
-            f1 = f2 = f3 = f4 = np.float32(0.0)
+        for x in range(2 * side + 2):
+            for i in range(7):
+                line[x, i] = np.float32(0.0)
             for j in range(4):
-                for i in range(4):
-                    w = tap[j] * tap[i]
-                    which = regions[2 * y + j, 2 * x + i]
-                    if which == 0:
-                        continue
-                    # bright glints are compressed before filtering, or they would alias
-                    r += w * min(colors[2 * y + j, 2 * x + i, 0], np.float32(1.5))
-                    g += w * min(colors[2 * y + j, 2 * x + i, 1], np.float32(1.5))
-                    b += w * min(colors[2 * y + j, 2 * x + i, 2], np.float32(1.5))
-                    if which == 1:
-                        f1 += w
-                    elif which == 2:
-                        f2 += w
-                    elif which == 3:
-                        f3 += w
-                    else:
-                        f4 += w
-            rest = np.float32(1.0) - f1 - f2 - f3 - f4
-            masks[y, x, 0] = np.uint8(f1 * np.float32(255.0))
-            masks[y, x, 1] = np.uint8(f2 * np.float32(255.0))
-            masks[y, x, 2] = np.uint8(f3 * np.float32(255.0))
-            masks[y, x, 3] = np.uint8(f4 * np.float32(255.0))
+                which = regions[2 * y + j, x]
+                if which > 0:
+                    w = taps[j]
+                    line[x, 0] += w * min(colors[2 * y + j, x, 0], limit)
+                    line[x, 1] += w * min(colors[2 * y + j, x, 1], limit)
+                    line[x, 2] += w * min(colors[2 * y + j, x, 2], limit)
+                    line[x, 2 + which] += w
+        for x in range(side):
+            rest = np.float32(1.0)
+            for i in range(4):
+                share = np.float32(0.0)
+                for j in range(4):
+                    share += taps[j] * line[2 * x + j, 3 + i]
+                masks[y, x, i] = np.uint8(share * np.float32(255.0))
+                rest -= share
             for i in range(3):
-                value = (r if i == 0 else (g if i == 1 else b)) * gain + rest * backdrop[y, x, i]
-                # filmic shoulder, then the sRGB curve by its power approximation
-                value = value * (np.float32(1.0) + value * np.float32(0.25)) / (np.float32(1.0) + value * np.float32(0.62))
-                value = max(value, np.float32(0.0)) ** np.float32(1.0 / 2.2)
-                rgb[y, x, i] = np.uint8(min(value, np.float32(1.0)) * np.float32(255.0) + np.float32(0.5))
+                value = rest * backdrop[y, x, i]
+                for j in range(4):
+                    value += taps[j] * line[2 * x + j, i]
+                rgb[y, x, i] = curve[min(max(int(value * bins), 0), top)]
+
+
+def tone_curve(exposure: float, bins: int = 8192) -> np.ndarray:
+    """Bytes for linear values 0..2: exposure, a filmic shoulder, and sRGB by its 2.2 power approximation."""
+    value = (np.arange(bins) + 0.5) * 2.0 / bins * exposure
+    value = value * (1.0 + 0.25 * value) / (1.0 + 0.62 * value)
+    return np.round(np.clip(value, 0.0, 1.0) ** (1.0 / 2.2) * 255.0).astype(np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -95,8 +96,9 @@ def make_recording(
     num_frames = int(round(seconds * FRAME_RATE))
     text = sentence or who.sentence
     speech = _fill(synthesise(text, who.voice, seed=seed), num_frames)
-    states = performance.perform(speech.phones, num_frames, seed=seed)
-    stage = scene.Scene(who, size=size, seed=seed)
+    own_seed = seed * 65_537 + zlib.crc32(person.encode()) % 65_537  # two people must not move alike
+    states = performance.perform(speech.phones, num_frames, seed=own_seed)
+    stage = scene.Scene(who, size=size, seed=own_seed)
     video = out / f"{person}.mp4"
     kept = []
     with VideoWriter(video, width=size, height=size, waveform=speech.waveform) as writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,9 @@ from m2dao.presenter import expressions, hair, parts, raster, shape, skin
 from m2dao.presenter.backdrop import make_backdrop
 from m2dao.presenter.people import Person
 
-FOCAL = 2.45  # focal length in picture widths
+FOCAL = 2.70  # focal length in picture widths
 DISTANCE_M = 1.05
-LOOK_AT_Y = 0.012  # height in head space of the picture's centre
+LOOK_AT_Y = 0.010  # height in head space of the picture's centre
 EXPOSURE = 1.0
 
 _SPAN = 0.62  # metres that fit into the maps of the light bake
@@ -77,6 +78,8 @@ class Scene:
 
     def __init__(self, person: Person, *, size: int, seed: int):
         self.person, self.size = person, size
+        self._local = threading.local()
+        self._curve = raster.tone_curve(EXPOSURE)
         rng = np.random.default_rng([seed, 11])
         self.grid = shape.build_grid(person)
         self.fields = expressions.build_fields(self.grid, person).reshape(len(expressions.CONTROLS), -1)
@@ -105,7 +108,7 @@ class Scene:
         side = 2 * self.size + 2
         rgb, masks = np.empty((self.size, self.size, 3), np.uint8), np.empty((self.size, self.size, 4), np.uint8)
         empty = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.uint8)
-        raster.resolve(*empty, self.backdrop, np.float32(EXPOSURE), rgb, masks)
+        raster.resolve(*empty, self.backdrop, self._curve, rgb, masks)
         return rgb
 
     # ------------------------------------------------------------------ building
@@ -129,8 +132,7 @@ class Scene:
         corner = shape.MOUTH_HALF_WIDTH * self.person.mouth_width
         middle = points.shape[1] // 2
         front = points[:, middle, 2]
-        face = (points[:, middle, 1] > -0.02) & (points[:, middle, 1] < 0.02)
-        nose = int(np.flatnonzero(face)[np.argmin(front[face])])
+        nose = int(np.argmin(np.abs(points[:, middle, 1] - 0.0113) + 10.0 * (front > 0)))
         chin = int(np.argmin(np.abs(points[:, middle, 1] - 0.0935 - self.person.chin_drop)))
         return {
             "left_eye_outer": on_row(eye_up, -outer), "left_eye_inner": on_row(eye_up, -inner),
@@ -152,7 +154,7 @@ class Scene:
         controls[[expressions.CONTROLS.index("lids_left"), expressions.CONTROLS.index("lids_right")]] = 1.0
         points = self._deform(controls)
         sheets = [(self.body, points)] + [(ear, ear.points) for ear in self.ears]
-        strands = (self.hair.offsets + points.reshape(-1, 3)[self.hair.roots][:, None]).astype(np.float32)
+        strands = points.reshape(-1, 3)[self.hair.roots]
         key = self.lights[0, :3].astype(np.float64)
         around = _sphere(44)
         near_key = key + 0.16 * np.random.default_rng(5).standard_normal((14, 3))
@@ -168,7 +170,7 @@ class Scene:
             cosine = np.maximum(np.tensordot(around.astype(np.float32), normals, axes=(1, 2)), 0.0)
             open_ = (cosine * seen[s][: len(around)]).sum(0) / (cosine.sum(0) + 1e-6)
             light = np.stack([np.clip(0.12 + 1.0 * open_, 0, 1), seen[s][len(around):].mean(0)], -1).astype(np.float32)
-            sheet.light = _smooth_light(light)
+            sheet.light = _smooth_light(light, self.grid.rim if sheet is self.body else np.zeros(len(light), np.float32))
 
     # ------------------------------------------------------------------ drawing
     def _deform(self, controls: np.ndarray) -> np.ndarray:
@@ -193,9 +195,22 @@ class Scene:
         flat[self._lid_mask] = p
         return moved
 
+    def _close_seams(self, normals: np.ndarray, points: np.ndarray) -> None:
+        """Beyond a slit's corners its two edges are one line of skin: give them one normal."""
+        for upper, lower in (self.grid.eye_rows, self.grid.mouth_rows):
+            apart = np.abs(points[lower] - points[upper]).sum(-1, keepdims=True)
+            inner = np.abs(points[upper + 1] - points[upper]).sum(-1, keepdims=True)
+            both = normals[upper] + normals[lower]
+            both /= np.linalg.norm(both, axis=-1, keepdims=True) + 1e-9
+            joined = (apart < 1e-6) & (inner < 1e-6)
+            for row in (upper, lower):
+                normals[row] = np.where(joined, both, normals[row])
+
     def _draw(self, sheet, points, light, state, buffers, follow=None) -> None:
         normals = np.empty_like(points)
         raster.grid_normals(points, sheet.wrap, normals)
+        if sheet is self.body:
+            self._close_seams(normals, points)
         camera, turned = np.empty_like(points), np.empty_like(points)
         head = state.head if follow is None else follow
         raster.to_camera(points, normals, sheet.weight, head.astype(np.float32), state.torso.astype(np.float32), camera, turned)
@@ -206,17 +221,23 @@ class Scene:
         raster.draw_sheet(projected, colors, sheet.region, sheet.skip_row, *buffers)
 
     def _draw_strands(self, strands, offsets, roots, state, buffers) -> None:
-        points = roots[strands.roots][:, None] + offsets
-        camera = points @ state.head[:3, :3].T.astype(np.float32) + state.head[:3, 3].astype(np.float32)
         raster.draw_strands(
-            np.ascontiguousarray(camera, np.float32), strands.tint, strands.base, strands.seen, strands.region, self.lights,
-            np.float32(FOCAL * 2 * self.size), np.float32(self.size + 1), np.float32(strands.bias), *buffers,
+            roots[strands.roots], offsets, strands.tint, strands.base, strands.seen, strands.region,
+            state.head.astype(np.float32), self.lights, np.float32(FOCAL * 2 * self.size), np.float32(self.size + 1),
+            np.float32(strands.bias), *buffers,
         )
+
+    def _buffers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """This thread's sample buffers, emptied: depth, colour, region."""
+        if not hasattr(self._local, "buffers"):
+            side = 2 * self.size + 2
+            self._local.buffers = (np.empty((side, side), np.float32), np.empty((side, side, 3), np.float32), np.empty((side, side), np.uint8))
+        raster.clear(*self._local.buffers)
+        return self._local.buffers
 
     def render(self, state: FrameState) -> Rendered:
         """Draw one frame."""
-        side = 2 * self.size + 2
-        buffers = (np.full((side, side), 1e9, np.float32), np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.uint8))
+        buffers = self._buffers()
         named = dict(zip(expressions.CONTROLS, state.controls))
         points = self._deform(state.controls)
         self._draw(self.body, points, self.body.light, state, buffers)
@@ -234,7 +255,7 @@ class Scene:
         self._draw_strands(self.hair, self.hair.offsets, roots, state, buffers)
         rgb = np.empty((self.size, self.size, 3), np.uint8)
         masks = np.empty((self.size, self.size, 4), np.uint8)
-        raster.resolve(buffers[1], buffers[2], self.backdrop, np.float32(EXPOSURE), rgb, masks)
+        raster.resolve(buffers[1], buffers[2], self.backdrop, self._curve, rgb, masks)
         return self._measure(points, state, rgb, masks)
 
     def _draw_eyes(self, state, named, buffers) -> None:
@@ -297,11 +318,11 @@ def _lights(person: Person) -> np.ndarray:
     """Key, fill and rim light, sky and ground; see ``raster.shade``."""
     warm = person.backdrop == "library"
     lights = np.zeros((4, 6), np.float32)
-    lights[0] = (-0.55, -0.62, -0.80, 1.75, 1.60, 1.42) if warm else (-0.70, -0.48, -0.78, 1.62, 1.66, 1.70)
-    lights[1] = (0.75, -0.10, -0.75, 0.42, 0.40, 0.40) if warm else (0.75, -0.15, -0.75, 0.44, 0.42, 0.40)
+    lights[0] = (-0.60, -0.62, -0.72, 1.95, 1.76, 1.52) if warm else (-0.75, -0.48, -0.70, 1.80, 1.82, 1.84)
+    lights[1] = (0.75, -0.10, -0.75, 0.30, 0.29, 0.30) if warm else (0.75, -0.15, -0.75, 0.34, 0.32, 0.30)
     lights[2] = (0.85, -0.40, 0.55, 1.10, 0.86, 0.58) if warm else (-0.85, -0.40, 0.55, 0.80, 0.95, 1.10)
     lights[:3, :3] /= np.linalg.norm(lights[:3, :3], axis=1, keepdims=True)
-    lights[3] = (0.44, 0.44, 0.46, 0.24, 0.20, 0.17)
+    lights[3] = (0.32, 0.32, 0.34, 0.18, 0.15, 0.13)
     return lights
 
 
@@ -348,9 +369,8 @@ def _depth_map(sheets, strands, hair_strands, direction):
         raster.project(camera, focal, np.float32(_MAP_SIDE / 2), projected)
         raster.draw_sheet(projected, points, np.ones_like(sheet.region), sheet.skip_row, *buffers)
         projections.append(projected)
-    camera = np.ascontiguousarray((strands @ matrix[:3, :3].T + matrix[:3, 3])[::2], np.float32)
     raster.draw_strands(
-        camera, hair_strands.tint[::2], hair_strands.base, np.ascontiguousarray(hair_strands.seen[::2]), 3, np.zeros((4, 6), np.float32),
+        strands, hair_strands.offsets, hair_strands.tint, hair_strands.base, hair_strands.seen, 3, matrix, np.zeros((4, 6), np.float32),
         focal, np.float32(_MAP_SIDE / 2), np.float32(0.0), *buffers,
     )
     return buffers[0], projections
@@ -364,12 +384,21 @@ def _compare(depth: np.ndarray, projected: np.ndarray) -> np.ndarray:
     return (projected[..., 2] <= depth[y, x] + 0.0028).astype(np.float32)
 
 
-def _smooth_light(light: np.ndarray) -> np.ndarray:
-    """Average over neighbouring vertices: depth maps are coarse and shadows soft."""
-    padded = light
+def _smooth_light(light: np.ndarray, rim: np.ndarray) -> np.ndarray:
+    """Average over neighbouring vertices, because depth maps are coarse and shadows soft.
+
+    Rim rows (``rim`` above 0) lie folded behind their edge: they take no part, and only get darker inwards.
+    """
+    regular = np.flatnonzero(rim == 0)
+    smooth = light[regular]
     for _ in range(6):
-        padded = np.concatenate([padded[:1], padded, padded[-1:]])
-        padded = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-        wrapped = np.concatenate([padded[:, -2:-1], padded, padded[:, 1:2]], axis=1)
-        padded = 0.25 * wrapped[:, :-2] + 0.5 * wrapped[:, 1:-1] + 0.25 * wrapped[:, 2:]
-    return np.ascontiguousarray(padded, np.float32)
+        padded = np.concatenate([smooth[:1], smooth, smooth[-1:]])
+        smooth = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
+        wrapped = np.concatenate([smooth[:, -2:-1], smooth, smooth[:, 1:2]], axis=1)
+        smooth = 0.25 * wrapped[:, :-2] + 0.5 * wrapped[:, 1:-1] + 0.25 * wrapped[:, 2:]
+    result = np.empty_like(light)
+    result[regular] = smooth
+    for row in np.flatnonzero(rim > 0):
+        edge = regular[np.argmin(np.abs(regular - row))]
+        result[row] = result[edge] * np.float32(np.exp(-rim[row] / 0.006))
+    return result

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
 
 from m2dao.presenter.people import Person
 
@@ -62,7 +63,7 @@ FEATURES = {
     "dorsum": (0.0, -0.0060, 0.0070, 0.0120, 0.0150),
     "tip": (0.0, 0.0048, 0.0088, 0.0072, 0.0135),
     "ball": (0.0, 0.0112, 0.0105, 0.0050, 0.0080),
-    "ala": (0.0125, 0.0108, 0.0046, 0.0058, 0.0048),
+    "ala": (0.0122, 0.0112, 0.0042, 0.0052, 0.0062),
     "sidewall": (0.0110, -0.0040, 0.0070, 0.0140, 0.0018),
     "brow": (0.0240, -0.0470, 0.0160, 0.0085, 0.0023),
     "browtail": (0.0460, -0.0430, 0.0110, 0.0100, 0.0044),
@@ -178,11 +179,16 @@ def _sections(y: np.ndarray, person: Person) -> tuple[np.ndarray, ...]:
     shoulder = smoothstep(0.14, 0.18, keys)
     table[:, 1] *= 1 + face * (person.face_width - 1) + jaw * (person.jaw_width - 1)
     table[:, 1] *= 1 + neck * (person.neck_width - 1) + shoulder * (person.shoulder_width - 1)
+    table[:, 4] *= 1 + (person.chin_fullness - 1) * np.exp(-(((keys - 0.084) / 0.018) ** 2))
     keys = keys + person.chin_drop * smoothstep(0.05, 0.088, keys) * smoothstep(0.16, 0.12, keys)
     low = np.maximum(y, DOME_Y)
     t = np.clip((DOME_Y - y) / (DOME_Y - CROWN_Y), 0.0, 1.0)
     dome = np.maximum(1.0 - t**2.4, 1e-9) ** (1 / 2.4)
-    width, front, back, power = (PchipInterpolator(keys, table[:, i])(low) for i in range(1, 5))
+    fine = np.linspace(DOME_Y - 0.02, CHEST_Y, 701)  # the keys must not show as bands
+    width, front, back, power = (
+        np.interp(low, fine, gaussian_filter1d(PchipInterpolator(keys, table[:, i])(np.maximum(fine, DOME_Y)), 6.0, mode="nearest"))
+        for i in range(1, 5)
+    )
     return width * dome, (CENTRE_Z - front) * dome, (back - CENTRE_Z) * dome, power
 
 

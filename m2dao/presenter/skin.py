@@ -20,7 +20,7 @@ def hairline(x: np.ndarray, z: np.ndarray, person: Person) -> np.ndarray:
     if person.hair_style == "short":
         front = -0.0790 + 0.010 * np.exp(-((ax / 0.020) ** 2)) * 0.4 - 0.004 * np.exp(-(((ax - 0.040) / 0.012) ** 2))
         sides = -0.050 + 0.052 * shape.smoothstep(-0.010, 0.010, z)  # sideburns in front of the ear
-        front = np.where(z > -0.018, np.maximum(front, sides), front)
+        front = front + (np.maximum(front, sides) - front) * shape.smoothstep(-0.030, -0.006, z)
         return np.where(z > 0.045, 0.020 + 0.050 * shape.smoothstep(0.05, 0.09, z), front)
     front = -0.0820 + 0.016 * shape.smoothstep(0.030, 0.066, ax)
     front = np.where(z > -0.018, np.maximum(front, -0.052 + 0.060 * shape.smoothstep(-0.012, 0.014, z)), front)
@@ -47,19 +47,18 @@ def paint_head(grid: shape.HeadGrid, person: Person, seed: int) -> Sheet:
     """The head's sheet with colours, materials, regions and skinning weights; clothes thicken the grid's points."""
     points = grid.points.astype(np.float64)
     x, y, z = np.moveaxis(points, -1, 0)
-    offset = np.random.default_rng(seed).uniform(0, 50, 3)
+    rng = np.random.default_rng([seed, 7])
+    offset = rng.uniform(0, 50, 3)
     mottled = fbm(points * 120.0 + offset, 4)
     pores = fbm(points * 1500.0 + offset, 2)
-    color = _skin_color(x, y, z, mottled, pores, points, offset, person)
+    color = _skin_color(x, y, z, mottled, pores, points, offset, person, rng)
     material = np.empty_like(color)
     oily = np.exp(-((x / 0.020) ** 2) - (((y + 0.03) / 0.05) ** 2)) + np.exp(-((x / 0.012) ** 2) - ((y / 0.02) ** 2))
     material[..., 0] = 0.22 + 0.20 * np.clip(oily, 0, 1) + 0.25 * (pores - 0.5)
     material[..., 1] = 13.0
     material[..., 2] = 1.0
     region = np.where(facial_share(points, person) > 0.5, FACIAL, HEAD).astype(np.uint8)
-    chin = 0.0945 + person.chin_drop
-    jaw_edge = np.interp(np.abs(x), [0, 0.0125, 0.0235, 0.0325, 0.041, 0.050, 0.058, 0.066], [chin, 0.0935, 0.090, 0.0865, 0.082, 0.075, 0.070, 0.070])
-    region[(y > jaw_edge) & (region != FACIAL)] = TORSO
+    region[(y > jaw_edge(np.abs(x), person)) & (region != FACIAL)] = TORSO
     _lips(grid, x, y, mottled, pores, color, material, region, person)
     _dress(points, grid, person, color, material, offset)
     weight = shape.smoothstep(0.150, 0.088, y + 0.25 * np.maximum(z - 0.02, 0.0))
@@ -69,7 +68,7 @@ def paint_head(grid: shape.HeadGrid, person: Person, seed: int) -> Sheet:
     )
 
 
-def _skin_color(x, y, z, mottled, pores, points, offset, person):
+def _skin_color(x, y, z, mottled, pores, points, offset, person, rng):
     skin = np.array(linear(person.skin))
     tone = 0.90 + 0.20 * mottled + 0.10 * (pores - 0.5)
     color = skin * tone[..., None]
@@ -89,15 +88,30 @@ def _skin_color(x, y, z, mottled, pores, points, offset, person):
     tint(front * blob(0.0170, 0.0105, 0.0020, 0.0065) * 0.35, (0.75, 0.55, 0.5))
     tint(front * blob(0.0, 0.0205, 0.009, 0.0022) * 0.35, (0.72, 0.55, 0.5))
     tint(shape.smoothstep(0.085, 0.105, y) * 0.4, (0.92, 0.90, 0.90))
+    crease_y = shape.eye_line(x) - 0.0060 * shape.eye_arch(x) ** 0.7 - 0.0012  # where the open lid folds
+    crease = np.exp(-(((y - crease_y) / 0.0007) ** 2)) * shape.eye_arch(x) ** 0.5
+    tint(front * crease * 0.45, (0.62, 0.45, 0.42))
     if person.freckles:
-        spots = fbm(points * 420.0 + offset[::-1], 1)
-        where = front * np.exp(-(((y + 0.004) / 0.020) ** 2)) * shape.smoothstep(0.062, 0.045, ax)
-        tint(shape.smoothstep(0.74, 0.86, spots) * where * person.freckles, (0.66, 0.48, 0.38))
+        tint(_freckles(points, rng) * person.freckles, (0.66, 0.48, 0.38))
     if person.stubble:
         color = _stubble(color, ax, y, z, points, offset, person)
     brow = _brow_share(ax, y, z, person)
     hair = np.array(linear(person.hair))
     return color * (1 - 0.55 * brow[..., None]) + hair * 0.55 * brow[..., None]
+
+
+def _freckles(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Small round spots over nose and cheeks, 0..1 [R, C]."""
+    spots = np.stack([rng.normal(0.0, 0.027, 170), rng.normal(-0.003, 0.0105, 170)], -1)
+    sizes, strengths = rng.uniform(0.0004, 0.0009, 170), rng.uniform(0.3, 1.0, 170)
+    near = (np.abs(points[..., 1] + 0.003) < 0.032) & (np.abs(points[..., 0]) < 0.066) & (points[..., 2] < 0.0)
+    p = points[near][:, :2]
+    share = np.zeros(len(p))
+    for spot, size, strength in zip(spots, sizes, strengths):
+        share = np.maximum(share, strength * np.exp(-(((p - spot) / size) ** 2).sum(1)))
+    result = np.zeros(points.shape[:2])
+    result[near] = share
+    return result
 
 
 def brow_curve(ax: np.ndarray, person: Person) -> tuple[np.ndarray, np.ndarray]:
@@ -114,21 +128,27 @@ def _brow_share(ax, y, z, person):
     return inside * np.exp(-(((y - middle) / (thick + 1e-4)) ** 2)) * (z < 0)
 
 
-def beard_share(ax: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+def jaw_edge(ax: np.ndarray, person: Person) -> np.ndarray:
+    """Height of the jaw's lower edge over |x|; below it is neck."""
+    heights = [0.0945, 0.0935, 0.0900, 0.0865, 0.0820, 0.0750, 0.0700, 0.0700]
+    return np.interp(ax, [0.0, 0.0125, 0.0235, 0.0325, 0.041, 0.050, 0.058, 0.066], heights) + person.chin_drop
+
+
+def beard_share(ax: np.ndarray, y: np.ndarray, z: np.ndarray, person: Person) -> np.ndarray:
     """Where a short beard grows, 0..1."""
-    chin = shape.smoothstep(0.052, 0.066, y) * shape.smoothstep(0.118, 0.102, y)
-    cheek = shape.smoothstep(0.000, 0.012, y - (0.062 - 0.9 * np.maximum(ax - 0.030, 0.0) - 0.30 * np.maximum(ax - 0.052, 0)))
+    chin = shape.smoothstep(0.052, 0.066, y)
+    cheek = shape.smoothstep(-0.002, 0.014, y - (0.064 - 1.0 * np.maximum(ax - 0.030, 0.0) - 0.5 * np.maximum(ax - 0.048, 0)))
     goatee = np.exp(-(((ax - 0.030) / 0.006) ** 2)) * shape.smoothstep(0.028, 0.040, y) * shape.smoothstep(0.080, 0.060, y)
     moustache = np.exp(-(((y - 0.0285 - 0.10 * ax) / 0.0045) ** 2)) * shape.smoothstep(0.032, 0.022, ax)
     soul = 0.6 * np.exp(-((ax / 0.006) ** 2)) * shape.smoothstep(0.053, 0.058, y) * shape.smoothstep(0.075, 0.065, y)
-    sides = shape.smoothstep(0.040, 0.056, ax) * shape.smoothstep(-0.005, 0.010, y) * shape.smoothstep(0.105, 0.085, y)
-    total = np.maximum.reduce([chin, cheek * shape.smoothstep(0.118, 0.102, y), goatee, moustache, soul, sides])
-    return total * shape.smoothstep(0.050, 0.030, z)
+    sides = shape.smoothstep(0.058, 0.070, ax) * shape.smoothstep(-0.045, -0.030, y)
+    total = np.maximum.reduce([chin, cheek, goatee, moustache, soul, sides])
+    return total * shape.smoothstep(0.030, 0.016, z) * shape.smoothstep(0.010, 0.001, y - jaw_edge(ax, person))
 
 
 def _stubble(color, ax, y, z, points, offset, person):
     grain = fbm(points * 1900.0 + offset, 1)
-    share = beard_share(ax, y, z) * person.stubble * (0.42 + 0.40 * shape.smoothstep(0.42, 0.66, grain))
+    share = beard_share(ax, y, z, person) * person.stubble * (0.42 + 0.40 * shape.smoothstep(0.42, 0.66, grain))
     hair = np.array(linear(person.hair)) * 1.3
     return color * (1 - share[..., None]) + hair * share[..., None]
 
@@ -150,7 +170,9 @@ def _lips(grid, x, y, mottled, pores, color, material, region, person):
     deep = np.clip(rim / 0.008, 0, 1)[..., None]
     color[:] = np.where(in_mouth[..., None], (lip * 0.75 * (1 - deep) + wet * 0.30 * deep), color)
     in_lid = (rim > 0) & ~in_mouth & front & (np.abs(np.abs(x) - shape.EYE_X) < 0.016)
+    upper_lid = (grid.eye_side[:, None] < 0) & in_lid
     color[:] = np.where(in_lid[..., None], np.array(linear((176, 112, 104))), color)
+    color[:] = np.where(upper_lid[..., None], np.array(linear((70, 44, 38))), color)  # the roots of the lashes
     material[..., 0] = material[..., 0] * (1 - inside) + 0.75 * inside
     material[..., 1] = material[..., 1] * (1 - inside) + 26.0 * inside
     region[(inside > 0.5) | (in_mouth & (np.abs(x) < half_width))] = ORAL
@@ -187,13 +209,13 @@ def _jacket(x, y, z, cloth, weave, person):
     ax = np.abs(x)
     front = z < shape.CENTRE_Z
     v_edge = 0.030 + np.maximum(0.262 - y, 0.0) * 0.36 - 0.012
-    shirt_share = shape.smoothstep(0.0006, -0.0006, ax - v_edge) * front * 1.0
+    shirt_share = shape.smoothstep(0.0014, -0.0014, ax - v_edge) * front
     shirt = np.array(linear(person.shirt)) * (0.86 + 0.10 * weave)[..., None]
     placket = np.exp(-(((ax - 0.010) / 0.0007) ** 2)) * 0.30
     button = ((x**2 + ((y - 0.166) ** 2)) < 0.0022**2) | ((x**2 + ((y - 0.202) ** 2)) < 0.0022**2)
     shirt = shirt * (1 - placket - 0.30 * button)[..., None]
     lapel_width = 0.030 * shape.smoothstep(0.135, 0.175, y)
-    lapel = shape.smoothstep(0.0, 0.001, ax - v_edge) * shape.smoothstep(0.001, 0.0, ax - v_edge - lapel_width) * front
+    lapel = shape.smoothstep(-0.001, 0.001, ax - v_edge) * shape.smoothstep(0.001, -0.001, ax - v_edge - lapel_width) * front
     edge = np.exp(-(((ax - v_edge - lapel_width) / 0.0012) ** 2)) * front
     cloth = cloth * (1 + 0.10 * lapel - 0.45 * edge)[..., None]
     color = cloth * (1 - shirt_share[..., None]) + shirt * shirt_share[..., None]
