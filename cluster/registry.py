@@ -47,6 +47,7 @@ _OWN_TAGS = (_STATE, _FIT_ID, _METRICS, _FILES_SHA256, _NUM_BYTES)
 # which a site that handles faces and voices must not do. A site's own values win.
 _CLIENT_ENV = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for results
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0.2",
