@@ -50,6 +50,7 @@ def run(stack, monkeypatch, capsys):
         monkeypatch.setenv(name, value)
 
     def call(*words: object) -> tuple[int, dict | None, str]:
+        capsys.readouterr()
         code = cli.main([*map(str, words), "--json"])
         out, err = capsys.readouterr()
         return code, json.loads(out) if out else None, err
