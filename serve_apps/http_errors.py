@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from m2dao.errors import InputError, M2daoError, NotFound, ServiceUnavailable
 
@@ -142,4 +143,31 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(M2daoError, ours)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, ours)
+    app.add_middleware(_CatchAll)
+
+
+class _CatchAll:
+    """Answers errors that nobody expected. The framework's own handler of last resort answers too, but raises the
+    error again, upon which servers cut the connection that the client may be about to use again."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def noticing(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticing)
+        except Exception as error:
+            if has_begun:  # too late for another answer: cutting the connection is the honest one
+                raise
+            log.error("request failed", exc_info=error, extra={"path": scope["path"], "method": scope["method"]})
+            await problem_response(problem_of(error))(scope, receive, send)

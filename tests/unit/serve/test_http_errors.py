@@ -1,0 +1,108 @@
+"""Every error answer is a problem document and tells nobody more than it should."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from m2dao import errors
+from serve_apps.http_errors import PROBLEMS, ApiProblem, install_error_handlers, problem_document, problem_of
+from tests.support.http_server import serving
+
+DOCS = Path(__file__).parents[3] / "docs" / "api.md"
+
+
+def all_errors():
+    pending = [errors.M2daoError]
+    while pending:
+        each = pending.pop()
+        yield each
+        pending += each.__subclasses__()
+
+
+@pytest.mark.parametrize("kind", sorted(set(all_errors()), key=lambda kind: kind.__name__))
+def test_every_error_of_the_project_has_a_problem_document(kind):
+    error = ApiProblem("not-found") if kind is ApiProblem else kind("the thing", "this", "that", "do it")
+    document = problem_of(error)
+    assert document["type"].removeprefix("urn:m2dao:problem:") in PROBLEMS
+    assert document["status"] == PROBLEMS[document["type"].rpartition(":")[2]].status
+    if issubclass(kind, errors.InputError):
+        assert 400 <= document["status"] < 500
+    if document["status"] >= 500:
+        assert "the thing" not in str(document)  # our own paths and addresses stay ours
+
+
+def test_an_unexpected_error_tells_nothing():
+    assert problem_of(RuntimeError("password=hunter2")) == problem_document("internal-error")
+
+
+def test_an_api_problem_survives_pickling():
+    problem = ApiProblem("quota-exceeded", "too many", {"Retry-After": "3"}, [{"field": "a", "detail": "b"}])
+    again = pickle.loads(pickle.dumps(problem))
+    assert (again.code, again.detail, again.headers, again.errors) == (
+        problem.code, problem.detail, problem.headers, problem.errors,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client():
+    app = FastAPI()
+    install_error_handlers(app)
+
+    @app.get("/busy")
+    def busy():
+        raise errors.StateUnavailable("redis at 10.0.0.7")
+
+    @app.get("/bug")
+    def bug():
+        raise ZeroDivisionError("secret")
+
+    @app.get("/quota")
+    def quota():
+        raise ApiProblem("quota-exceeded", "full", {"Retry-After": "9"})
+
+    @app.get("/number")
+    def number(n: int):
+        return n
+
+    with serving(app) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not-found"),
+        ("PUT", "/busy", 405, "method-not-allowed"),
+        ("GET", "/busy", 503, "service-unavailable"),
+        ("GET", "/bug", 500, "internal-error"),
+        ("GET", "/quota", 429, "quota-exceeded"),
+        ("GET", "/number?n=x", 422, "invalid-request"),
+    ],
+)
+def test_the_frameworks_own_errors_are_problem_documents_too(client, method, path, status, code):
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"urn:m2dao:problem:{code}"
+    assert answer.json()["status"] == status
+    assert "secret" not in answer.text and "10.0.0.7" not in answer.text
+
+
+def test_headers_that_belong_to_an_error_are_sent(client):
+    assert client.get("/quota").headers["retry-after"] == "9"
+    assert int(client.get("/busy").headers["retry-after"]) > 0
+    assert "GET" in client.put("/busy").headers["allow"]
+
+
+def test_a_wrong_parameter_is_named(client):
+    assert client.get("/number?n=x").json()["errors"][0]["field"] == "query.n"
+
+
+def test_every_problem_is_documented():
+    table = re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", DOCS.read_text(), re.MULTILINE)
+    assert {code: int(status) for code, status in table} == {code: kind.status for code, kind in PROBLEMS.items()}
