@@ -1,0 +1,43 @@
+"""How the demo divides its time, and what it calls people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+# Seconds that steps take on two cores besides the optimisation itself, from runs of this demo. They decide only how much
+# of the time the fits get.
+JOB_START_S = 30.0
+PREPARE_PER_SECOND = 1.5  # of recording, when as many run as there are cores
+EVALUATE_S = 45.0
+DEPLOY_S = 30.0
+RENDER_PER_SECOND = 2.0  # of speech: render, download, check
+STOP_S = 15.0
+MIN_FIT_MINUTES, MAX_FIT_MINUTES = 0.5, 30.0
+
+
+def fit_minutes(left_s: float, *, num_fits: int, recording_s: float, speech_s: float, num_cores: int) -> float:
+    """How long each fit may take so that everything else still fits into the time that is left.
+
+    Args:
+        left_s: seconds until the demo should be over.
+        num_fits: recordings.
+        recording_s: length of the longest recording in seconds.
+        speech_s: length of all speech that is rendered, in seconds.
+        num_cores: fits that run at the same time.
+    """
+    waves = -(-num_fits // max(num_cores, 1))
+    others = JOB_START_S + DEPLOY_S + STOP_S + RENDER_PER_SECOND * speech_s
+    per_wave = (left_s - others) / waves - PREPARE_PER_SECOND * recording_s - EVALUATE_S
+    return round(min(max(per_wave / 60, MIN_FIT_MINUTES), MAX_FIT_MINUTES), 2)
+
+
+def identity_names(videos: Sequence[Path]) -> list[str]:
+    """Identity names from file names: what is allowed of them, each once."""
+    names: list[str] = []
+    for path in videos:
+        plain = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:32].strip("-") or "person"
+        name = next(n for n in (plain, *(f"{plain}-{i}" for i in range(2, len(videos) + 2))) if n not in names)
+        names.append(name)
+    return names
