@@ -1,30 +1,25 @@
 """Numba kernels of the ``cpu`` backend: which Gaussians touch which tile, front to back.
 
 Gaussians are sorted once by depth and then dealt out to the tiles in that order, so every tile's list comes out
-sorted: no sort over (tile, depth) pairs is needed.
+sorted: no sort over (tile, depth) pairs is needed. Both kernels are short enough for one thread.
 
-Letters: N Gaussians; V of them drawn, numbered by *rank* (0 is nearest); T tiles; P pairs of a tile and a Gaussian.
+Letters: N Gaussians; V of them drawn; T tiles; P pairs of a tile and a Gaussian.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-TILE = 16  # px, both sides; a multiple of simd.LANES
-NUM_CHUNKS = 16  # of ranks, dealt out in parallel; the result does not depend on it
-RECORD_MEAN_X, RECORD_MEAN_Y, RECORD_XX, RECORD_XY, RECORD_YY, RECORD_LOG_OPACITY, RECORD_COLOR = range(7)
-PIXEL_SLACK = 1e-3  # px by which boxes are widened, so that rounding never loses a visible pixel
-LOG2_E = math.log2(math.e)
+TILE_WIDTH = 32  # px
+TILE_HEIGHT = 16  # px
 RADIX_BITS = 11
 RADIX = 1 << RADIX_BITS
 
 
 @njit(cache=True, nogil=True)
-def sort_by_depth(depths, radii):
-    """Ids int32 [V] of the drawn Gaussians, nearest first, ties by id.
+def sort_by_depth(depths, boxes):
+    """Ids int32 [V] of the Gaussians with visible pixels, nearest first, ties by id.
 
     ``depths`` float32 [N] are positive, so their bit patterns sort like the numbers: three stable counting passes.
     """
@@ -35,7 +30,7 @@ def sort_by_depth(depths, radii):
     histogram = np.zeros((3, RADIX), np.int32)
     num_drawn = 0
     for i in range(num_gaussians):
-        if radii[i] > 0:
+        if boxes[i, 1] > 0:
             key = bits[i]
             keys[num_drawn] = key
             ids[num_drawn] = i
@@ -64,110 +59,66 @@ def sort_by_depth(depths, radii):
     return ids[:num_drawn]
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def make_records(ids, means2d, conics, extents, opacities, colors, width, height):
-    """Everything the rasteriser needs of each drawn Gaussian, in order of rank.
-
-    Returns:
-        records: float32 [V * R], R = 6 + max(D, 4): projected mean, the quadratic form of -log2(alpha / opacity),
-            log2(opacity), colours (filled up with zeros).
-        boxes: int32 [V, 4] first and past-the-last column, first and past-the-last row of visible pixels.
-    """
-    num_drawn = ids.shape[0]
-    num_channels = colors.shape[1]
-    stride = RECORD_COLOR + max(num_channels, 4)
-    records = np.zeros(num_drawn * stride, np.float32)
-    boxes = np.zeros((num_drawn, 4), np.int32)
-    for chunk in prange(NUM_CHUNKS):
-        for rank in range(chunk * num_drawn // NUM_CHUNKS, (chunk + 1) * num_drawn // NUM_CHUNKS):
-            i = ids[rank]
-            base = rank * stride
-            mean_x, mean_y = means2d[i, 0], means2d[i, 1]
-            records[base + RECORD_MEAN_X] = mean_x
-            records[base + RECORD_MEAN_Y] = mean_y
-            records[base + RECORD_XX] = 0.5 * LOG2_E * conics[i, 0]
-            records[base + RECORD_XY] = LOG2_E * conics[i, 1]
-            records[base + RECORD_YY] = 0.5 * LOG2_E * conics[i, 2]
-            records[base + RECORD_LOG_OPACITY] = math.log2(opacities[i])
-            finite = True
-            for k in range(num_channels):
-                value = colors[i, k]
-                finite = finite and math.isfinite(value)
-                records[base + RECORD_COLOR + k] = value
-            if finite:  # else the box stays empty: not drawn
-                boxes[rank, 0], boxes[rank, 1] = _pixel_range(mean_x, extents[i, 0], width)
-                boxes[rank, 2], boxes[rank, 3] = _pixel_range(mean_y, extents[i, 1], height)
-                if boxes[rank, 0] >= boxes[rank, 1] or boxes[rank, 2] >= boxes[rank, 3]:
-                    boxes[rank, :] = 0
-    return records, boxes
-
-
 @njit(inline="always")
-def _pixel_range(mean, extent, size):
-    """First and past-the-last pixel whose centre lies within ``extent`` of ``mean``, inside the image."""
-    first = math.ceil(max(mean - extent - PIXEL_SLACK - 0.5, 0.0))
-    last = math.floor(min(mean + extent + PIXEL_SLACK - 0.5, size - 1.0))
-    return int(min(first, float(size))), int(max(last, -1.0)) + 1
+def _tiles_of(box):
+    """First and past-the-last tile column, first and past-the-last tile row."""
+    return (
+        box[0] // TILE_WIDTH,
+        (box[1] + TILE_WIDTH - 1) // TILE_WIDTH,
+        box[2] // TILE_HEIGHT,
+        (box[3] + TILE_HEIGHT - 1) // TILE_HEIGHT,
+    )
 
 
-@njit(inline="always")
-def _tile_range(first, past):
-    return first // TILE, (past + TILE - 1) // TILE
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def deal_out(boxes, num_tiles_x, num_tiles_y):
+@njit(cache=True, nogil=True)
+def deal_out(ids, boxes, num_tiles_x, num_tiles_y):
     """Fills the tiles' lists.
+
+    Args:
+        ids: int32 [V] from ``sort_by_depth``.
+        boxes: int32 [N, 4] visible pixels, empty where not drawn.
 
     Returns:
         tile_begins: int64 [T + 1] where each tile's part of the pairs begins.
-        pair_ranks: int32 [P] ascending within a tile.
+        pair_ids: int32 [P] Gaussians, front to back within a tile.
         pair_slots: int32 [P] where the pair's gradient goes; one Gaussian's slots are neighbours.
-        slot_begins: int64 [V + 1] where each Gaussian's slots begin.
+        slot_begins: int64 [N + 1] where each Gaussian's slots begin.
     """
-    num_drawn = boxes.shape[0]
+    num_gaussians = boxes.shape[0]
     num_tiles = num_tiles_x * num_tiles_y
-    counts = np.zeros((NUM_CHUNKS, num_tiles), np.int64)
-    for chunk in prange(NUM_CHUNKS):
-        for rank in range(chunk * num_drawn // NUM_CHUNKS, (chunk + 1) * num_drawn // NUM_CHUNKS):
-            left, right = _tile_range(boxes[rank, 0], boxes[rank, 1])
-            top, bottom = _tile_range(boxes[rank, 2], boxes[rank, 3])
-            for tile_y in range(top, bottom):
-                for tile_x in range(left, right):
-                    counts[chunk, tile_y * num_tiles_x + tile_x] += 1
+    counts = np.zeros(num_tiles, np.int64)
+    slot_begins = np.empty(num_gaussians + 1, np.int64)
+    num_pairs = 0
+    for i in range(num_gaussians):
+        slot_begins[i] = num_pairs
+        left, right, top, bottom = _tiles_of(boxes[i])
+        for tile_y in range(top, bottom):
+            for tile_x in range(left, right):
+                counts[tile_y * num_tiles_x + tile_x] += 1
+                num_pairs += 1
+    slot_begins[num_gaussians] = num_pairs
 
     tile_begins = np.empty(num_tiles + 1, np.int64)
-    position = 0
+    next_pairs = counts
+    begin = 0
     for tile in range(num_tiles):
-        tile_begins[tile] = position
-        for chunk in range(NUM_CHUNKS):
-            count = counts[chunk, tile]
-            counts[chunk, tile] = position
-            position += count
-    tile_begins[num_tiles] = position
+        count = counts[tile]
+        tile_begins[tile] = next_pairs[tile] = begin
+        begin += count
+    tile_begins[num_tiles] = begin
 
-    slot_begins = np.empty(num_drawn + 1, np.int64)
-    slot = 0
-    for rank in range(num_drawn):
-        slot_begins[rank] = slot
-        left, right = _tile_range(boxes[rank, 0], boxes[rank, 1])
-        top, bottom = _tile_range(boxes[rank, 2], boxes[rank, 3])
-        slot += (right - left) * (bottom - top)
-    slot_begins[num_drawn] = slot
-
-    pair_ranks = np.empty(position, np.int32)
-    pair_slots = np.empty(position, np.int32)
-    for chunk in prange(NUM_CHUNKS):
-        for rank in range(chunk * num_drawn // NUM_CHUNKS, (chunk + 1) * num_drawn // NUM_CHUNKS):
-            left, right = _tile_range(boxes[rank, 0], boxes[rank, 1])
-            top, bottom = _tile_range(boxes[rank, 2], boxes[rank, 3])
-            next_slot = slot_begins[rank]
-            for tile_y in range(top, bottom):
-                for tile_x in range(left, right):
-                    tile = tile_y * num_tiles_x + tile_x
-                    pair = counts[chunk, tile]
-                    counts[chunk, tile] = pair + 1
-                    pair_ranks[pair] = rank
-                    pair_slots[pair] = next_slot
-                    next_slot += 1
-    return tile_begins, pair_ranks, pair_slots, slot_begins
+    pair_ids = np.empty(num_pairs, np.int32)
+    pair_slots = np.empty(num_pairs, np.int32)
+    for rank in range(ids.shape[0]):
+        i = ids[rank]
+        left, right, top, bottom = _tiles_of(boxes[i])
+        slot = slot_begins[i]
+        for tile_y in range(top, bottom):
+            for tile_x in range(left, right):
+                tile = tile_y * num_tiles_x + tile_x
+                pair = next_pairs[tile]
+                next_pairs[tile] = pair + 1
+                pair_ids[pair] = i
+                pair_slots[pair] = slot
+                slot += 1
+    return tile_begins, pair_ids, pair_slots, slot_begins

@@ -3,20 +3,27 @@
 Arithmetic is float64 (as fast as float32 in scalar code) between float32 arrays, so that long thin Gaussians keep
 their shape: their covariance determinant is a small difference of large numbers.
 
-Letters: N Gaussians. Notation: camera = rotation @ mean + translation; axes = rotation_of(quat) * scales;
-image_axes = jacobian @ rotation @ axes; covariance = image_axes @ image_axes^T + eps2d.
+Letters: N Gaussians, D channels, R the length of a record. Notation: camera = rotation @ mean + translation; axes =
+rotation_of(quat) * scales; image_axes = jacobian @ rotation @ axes; covariance = image_axes @ image_axes^T + eps2d.
 """
 
 from __future__ import annotations
 
 import math
 
-from numba import njit, prange
+from numba import njit
 
+from m2dao.render import simd
 from m2dao.render.reference import ALPHA_MIN, FAR_PLANE, FRUSTUM_MARGIN, MAX_EXTENT_SIGMAS
+from m2dao.render.simd import fetch_add
 
-CHUNK = 512  # Gaussians per parallel chunk; fixed, so that sums do not depend on the number of threads
+CHUNK = 512  # Gaussians per piece of work; fixed, so that sums do not depend on the number of threads
 MAX_RADIUS = 2.0**30
+PIXEL_SLACK = 1e-3  # px by which boxes are widened, so that rounding never loses a visible pixel
+LOG2_E = math.log2(math.e)
+# What the rasteriser knows of a Gaussian: projected mean, quadratic form of -log2(alpha / opacity), log2(opacity), and
+# the colours, filled up to four with zeros.
+RECORD_MEAN_X, RECORD_MEAN_Y, RECORD_XX, RECORD_XY, RECORD_YY, RECORD_LOG_OPACITY, RECORD_COLOR = range(7)
 # Not "nnan" or "ninf": the checks for values that are not finite must survive.
 SAFE_MATH = {"contract", "arcp", "nsz"}
 
@@ -60,44 +67,15 @@ def _times_rotation(V, a, b, c):
     )
 
 
-@njit(cache=True, nogil=True, parallel=True, fastmath=SAFE_MATH)
-def project(
-    means,  # float32 [N, 3]
-    quats,  # float32 [N, 4]
-    scales,  # float32 [N, 3]
-    opacities,  # float32 [N]
-    viewmat,  # float64 [4, 4]
-    K,  # float64 [3, 3]
-    width,
-    height,
-    near_plane,
-    eps2d,
-    means2d,  # out float32 [N, 2]
-    conics,  # out float32 [N, 3]
-    depths,  # out float32 [N]
-    extents,  # out float32 [N, 2] half sides in px of the exact box of visible alpha
-    radii,  # out int32 [N]; 0: not drawn, the other outputs are then zero
-):
-    """Projects every Gaussian into one image."""
-    num_gaussians = means.shape[0]
-    for chunk in prange((num_gaussians + CHUNK - 1) // CHUNK):
-        for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, num_gaussians)):
-            _project_one(
-                i, means, quats, scales, opacities, viewmat, K, width, height, near_plane, eps2d,
-                means2d, conics, depths, extents, radii,
-            )  # fmt: skip
-
-
 @njit(fastmath=SAFE_MATH)
 def _project_one(
-    i, means, quats, scales, opacities, V, K, width, height, near_plane, eps2d,
-    means2d, conics, depths, extents, radii,
+    i, means, quats, scales, opacities, colors, V, K, width, height, near_plane, eps2d,
+    means2d, conics, depths, radii, records, boxes,
 ):  # fmt: skip
     means2d[i, 0] = means2d[i, 1] = 0.0
     conics[i, 0] = conics[i, 1] = conics[i, 2] = 0.0
-    depths[i] = 0.0
-    extents[i, 0] = extents[i, 1] = 0.0
     radii[i] = 0
+    boxes[i, 0] = boxes[i, 1] = boxes[i, 2] = boxes[i, 3] = 0
     opacity = float(opacities[i])
     x, y, z = _times_rotation(V, float(means[i, 0]), float(means[i, 1]), float(means[i, 2]))
     x, y, z = x + V[0, 3], y + V[1, 3], z + V[2, 3]
@@ -135,49 +113,47 @@ def _project_one(
     if not (determinant > 0.0 and determinant < math.inf and abs(mean_x) < math.inf and abs(mean_y) < math.inf):
         return
     extent = math.sqrt(2.0 * math.log(opacity / ALPHA_MIN))
-    extent_x = extent * math.sqrt(var_x)
-    extent_y = extent * math.sqrt(var_y)
     radius_x = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * math.sqrt(var_x))
     radius_y = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * math.sqrt(var_y))
     radius = max(radius_x, radius_y)
     inside = mean_x + radius_x > 0 and mean_x - radius_x < width and mean_y + radius_y > 0 and mean_y - radius_y < height
-    if not (inside and radius > 0):
+    if not (inside and radius > 0 and _copy_colors(colors, records, i)):
         return
     means2d[i, 0], means2d[i, 1] = mean_x, mean_y
     conics[i, 0], conics[i, 1], conics[i, 2] = var_y / determinant, -cov_xy / determinant, var_x / determinant
     depths[i] = z
-    extents[i, 0], extents[i, 1] = extent_x, extent_y
     radii[i] = int(min(radius, MAX_RADIUS))
+    records[i, RECORD_MEAN_X], records[i, RECORD_MEAN_Y] = mean_x, mean_y
+    records[i, RECORD_XX] = 0.5 * LOG2_E * var_y / determinant
+    records[i, RECORD_XY] = -LOG2_E * cov_xy / determinant
+    records[i, RECORD_YY] = 0.5 * LOG2_E * var_x / determinant
+    records[i, RECORD_LOG_OPACITY] = math.log2(opacity)
+    first_column, past_column = _pixel_range(mean_x, extent * math.sqrt(var_x), width)
+    first_row, past_row = _pixel_range(mean_y, extent * math.sqrt(var_y), height)
+    if first_column < past_column and first_row < past_row:
+        boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3] = first_column, past_column, first_row, past_row
 
 
-@njit(cache=True, nogil=True, parallel=True, fastmath=SAFE_MATH)
-def project_backward(
-    means,  # float32 [N, 3]
-    quats,  # float32 [N, 4]
-    scales,  # float32 [N, 3]
-    viewmat,  # float64 [4, 4]
-    K,  # float64 [3, 3]
-    width,
-    height,
-    conics,  # float32 [N, 3]
-    radii,  # int32 [N]
-    v_means2d,  # float32 [N, 2]
-    v_conics,  # float32 [N, 3]
-    v_means,  # inout float32 [N, 3]; this image's gradient is added
-    v_quats,  # inout float32 [N, 4]
-    v_scales,  # inout float32 [N, 3]
-    v_viewmat_chunks,  # out float64 [ceil(N / CHUNK), 4, 4], zero on entry; to be summed by the caller
-):
-    """Gradients of the inputs of ``project`` from those of its outputs. A leading ``v_`` is dLoss/d(name)."""
-    num_gaussians = means.shape[0]
-    for chunk in prange((num_gaussians + CHUNK - 1) // CHUNK):
-        v_viewmat = v_viewmat_chunks[chunk]
-        for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, num_gaussians)):
-            if radii[i] > 0:
-                _project_one_backward(
-                    i, means, quats, scales, viewmat, K, width, height, conics, v_means2d, v_conics,
-                    v_means, v_quats, v_scales, v_viewmat,
-                )  # fmt: skip
+@njit(inline="always")
+def _copy_colors(colors, records, i):
+    """Fills the colours of a record; False if one is not finite."""
+    num_channels = colors.shape[1]
+    finite = True
+    for k in range(num_channels):
+        value = colors[i, k]
+        finite = finite and math.isfinite(value)
+        records[i, RECORD_COLOR + k] = value
+    for k in range(num_channels, 4):
+        records[i, RECORD_COLOR + k] = 0.0
+    return finite
+
+
+@njit(inline="always")
+def _pixel_range(mean, extent, size):
+    """First and past-the-last pixel whose centre lies within ``extent`` of ``mean``, inside the image."""
+    first = math.ceil(max(mean - extent - PIXEL_SLACK - 0.5, 0.0))
+    last = math.floor(min(mean + extent + PIXEL_SLACK - 0.5, size - 1.0))
+    return int(min(first, float(size))), int(max(last, -1.0)) + 1
 
 
 @njit(inline="always")
@@ -291,3 +267,78 @@ def _add_quat_gradient(v_quats, i, w, x, y, z, inverse_norm, v_columns):
     v_quats[i, 1] += (v_x - along * x) * inverse_norm
     v_quats[i, 2] += (v_y - along * y) * inverse_norm
     v_quats[i, 3] += (v_z - along * z) * inverse_norm
+
+
+def _build(simd_digest):
+    """Compiles lazily; Numba's disk cache knows a kernel by its own file and its closure, hence the digest."""
+
+    @njit(cache=True, nogil=True, fastmath=SAFE_MATH)
+    def project(
+        queue,  # int64 [1] next chunk
+        means,  # float32 [N, 3]
+        quats,  # float32 [N, 4]
+        scales,  # float32 [N, 3]
+        opacities,  # float32 [N]
+        colors,  # float32 [N, D]
+        viewmat,  # float64 [4, 4]
+        K,  # float64 [3, 3]
+        width,
+        height,
+        near_plane,
+        eps2d,
+        means2d,  # out float32 [N, 2], zero where not drawn
+        conics,  # out float32 [N, 3], zero where not drawn
+        depths,  # out float32 [N], where drawn
+        radii,  # out int32 [N], 0: not drawn
+        records,  # out float32 [N, R], where drawn
+        boxes,  # out int32 [N, 4] first and past-the-last column, first and past-the-last row of visible pixels
+    ):
+        """Projects every Gaussian into one image."""
+        simd_digest  # noqa: B018
+        while True:
+            first = fetch_add(queue, 1) * CHUNK
+            if first >= means.shape[0]:
+                break
+            for i in range(first, min(first + CHUNK, means.shape[0])):
+                _project_one(
+                    i, means, quats, scales, opacities, colors, viewmat, K, width, height, near_plane, eps2d,
+                    means2d, conics, depths, radii, records, boxes,
+                )  # fmt: skip
+
+    @njit(cache=True, nogil=True, fastmath=SAFE_MATH)
+    def project_backward(
+        queue,  # int64 [1] next chunk
+        means,  # float32 [N, 3]
+        quats,  # float32 [N, 4]
+        scales,  # float32 [N, 3]
+        viewmat,  # float64 [4, 4]
+        K,  # float64 [3, 3]
+        width,
+        height,
+        conics,  # float32 [N, 3]
+        radii,  # int32 [N]
+        v_means2d,  # float32 [N, 2]
+        v_conics,  # float32 [N, 3]
+        v_means,  # inout float32 [N, 3]; this image's gradient is added
+        v_quats,  # inout float32 [N, 4]
+        v_scales,  # inout float32 [N, 3]
+        v_viewmat_chunks,  # inout float64 [ceil(N / CHUNK), 4, 4], zero on entry; to be summed by the caller
+    ):
+        """Gradients of the inputs of ``project`` from those of its outputs. A leading ``v_`` is dLoss/d(name)."""
+        simd_digest  # noqa: B018
+        while True:
+            chunk = fetch_add(queue, 1)
+            if chunk * CHUNK >= means.shape[0]:
+                break
+            v_viewmat = v_viewmat_chunks[chunk]
+            for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, means.shape[0])):
+                if radii[i] > 0:
+                    _project_one_backward(
+                        i, means, quats, scales, viewmat, K, width, height, conics, v_means2d, v_conics,
+                        v_means, v_quats, v_scales, v_viewmat,
+                    )  # fmt: skip
+
+    return project, project_backward
+
+
+project, project_backward = _build(simd.SOURCE_DIGEST)

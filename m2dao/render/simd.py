@@ -13,6 +13,7 @@ import operator
 import zlib
 from pathlib import Path
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
@@ -40,10 +41,6 @@ float8 = Float8Type()
 class _Float8Model(models.PrimitiveModel):
     def __init__(self, data_model_manager, numba_type):
         super().__init__(data_model_manager, numba_type, _FLOAT8)
-
-
-def _constant(value: float) -> ir.Constant:
-    return ir.Constant(_FLOAT8, [value] * LANES)
 
 
 def _element_pointer(context, builder, array_type, array, index):
@@ -82,6 +79,35 @@ def store8(typing_context, array, index, value):
         index_value = context.cast(builder, args[1], signature.args[1], types.intp)
         pointer = _element_pointer(context, builder, signature.args[0], args[0], index_value)
         builder.store(args[2], pointer).align = 4
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
+
+
+@intrinsic
+def get(typing_context, array, index):
+    """``array[index]`` without Python's negative indices, which cost two instructions; bounds as above."""
+    if not (_is_float_array(array) and isinstance(index, types.Integer)):
+        return None
+
+    def codegen(context, builder, signature, args):
+        index_value = context.cast(builder, args[1], signature.args[1], types.intp)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.load(builder.gep(data, [index_value]))
+
+    return types.float32(array, index), codegen
+
+
+@intrinsic
+def put(typing_context, array, index, value):
+    """``array[index] = value``, like ``get``."""
+    if not (_is_float_array(array) and isinstance(index, types.Integer) and isinstance(value, types.Number)):
+        return None
+
+    def codegen(context, builder, signature, args):
+        index_value = context.cast(builder, args[1], signature.args[1], types.intp)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        builder.store(context.cast(builder, args[2], signature.args[2], types.float32), builder.gep(data, [index_value]))
         return context.get_dummy_value()
 
     return types.void(array, index, value), codegen
@@ -228,25 +254,42 @@ _EXP2_COEFFICIENTS = (
 _ROUNDING_MAGIC = 12582912.0  # 1.5 * 2^23: adding it leaves the rounded integer in the low mantissa bits
 
 
+# Constants for exp2_8, each eight times. Loaded from memory they are operands of the arithmetic itself; written as
+# constants, the compiler fetches each by two more instructions in every round of a loop that has no registers left.
+EXP2_TABLE = np.repeat(np.float32([_ROUNDING_MAGIC, *_EXP2_COEFFICIENTS[::-1]]), LANES)
+
+
 @intrinsic
-def exp2_8(typing_context, vector):
-    """2**x for x in [-126, 126]; relative error below 3e-7. No branches, no tables."""
-    if vector is not float8:
+def exp2_8(typing_context, vector, table, offset):
+    """2**x for x in [-126, 126]; relative error below 3e-7, no branches. Anything beyond gives garbage, not a trap.
+
+    ``table`` is a float32 array that holds a copy of ``EXP2_TABLE`` from element ``offset`` on.
+    """
+    if vector is not float8 or not (_is_float_array(table) and isinstance(offset, types.Integer)):
         return None
 
     def codegen(context, builder, signature, args):
         x = args[0]
-        # These two must not be contracted or simplified away: the rounding is the point.
-        shifted = builder.fadd(x, _constant(_ROUNDING_MAGIC))
-        fraction = builder.fsub(x, builder.fsub(shifted, _constant(_ROUNDING_MAGIC)))
-        power = _constant(_EXP2_COEFFICIENTS[-1])
-        for coefficient in reversed(_EXP2_COEFFICIENTS[:-1]):
+        first = context.cast(builder, args[2], signature.args[2], types.intp)
+
+        def entry(number):
+            index = builder.add(first, ir.Constant(first.type, number * LANES))
+            value = builder.load(_element_pointer(context, builder, signature.args[1], args[1], index))
+            value.align = 4
+            return value
+
+        # Adding and subtracting the magic number rounds, so these must not be simplified away.
+        magic = entry(0)
+        shifted = builder.fadd(x, magic)
+        fraction = builder.fsub(x, builder.fsub(shifted, magic))
+        power = entry(1)
+        for number in range(2, 2 + len(_EXP2_COEFFICIENTS) - 1):
             product = builder.fmul(power, fraction, flags=_CONTRACT)
-            power = builder.fadd(product, _constant(coefficient), flags=_CONTRACT)
+            power = builder.fadd(product, entry(number), flags=_CONTRACT)
         exponent = builder.shl(builder.bitcast(shifted, _INT8), ir.Constant(_INT8, [23] * LANES))
         return builder.bitcast(builder.add(builder.bitcast(power, _INT8), exponent), _FLOAT8)
 
-    return float8(vector), codegen
+    return float8(vector, table, offset), codegen
 
 
 @intrinsic

@@ -1,0 +1,47 @@
+"""Sharing a kernel's work between threads, without waiting for a thread that never got a processor.
+
+A kernel takes numbered pieces of work from a queue (``simd.fetch_add``) until none is left. The calling thread runs
+the kernel itself; helpers run it too if they get to it in time. When the caller finds the queue empty it waits only
+for pieces that helpers have begun, and calls off helpers that have not. So on a busy machine (two fits on two cores, a
+server rendering several requests) a call costs what it costs on one thread, where the barrier of a parallel loop
+would wait for the scheduler. For the same reason nothing here depends on OpenMP.
+
+Kernels must release the GIL, and what they write must not depend on who took which piece.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+
+def share_out(kernel, *args, max_threads: int) -> None:
+    """Runs ``kernel(queue, *args)`` on up to ``max_threads`` threads, and no more than ``torch.get_num_threads()``.
+
+    Args:
+        kernel: Numba function compiled with ``nogil=True``; its first argument is the queue, int64 [1].
+        max_threads: how many threads are worth waking for this much work.
+    """
+    queue = np.zeros(1, np.int64)
+    num_helpers = min(torch.get_num_threads(), max_threads) - 1
+    if num_helpers < 1:
+        kernel(queue, *args)
+        return
+    pool = _pool(os.getpid())
+    helpers = [pool.submit(kernel, queue, *args) for _ in range(num_helpers)]
+    try:
+        kernel(queue, *args)
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Helpers for all callers of a process; by process, because threads do not survive a fork."""
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), thread_name_prefix="render")
