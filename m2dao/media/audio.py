@@ -6,6 +6,7 @@ import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.error
@@ -90,10 +91,15 @@ def read_audio_chunks(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS)
         raise MediaError(f"sound of {path}", "samples", "an empty sound track", "record or export it again")
 
 
-def write_wav(path: Path | str, waveform: np.ndarray) -> None:
-    """Write float32 [S] at 16 kHz as 16-bit PCM."""
-    samples = np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
-    with wave.open(str(path), "wb") as output:
+def as_16_bit(waveform: np.ndarray) -> np.ndarray:
+    """float32 [S] with the values it will have after it was stored as 16-bit PCM and read again."""
+    return np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype(np.float32) / np.float32(32767.0)
+
+
+def write_wav(target: Path | str | BinaryIO, waveform: np.ndarray) -> None:
+    """Write float32 [S] at 16 kHz as 16-bit PCM to a path or an open binary file."""
+    samples = np.round(as_16_bit(waveform) * 32767.0).astype("<i2")
+    with wave.open(target if hasattr(target, "write") else str(target), "wb") as output:
         output.setnchannels(1)
         output.setsampwidth(2)
         output.setframerate(SAMPLE_RATE)

@@ -1,0 +1,378 @@
+"""From a recording to a capture: two passes over the video, one over the sound.
+
+1. The sound is read, checked, and turned into features in a thread of its own.
+2. First pass: the face is tracked in every frame; what rules the recording out is found here.
+3. A square is chosen from all tracks; second pass: it is cut out, divided into regions and stored.
+4. Head poses are solved on the stored pictures, signals measured, the lag between sound and lips estimated.
+5. The manifest with the hash of every file completes the folder, which only then gets its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from m2dao.capture.cameras import CameraSolution, solve_cameras
+from m2dao.capture.crop import Crop, choose_crop
+from m2dao.capture.dataset import REGION_NAMES
+from m2dao.capture.face_models import BLENDSHAPE_NAMES
+from m2dao.capture.faces import FaceTracker
+from m2dao.capture.plate import PlateBuilder
+from m2dao.capture.prefetch import prefetch
+from m2dao.capture.quality import (
+    QualityRules,
+    SoundMeasures,
+    check_faces,
+    check_length,
+    check_sound,
+    face_height_px,
+    find_cuts,
+    motion_problems,
+    picture_problems,
+    sound_problems,
+)
+from m2dao.capture.regions import RegionSegmenter
+from m2dao.capture.signals import EXPRESSION_NAMES, Signals, measure_signals
+from m2dao.capture.sync import SyncFinding, find_sync, shift_sound
+from m2dao.capture.tracking import Tracks, track_recording
+from m2dao.capture.writer import CaptureWriter
+from m2dao.errors import CaptureRejected, ConfigError
+from m2dao.media.audio import as_16_bit, read_audio
+from m2dao.media.container import MediaLimits
+from m2dao.media.video import VideoInfo, probe_video, read_frames
+from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_samples_for_frames
+
+MIN_SIZE, MAX_SIZE = 64, 1024
+# A capture keeps tracks and sound of the whole recording in memory: 20 minutes are about 400 MB.
+LIMITS = MediaLimits(max_duration_s=20 * 60.0, min_sample_rate=8000)
+STORED_FEATURES = ("logmel", "phones")
+SYNC_FEATURE = "phones"
+NUM_PLATE_FRAMES = 250  # spread over the recording
+MAX_SOUND_MISSING_S = 0.5
+
+# Share of the whole work after which a stage begins, as measured.
+STAGES = {
+    "reading the sound": 0.0,
+    "following the face": 0.02,
+    "cutting out regions": 0.42,
+    "finding head poses": 0.80,
+    "writing the report": 0.97,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareResult:
+    """What `m2dao prepare` answers.
+
+    Attributes:
+        num_frames, seconds, fps: of the capture.
+        pose_jitter_deg: noise of the head poses (see cameras).
+        sync_offset_frames: by how many frames the recording's sound comes late against the lips (negative: early).
+        verdict: "good", or "usable" when there are problems.
+        problems: what costs quality, in words for the person who made the recording.
+        sync_confidence: how sure the offset is; sync_corrected_frames: by how much the stored sound was moved for it.
+        elapsed_s, real_time_factor: time this took, also as a share of the recording's length.
+        content_sha256: the capture's hash.
+    """
+
+    num_frames: int
+    seconds: float
+    fps: float
+    pose_jitter_deg: float
+    sync_offset_frames: int
+    verdict: str
+    problems: list[str] = field(default_factory=list)
+    sync_confidence: float = 0.0
+    sync_corrected_frames: int = 0
+    size: int = 0
+    focal_px: float = 0.0
+    reprojection_px: float = 0.0
+    elapsed_s: float = 0.0
+    real_time_factor: float = 0.0
+    content_sha256: str = ""
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def prepare(
+    video: Path | str,
+    out: Path | str,
+    *,
+    size: int = 512,
+    features: tuple[str, ...] = STORED_FEATURES,
+    overwrite: bool = False,
+    on_progress: Callable[[str, float], None] | None = None,
+) -> PrepareResult:
+    """Make the capture folder `out` from the recording `video`.
+
+    Args:
+        size: side of the stored frames, px, even.
+        features: audio features to store, names of `m2dao.audio.features`.
+        overwrite: replace a capture that is already at `out`.
+        on_progress: called with the stage in words and the share of the whole work done, 0..1.
+
+    Raises:
+        MediaError: the file cannot be decoded.
+        CaptureRejected: the recording cannot become a capture; says what and where.
+        ConfigError: `size` is out of range.
+        InputError: `out` may not be written.
+    """
+    if not MIN_SIZE <= size <= MAX_SIZE or size % 2:
+        raise ConfigError("--size", f"an even number from {MIN_SIZE} to {MAX_SIZE}", str(size))
+    started = time.perf_counter()
+    video = Path(video)
+    progress = _Progress(on_progress)
+    with CaptureWriter(Path(out), overwrite=overwrite) as writer:
+        maker = _Maker(video, writer, size, features, progress, QualityRules())
+        return maker.run(started)
+
+
+class _Progress:
+    """Turns the progress of a stage into that of the whole."""
+
+    def __init__(self, callback: Callable[[str, float], None] | None):
+        self._callback = callback or (lambda stage, fraction: None)
+        self._names = list(STAGES)
+
+    def stage(self, name: str, share: float = 0.0) -> None:
+        begin = STAGES[name]
+        following = self._names.index(name) + 1
+        end = STAGES[self._names[following]] if following < len(self._names) else 1.0
+        self._callback(name, begin + (end - begin) * min(max(share, 0.0), 1.0))
+
+
+class _Maker:
+    """One run of `prepare`; its methods are the stages in order."""
+
+    def __init__(
+        self,
+        video: Path,
+        writer: CaptureWriter,
+        size: int,
+        features: tuple[str, ...],
+        progress: _Progress,
+        rules: QualityRules,
+    ):
+        self.video, self.writer, self.size, self.features = video, writer, size, features
+        self.progress, self.rules = progress, rules
+        self.name = video.name
+        self.problems: list[str] = []
+
+    def run(self, started: float) -> PrepareResult:
+        self.progress.stage("reading the sound")
+        info = probe_video(self.video, LIMITS)
+        if not info.has_audio:
+            raise CaptureRejected(self.name, "a recording with sound", "none", "record picture and sound together")
+        waveform = read_audio(self.video, limits=LIMITS)
+        sound = check_sound(waveform, self.name)
+        check_length(len(waveform) // SAMPLES_PER_FRAME, self.name, self.rules)
+        tracks = self._track(info)
+        num_frames = self._num_frames(tracks, waveform)
+        tracks = tracks.cut_to(num_frames)
+        self.problems += check_length(num_frames, self.name, self.rules)
+        self.problems += check_faces(tracks, self.name, self.rules)
+        crop = choose_crop(tracks.landmarks, tracks.valid, width=tracks.width, height=tracks.height, size=self.size)
+        landmarks = crop.landmarks(tracks.landmarks)
+        stored = as_16_bit(_of_length(waveform, num_samples_for_frames(num_frames)))
+        with ThreadPoolExecutor(1, thread_name_prefix="features") as pool:
+            # features are those of the samples as stored, to the last one
+            extraction = pool.submit(_extract_features, stored, (*self.features, SYNC_FEATURE))
+            self._cut_out(tracks, landmarks, crop)
+            feature_rows = extraction.result()
+        cameras = self._solve(landmarks, tracks)
+        signals = measure_signals(landmarks, tracks.blendshapes)
+        sync = find_sync(feature_rows[SYNC_FEATURE], signals.lip_opening)
+        if sync.corrected_frames:
+            stored = shift_sound(stored, sync.corrected_frames)
+            feature_rows = _extract_features(stored, self.features)
+        feature_rows = {name: feature_rows[name] for name in self.features}
+        self.problems += sound_problems(sound, self.rules) + picture_problems(tracks, crop, self.rules)
+        self.problems += motion_problems(cameras.viewmats, signals.lip_opening, cameras.pose_jitter_deg, self.rules)
+        self.problems += sync.problems
+        return self._finish(started, info, tracks, crop, landmarks, cameras, signals, stored, feature_rows, sync, sound)
+
+    def _track(self, info: VideoInfo) -> Tracks:
+        expected = (info.duration_s or 60.0) * FRAME_RATE
+        return track_recording(
+            self.video, info, FaceTracker(count_every=12), limits=LIMITS,
+            on_frame=lambda done: self.progress.stage("following the face", done / expected),
+        )  # fmt: skip
+
+    def _num_frames(self, tracks: Tracks, waveform: np.ndarray) -> int:
+        """Frames that have both picture and sound."""
+        missing_s = tracks.num_frames / FRAME_RATE - len(waveform) / (FRAME_RATE * SAMPLES_PER_FRAME)
+        if missing_s <= MAX_SOUND_MISSING_S:
+            return min(tracks.num_frames, -(-len(waveform) // SAMPLES_PER_FRAME))
+        self.problems.append(f"the sound ends {missing_s:.1f} s before the picture: the rest of the picture is left out")
+        return len(waveform) // SAMPLES_PER_FRAME
+
+    def _cut_out(self, tracks: Tracks, landmarks: np.ndarray, crop: Crop) -> None:
+        """Second pass: frames, masks and plate."""
+        segmenter = RegionSegmenter()
+        for index, rgb in tracks.samples:
+            segmenter.observe(crop.cut(rgb), landmarks[index])
+        plate = PlateBuilder()
+        plate_stride = max(1, tracks.num_frames // NUM_PLATE_FRAMES)
+        source = read_frames(self.video, max_side=crop.decode_side(), limits=LIMITS)
+        for index, rgb in prefetch(_cut_frames(source, crop, tracks.num_frames)):
+            masks = segmenter.segment(rgb, landmarks[index])
+            if index % plate_stride == 0:
+                plate.add(rgb, masks)
+            self.writer.add_frame(index, rgb, masks)
+            self.progress.stage("cutting out regions", (index + 1) / tracks.num_frames)
+        self.writer.flush()
+        self.writer.add_png("plate.png", plate.finish())
+
+    def _solve(self, landmarks: np.ndarray, tracks: Tracks) -> CameraSolution:
+        num_asked = 0
+
+        def frame(index: int) -> np.ndarray:
+            nonlocal num_asked
+            num_asked += 1
+            self.progress.stage("finding head poses", num_asked / (tracks.num_frames + 100))
+            return self.writer.frame(index)
+
+        self.progress.stage("finding head poses")
+        return solve_cameras(landmarks, tracks.valid, self.size, frame)
+
+    def _finish(
+        self, started: float, info: VideoInfo, tracks: Tracks, crop: Crop, landmarks: np.ndarray,
+        cameras: CameraSolution, signals: Signals, waveform: np.ndarray, feature_rows: dict[str, np.ndarray],
+        sync: SyncFinding, sound: SoundMeasures,
+    ) -> PrepareResult:  # fmt: skip
+        self.progress.stage("writing the report")
+        num_frames, writer = tracks.num_frames, self.writer
+        writer.add_sound("audio.wav", waveform)
+        writer.add_tensors("features.safetensors", feature_rows)
+        writer.add_tensors(
+            "tracks.safetensors",
+            {
+                "viewmats": cameras.viewmats.astype(np.float32),
+                "K": cameras.K.astype(np.float32),
+                "landmarks": landmarks,
+                "canonical_landmarks": cameras.canonical_landmarks.astype(np.float32),
+                "blendshapes": tracks.blendshapes,
+                "lip_opening": signals.lip_opening,
+                "lip_width": signals.lip_width,
+                "blink": signals.blink,
+                "expression": signals.expression,
+                "valid": tracks.valid.astype(np.uint8),
+            },
+        )
+        self._report(tracks, landmarks, cameras, signals, sync)
+        verdict = "usable" if self.problems else "good"
+        quality = {
+            "verdict": verdict,
+            "problems": self.problems,
+            "face_height_px": round(face_height_px(tracks), 1),
+            "pose_jitter_deg": round(float(cameras.pose_jitter_deg), 5),
+            "reprojection_px": round(float(cameras.reprojection_px), 4),
+            "num_interpolated": int((~tracks.valid).sum()),
+            "jump_cuts": find_cuts(tracks).jumps,
+            "sharpness": round(float(np.nanmedian(tracks.sharpness)), 1),
+            "sound": {key: round(value, 4) for key, value in asdict(sound).items()},
+            "sync": sync.as_dict(),
+        }
+        writer.add_json("quality.json", quality)
+        sha256 = writer.finish(
+            {
+                "size": self.size,
+                "num_frames": num_frames,
+                "source": _source(info),
+                "crop": crop.as_dict(),
+                "K": cameras.K.tolist(),
+                "region_names": list(REGION_NAMES),
+                "expression_names": list(EXPRESSION_NAMES),
+                "blendshape_names": list(BLENDSHAPE_NAMES),
+                "feature_names": sorted(feature_rows),
+                "quality": quality,
+            }
+        )
+        elapsed_s = time.perf_counter() - started
+        self.progress.stage("writing the report", 1.0)
+        return PrepareResult(
+            num_frames=num_frames,
+            seconds=num_frames / FRAME_RATE,
+            fps=float(FRAME_RATE),
+            pose_jitter_deg=float(cameras.pose_jitter_deg),
+            sync_offset_frames=sync.offset_frames,
+            verdict=verdict,
+            problems=list(self.problems),
+            sync_confidence=sync.confidence,
+            sync_corrected_frames=sync.corrected_frames,
+            size=self.size,
+            focal_px=float(cameras.K[0, 0]),
+            reprojection_px=float(cameras.reprojection_px),
+            elapsed_s=elapsed_s,
+            real_time_factor=elapsed_s / (num_frames / FRAME_RATE),
+            content_sha256=sha256,
+        )
+
+    def _report(
+        self, tracks: Tracks, landmarks: np.ndarray, cameras: CameraSolution, signals: Signals, sync: SyncFinding
+    ) -> None:
+        from m2dao.capture.report import PlotData, SheetFrame, contact_sheet, plots
+
+        chosen = np.linspace(0, tracks.num_frames - 1, 6).round().astype(int)
+        frames = [
+            SheetFrame(
+                index=int(i), rgb=self.writer.frame(i), masks=self.writer.masks(i), landmarks=landmarks[i],
+                viewmat=cameras.viewmats[i],
+            )  # fmt: skip
+            for i in chosen
+        ]
+        plate = self.writer.read_picture("plate.png")
+        sheet = contact_sheet(frames, canonical_landmarks=cameras.canonical_landmarks, K=cameras.K, plate=plate)
+        self.writer.add_jpeg("contact_sheet.jpg", sheet)
+        data = PlotData(
+            viewmats=cameras.viewmats,
+            valid=tracks.valid,
+            lip_opening=signals.lip_opening,
+            blink=signals.blink,
+            lag_frames=sync.lag_frames,
+            lag_correlation=sync.lag_correlation,
+            sync_offset_frames=sync.offset_frames,
+        )
+        self.writer.add_bytes("plots.png", plots(data, title=self.name))
+
+
+def _extract_features(waveform: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    from m2dao.audio.features import get_extractor
+
+    return {name: get_extractor(name).extract(waveform).astype(np.float32) for name in dict.fromkeys(names)}
+
+
+def _of_length(values: np.ndarray, length: int) -> np.ndarray:
+    """The first `length` values, zeros where there are not so many."""
+    return np.pad(values[:length], (0, max(0, length - len(values))))
+
+
+def _cut_frames(source, crop: Crop, num_frames: int):
+    """Index and square of the first `num_frames` frames."""
+    for frame in source:
+        if frame.index >= num_frames:
+            return
+        yield frame.index, crop.cut(frame.rgb)
+
+
+def _source(info: VideoInfo) -> dict:
+    with info.path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "name": info.path.name,
+        "sha256": sha256,
+        "codec": info.codec,
+        "width": info.width,
+        "height": info.height,
+        "rotation_deg": info.rotation_deg,
+        "frame_rate": str(info.frame_rate),
+        "start_time_s": info.start_time_s,
+        "duration_s": info.duration_s,
+    }
