@@ -91,6 +91,7 @@ class PosedGaussians(NamedTuple):
     opacities: Tensor  # [N]
     colors: Tensor  # [N, 4] RGB and head flag
     torso_displacement: Tensor | None  # [N_torso, 3] metres
+    torso_residual: Tensor | None  # [N_torso, 3] metres, the non-rigid part of it
 
 
 class TalkingHead(nn.Module):
@@ -147,12 +148,11 @@ class TalkingHead(nn.Module):
         """
         parts = [self._pose_head("facial", self._facial_delta(drive, static) if moving else None, drive)]
         parts.append(self._pose_head("oral", self._oral_delta(drive, static) if moving else None, drive))
-        displacement = None
+        displacement = residual = None
         if self.torso is not None:
-            delta = self.torso.displace(static.torso, drive.viewmat, drive.slow_viewmat) if moving else None
-            posed, displacement = self._pose_torso(delta, drive)
+            posed, displacement, residual = self._pose_torso(drive, static, moving)
             parts.append(posed)
-        return PosedGaussians(*(torch.cat(values) for values in zip(*parts, strict=True)), displacement)
+        return PosedGaussians(*(torch.cat(values) for values in zip(*parts, strict=True)), displacement, residual)
 
     def _facial_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
         return self.facial.displace(static.facial, drive.audio, drive.expression)
@@ -172,17 +172,22 @@ class TalkingHead(nn.Module):
         means, quats = to_camera(moved[0], moved[1], drive.viewmat)
         return means, quats, moved[2], moved[3], nn.functional.pad(moved[4], (0, 1), value=1.0)
 
-    def _pose_torso(self, delta: MotionDelta | None, drive: FrameDrive) -> tuple[tuple[Tensor, ...], Tensor]:
+    def _pose_torso(
+        self, drive: FrameDrive, static: StaticFeatures | None, moving: bool
+    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
         group = self.groups["torso"]
         gaussians = group.activate()
+        pose = self.torso.pose_features(drive.viewmat, drive.slow_viewmat)
+        delta = self.torso.displace(static.torso, pose) if moving else None
         follow = group.raw["follow"].sigmoid()[:, None]
         displacement = follow * self.torso.rigid_displacement(gaussians.means, drive.viewmat)
+        displacement = displacement + (1 - follow) * self.torso.sway_displacement(gaussians.means, pose)
         if delta is not None:
             displacement = displacement + delta.d_means
         colors = sh_colors(gaussians.sh0, gaussians.shN, gaussians.means)  # constant: the torso keeps its direction
         moved = _apply(gaussians, colors, delta)
         posed = (gaussians.means + displacement, *moved[1:4], nn.functional.pad(moved[4], (0, 1), value=0.0))
-        return posed, displacement
+        return posed, displacement, delta.d_means if delta is not None else None
 
 
 def _apply(gaussians: Gaussians, colors: Tensor, delta: MotionDelta | None) -> tuple[Tensor, ...]:

@@ -1,8 +1,9 @@
 """Torso and neck: generated from the head's motion, not pasted from the recording.
 
 Torso Gaussians live in camera space at the reference pose. Each follows the head's rigid motion by its own weight (one
-at the top of the neck, none at the shoulders) and a field of the pose adds what is left: breathing room for collars,
-skin and cloth. The pose is seen twice, as it is and as its slow part, because shoulders follow a head late.
+at the top of the neck, none at the shoulders); what does not follow sways as one piece, by a linear function of the pose;
+a field of the pose adds what is left: collars, skin and cloth. The pose is seen twice, as it is and as its slow part,
+because shoulders follow a head late.
 Shapes: N Gaussians.
 """
 
@@ -15,7 +16,9 @@ from m2dao.motion.factored import FactoredField, MotionDelta
 from m2dao.motion.rigid import invert_rigid, pose_difference
 
 _POSE_SCALE = (5.0, 5.0, 5.0, 30.0, 30.0, 30.0)  # radians and metres to numbers of order one
-_POSE_CODE_SIZE = 16
+_POSE_CODE_SIZE = 8
+_SWAY_SCALE = 0.02  # metres for the shift, radians for roll and relative growth
+NUM_POSE_FEATURES, NUM_SWAY = 12, 4
 
 
 class TorsoField(nn.Module):
@@ -30,9 +33,13 @@ class TorsoField(nn.Module):
         super().__init__()
         self.register_buffer("reference_viewmat", reference_viewmat.float().clone())
         self.register_buffer("pose_scale", torch.tensor(_POSE_SCALE * 2), persistent=False)
-        self.code = nn.Sequential(nn.Linear(12, 32), nn.SiLU(), nn.Linear(32, _POSE_CODE_SIZE), nn.Tanh())
+        self.register_buffer("center", (box_min + box_max).float() / 2)
+        self.sway = nn.Linear(NUM_POSE_FEATURES, NUM_SWAY)
+        nn.init.zeros_(self.sway.weight)
+        nn.init.zeros_(self.sway.bias)
+        self.code = nn.Sequential(nn.Linear(NUM_POSE_FEATURES, 32), nn.SiLU(), nn.Linear(32, _POSE_CODE_SIZE), nn.Tanh())
         self.field = FactoredField(
-            box_min, box_max, code_sizes=(12 + _POSE_CODE_SIZE,), resolutions=(12, 32), num_features=4, hidden_size=32
+            box_min, box_max, code_sizes=(NUM_POSE_FEATURES + _POSE_CODE_SIZE,), resolutions=(12, 32), num_features=4, hidden_size=32
         )
 
     def static_features(self, means: Tensor) -> Tensor:
@@ -44,19 +51,38 @@ class TorsoField(nn.Module):
         follow = viewmat @ invert_rigid(self.reference_viewmat)
         return means @ (follow[:3, :3] - torch.eye(3, device=means.device)).T + follow[:3, 3]
 
-    def displace(self, features: Tensor, viewmat: Tensor, slow_viewmat: Tensor) -> MotionDelta:
+    def pose_features(self, viewmat: Tensor, slow_viewmat: Tensor) -> Tensor:
+        """The pose and its slow part relative to the reference, numbers of order one: [4, 4], [4, 4] -> [12]."""
+        both = [pose_difference(view, self.reference_viewmat) for view in (viewmat, slow_viewmat)]
+        return torch.cat(both) * self.pose_scale
+
+    def sway_displacement(self, means: Tensor, pose: Tensor) -> Tensor:
+        """How the shoulders move as one piece in the picture plane: shift, roll and growth.
+
+        Args:
+            means: [N, 3] metres.
+            pose: [12] from :meth:`pose_features`.
+
+        Returns:
+            [N, 3] metres.
+        """
+        right, down, roll, growth = (_SWAY_SCALE * self.sway(pose)).unbind()
+        x, y = (means[:, :2] - self.center[:2]).unbind(-1)
+        moved_x = right + growth * x - roll * y
+        moved_y = down + growth * y + roll * x
+        return torch.stack([moved_x, moved_y, torch.zeros_like(x)], dim=-1)
+
+    @torch.no_grad()
+    def set_sway(self, weight: Tensor, bias: Tensor) -> None:
+        """Start from a measured sway: [4, 12] and [4], metres and radians by pose feature."""
+        self.sway.weight.copy_(weight / _SWAY_SCALE)
+        self.sway.bias.copy_(bias / _SWAY_SCALE)
+
+    def displace(self, features: Tensor, pose: Tensor) -> MotionDelta:
         """The non-rigid remainder.
 
         Args:
             features: [N, H] from :meth:`static_features`.
-            viewmat: [4, 4] head pose of the frame.
-            slow_viewmat: [4, 4] the same, low-passed over about a second.
+            pose: [12] from :meth:`pose_features`.
         """
-        pose = torch.cat(
-            [
-                pose_difference(viewmat, self.reference_viewmat),
-                pose_difference(slow_viewmat, self.reference_viewmat),
-            ]
-        )
-        pose = pose * self.pose_scale
         return self.field.displace(features, (torch.cat([pose, self.code(pose)]),))

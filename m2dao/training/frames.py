@@ -43,8 +43,8 @@ class TrainingFrames:
     ):
         self.size, self.indices = size, indices
         self._soft = soft_masks
-        self._file = tempfile.TemporaryFile(prefix="m2dao-frames-")
-        self._data = np.memmap(self._file, dtype=np.uint8, mode="w+", shape=(len(indices), size, size, 7))
+        with tempfile.TemporaryFile(prefix="m2dao-frames-") as file:  # the mapping outlives the handle
+            self._data = np.memmap(file, dtype=np.uint8, mode="w+", shape=(len(indices), size, size, 7))
         self.plate = _resize(capture.plate, size).astype(np.float32) / 255
 
         def load(position: int) -> None:

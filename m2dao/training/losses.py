@@ -48,10 +48,19 @@ def mask_loss(head_alpha: Tensor, alpha: Tensor, target: FrameTarget, weights: L
 
 
 def motion_loss(head: TalkingHead, posed: PosedGaussians, viewmat: Tensor, weights: LossWeights) -> Tensor:
-    """The kinematic consistency of neck and head."""
-    if head.torso is None or not weights.consistency:
-        return torch.zeros(())
-    group = head.groups["torso"]
-    rigid = head.torso.rigid_displacement(group.raw["means"].detach(), viewmat)
-    follow = group.raw["follow"].sigmoid()
-    return weights.consistency * neck_consistency(follow, posed.torso_displacement, rigid)
+    """The kinematic consistency of neck and head, and a price for torso motion that the pose does not explain simply.
+
+    Args:
+        viewmat: [4, 4] head pose of the frame.
+    """
+    loss = torch.zeros(())
+    if head.torso is None:
+        return loss
+    if weights.consistency:
+        group = head.groups["torso"]
+        rigid = head.torso.rigid_displacement(group.raw["means"].detach(), viewmat)
+        follow = group.raw["follow"].sigmoid()
+        loss = loss + weights.consistency * neck_consistency(follow, posed.torso_displacement, rigid)
+    if posed.torso_residual is not None:
+        loss = loss + weights.torso_residual * (100 * posed.torso_residual).square().sum(-1).mean()  # square centimetres
+    return loss

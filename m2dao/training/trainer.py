@@ -39,6 +39,7 @@ from m2dao.training.recipes import Recipe, get_recipe
 from m2dao.training.resume import StepState, discard_step, load_step, prefixed, save_step, without_prefix
 from m2dao.training.speech_fit import make_speech_driver
 from m2dao.training.step import StepRunner
+from m2dao.training.torso_sway import measure_torso_sway
 
 _MIN_FRAMES = 100
 _SAVE_EVERY_S = 20.0
@@ -165,6 +166,8 @@ class _Fit:
             self._restore_optimizer(state)
         self.runner = StepRunner(self.head, recipe, torch.from_numpy(self.K), backend=backend)
         self._prepare_drives()
+        if not state:
+            self._measure_sway()
 
     def complete(self, out_dir: Path, on_progress: Callable[[FitProgress], None]) -> FitResult:
         """Run to the end of the budget and write the identity."""
@@ -233,6 +236,19 @@ class _Fit:
             features = self.capture.feature(self.speech.config.features)
             self._embeddings = self.speech(self.speech.windows(features, self.capture.num_frames))
         self._reference_viewmat = reference
+
+    def _measure_sway(self) -> None:
+        """Shoulders start from their measured motion; a fit that resumes has learned it already."""
+        if self.head.torso is None:
+            return
+        features = torch.stack(
+            [
+                self.head.torso.pose_features(self._viewmats[index], self._slow_viewmats[index])
+                for index in range(len(self.train))
+            ]
+        )
+        reference = choose_reference_frames(self.capture, len(self.train)).neutral
+        measure_torso_sway(self.head, self.frames, reference, features.numpy(), self.K)
 
     def _reference(self) -> Tensor:
         index = choose_reference_frames(self.capture, len(self.train)).neutral

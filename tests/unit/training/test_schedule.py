@@ -1,0 +1,52 @@
+"""Schedules and recipes are data that cannot be wrong."""
+
+import pytest
+
+from m2dao.errors import ConfigError
+from m2dao.training.recipes import RECIPES, SIZES, get_recipe
+from m2dao.training.schedule import PhaseRow, Schedule, Turn, alternating_schedule
+from m2dao.training.trainer import FitBudget
+
+ROW = PhaseRow(until=1.0, turns=(Turn(name="all", trainables=("colors",)),))
+
+
+def test_facial_and_oral_take_turns_with_the_other_frozen():
+    row = alternating_schedule().row_at(0.5)
+    turns = [row.turn_at(step) for step in range(0, 4 * row.block_steps, row.block_steps)]
+    assert [turn.name for turn in turns] == ["facial", "oral", "facial", "oral"]
+    for turn, other in zip(turns, turns[1:], strict=False):
+        frozen = {"facial.gaussians", "facial.field", "oral.gaussians", "oral.field"} - set(turn.trainables)
+        assert frozen and frozen <= set(other.trainables)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_moment_of_a_recipe_has_a_phase_and_the_last_trains_colours_alone(name):
+    schedule = get_recipe(name, 256).schedule
+    assert not schedule.row_at(0.0).moving
+    assert schedule.row_at(0.999999).turns[0].trainables == ("colors",)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_more_pixels_get_more_gaussians(size):
+    assert get_recipe("m2dao", size).seeds["facial"] >= get_recipe("m2dao", 64).seeds["facial"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Schedule(rows=()),
+        lambda: Schedule(rows=(PhaseRow(until=0.5, turns=ROW.turns),)),
+        lambda: Schedule(rows=(ROW, PhaseRow(until=0.5, turns=ROW.turns))),
+        lambda: Turn(name="x", trainables=("hands",)),
+        lambda: Turn(name="x", trainables=()),
+        lambda: get_recipe("m2dao", 300),
+        lambda: get_recipe("other", 256),
+        lambda: FitBudget(),
+        lambda: FitBudget(steps=1, minutes=1),
+        lambda: FitBudget(steps=0),
+        lambda: FitBudget(minutes=-1.0),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make):
+    with pytest.raises(ConfigError):
+        make()
