@@ -51,6 +51,7 @@ _PORT_RANGE = range(20_000, 32_000)
 _CONFIGURED = {"redis": "redis_url", "s3": "s3_endpoint", "mlflow": "mlflow_url", "ray": "ray_address"}
 # A service that needs another's address is stopped before it, and started with it.
 _STOP_ORDER = (("guardian",), ("ray", "mlflow"), ("s3", "redis"))
+_GRACE_S = {"redis": 5, "s3": 8, "mlflow": 8, "ray": 15, "guardian": 2}  # to end by themselves
 
 Progress = Callable[[str], None]
 
@@ -109,8 +110,9 @@ class Stack:
             except BaseException:
                 self._cancelled.set()
                 if started:
-                    progress("undoing: " + ", ".join(started))
-                    self._stop(started)
+                    names = sorted(set(started))
+                    progress("undoing: " + ", ".join(names))
+                    self._stop(names)
                 raise
         return settings
 
@@ -177,23 +179,34 @@ class Stack:
                 progress(f"{service.name}: already running")
                 return
             progress(f"{service.name}: " + ("does not answer" if same else "other settings") + ", starting it anew")
-        processes.stop(self._mark(service.name), record_path, grace_s=service.grace_s)
-        if self._cancelled.is_set():
-            return
+        self._stop([service.name])  # whatever an earlier attempt has left
         for path, text in service.files.items():
             _write_private(path, text)
         plan.write_text(fingerprint)
-        started.append(service.name)
-        log = self._log_path(service.name)
-        record = processes.spawn(
-            service.command, mark=self._mark(service.name), record=record_path, log=log,
-            env={**base_environment(), **service.env}, cwd=self.home,
-        )  # fmt: skip
         deadline = began + self._settings.start_timeout_s
-        while not _ready(service, settings):
+        for tries_left in reversed(range(service.num_tries)):
             if self._cancelled.is_set():
                 return
+            started.append(service.name)
+            record = processes.spawn(
+                service.command, mark=self._mark(service.name), record=record_path, log=self._log_path(service.name),
+                env={**base_environment(), **service.env}, cwd=self.home,
+            )  # fmt: skip
+            if self._wait_ready(service, settings, record, deadline, must=not tries_left):
+                progress(f"{service.name}: ready after {time.monotonic() - began:.1f} s")
+                return
+            self._stop([service.name])
+            progress(f"{service.name}: ended before it was ready, starting it again")
+
+    def _wait_ready(
+        self, service: Service, settings: Settings, record: processes.ProcessRecord, deadline: float, *, must: bool
+    ) -> bool:
+        """True once the service answers, or when ``up`` was cancelled; False when it ended and need not have answered."""
+        log = self._log_path(service.name)
+        while not _ready(service, settings) and not self._cancelled.is_set():
             if not record.alive():
+                if not must:
+                    return False
                 raise StackError(service.name, "to start", "its process ended", f"see {log}:\n{_tail(log)}")
             if time.monotonic() > deadline:
                 raise StackError(
@@ -201,7 +214,7 @@ class Stack:
                     f"raise M2DAO_START_TIMEOUT_S, or see {log}:\n{_tail(log)}",
                 )  # fmt: skip
             time.sleep(_POLL_S)
-        progress(f"{service.name}: ready after {time.monotonic() - began:.1f} s")
+        return True
 
     def _check_external(self, names: Sequence[str], settings: Settings) -> None:
         """The services of the site's own must answer too; the bucket is made where it is missing."""
@@ -235,10 +248,9 @@ class Stack:
         """Stop these services at the same time; every one is tried, whatever becomes of the others."""
         if not names:
             return 0
-        grace = {"redis": 5, "s3": 8, "mlflow": 8, "ray": 15, "guardian": 2}
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             futures = [
-                pool.submit(processes.stop, self._mark(name), self._record_path(name), grace_s=grace[name])
+                pool.submit(processes.stop, self._mark(name), self._record_path(name), grace_s=_GRACE_S[name])
                 for name in names
             ]
         return sum(future.result() for future in futures)

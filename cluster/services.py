@@ -34,7 +34,7 @@ class Service:
     files: dict[Path, str] = field(default_factory=dict)  # written before the start, readable by us only
     ready: Callable[[Settings], bool]  # given the settings that reach it; False or an error means: not yet
     reached_by: dict[str, str]  # what goes into stack.env
-    grace_s: float  # how long it may take to stop
+    num_tries: int = 1  # how often it is started when it ends before it is ready
 
 
 PORT_NAMES = {
@@ -90,7 +90,6 @@ def _redis(settings: Settings, ports: Mapping[str, int], credentials: Mapping[st
         files={config: "\n".join(lines) + "\n"},
         ready=ready,
         reached_by={"M2DAO_REDIS_URL": f"redis://:{password}@{LOOPBACK}:{ports['redis']}/0"},
-        grace_s=5,
     )
 
 
@@ -124,7 +123,6 @@ def _s3(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, 
             "M2DAO_S3_ACCESS_KEY": credentials["s3_access_key"],
             "M2DAO_S3_SECRET_KEY": credentials["s3_secret_key"],
         },
-        grace_s=8,
     )
 
 
@@ -151,7 +149,6 @@ def _mlflow(settings: Settings, ports: Mapping[str, int], credentials: Mapping[s
         },
         ready=ready,
         reached_by={"M2DAO_MLFLOW_URL": address},
-        grace_s=8,
     )  # fmt: skip
 
 
@@ -188,6 +185,7 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
             "AUTOSCALER_METRIC_PORT": str(ports["autoscaler_metrics"]),
             "DASHBOARD_METRIC_PORT": str(ports["dashboard_metrics"]),
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1",
+            "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(settings.start_timeout_s),
             # What a worker has reported counts only at the controller's next look; the default is 2 s.
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
             # Workers import our packages from where this one is.
@@ -196,7 +194,8 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
         files={token: credentials["ray_token"]},
         ready=ready,
         reached_by=reached_by,
-        grace_s=15,
+        # `ray start` gives up after a fixed 30 s, which a busy machine can exceed.
+        num_tries=3,
     )  # fmt: skip
 
 

@@ -1,0 +1,339 @@
+"""The embedded stack as real processes: started once, found again, stopped without a trace."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster import local, processes
+from cluster.ids import TenantId
+from cluster.local import Stack
+from cluster.services import SERVICES, ray_temp_dir
+from cluster.settings import STACK_ENV_NAME, Settings
+from cluster.state import StateStore
+from cluster.storage import ObjectStore
+from m2dao.errors import ServiceUnavailable, StackError
+
+LIGHT = ("redis", "s3")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path):
+    home = tmp_path / "home"
+    yield home
+    Stack(Settings(home=home)).down()
+
+
+@pytest.fixture
+def stack_here(home):
+    return Stack(Settings(home=home, start_timeout_s=120))
+
+
+def processes_of(home, names=(*SERVICES, "guardian")):
+    marks = Stack(Settings(home=home))
+    found = set()
+    for name in names:
+        record = processes.ProcessRecord.load(marks._record_path(name))
+        found |= set(processes.find_members(marks._mark(name), record))
+    return found
+
+
+def run_cli(home, *arguments, **options):
+    env = {**os.environ, "M2DAO_HOME": str(home)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "cluster.cli", *arguments], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def listening_addresses(pids):
+    """Local addresses of the listening TCP sockets of these processes, from /proc (proc_net(5))."""
+    inodes = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for link in os.scandir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    inodes.add(os.readlink(link.path))
+    addresses = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                addresses.add(fields[1].split(":")[0])
+    return addresses
+
+
+LOOPBACK_ADDRESSES = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_what_is_up_listens_on_the_loopback_only(stack, stack_home):
+    addresses = listening_addresses(processes_of(stack_home))
+    assert addresses and addresses <= LOOPBACK_ADDRESSES
+
+
+def test_ray_too_listens_on_the_loopback_only_and_lets_in_only_those_with_the_token(ray_stack, stack_home, tmp_path):
+    addresses = listening_addresses(processes_of(stack_home, ["ray"]))
+    assert addresses and addresses <= LOOPBACK_ADDRESSES
+    program = (
+        "import json, os\n"
+        "from cluster.ray_client import connect\n"
+        "from cluster.settings import Settings\n"
+        "connect(Settings.from_env(), log_to_driver=False)\n"
+        "import ray\n"
+        "@ray.remote\n"
+        "def where():\n"
+        "    import cluster\n"
+        "    return [os.environ['RAY_USAGE_STATS_ENABLED'], cluster.__file__]\n"
+        "print(json.dumps(ray.get(where.remote())))\n"
+    )
+    env = {**os.environ, **ray_stack.to_env()}
+    joined = subprocess.run([sys.executable, "-c", program], env=env, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert joined.returncode == 0, joined.stderr
+    usage, where = json.loads(joined.stdout.splitlines()[-1])
+    assert usage == "0" and where == str(ROOT / "cluster" / "__init__.py")
+    wrong = tmp_path / "token"
+    wrong.write_text("0" * 64)
+    stranger = {**env, "M2DAO_RAY_TOKEN_FILE": str(wrong)}
+    refused = subprocess.run([sys.executable, "-c", program], env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert refused.returncode != 0 and "ClusterUnavailable" in refused.stderr
+
+
+def test_no_service_reports_to_its_makers(stack, stack_home):
+    record = processes.ProcessRecord.load(stack_home / "run" / "s3.json")
+    assert "-master.telemetry=false" in record.command
+    mlflow = processes.ProcessRecord.load(stack_home / "run" / "mlflow.json")
+    environ = Path(f"/proc/{mlflow.pid}/environ").read_bytes().split(b"\0")
+    for expected in (b"MLFLOW_DISABLE_TELEMETRY=true", b"RAY_USAGE_STATS_ENABLED=0", b"DO_NOT_TRACK=true"):
+        assert expected in environ
+
+
+def test_secrets_are_readable_by_their_owner_only(stack, stack_home):
+    assert stat.S_IMODE(stack_home.stat().st_mode) == 0o700
+    for name in ("credentials.json", STACK_ENV_NAME, "redis/valkey.conf", "run/ports.json"):
+        assert stat.S_IMODE((stack_home / name).stat().st_mode) == 0o600, name
+    for record in (stack_home / "run").glob("*.json"):
+        assert stack.s3_secret_key not in record.read_text()
+    for pid in processes_of(stack_home):  # the command line is visible to everybody
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        assert stack.s3_secret_key not in command and stack.redis_url not in command
+
+
+def test_later_commands_find_the_stack_through_its_home(stack, stack_home):
+    assert Settings.from_env({"M2DAO_HOME": str(stack_home)}).redis_url == stack.redis_url
+    StateStore(Settings.from_env({"M2DAO_HOME": str(stack_home)})).check()
+
+
+def test_up_twice_starts_nothing_anew_and_status_knows_it(stack_here, home):
+    first = stack_here.up(services=LIGHT)
+    before = processes_of(home)
+    lines = []
+    assert Stack(Settings(home=home)).up(services=LIGHT, progress=lines.append) == first
+    assert processes_of(home) == before and len(before) >= 2
+    assert sorted(lines) == ["redis: already running", "s3: already running"]
+    states = {entry.name: entry.state for entry in stack_here.status()}
+    assert states == {"redis": "running", "s3": "running", "mlflow": "stopped", "ray": "stopped"}
+
+
+def test_down_leaves_no_process_and_the_data_outlives_it_even_on_other_ports(stack_here, home):
+    first = stack_here.up(services=LIGHT)
+    StateStore(first).accounts.create_tenant(TenantId("acme"))
+    key = StateStore(first).accounts.create_api_key(TenantId("acme"))
+    ObjectStore(first).put_bytes("acme/x", b"kept")
+    assert stack_here.down() == 0  # all of them ended when asked
+    assert processes_of(home) == set() and not (home / STACK_ENV_NAME).exists()
+    ports = json.loads((home / "run" / "ports.json").read_text())
+    with contextlib.ExitStack() as taken:
+        for name in ("redis", "master"):  # somebody else has our ports meanwhile
+            squatter = taken.enter_context(contextlib.closing(socket.socket()))
+            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            squatter.bind(("127.0.0.1", ports["redis" if name == "redis" else "s3"][name]))
+            squatter.listen()
+        second = Stack(Settings(home=home)).up(services=LIGHT)
+    assert second.redis_url != first.redis_url and second.s3_endpoint != first.s3_endpoint
+    assert StateStore(second).accounts.authenticate(key) == TenantId("acme")
+    assert ObjectStore(second).get_bytes("acme/x") == b"kept"
+    ObjectStore(second).put_bytes("acme/y", b"new")
+    assert ObjectStore(second).get_bytes("acme/y") == b"new"
+
+
+def test_down_twice_or_without_up_is_no_error(stack_here, home):
+    assert stack_here.down() == 0
+    assert not home.exists()  # it does not even make the folder
+    stack_here.up(services=["redis"])
+    stack_here.down()
+    assert stack_here.down() == 0
+
+
+def test_a_service_that_died_is_started_anew_and_the_others_go_on(stack_here, home):
+    stack_here.up(services=LIGHT)
+    s3 = processes.ProcessRecord.load(home / "run" / "s3.json")
+    redis = processes.ProcessRecord.load(home / "run" / "redis.json")
+    os.kill(redis.pid, signal.SIGKILL)
+    while redis.alive():
+        pass
+    assert {e.name: e.state for e in stack_here.status()}["redis"] == "stopped"
+    settings = stack_here.up(services=LIGHT)
+    StateStore(settings).check()
+    assert processes.ProcessRecord.load(home / "run" / "s3.json") == s3
+    assert processes.ProcessRecord.load(home / "run" / "redis.json").pid != redis.pid
+
+
+def test_a_service_that_hangs_is_started_anew(stack_here, home, monkeypatch):
+    monkeypatch.setattr("cluster.state._ANSWER_TIMEOUT_S", 0.5)
+    stack_here.up(services=["redis"])
+    record = processes.ProcessRecord.load(home / "run" / "redis.json")
+    os.kill(record.pid, signal.SIGSTOP)
+    assert {e.name: e.state for e in stack_here.status()}["redis"] == "not answering"
+    lines = []
+    monkeypatch.setattr(local, "_GRACE_S", {**local._GRACE_S, "redis": 0.2})
+    StateStore(stack_here.up(services=["redis"], progress=lines.append)).check()
+    assert lines[0] == "redis: does not answer, starting it anew" and not record.alive()
+
+
+def failing(monkeypatch, name, program):
+    """Let one service be another program."""
+    original = local.make_service
+
+    def make(wanted, *arguments):
+        service = original(wanted, *arguments)
+        if wanted == name:
+            object.__setattr__(service, "command", [sys.executable, "-c", program])
+        return service
+
+    monkeypatch.setattr(local, "make_service", make)
+
+
+def test_a_half_started_stack_is_undone_and_the_log_is_shown(stack_here, home, monkeypatch):
+    failing(monkeypatch, "s3", "print('disk on fire'); raise SystemExit(3)")
+    with pytest.raises(StackError, match="disk on fire") as caught:
+        stack_here.up(services=LIGHT)
+    assert "s3" in str(caught.value) and str(home / "logs" / "s3.log") in str(caught.value)
+    assert processes_of(home) == set() and not (home / STACK_ENV_NAME).exists()
+
+
+def test_undoing_spares_what_ran_before(stack_here, home, monkeypatch):
+    stack_here.up(services=["redis"])
+    before = processes_of(home)
+    failing(monkeypatch, "s3", "raise SystemExit(3)")
+    with pytest.raises(StackError):
+        stack_here.up(services=LIGHT)
+    assert processes_of(home) == before
+
+
+def test_a_service_that_never_answers_is_given_up(home, monkeypatch):
+    failing(monkeypatch, "redis", "import time; time.sleep(600)")
+    with pytest.raises(StackError, match="M2DAO_START_TIMEOUT_S"):
+        Stack(Settings(home=home, start_timeout_s=1)).up(services=["redis"])
+    assert processes_of(home) == set()
+
+
+def test_a_service_that_is_not_installed_is_named(stack_here, home, monkeypatch):
+    original = local.make_service
+
+    def make(*arguments):
+        service = original(*arguments)
+        object.__setattr__(service, "command", ["/nowhere/weed"])
+        return service
+
+    monkeypatch.setattr(local, "make_service", make)
+    with pytest.raises(StackError, match="/nowhere/weed"):
+        stack_here.up(services=["s3"])
+
+
+def test_the_sites_own_services_are_not_started_but_must_answer(home, stack):
+    theirs = Stack(Settings(home=home, redis_url=stack.redis_url))
+    reached = theirs.up(services=["redis"])
+    assert reached.redis_url == stack.redis_url and processes_of(home) == set()
+    assert {e.name: e.state for e in theirs.status()}["redis"] == "external"
+    assert stack.redis_url.split("@")[0] not in str(theirs.status())
+    closed = Stack(Settings(home=home, redis_url="redis://127.0.0.1:1", mlflow_url="http://127.0.0.1:1"))
+    for services in (["redis", "s3"], ["mlflow"]):
+        with pytest.raises(ServiceUnavailable):
+            closed.up(services=services)
+        assert processes_of(home) == set()  # the embedded S3 was undone
+
+
+def test_two_ups_at_once_make_one_stack(home):
+    results, errors = [], []
+
+    def up():
+        try:
+            results.append(Stack(Settings(home=home)).up(services=["redis"]))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=up) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == [] and len(results) == 3 and len(set(results)) == 1
+    assert len(processes_of(home, ["redis"])) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_up_leaves_no_process(home, number):
+    up = run_cli(home, "up", "--services", "redis,s3,mlflow")
+    for line in up.stderr:  # one service is up, the slowest is not
+        if "redis: ready" in line:
+            break
+    up.send_signal(number)
+    _, rest = up.communicate(timeout=60)
+    assert up.returncode == 130 and "undoing" in rest
+    assert processes_of(home) == set() and not (home / STACK_ENV_NAME).exists()
+
+
+def test_the_stack_ends_with_its_owner_even_by_sigkill(home):
+    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    up = run_cli(home, "up", "--services", "redis", "--owner-pid", str(owner.pid))
+    out, err = up.communicate(timeout=60)
+    assert up.returncode == 0, err
+    assert processes_of(home, ["redis"]) and processes_of(home, ["guardian"])
+    owner.kill()
+    owner.wait()
+    deadline = time.monotonic() + 60
+    while processes_of(home):
+        assert time.monotonic() < deadline
+
+
+def test_the_commands_speak_json_and_exit_codes(home):
+    def run(*arguments):
+        command = run_cli(home, *arguments)
+        out, err = command.communicate(timeout=90)
+        return command.returncode, json.loads(out) if out.startswith("{") else out, err
+
+    code, up, err = run("up", "--services", "redis", "--json")
+    assert code == 0 and up["home"] == str(home), err
+    assert {e["name"]: e["state"] for e in up["services"]}["redis"] == "running"
+    assert run("tenant", "create", "acme", "--json")[:2] == (0, {"tenant": "acme"})
+    code, twice, err = run("tenant", "create", "acme", "--json")
+    assert code == 2 and twice["error"] == "already-exists" and "acme" in err
+    code, made, _ = run("key", "create", "acme", "--label", "web", "--json")
+    state = StateStore(Settings.from_env({"M2DAO_HOME": str(home)}))
+    assert code == 0 and state.accounts.authenticate(made["key"]) == TenantId("acme")
+    code, listed, _ = run("key", "list", "acme", "--json")
+    assert [key["label"] for key in listed["keys"]] == ["web"] and made["key"] not in json.dumps(listed)
+    assert run("key", "revoke", "acme", listed["keys"][0]["key_id"], "--json")[1]["revoked"] is True
+    assert state.accounts.authenticate(made["key"]) is None
+    assert run("tenant", "create", "No Name")[0] == 2
+    assert run("up", "--services", "postgres")[0] in (1, 2)
+    code, down, _ = run("down", "--json")
+    assert code == 0 and down["num_killed"] == 0
+    code, gone, err = run("tenant", "list", "--json")
+    assert code == 2 and "m2dao-cluster up" in err
+
+
+def test_a_long_home_does_not_make_rays_socket_names_too_long(tmp_path):
+    short, long = Path("/tmp/h"), tmp_path / ("x" * 80)
+    assert ray_temp_dir(short) == short / "ray"
+    assert len(str(ray_temp_dir(long))) < 40 and ray_temp_dir(long) != ray_temp_dir(long / "other")
