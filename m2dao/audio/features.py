@@ -3,7 +3,7 @@
 | name | rows per second | F | what it is |
 |---|---|---|---|
 | logmel | 100 | 80 | log-mel spectrogram relative to the speech level |
-| phones | 100 | 40 | posteriors of 39 phones and silence |
+| phones | 100 | 40 | roots of the posteriors of 39 phones and silence |
 | whisper | 50 | 512 | states of the encoder of whisper-base (needs its model file, heavy) |
 
 Names joined with ``+`` give the features side by side. How they compare: docs/audio-features.md.
@@ -18,7 +18,8 @@ import numpy as np
 from m2dao.errors import ConfigError
 
 FEATURE_NAMES = ("logmel", "phones", "whisper")
-DEFAULT_FEATURES = "logmel+phones"
+# The most accurate across speakers among those of little look-ahead; see the table in docs/audio-features.md.
+DEFAULT_FEATURES = "phones"
 
 
 @runtime_checkable

@@ -1,12 +1,16 @@
-"""By how many frames sound comes late against lips, measured without a trained audio-visual network.
+"""Lip sync without a trained audio-visual network: how well do lips follow sound, and by how many frames are they apart?
 
-Every phone has a typical lip opening that does not depend on who speaks (wide for AA, closed for M, B and P). Phone
-posteriors weighted with it predict how far the lips should be open; the prediction is compared with what was seen at
-every lag, and the best lag is the offset. Nothing is fitted to the recording, so a recording cannot teach the measure
-its own lag, as it would a regression.
+Two expectations of the lip opening are compared with what is seen, at every lag:
 
-Both courses are band-passed first: slow changes (posture, mood, a smile) say nothing about timing, and noise of a
-single frame neither.
+- what phones ask of anybody's lips: every phone has a typical opening (wide for AA, closed for M, B and P). Nothing is
+  fitted to the recording, so a recording cannot teach the measure its own lag;
+- what one person's lips do: ``SyncProbe``, ridge regression on the audio features around a frame, fitted on a recording's
+  train part. It judges held-out or generated frames of the same person; figures of different people do not compare.
+
+All courses are band-passed first: slow changes (posture, mood, a smile) say nothing about timing, and noise of a single
+frame neither.
+
+Shapes: R rows, F values a row, T frames (R is a multiple of T), C principal components, A taps.
 """
 
 from __future__ import annotations
@@ -15,6 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+
+from m2dao.audio.phones import posteriors_of
+from m2dao.errors import InputError
 
 # Typical opening of the inner lips, 0 closed to 1 wide open; after the usual viseme tables of English.
 LIP_OPENING_OF_PHONE = {
@@ -31,6 +38,13 @@ TREND_FRAMES = 12.0
 COHERENCE_FRAMES = 4.0  # about how long lip opening resembles itself: sets how many independent frames there are
 SURE_SIGMAS = 4.0
 MAX_LAG_FRAMES = 15
+
+NUM_COMPONENTS = 40
+TAPS_FRAMES = 3  # the probe sees this many frames to both sides
+NUM_FOLDS = 5
+GAP_FRAMES = 12  # left out between what is fitted and what is predicted, because neighbouring frames are alike
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
+MIN_PROBE_FRAMES = 75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,40 +68,43 @@ class SyncResult:
     correlation: np.ndarray
 
 
-def expected_lip_opening(posteriors: np.ndarray, phones: tuple[str, ...], num_frames: int) -> np.ndarray:
+def expected_lip_opening(rows: np.ndarray, phones: tuple[str, ...], num_frames: int) -> np.ndarray:
     """How far the lips should be open, from speech alone.
 
     Args:
-        posteriors: float [R, F], phone posteriors at a whole number of rows per frame.
+        rows: [R, F], rows of the audio feature "phones".
         phones: the F names of the columns.
 
     Returns:
-        float64 [num_frames], 0..1.
+        [num_frames] float64, 0..1.
+
+    Raises:
+        InputError: R is not a multiple of ``num_frames`` or F not the number of phones.
     """
-    rows_per_frame, rest = divmod(len(posteriors), num_frames)
-    if rest or not rows_per_frame or posteriors.shape[1] != len(phones):
-        raise ValueError(
-            f"posteriors: expected [k * {num_frames}, {len(phones)}], got {list(posteriors.shape)}"
-        )
     opening = np.array([LIP_OPENING_OF_PHONE[name] for name in phones])
-    return (posteriors.astype(np.float64) @ opening).reshape(num_frames, rows_per_frame).mean(1)
+    if np.ndim(rows) != 2 or np.shape(rows)[1] != len(phones):
+        raise InputError("phone rows", f"shape [R, {len(phones)}]", str(list(np.shape(rows))))
+    return _pooled((posteriors_of(rows) @ opening)[:, None], num_frames)[:, 0]
 
 
-def sync_offset_and_confidence(
-    expected: np.ndarray, seen: np.ndarray, max_lag: int = MAX_LAG_FRAMES
-) -> SyncResult:
+def sync_offset_and_confidence(expected: np.ndarray, seen: np.ndarray, max_lag: int = MAX_LAG_FRAMES) -> SyncResult:
     """Compare what speech asks of the lips with what they do, at every lag.
 
     Args:
-        expected: float [T], from `expected_lip_opening`.
-        seen: float [T], measured lip opening in any unit.
+        expected: [T], from ``expected_lip_opening`` or ``SyncProbe.predict``.
+        seen: [T], measured lip opening in any unit; NaN where there was no face.
         max_lag: frames to try in both directions.
 
     Raises:
-        ValueError: lengths differ, or there are fewer than 4 * max_lag frames.
+        InputError: lengths differ, or there are fewer than 4 * max_lag frames.
     """
     if len(expected) != len(seen) or len(seen) < 4 * max_lag:
-        raise ValueError(f"expected two courses of one length, at least {4 * max_lag}; got {len(expected)}, {len(seen)}")
+        raise InputError(
+            "lip-sync scan",
+            f"two courses of one length, at least {4 * max_lag} frames",
+            f"{len(expected)} and {len(seen)}",
+            "use a longer piece",
+        )
     expected, seen = _band_pass(expected), _band_pass(seen)
     lags = np.arange(-max_lag, max_lag + 1)
     middle = np.arange(max_lag, len(seen) - max_lag)
@@ -106,8 +123,124 @@ def sync_offset_and_confidence(
     )
 
 
+class SyncProbe:
+    """Predicts the lip opening of one person from audio features; made by ``fit``."""
+
+    def __init__(self, *, mean: np.ndarray, basis: np.ndarray, weights: np.ndarray):
+        self._mean = mean  # [F]
+        self._basis = basis  # [F, C]
+        self._weights = weights  # [A * C]
+
+    @classmethod
+    def fit(cls, features: np.ndarray, lip_opening: np.ndarray) -> SyncProbe:
+        """The probe of a recording, its ridge penalty chosen by cross-validation.
+
+        Args:
+            features: [R, F] rows of an audio feature, R a multiple of T.
+            lip_opening: [T] in any unit; NaN where there was no face.
+
+        Raises:
+            InputError: fewer than ``MIN_PROBE_FRAMES`` frames, rows that do not fit, or features that are not finite.
+        """
+        pooled, target = _checked(features, lip_opening)
+        mean, basis = _principal_components(pooled)
+        design = _tapped((pooled - mean) @ basis)
+        scores = [_correlation(_cross_predicted(design, target, penalty), target) for penalty in PENALTIES]
+        return cls(mean=mean, basis=basis, weights=_ridge(design, target, PENALTIES[int(np.argmax(scores))]))
+
+    def predict(self, features: np.ndarray, num_frames: int) -> np.ndarray:
+        """Expected opening without its slow part: [R, F] -> [num_frames]."""
+        return _tapped((_pooled(features, num_frames) - self._mean) @ self._basis) @ self._weights
+
+    def score(self, features: np.ndarray, lip_opening: np.ndarray) -> float:
+        """Correlation of predicted and seen opening; a held-out one if these frames were not fitted on."""
+        pooled, target = _checked(features, lip_opening)
+        return _correlation(self.predict(pooled, len(target)), target)
+
+    def scan(self, features: np.ndarray, lip_opening: np.ndarray, max_lag: int = MAX_LAG_FRAMES) -> SyncResult:
+        """``sync_offset_and_confidence`` of this person's expected opening.
+
+        Args:
+            features: [R, F] of the sound that the lips should follow.
+            lip_opening: [T], of a recording or of generated frames.
+        """
+        return sync_offset_and_confidence(self.predict(features, len(lip_opening)), lip_opening, max_lag)
+
+
+def held_out_correlation(features: np.ndarray, lip_opening: np.ndarray) -> float:
+    """Correlation of the opening with predictions made by probes that did not see that fifth of the recording.
+
+    Args:
+        features: [R, F] rows of an audio feature, R a multiple of T.
+        lip_opening: [T] in any unit; NaN where there was no face.
+    """
+    pooled, target = _checked(features, lip_opening)
+    mean, basis = _principal_components(pooled)
+    design = _tapped((pooled - mean) @ basis)
+    return max(_correlation(_cross_predicted(design, target, penalty), target) for penalty in PENALTIES)
+
+
+def _checked(features: np.ndarray, lip_opening: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled features [T, F] and the band-passed opening [T]."""
+    num_frames = len(lip_opening)
+    if num_frames < MIN_PROBE_FRAMES:
+        raise InputError("lip-sync probe", f"at least {MIN_PROBE_FRAMES} frames", str(num_frames), "use a longer piece")
+    pooled = _pooled(features, num_frames)
+    if not np.isfinite(pooled).all():
+        raise InputError("lip-sync probe", "finite audio features", "NaN or infinite values")
+    return pooled, _band_pass(lip_opening)
+
+
+def _pooled(features: np.ndarray, num_frames: int) -> np.ndarray:  # [R, F] -> [T, F]
+    features = np.asarray(features, np.float64)
+    if features.ndim != 2 or num_frames < 1 or len(features) < num_frames or len(features) % num_frames:
+        raise InputError(
+            "lip-sync measure",
+            f"feature rows [R, F] with R a multiple of {num_frames} frames",
+            str(list(features.shape)),
+            "cut sound and frames to the same length",
+        )
+    return features.reshape(num_frames, -1, features.shape[1]).mean(axis=1)
+
+
+def _principal_components(pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # -> mean [F], basis [F, C]
+    mean = pooled.mean(axis=0)
+    centred = pooled - mean
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+    # Scaled as a whole and not each by itself, so that the penalty keeps weak components small.
+    return mean, vectors[:, ::-1][:, :NUM_COMPONENTS] / np.sqrt(max(values.sum(), 1e-12))
+
+
+def _tapped(components: np.ndarray) -> np.ndarray:  # [T, C] -> [T, A * C]
+    indices = np.arange(len(components))[:, None] + np.arange(-TAPS_FRAMES, TAPS_FRAMES + 1)
+    return components[np.clip(indices, 0, len(components) - 1)].reshape(len(components), -1)
+
+
+def _ridge(design: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
+    """Weights of least squares with ``penalty`` times the mean column power on their squares."""
+    gram = design.T @ design
+    gram[np.diag_indices_from(gram)] += penalty * np.trace(gram) / len(gram) + 1e-12
+    return np.linalg.solve(gram, design.T @ target)
+
+
+def _cross_predicted(design: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
+    """Each contiguous fifth predicted by the weights of the rest."""
+    predicted = np.zeros(len(target))
+    for fold in np.array_split(np.arange(len(target)), NUM_FOLDS):
+        train = np.ones(len(target), bool)
+        train[max(0, fold[0] - GAP_FRAMES) : fold[-1] + 1 + GAP_FRAMES] = False
+        predicted[fold] = design[fold] @ _ridge(design[train], target[train], penalty)
+    return predicted
+
+
 def _band_pass(course: np.ndarray) -> np.ndarray:
     course = np.asarray(course, np.float64)
+    known = np.isfinite(course)
+    if not known.any():
+        raise InputError("lip opening", "at least one frame with a face", "none")
+    if not known.all():
+        frames = np.arange(len(course))
+        course = np.interp(frames, frames[known], course[known])
     smooth = gaussian_filter1d(course, SMOOTH_FRAMES)
     return smooth - gaussian_filter1d(course, TREND_FRAMES)
 

@@ -2,7 +2,7 @@
 
 Cepstra, deltas, densities and mixtures follow the front end and the scoring that the model was trained with (13 cepstra
 from 25 mel filters, lifter 22, features 1s_c_d_dd). Different on purpose: the cepstral mean is a running one over the speech
-so far, scores become posteriors by a softened normalisation, and rows outside speech are exactly "silence".
+so far, scores become posteriors by a softened normalisation, and rows of long pauses are exactly "silence".
 
 Shapes: B blocks (one frame each), r = 4 rows a frame, C = 13 cepstra, P phones of the model, G = 128 densities, F = 40.
 """
@@ -35,12 +35,16 @@ FILTER_FLOOR = 1e-4
 # The decoder has the same limit (96 in steps of 1024 logarithms of base 1.0001).
 SCORE_FLOOR = 96 * 1024 * np.log(1.0001)
 # Neighbouring rows are not independent, so plain posteriors jump between 0 and 1; scores are weighted down to soften them.
-SCORE_WEIGHT = 0.35
+SCORE_WEIGHT = 0.3
 
 # Mean of the cepstra of speech at the usual level, where the running mean starts, and how many rows it counts for.
 PRIOR_MEAN = np.array([41.0, -5.29, -0.12, 5.09, 2.48, -4.07, -1.37, -1.78, -5.08, -2.05, -6.45, -1.42, 1.17])
 PRIOR_ROWS = 60.0
 MEMORY_ROWS = 800.0  # rows of speech that the mean remembers
+
+# Rows are square roots of posteriors: differences of rare phones count more than in posteriors, less than in logarithms, and
+# equal distances mean equally different distributions (Hellinger). The factor gives columns about unit spread in speech.
+ROOT_SCALE = 4.0
 
 SILENCE = "SIL"
 
@@ -54,8 +58,14 @@ class PhoneState:
     weight: float = PRIOR_ROWS
 
 
+def posteriors_of(rows: np.ndarray) -> np.ndarray:
+    """Probabilities of the phones from feature rows: [..., F] -> [..., F], each row sums to 1."""
+    return np.square(np.asarray(rows, np.float64) / ROOT_SCALE)
+
+
 class Phones(FramewiseFeatures):
-    """Posteriors of 39 English phones and silence; each row sums to 1, and silence and steady noise are all silence.
+    """Roots of the posteriors of 39 English phones and silence (see ``posteriors_of``), where silence and steady noise are
+    all silence.
 
     Attributes:
         phones: the F names of the columns; the first is silence.
@@ -101,7 +111,8 @@ class Phones(FramewiseFeatures):
         silence = np.zeros(self.dim, np.float32)
         silence[0] = 1.0
         gates = gates[..., None].astype(np.float32)
-        return (gates * posteriors + (1 - gates) * silence).reshape(-1, self.dim)
+        mixed = gates * posteriors + (1 - gates) * silence
+        return (np.float32(ROOT_SCALE) * np.sqrt(mixed)).reshape(-1, self.dim)
 
     def cepstra(self, blocks: np.ndarray) -> np.ndarray:
         """Cepstra of the rows of each block and of three rows before and after: [B, N] -> [B, r + 6, C] float64."""

@@ -50,16 +50,37 @@ def mel_to_hz(mel: np.ndarray | float) -> np.ndarray:
     return 700.0 * (10.0 ** (np.asarray(mel, np.float64) / 2595.0) - 1.0)
 
 
+def slaney_hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
+    """The mel scale of Slaney's Auditory Toolbox: linear to 1 kHz, then 27 steps for a factor of 6.4."""
+    hz = np.asarray(hz, np.float64)
+    return np.where(hz < 1000.0, hz * 3 / 200, 15.0 + 27.0 * np.log(np.maximum(hz, 1.0) / 1000.0) / np.log(6.4))
+
+
+def slaney_mel_to_hz(mel: np.ndarray | float) -> np.ndarray:
+    """Inverse of ``slaney_hz_to_mel``."""
+    mel = np.asarray(mel, np.float64)
+    return np.where(mel < 15.0, mel * 200 / 3, 1000.0 * np.exp((mel - 15.0) * np.log(6.4) / 27.0))
+
+
 def mel_filters(
-    *, num_filters: int, num_fft: int, sample_rate: int, low_hz: float, high_hz: float, round_to_bins: bool = False
+    *,
+    num_filters: int,
+    num_fft: int,
+    sample_rate: int,
+    low_hz: float,
+    high_hz: float,
+    round_to_bins: bool = False,
+    slaney: bool = False,
 ) -> np.ndarray:  # [K, M] float32
     """Triangular filters of unit area, evenly spaced in mel.
 
     Args:
         round_to_bins: move each corner to the nearest bin, as the acoustic model of pocketsphinx was trained with.
+        slaney: use Slaney's mel scale, as Whisper was trained with.
     """
     bin_hz = sample_rate / num_fft
-    corners = mel_to_hz(np.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), num_filters + 2))
+    to_mel, to_hz = (slaney_hz_to_mel, slaney_mel_to_hz) if slaney else (hz_to_mel, mel_to_hz)
+    corners = to_hz(np.linspace(to_mel(low_hz), to_mel(high_hz), num_filters + 2))
     if round_to_bins:
         corners = np.floor(corners / bin_hz + 0.5) * bin_hz
     lower, centre, upper = corners[:-2], corners[1:-1], corners[2:]
