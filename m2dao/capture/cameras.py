@@ -15,7 +15,7 @@ import dataclasses
 import numpy as np
 
 from m2dao.capture.bundle import Poses, Structure, StructurePrior, adjust_structure, project, solve_poses
-from m2dao.capture.photometric import FrameSource, PoseRefiner
+from m2dao.capture.photometric import FrameSource, PoseRefiner, RefinedPoses
 from m2dao.capture.rigid_shape import IRIS, NUM_LANDMARKS, RigidShape, fit_rigid_shape, frontal_frame
 from m2dao.capture.rotations import best_rotation, interpolate_rotations, vector_from_rotation
 from m2dao.capture.smoothing import SmoothedMotion, motion_statistics, smooth_poses
@@ -28,7 +28,7 @@ _POINT_SIGMA_M = 0.001  # how far a rigid landmark may lie from the tracker's ow
 _FOCAL_PER_SIZE = 2.5  # a portrait fills a frame of this many times its width at a usual distance
 _LOG_FOCAL_SIGMA = 0.3
 # Typical third difference of a head's motion at 25 frames per second: radians, metres.
-_JERK_SIGMA = np.array([1e-3, 1e-3, 1e-3, 5e-5, 5e-5, 5e-5])
+_JERK_SIGMA = np.array([3e-3, 3e-3, 3e-3, 1.5e-4, 1.5e-4, 1.5e-4])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,11 +105,24 @@ def _refine_on_picture(
     refiner = PoseRefiner(canonical, structure.focal_px, size)
     refined = refiner.refine(frames, measured, valid)
     information = refined.information
-    by_landmarks = valid & ~refined.measured
-    information[by_landmarks] = np.linalg.inv(motion_statistics(measured, valid).noise_covariance)
+    information[valid & ~refined.measured] = np.diag(1.0 / _disagreement(measured, refined) ** 2)
     # Two independent halves of the texture disagree by twice the noise of their mean.
     motion = smooth_poses(refined.poses, information, _JERK_SIGMA, noise=0.5 * refined.half_difference)
     return motion, refined.measured
+
+
+def _disagreement(by_landmarks: Poses, refined: RefinedPoses) -> np.ndarray:
+    """[6] typical distance of the landmarks' poses from those measured on the picture (radians, metres).
+
+    It is the weight of a landmark pose where the picture could not be used.
+    """
+    frames = refined.measured
+    if not frames.any():
+        return np.full(6, 0.01)
+    ours, theirs = by_landmarks.take(frames), refined.poses.take(frames)
+    turn = vector_from_rotation(ours.rotations @ np.swapaxes(theirs.rotations, 1, 2))
+    difference = np.concatenate([turn, ours.translations - theirs.translations], axis=1)
+    return 1.4826 * np.median(np.abs(difference), axis=0) + 1e-6
 
 
 def _landmark_sigma_px(shape: RigidShape) -> np.ndarray:
