@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import shlex
 import sys
 import time
@@ -13,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cluster import ray_client
 from cluster.ids import FitId, IdentityName, TenantId
 from cluster.jobs import Claim, JobRecord
 from cluster.settings import Settings
 from cluster.state import StateStore
 from cluster.storage import ObjectStore, file_sha256
-from m2dao.errors import ClusterUnavailable, Conflict, InputError, LeaseLost
+from m2dao.errors import ClusterUnavailable, ConfigError, Conflict, InputError, LeaseLost
 from train_jobs.requests import FitRequest
 from train_jobs.work import ENGINE_WORK, FitOptions
 
@@ -243,7 +241,7 @@ class RayJobs:
     """Ray's job submission. A batch's jobs are named ``<batch>-1``, ``<batch>-2`` and so on."""
 
     def __init__(self, settings: Settings):
-        settings.require("ray_address", "ray_dashboard_url")
+        settings.require("ray_dashboard_url")
         self._settings = settings
         self._client_made = None
 
@@ -301,12 +299,21 @@ class RayJobs:
     @property
     def _client(self):
         if self._client_made is None:
-            os.environ.update(ray_client.environment(self._settings))  # Ray reads it when it is imported
             from ray.job_submission import JobSubmissionClient
 
             with _translated(self._settings.ray_dashboard_url):
-                self._client_made = JobSubmissionClient(self._settings.ray_dashboard_url)
+                self._client_made = JobSubmissionClient(self._settings.ray_dashboard_url, headers=self._headers())
         return self._client_made
+
+    def _headers(self) -> dict[str, str] | None:
+        """The cluster's token, given by hand: Ray looks for one in the environment only while it is being imported."""
+        path = self._settings.ray_token_file
+        if path is None:
+            return None
+        try:
+            return {"authorization": f"Bearer {path.read_text().strip()}"}
+        except OSError as error:
+            raise ConfigError("M2DAO_RAY_TOKEN_FILE", "a readable file", str(error)) from error
 
     def _info(self, submission_id: str):
         with _translated(f"Ray job {submission_id}"):
@@ -340,9 +347,11 @@ class RayJobs:
 @contextlib.contextmanager
 def _translated(subject: str) -> Iterator[None]:
     """Turn errors of Ray's job submission into ours."""
+    from ray.exceptions import RayError
+
     try:
         yield
-    except (OSError, RuntimeError) as error:  # what its HTTP client raises is an OSError
+    except (OSError, RuntimeError, RayError) as error:  # what its HTTP client raises is an OSError
         raise ClusterUnavailable(
             subject, "an answer of Ray", str(error)[:500], "is the stack up? m2dao-cluster status"
         ) from error
