@@ -45,7 +45,7 @@ class Talker:
         self.head = identity.head.to(self.device)
         self.speech = identity.speech
         self._tracks = {name: identity.signals[name].numpy() for name in ("poses", "slow_poses", "expression")}
-        self._reference = identity.signals["reference_viewmat"]
+        self.reference_viewmat = identity.signals["reference_viewmat"]
         self._K = torch.tensor(identity.manifest.K, dtype=torch.float32, device=self.device)[None]
         self._camera = torch.eye(4, device=self.device)[None]
         with torch.no_grad():
@@ -99,7 +99,7 @@ class Talker:
                 audio=embedding.to(self.device),
                 expression=torch.from_numpy(step.expression).float().to(self.device),
             )
-            yield self._picture(self.render_drive(drive), backdrop)
+            yield self.picture(self.render_drive(drive), backdrop)
 
     @torch.no_grad()
     def render_drive(self, drive: FrameDrive, *, head_only: bool = False) -> RenderOutput:
@@ -136,7 +136,7 @@ class Talker:
         yield from stream.finish()
 
     def _viewmat(self, difference: np.ndarray) -> Tensor:
-        return viewmat_from_difference(difference, self._reference).to(self.device)
+        return viewmat_from_difference(difference, self.reference_viewmat).to(self.device)
 
     def _backdrop(self, background: Background) -> np.ndarray | None:
         """What stands behind the person: [H, W, 3] float 0..1, or None for transparent."""
@@ -158,7 +158,16 @@ class Talker:
             "background", "'plate', 'transparent', three numbers 0..255 or a picture [h, w, 3] uint8", repr(background)
         )
 
-    def _picture(self, output: RenderOutput, backdrop: np.ndarray | None) -> np.ndarray:
+    def picture(self, output: RenderOutput, backdrop: np.ndarray | None) -> np.ndarray:
+        """What was rendered, over a backdrop.
+
+        Args:
+            output: from :meth:`render_drive`.
+            backdrop: [H, W, 3] float 0..1, or None for transparent.
+
+        Returns:
+            [H, W, 3] uint8, or [H, W, 4] with straight alpha.
+        """
         colors = output.colors[0, ..., :3].cpu().numpy()
         alpha = output.alphas[0].cpu().numpy()
         if backdrop is None:

@@ -39,8 +39,8 @@ class SpeechConfig:
     features: str
     num_features: int
     rows_per_frame: int
-    frames_per_window: int = 12
-    window_lookahead_frames: int = 6
+    frames_per_window: int = 8
+    window_lookahead_frames: int = 3
     encoder_lookahead_frames: int = 3
     embedding_size: int = 16
     articulation_size: int = 8

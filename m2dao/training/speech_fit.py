@@ -24,6 +24,7 @@ _MOUTH_POINTS = (
 )  # fmt: skip
 _HELD_OUT = 0.12  # of the training part, to stop before the encoder learns the recording by heart
 _BATCH_FRAMES = 64
+_NOISE = 0.4  # of a feature's standard deviation
 
 
 def lip_articulation(
@@ -131,9 +132,9 @@ def fit_speech_driver(
 
 
 def _augment(windows: Tensor, driver: SpeechDriver, generator: torch.Generator) -> Tensor:
-    """Noise of a quarter of each feature's spread: other voices differ by more than that."""
+    """Noise of a part of each feature's spread: other voices differ by more than that."""
     noise = torch.randn(windows.shape, generator=generator) * driver.feature_std
-    return windows + 0.25 * noise
+    return windows + _NOISE * noise
 
 
 def _articulation_loss(driver: SpeechDriver, windows: Tensor, target: Tensor) -> Tensor:

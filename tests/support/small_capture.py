@@ -28,7 +28,7 @@ def make_small_capture(folder: Path, *, num_frames: int = 132, size: int = 64, s
     differences = np.zeros((num_frames, 6), np.float32)
     differences[:, 1] = 0.12 * np.sin(2 * np.pi * 0.4 * time_s)
     differences[:, 3] = 0.01 * np.sin(2 * np.pi * 0.25 * time_s)
-    reference = talker._reference
+    reference = talker.reference_viewmat
     viewmats = np.stack([viewmat_from_difference(row, reference).numpy() for row in differences])
     opening = np.clip(np.sin(2 * np.pi * 1.3 * time_s), 0, 1).astype(np.float32)
     loud = np.repeat(opening, SAMPLES_PER_FRAME)
