@@ -20,6 +20,7 @@ _NUM_CANDIDATES = 256
 _POSE_WEIGHTS = np.array([40.0, 40.0, 40.0, 60.0, 60.0, 60.0])  # radians and metres to comparable costs
 _VELOCITY_WEIGHT = 4.0
 _BLINK_WEIGHT = 3.0
+_LEAP, _LEAP_OF_USUAL = 1.0, 6.0  # a step this large, and this much larger than usual, is a cut
 
 
 class Performance(NamedTuple):
@@ -43,18 +44,18 @@ def perform(
         start: first frame of the recording to play.
     """
     tracks = np.concatenate([poses, slow_poses, expression], axis=1)
-    num_frames = len(tracks)
-    fade = min(_FADE_FRAMES, max(2, num_frames // 4))
-    last_start = num_frames - 2 * fade - 2  # after the fade at least one more fade must fit
+    room = _frames_before_jump(poses)
+    fade = min(_FADE_FRAMES, max(2, int(room.max()) // 4))
+    starts = np.flatnonzero(room > 2 * fade + 1)  # after a fade at least one more must fit
     rng = np.random.default_rng(seed)
     velocity = np.gradient(poses, axis=0)
-    position = min(start, max(0, last_start))
+    position = int(starts[np.abs(starts - start).argmin()])
     while True:
         length = int(rng.uniform(_SHORTEST_S, _LONGEST_S) * FRAME_RATE)
-        end = min(position + length, num_frames - fade)  # the cross-fade needs `fade` further frames
+        end = position + min(length, int(room[position]) - fade)  # the cross-fade needs `fade` further frames
         for index in range(position, end):
             yield _split(tracks[index])
-        target = _next_start(poses, velocity, expression, end, last_start, rng)
+        target = _next_start(poses, velocity, expression, end, starts, rng)
         for step in range(fade):
             ratio = (step + 1) / (fade + 1)
             weight = ratio * ratio * (3 - 2 * ratio)
@@ -62,9 +63,22 @@ def perform(
         position = target + fade
 
 
-def _next_start(poses, velocity, expression, end: int, last_start: int, rng) -> int:
+def _frames_before_jump(poses: np.ndarray) -> np.ndarray:
+    """How many frames from each one on follow each other without a cut: [T] int, at least 1.
+
+    A recording may have been cut; the head then leaps from one frame to the next, which no motion of ours may do.
+    """
+    step = np.linalg.norm(np.diff(poses, axis=0) * _POSE_WEIGHTS, axis=1)
+    leaps = step > max(_LEAP, _LEAP_OF_USUAL * np.percentile(step, 95))
+    room = np.ones(len(poses), int)
+    for index in range(len(poses) - 2, -1, -1):
+        room[index] = 1 if leaps[index] else room[index + 1] + 1
+    return room
+
+
+def _next_start(poses, velocity, expression, end: int, starts: np.ndarray, rng) -> int:
     """Where to go on: the candidate that is nearest in pose, speed and lids, away from where we are."""
-    candidates = rng.integers(0, max(1, last_start), size=_NUM_CANDIDATES)
+    candidates = rng.choice(starts, size=_NUM_CANDIDATES)
     apart = np.abs(candidates - end) > FRAME_RATE
     if apart.any():
         candidates = candidates[apart]

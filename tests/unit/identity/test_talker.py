@@ -96,3 +96,12 @@ def test_motion_is_the_same_for_the_same_seed_and_has_no_period():
     later = runs[0][600:]
     for period in range(50, 1500, 50):
         assert np.abs(later[period:] - later[:-period]).mean() > 1e-4
+
+
+def test_a_cut_in_the_recording_is_never_played():
+    time_s = np.arange(600) / 25
+    poses = np.stack([0.05 * np.sin(time_s * (1 + axis / 3)) for axis in range(6)], axis=1)
+    poses[250:] += 0.3  # the head leaps
+    motion = perform(poses, poses, np.zeros((600, 6)), seed=0)
+    played = np.stack([next(motion).pose for _ in range(5000)])
+    assert np.abs(np.diff(played, axis=0)).max() < 0.05
