@@ -36,38 +36,39 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
+    from concurrent.futures import ThreadPoolExecutor
+
     from m2dao.presenter.people import get_person, persons
 
     names = persons() if args.person == "all" else (get_person(args.person).name,)
     make = _make_speech if args.speech_only else _make_video
-    made = [make(args, name) for name in names]
+    # what one recording does alone (speech, light) fills the time another one draws on several threads
+    with ThreadPoolExecutor(len(names)) as pool:
+        made = list(pool.map(lambda item: make(args, item[1], item[0]), enumerate(names)))
     if not args.json:
         for item in made:
             print(item["speech"] if args.speech_only else f"{item['video']}: {item['num_frames']} frames of {item['person']}")
     return {"recordings": made}
 
 
-def _make_speech(args: argparse.Namespace, name: str) -> dict:
+def _make_speech(args: argparse.Namespace, name: str, line: int) -> dict:
     from m2dao.presenter.people import get_person
     from m2dao.presenter.voices import speak
 
     sentence = args.sentence or get_person(name).sentence
-    return {"person": name, "speech": str(speak(sentence, name, args.out / f"{name}.wav", seed=args.seed)), "sentence": sentence}
+    path = speak(sentence, name, args.out / f"{name}.wav", seed=args.seed)
+    return {"person": name, "speech": str(path), "sentence": sentence}
 
 
-def _make_video(args: argparse.Namespace, name: str) -> dict:
+def _make_video(args: argparse.Namespace, name: str, line: int) -> dict:
     from tqdm import tqdm
 
     from m2dao.presenter.recording import make_recording
 
-    with tqdm(total=1.0, desc=name, file=sys.stderr, bar_format="{desc:<12}{percentage:3.0f}% |{bar}| {elapsed}") as bar:
-
-        def on_progress(share: float) -> None:
-            bar.n = share
-            bar.refresh()
-
+    layout = "{desc:<12}{percentage:3.0f}% |{bar}| {elapsed}"
+    with tqdm(total=1.0, desc=name, file=sys.stderr, bar_format=layout, position=line) as bar:
         made = make_recording(
             args.out, person=name, seconds=args.seconds, seed=args.seed, size=args.size, sentence=args.sentence,
-            on_progress=on_progress,
+            on_progress=lambda share: bar.update(share - bar.n),
         )
     return made.as_dict()

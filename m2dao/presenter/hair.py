@@ -120,7 +120,7 @@ def _bob(points, person, rng) -> Strands:
     sign = np.where(p[:, 0] > part, 1.0, -1.0)
     clump = np.floor((turn + 0.4 * polar) * 14.0) + 40.0 * np.floor(polar * 5.0)
     clump_noise = fbm(np.stack([clump * 7.3, clump * 0.0, clump * 0.0], -1), 1) - 0.5
-    layer = rng.uniform(0.0, 1.0, count) ** 0.7
+    layer = np.sort(rng.uniform(0.0, 1.0, count) ** 0.7)[::-1]  # outer strands first: they hide the others
     # strands of the forehead swing to the temples before they fall
     goal = np.maximum(np.abs(turn), 1.24 + 0.20 * rng.uniform(-1, 1, count) + 0.20 * clump_noise)
     goal = sign * np.where(np.abs(turn) > 1.2, np.abs(turn), goal)

@@ -108,7 +108,7 @@ def teeth(person: Person, *, upper: bool) -> Sheet:
     z = front + depth * (1.0 - np.cos(arch)) + 0 * v
     gum_height, edge_height = (0.0300, 0.0444) if upper else (0.0620, 0.0462)
     span = edge_height - gum_height
-    rounding = 0.0006 * shape.smoothstep(0.55, 1.0, gap) * shape.smoothstep(0.7, 1.0, v)
+    rounding = 0.00035 * shape.smoothstep(0.55, 1.0, gap) * shape.smoothstep(0.7, 1.0, v)
     sign = 1.0 if upper else -1.0
     y = gum_height + v * span + sign * (lengths - rounding) * shape.smoothstep(0.3, 1.0, v)
     relief = 0.0011 * crown * shape.smoothstep(0.22, 0.42, v) - 0.0012 * shape.smoothstep(0.8, 1.0, v)
@@ -118,7 +118,7 @@ def teeth(person: Person, *, upper: bool) -> Sheet:
     is_tooth = shape.smoothstep(-0.03, 0.03, v - margin)[..., None]
     ivory = np.array(linear((226, 214, 192))) * (1 - 0.10 * (np.abs(u) + 0 * v)[..., None])
     ivory = ivory * (1 - 0.20 * shape.smoothstep(0.35, 0.0, v - margin)[..., None] * np.array([0.3, 0.6, 1.0]))
-    ivory = ivory * (1 - 0.45 * shape.smoothstep(0.86, 1.0, gap + 0 * v)[..., None])
+    ivory = ivory * (1 - 0.34 * shape.smoothstep(0.84, 1.0, gap + 0 * v)[..., None])
     gum = np.array(linear((176, 92, 92)))
     color = gum * (1 - is_tooth) + ivory * is_tooth
     cave = (0.30 + 0.70 * np.cos(np.clip(arch, -1.4, 1.4)) ** 1.5)[..., None]  # side teeth lie in the dark

@@ -94,7 +94,9 @@ def shade(points, normals, albedo, material, light, lights, colors):
     """Shade vertices of a sheet in linear light.
 
     Diffuse light wraps around by a different amount in each channel, which is the cheap stand-in for light
-    scattered below the skin (Green, "Real-time approximations to subsurface scattering", GPU Gems, 2004, 16.2).
+    scattered below the skin (Green, "Real-time approximations to subsurface scattering", GPU Gems, 2004, 16.2). The
+    specular lobe is the rational one of Schlick, "A fast alternative to Phong's specular model", Graphics Gems IV,
+    1994, squared so that its foot is as short as that of a power.
 
     Args:
         points, normals: f32 [R, C, 3], camera space.
@@ -143,7 +145,9 @@ def shade(points, normals, albedo, material, light, lights, colors):
                     hx, hy, hz = lx + vx, ly + vy, lz + vz
                     hn = (nx * hx + ny * hy + nz * hz) / np.sqrt(hx * hx + hy * hy + hz * hz)
                     if hn > np.float32(0.6):  # below, the lobe is nothing at the exponents in use
-                        lobe = strength * fresnel * seen * (gloss + np.float32(8.0)) * np.float32(0.04) * hn**gloss
+                        steep = gloss * np.float32(1.7)
+                        lobe = hn / (steep - steep * hn + hn)
+                        lobe *= lobe * strength * fresnel * seen * (gloss + np.float32(8.0)) * np.float32(0.04)
                         s0 += lights[k, 3] * lobe
                         s1 += lights[k, 4] * lobe
                         s2 += lights[k, 5] * lobe
@@ -336,7 +340,12 @@ def resolve(colors, regions, backdrop, curve, rgb, masks):
     limit = np.float32(1.5)  # bright glints are compressed before filtering, or they would alias
     line = np.empty((2 * side + 2, 7), np.float32)  # colour, then the shares of the four regions
     for y in range(side):
+        first, last = 2 * side + 2, -1  # samples of this row that show the presenter
         for x in range(2 * side + 2):
+            if regions[2 * y, x] | regions[2 * y + 1, x] | regions[2 * y + 2, x] | regions[2 * y + 3, x]:
+                first = min(first, x)
+                last = x
+        for x in range(max(first - 4, 0), min(last + 5, 2 * side + 2)):
             for i in range(7):
                 line[x, i] = np.float32(0.0)
             for j in range(4):
@@ -348,6 +357,12 @@ def resolve(colors, regions, backdrop, curve, rgb, masks):
                     line[x, 2] += w * min(colors[2 * y + j, x, 2], limit)
                     line[x, 2 + which] += w
         for x in range(side):
+            if 2 * x + 3 < first or 2 * x > last:
+                for i in range(3):
+                    rgb[y, x, i] = curve[min(int(backdrop[y, x, i] * bins), top)]
+                for i in range(4):
+                    masks[y, x, i] = 0
+                continue
             rest = np.float32(1.0)
             for i in range(4):
                 share = np.float32(0.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,11 @@ def _message(field: int, payload: bytes) -> bytes:
     return bytes(head) + payload
 
 
+_LOADING = threading.Lock()
+
+
 @functools.lru_cache(maxsize=1)
-def _synthesiser():
+def _load_synthesiser():
     """The text front end and a session that also returns durations."""
     import onnxruntime
     from hibari import Hibari
@@ -76,6 +80,11 @@ def _synthesiser():
     model = Path(front_end.model_path).read_bytes() + extra
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return front_end, session
+
+
+def _synthesiser():
+    with _LOADING:  # the cache alone would let two threads load it twice
+        return _load_synthesiser()
 
 
 def _stretch(envelope: np.ndarray, factor: float, fill: float) -> np.ndarray:
