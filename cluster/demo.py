@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import demo_checks
-from cluster.demo_plan import fit_minutes, identity_names
+from cluster.demo_plan import fit_minutes, identity_names, slowness
 from cluster.demo_programs import Programs, Screen
 from m2dao.errors import ConfigError, InputError, M2daoError
 
@@ -158,6 +158,7 @@ class Demo:
             recording_s=max(demo_checks.video_seconds(person.video) for person in people),
             speech_s=sum(demo_checks.audio_seconds(person.audio) for person in people),
             num_cores=os.cpu_count() or 1,
+            slowness=slowness(self._seconds["start"], made_presenters=not args.video),
         )
         names = " and ".join(person.name for person in people)
         self._screen.step(f"fitting {names} on the cluster, {minutes:.1f} minutes of optimisation each")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m2dao.errors import M2daoError
+from m2dao.errors import M2daoError, MediaError
 
 FRAME_RATE = 25
 MIN_MOTION = 0.15  # mean absolute difference of neighbouring frames in grey levels; compression noise alone is less
@@ -79,35 +79,35 @@ def audio_seconds(path: Path) -> float:
     """Length of a sound file by decoding it.
 
     Raises:
-        M2daoError: it cannot be decoded or has no sound.
+        MediaError: it cannot be decoded or has no sound.
     """
     import av
 
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise M2daoError(str(path), "a file with sound", "none")
+                raise MediaError(str(path), "a file with sound", "none")
             stream = container.streams.audio[0]
             return float(sum(frame.samples for frame in container.decode(stream)) / Fraction(stream.rate))
     except av.error.FFmpegError as error:
-        raise M2daoError(str(path), "a sound file that decodes", str(error)) from error
+        raise MediaError(str(path), "a sound file that decodes", str(error)) from error
 
 
 def video_seconds(path: Path) -> float:
     """Length of a video as its container states it; 0 when it does not.
 
     Raises:
-        M2daoError: it is not a video.
+        MediaError: it is not a video.
     """
     import av
 
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise M2daoError(str(path), "a video", "no picture")
+                raise MediaError(str(path), "a video", "no picture")
             return (container.duration or 0) / 1_000_000
     except (av.error.FFmpegError, OSError) as error:
-        raise M2daoError(str(path), "a video", str(error)) from error
+        raise MediaError(str(path), "a video", str(error)) from error
 
 
 def problems_of(facts: VideoFacts, *, speech_seconds: float, size: int) -> list[str]:

@@ -26,12 +26,14 @@ REASONS_TAG = "gate_reasons"
 class GateThresholds:
     """What a version must reach to become the champion; the metrics are those of ``m2dao evaluate``.
 
+    ``min_sync_share`` is a share of the sync confidence that the recording itself has over the same frames.
     ``max_*_drop`` limit how far a challenger may fall behind the present champion, and count only where both were
     measured on the same capture with the same number of frames: other numbers cannot be compared.
     """
 
     min_psnr_db: float = 25.0
-    min_sync_confidence: float = 0.2
+    min_sync_confidence: float = 0.15
+    min_sync_share: float = 0.5
     max_psnr_drop_db: float = 0.5
     max_sync_confidence_drop: float = 0.1
 
@@ -57,10 +59,7 @@ class GateDecision:
 
 def judge(candidate: VersionInfo, champion: VersionInfo | None, thresholds: GateThresholds) -> GateDecision:
     """Judge a version by its own numbers and against the champion it would replace."""
-    checks = [
-        _floor(candidate, "psnr_db", thresholds.min_psnr_db, "dB"),
-        _floor(candidate, "sync_confidence", thresholds.min_sync_confidence, ""),
-    ]
+    checks = [_floor(candidate, "psnr_db", thresholds.min_psnr_db, "dB"), *_sync_floors(candidate, thresholds)]
     if champion is None:
         checks.append((True, "there is no champion yet"))
     elif not _comparable(candidate, champion):
@@ -78,6 +77,22 @@ def _floor(candidate: VersionInfo, metric: str, floor: float, unit: str) -> tupl
         return False, f"{metric} was not measured (need at least {_number(floor, unit)})"
     relation = ">=" if value >= floor else "below"
     return value >= floor, f"{metric} {_number(value, unit)} {relation} {_number(floor, unit)}"
+
+
+def _sync_floors(candidate: VersionInfo, thresholds: GateThresholds) -> list[tuple[bool, str]]:
+    own = candidate.metrics.get("recording_sync_confidence")
+    measured = candidate.metrics.get("sync_confidence")
+    if own is None and measured is None and "num_frames" in candidate.metrics:
+        # Lip sync needs a few seconds to be told from chance; nobody can tell it here, not even of the recording.
+        frames = candidate.metrics["num_frames"]
+        return [(True, f"lip sync was not judged: {frames:.0f} test frames are too few to measure it")]
+    checks = [_floor(candidate, "sync_confidence", thresholds.min_sync_confidence, "")]
+    if own is not None and measured is not None and own > 0:
+        share = measured / own
+        relation = "at least" if share >= thresholds.min_sync_share else "below"
+        reason = f"sync_confidence is {share:.0%} of the recording's own, {relation} {thresholds.min_sync_share:.0%}"
+        checks.append((share >= thresholds.min_sync_share, reason))
+    return checks
 
 
 def _no_drop(candidate: VersionInfo, champion: VersionInfo, metric: str, margin: float, unit: str) -> tuple[bool, str]:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from m2dao.errors import ConfigError
 
-PROTOCOLS = ("paper", "portrait", "cross")
+PROTOCOLS = ("paper", "portrait")  # "cross" judges another voice, which a fit has not
 SIZES = (64, 128, 256, 512)
 ENGINE_WORK = "train_jobs.work:fit_recording"
 
@@ -206,13 +206,12 @@ def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
     metrics: dict[str, float] = {}
     protocols = task.options.protocols
     for index, protocol in enumerate(protocols):
-        monitor.stage("evaluate", index / len(protocols), protocol)
         result = evaluate(
             task.identity_dir,
             task.capture_dir,
             protocol=protocol,
-            out_dir=task.report_dir / protocol,
             max_frames=task.options.evaluate_frames,
+            on_progress=lambda share, i=index, name=protocol: monitor.stage("evaluate", (i + share) / len(protocols), name),
         )
         prefix = "" if index == 0 else f"{protocol}."
         metrics.update({prefix + k: float(v) for k, v in result.as_dict().items() if _is_number(v)})

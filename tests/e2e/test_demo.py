@@ -72,7 +72,7 @@ def test_a_demo_with_files_that_are_none_ends_before_anything_is_started(tmp_pat
     (tmp_path / "no.mp4").write_text("no video")
     demo = start(tmp_path / "demo", "--video", tmp_path / "no.mp4")
     out, err = demo.communicate(timeout=120)
-    assert demo.returncode != 0 and out == ""
+    assert demo.returncode == 2 and out == ""
     assert "no.mp4" in err and "expected a video" in err and "Traceback" not in err
     assert not (tmp_path / "demo" / "stack").exists()
 

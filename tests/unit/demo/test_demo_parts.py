@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cluster import demo_checks
-from cluster.demo_plan import MAX_FIT_MINUTES, MIN_FIT_MINUTES, fit_minutes, identity_names
+from cluster.demo_plan import MAX_FIT_MINUTES, MIN_FIT_MINUTES, fit_minutes, identity_names, slowness
 from cluster.demo_programs import Programs, Screen
 from m2dao.errors import InputError, M2daoError
 from m2dao.media.mux import VideoWriter
@@ -27,7 +27,7 @@ def minutes(left_s: float = 480.0, **changes: float) -> float:
 
 def test_fits_get_more_time_when_there_is_more_and_less_when_there_is_more_to_do():
     assert minutes(600) > minutes(480)
-    for harder in ({"recording_s": 60.0}, {"speech_s": 60.0}, {"num_fits": 3}):
+    for harder in ({"recording_s": 60.0}, {"speech_s": 60.0}, {"num_fits": 3}, {"slowness": 1.5}):
         assert minutes(**harder) < minutes()
     assert minutes(num_fits=4, num_cores=4) == minutes()
 
@@ -35,6 +35,13 @@ def test_fits_get_more_time_when_there_is_more_and_less_when_there_is_more_to_do
 def test_fit_time_stays_usable_however_little_is_left():
     assert minutes(0) == MIN_FIT_MINUTES
     assert minutes(1e6) == MAX_FIT_MINUTES
+
+
+def test_a_machine_is_slow_when_its_start_was():
+    assert slowness(10, made_presenters=True) == 1.0
+    assert slowness(130, made_presenters=True) == 2.0
+    assert slowness(40, made_presenters=False) == 2.0
+    assert slowness(1e4, made_presenters=False) == 4.0
 
 
 def test_identity_names_are_allowed_and_distinct():

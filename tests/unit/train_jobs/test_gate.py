@@ -34,9 +34,9 @@ def test_a_good_first_version_passes_and_says_why():
     assert any("psnr_db 31.00 dB" in reason for reason in decision.reasons)
 
 
-@pytest.mark.parametrize(("metric", "value"), [("psnr_db", 24.9), ("sync_confidence", 0.19)])
+@pytest.mark.parametrize(("metric", "value"), [("psnr_db", 24.9), ("sync_confidence", 0.14)])
 def test_a_version_below_a_floor_is_refused_for_that_reason_alone(metric, value):
-    decision = judge(version(1, **{metric: value}), None, GateThresholds(min_psnr_db=25, min_sync_confidence=0.2))
+    decision = judge(version(1, **{metric: value}), None, GateThresholds(min_psnr_db=25, min_sync_confidence=0.15))
     assert not decision.passed
     assert len(decision.reasons) == 1 and metric in decision.reasons[0]
 
@@ -49,13 +49,28 @@ def test_a_version_exactly_at_its_floors_passes():
 @pytest.mark.parametrize("metric", ["psnr_db", "sync_confidence"])
 @pytest.mark.parametrize("value", [None, math.nan])
 def test_what_was_not_measured_does_not_pass(metric, value):
-    candidate = version(1)
+    candidate = version(1, recording_sync_confidence=0.5)
     if value is None:
         del candidate.metrics[metric]
     else:
         candidate.metrics[metric] = value
     decision = judge(candidate, None, GateThresholds())
     assert not decision.passed and "not measured" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(("own", "passes"), [(0.8, True), (1.21, False)])
+def test_lip_sync_is_judged_by_what_the_recording_itself_has(own, passes):
+    decision = judge(version(1, sync_confidence=0.6, recording_sync_confidence=own), None, GateThresholds())
+    assert decision.passed is passes
+    assert any("of the recording's own" in reason for reason in decision.reasons)
+
+
+def test_lip_sync_that_nobody_could_measure_is_not_held_against_a_version_but_is_said():
+    candidate = version(1)
+    del candidate.metrics["sync_confidence"]
+    decision = judge(candidate, None, GateThresholds())
+    assert decision.passed
+    assert any("not judged" in reason for reason in decision.reasons)
 
 
 @pytest.mark.parametrize(("drop", "passes"), [(0.5, True), (0.51, False), (-3.0, True)])
