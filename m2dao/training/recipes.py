@@ -53,6 +53,7 @@ class Recipe:
         max_gaussians: cap by group.
         soft_masks: False turns region masks into 0 and 1.
         densify_every: steps between rounds of density control.
+        speech_steps: batches the audio encoder learns the lips from, at most.
         rates, losses: step sizes and weights.
     """
 
@@ -64,14 +65,16 @@ class Recipe:
     max_gaussians: dict[str, int]
     soft_masks: bool = True
     densify_every: int = 150
+    speech_steps: int = 1500
     rates: LearningRates = LearningRates()
     losses: LossWeights = LossWeights()
 
     def __post_init__(self):
         if self.size not in SIZES:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
-        if self.densify_every < 1:
-            raise ConfigError("recipe densify_every", "at least 1", str(self.densify_every))
+        for name in ("densify_every", "speech_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 
 
 def m2dao(size: int) -> Recipe:

@@ -65,7 +65,7 @@ def fit_speech_driver(
     num_train: int,
     *,
     seed: int,
-    num_steps: int = 1500,
+    num_steps: int,
     on_progress: Callable[[float], None] | None = None,
 ) -> tuple[SpeechDriver, dict[str, float]]:
     """Train the audio encoder on the recording's own lips.
@@ -162,5 +162,5 @@ def make_speech_driver(capture: Capture, recipe: Recipe, num_train: int, *, seed
         num_train,
         config.articulation_size,
     )
-    driver, figures = fit_speech_driver(config, features, articulation, num_train, seed=seed)
+    driver, figures = fit_speech_driver(config, features, articulation, num_train, seed=seed, num_steps=recipe.speech_steps)
     return driver, figures["held_out_r"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,16 @@ from m2dao.identity import Talker
 from m2dao.identity.poses import viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.timeline import SAMPLES_PER_FRAME
+from m2dao.training.recipes import Recipe, get_recipe
 from tests.support.tiny_identity import make_tiny_identity
 
 MOUTH_POINTS = {13: (0.0, 0.036), 14: (0.0, 0.044), 61: (-0.02, 0.04), 291: (0.02, 0.04), 0: (0.0, 0.03), 17: (0.0, 0.05)}
+
+
+def small_recipe(name: str = "m2dao") -> Recipe:
+    """A recipe that fits the small capture in seconds."""
+    seeds = {"facial": 300, "oral": 40, "inner": 20, "torso": 80}
+    return replace(get_recipe(name, 64), densify_every=25, speech_steps=50, seeds=seeds)
 
 
 def make_small_capture(folder: Path, *, num_frames: int = 132, size: int = 64, seed: int = 0) -> Path:

@@ -1,7 +1,6 @@
 """A fit learns, repeats itself, and survives being stopped anywhere."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +9,7 @@ import torch
 from m2dao.errors import FitDiverged
 from m2dao.identity.checkpoint import load_identity
 from m2dao.training import trainer
-from m2dao.training.recipes import get_recipe
-from tests.support.small_capture import make_small_capture
+from tests.support.small_capture import make_small_capture, small_recipe
 
 
 class Stopped(Exception):
@@ -23,22 +21,6 @@ def capture(tmp_path_factory):
     return make_small_capture(tmp_path_factory.mktemp("capture") / "ball")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _short_speech_fit():
-    """Learning the voice takes seconds; here a few steps of it are enough."""
-    from m2dao.training import speech_fit
-
-    before = speech_fit.fit_speech_driver.__kwdefaults__["num_steps"]
-    speech_fit.fit_speech_driver.__kwdefaults__["num_steps"] = 60
-    yield
-    speech_fit.fit_speech_driver.__kwdefaults__["num_steps"] = before
-
-
-def small_recipe(name="m2dao"):
-    recipe = get_recipe(name, 64)
-    return replace(recipe, densify_every=25, seeds={"facial": 300, "oral": 40, "inner": 20, "torso": 80})
-
-
 def tensors_of(folder):
     stored = load_identity(folder)
     return stored.head.state_dict() | stored.speech.state_dict()
@@ -48,13 +30,13 @@ def tensors_of(folder):
 def finished(capture, tmp_path_factory):
     out = tmp_path_factory.mktemp("fits") / "ball"
     reports = []
-    result = trainer.fit(capture, out, recipe=small_recipe(), steps=150, on_progress=reports.append)
+    result = trainer.fit(capture, out, recipe=small_recipe(), steps=100, on_progress=reports.append)
     return out, result, reports
 
 
 def test_a_fit_comes_close_to_the_recording(finished):
     _, result, reports = finished
-    assert result.steps == 150 and result.num_gaussians > 400
+    assert result.steps == 100 and result.num_gaussians > 400
     assert result.psnr_train_db > 22
     assert reports[-1].psnr_db > reports[0].psnr_db
 
@@ -63,19 +45,19 @@ def test_a_fit_leaves_numbers_and_pictures_but_no_step_checkpoint(finished):
     out, _, _ = finished
     work = out.with_name(out.name + ".fit")
     lines = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(25, 151, 25))
+    assert [line["step"] for line in lines] == list(range(25, 101, 25))
     assert (work / "strip.jpg").stat().st_size > 1000
     assert not (work / "step.safetensors").exists()
 
 
 def test_the_same_seed_gives_the_same_identity(finished, capture, tmp_path):
-    trainer.fit(capture, tmp_path / "again", recipe=small_recipe(), steps=150)
+    trainer.fit(capture, tmp_path / "again", recipe=small_recipe(), steps=100)
     again = tensors_of(tmp_path / "again")
     for name, value in tensors_of(finished[0]).items():
         assert torch.equal(value, again[name]), name
 
 
-@pytest.mark.parametrize("stop_at", [7, 61, 149])
+@pytest.mark.parametrize("stop_at", [7, 70])
 def test_a_fit_stopped_and_resumed_ends_as_if_it_had_not_been(finished, capture, tmp_path, monkeypatch, stop_at):
     monkeypatch.setattr(trainer, "_SAVE_EVERY_S", 0.0)
     run = trainer.StepRunner.run
@@ -88,10 +70,10 @@ def test_a_fit_stopped_and_resumed_ends_as_if_it_had_not_been(finished, capture,
 
     monkeypatch.setattr(trainer.StepRunner, "run", stopping)
     with pytest.raises(Stopped):
-        trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=150)
+        trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
     assert not (tmp_path / "ball").exists()
     monkeypatch.setattr(trainer.StepRunner, "run", run)
-    trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=150)
+    trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
     resumed = tensors_of(tmp_path / "ball")
     for name, value in tensors_of(finished[0]).items():
         assert torch.equal(value, resumed[name]), name

@@ -1,0 +1,91 @@
+"""An evaluation says what a protocol can say, and refuses what it cannot."""
+
+import json
+
+import numpy as np
+import pytest
+
+from m2dao.errors import ConfigError, InputError
+from m2dao.training import trainer
+from m2dao.training.evaluate import evaluate
+from m2dao.training.frames import behind_head
+from m2dao.training.mouth import _phone_names, lip_sync, track_lips
+from tests.support.small_capture import make_small_capture, small_recipe
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    capture = make_small_capture(folder / "ball")
+    trainer.fit(capture, folder / "identity", recipe=small_recipe(), steps=30)
+    return folder / "identity", capture
+
+
+@pytest.mark.parametrize("protocol", ["paper", "portrait"])
+def test_picture_protocols_measure_pictures_and_leave_something_to_look_at(fitted, tmp_path, protocol):
+    result = evaluate(*fitted, protocol, out_dir=tmp_path / "report").as_dict()
+    assert result["num_frames"] == 12
+    assert 15 < result["psnr_db"] < 60 and 0 < result["ssim"] <= 1 and result["flicker"] >= 0
+    assert result["num_frames_without_face"] == 12  # a ball has no face, and no lips are made up for it
+    assert result["lmd_px"] is None and result["sync_confidence"] is None
+    assert json.loads((tmp_path / "report" / "evaluation.json").read_text()) == result
+    assert (tmp_path / "report" / "side_by_side.mp4").stat().st_size > 1000
+    assert (tmp_path / "report" / "plots.png").stat().st_size > 1000
+
+
+def test_paper_pastes_the_recorded_torso_and_so_scores_higher_below_the_head(fitted):
+    paper, portrait = (evaluate(*fitted, protocol) for protocol in ("paper", "portrait"))
+    assert paper.psnr_db > portrait.psnr_db
+
+
+@pytest.mark.parametrize(
+    ("protocol", "audio"), [("paper", "x.wav"), ("cross", None), ("other", None)]
+)
+def test_arguments_that_do_not_fit_the_protocol_are_refused(fitted, protocol, audio):
+    with pytest.raises(ConfigError, match="protocol"):
+        evaluate(*fitted, protocol, audio=audio)
+
+
+def test_another_capture_is_refused_because_its_test_part_is_not_unseen(fitted, tmp_path):
+    other = make_small_capture(tmp_path / "other", seed=4)
+    with pytest.raises(InputError, match="fitted to"):
+        evaluate(fitted[0], other, "paper")
+
+
+def test_an_identity_without_torso_has_no_portrait(fitted, tmp_path):
+    trainer.fit(fitted[1], tmp_path / "base", recipe=small_recipe("talking_gaussian"), steps=5)
+    with pytest.raises(ConfigError, match="torso"):
+        evaluate(tmp_path / "base", fitted[1], "portrait")
+
+
+def test_behind_the_head_nothing_of_the_head_is_left():
+    rgb = np.zeros((40, 40, 3), np.float32)
+    rgb[:, :] = (0, 0, 1)
+    masks = np.zeros((40, 40, 4), np.float32)
+    masks[10:25, 10:30, 0], rgb[10:25, 10:30] = 1, (1, 0, 0)
+    masks[25:, 5:35, 3], rgb[25:, 5:35] = 1, (0, 1, 0)
+    plate = np.full_like(rgb, (0, 0, 1))
+    behind = behind_head(rgb, masks, plate)
+    assert behind[..., 0].max() == 0
+    assert behind[24, 20, 1] == 1  # the neck goes on behind the chin
+    assert behind[11, 20, 2] == 1  # and the background behind the hair
+
+
+def test_sync_finds_a_known_shift():
+    rng = np.random.default_rng(0)
+    names = _phone_names()
+    frames = 200
+    rows = np.zeros((frames * 4, len(names)), np.float32)
+    is_open = np.repeat(rng.integers(0, 2, frames // 4), 4)
+    rows[np.arange(frames * 4), np.where(np.repeat(is_open, 4), names.index("AA"), names.index("M"))] = 1
+    result = lip_sync(rows, np.roll(is_open, -3).astype(float))
+    assert round(result.offset_frames) == 3 and result.confidence > 0.5
+    assert lip_sync(rows[:40], np.ones(10)) is None
+
+
+def test_faces_missing_at_the_start_take_the_first_one_found():
+    landmarks = np.full((4, 478, 3), np.nan)
+    landmarks[2:] = np.random.default_rng(0).uniform(0, 64, (478, 3))
+    lips = track_lips(landmarks, np.zeros((4, 52)))
+    assert np.isfinite(lips.lip_opening).all()
+    assert np.isnan(track_lips(np.full((3, 478, 3), np.nan), np.zeros((3, 52))).lip_opening).all()
