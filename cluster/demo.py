@@ -29,10 +29,12 @@ from cluster.demo_programs import Programs, Screen
 from m2dao.errors import ConfigError, InputError, M2daoError
 
 TENANT = "demo"
-SENTENCES = {
-    0: "This sentence is new to me. I have never said it before, and my lips follow every word of it. Maybe you will believe me.",
-    1: "Please watch my mouth, because these words are not in my recording. Both lips close for a plum, a beam and a map.",
-}
+SENTENCES = (
+    "This sentence is new to me. I have never said it before, and my lips follow every word of it. "
+    "Maybe you will believe me.",
+    "Please watch my mouth, because these words are not in my recording. "
+    "Both lips close for a plum, a beam and a map.",
+)
 NUM_STEPS = 7
 POLL_S = 0.5
 RENDER_TIMEOUT_S = 600.0
@@ -210,7 +212,8 @@ class Demo:
             time.sleep(POLL_S)
             person.render = _body(api.get(f"/v1/renders/{person.render['id']}"))
         if person.render["status"] != "done":
-            raise M2daoError(f"render of {person.name}", "done", person.render["status"], json.dumps(person.render["error"]))
+            reason = json.dumps(person.render["error"])
+            raise M2daoError(f"render of {person.name}", "done", person.render["status"], reason)
 
     def _check(self) -> None:
         self._screen.step("checking the videos")
@@ -218,7 +221,8 @@ class Demo:
         for person in self._people:
             facts = demo_checks.look_at(person.result)
             spoken = demo_checks.audio_seconds(person.audio)
-            wrong += [f"{person.name}: {text}" for text in demo_checks.problems_of(facts, speech_seconds=spoken, size=self._args.size)]
+            problems = demo_checks.problems_of(facts, speech_seconds=spoken, size=self._args.size)
+            wrong += [f"{person.name}: {text}" for text in problems]
             person.facts = {**asdict(facts), "frame_rate": str(facts.frame_rate)}
         # The face tracker must find one face throughout, as it must in a recording.
         prepared = self._programs.run_together(
@@ -231,7 +235,8 @@ class Demo:
             ]
         )  # fmt: skip
         for person, found in zip(self._people, prepared, strict=True):
-            person.facts["tracker"] = {name: found[name] for name in ("num_frames", "sync_offset_frames", "verdict", "problems")}
+            names = ("num_frames", "sync_offset_frames", "sync_confidence", "verdict", "problems")
+            person.facts["tracker"] = {name: found[name] for name in names}
         if wrong:
             raise M2daoError("results", "videos of people speaking", "; ".join(wrong), f"look at them in {self._out}")
 
@@ -274,7 +279,8 @@ class Demo:
             )
             stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in row["stage_seconds"].items())
             print(f"    {stages}", file=sys.stderr)
-        print("steps: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self._seconds.items()), file=sys.stderr)
+        steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self._seconds.items())
+        print(f"steps: {steps}; {self._screen.elapsed_s / 60:.1f} minutes in all", file=sys.stderr)
         report = {"people": people, "seconds": self._seconds, "total_seconds": round(self._screen.elapsed_s, 1)}
         (self._out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
         return report
@@ -293,7 +299,8 @@ class Demo:
 
 def _body(answer) -> dict[str, Any]:
     if answer.is_error:
-        raise M2daoError(f"{answer.request.method} {answer.request.url.path}", "success", f"{answer.status_code}: {answer.text}")
+        asked = f"{answer.request.method} {answer.request.url.path}"
+        raise M2daoError(asked, "success", f"{answer.status_code}: {answer.text}")
     return answer.json()
 
 
@@ -362,7 +369,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--total-minutes", type=float, default=10.0, metavar="M", help="time the whole demo aims at (default 10)"
     )
     parser.add_argument(
-        "--presenter-seconds", type=float, default=20.0, metavar="S", help="length of the synthetic recordings (default 20)"
+        "--presenter-seconds", type=float, default=20.0, metavar="S", help="length of synthetic recordings (default 20)"
     )
     parser.add_argument("--consent", metavar="TEXT", help="who said that the people in your videos consent")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")

@@ -300,10 +300,11 @@ class BlameCallback(UserCallback):
 
     def _blame(self, jobs: Jobs, fit_id: FitId, claim: Claim) -> None:
         job = claim.job
-        detail = f"the worker died while it was at: {job.stage or 'the beginning'} (attempt {job.attempt} of {job.max_attempts})"
+        at = job.stage or "the beginning"
+        detail = f"the worker died while it was at: {at} (attempt {job.attempt} of {job.max_attempts})"
         logger.warning("fit %s (%s): %s", fit_id, job.request.get("identity"), detail)
         try:
-            error = {"code": "worker-died", "title": "The process that ran the fit ended without a word", "detail": detail}
-            jobs.fail(claim, error, retry=True)
+            title = "The process that ran the fit ended without a word"
+            jobs.fail(claim, {"code": "worker-died", "title": title, "detail": detail}, retry=True)
         except LeaseLost:
             logger.info("fit %s changed hands before its worker's death was known", fit_id)

@@ -127,8 +127,9 @@ def _fit(args: argparse.Namespace) -> dict:
     )
     service = _service()
     batch = service.submit(
-        tenant, recordings, options, consent=args.consent, promote=args.promote, gate=_given_gate(args), on_progress=_say
-    )
+        tenant, recordings, options,
+        consent=args.consent, promote=args.promote, gate=_given_gate(args), on_progress=_say,
+    )  # fmt: skip
     for recording, fit_id in zip(recordings, batch.fit_ids, strict=True):
         _say(f"{recording.identity}: fit {fit_id}")
     return _follow(service, batch, detach=args.detach)
@@ -162,8 +163,9 @@ def _follow(service, batch, *, detach: bool) -> dict:
 
     names = {job.id: str(job.request["identity"]) for job in batch.jobs}
     jobs = {job.id: job for job in batch.jobs}
+    watch = f"m2dao-train watch --tenant {batch.tenant} {' '.join(map(str, batch.fit_ids))}"
     if detach:
-        _say(f"follow with: m2dao-train watch --tenant {batch.tenant} {' '.join(map(str, batch.fit_ids))}")
+        _say(f"follow with: {watch}")
     else:
         try:
             with FitBars(list(names.values())) as bars:
@@ -171,7 +173,7 @@ def _follow(service, batch, *, detach: bool) -> dict:
                     jobs[job.id] = job
                     bars.show(names[job.id], job.progress, _describe(job))
         except KeyboardInterrupt:
-            _say(f"\nthe fits go on; watch them: m2dao-train watch --tenant {batch.tenant} {' '.join(map(str, batch.fit_ids))}")
+            _say(f"\nthe fits go on; watch them: {watch}")
             raise
         for job in jobs.values():
             _say(_verdict(names[job.id], job))
@@ -225,9 +227,8 @@ def _promote(args: argparse.Namespace) -> dict:
 
     ref = ModelRef.parse(args.ref)
     registry, state = _registry()
-    promotion = promote(
-        registry, state, ref, thresholds=GateThresholds(**_given_gate(args)), expected=args.expected_version, force=args.force
-    )
+    thresholds = GateThresholds(**_given_gate(args))
+    promotion = promote(registry, state, ref, thresholds=thresholds, expected=args.expected_version, force=args.force)
     return _say_promotion(promotion)
 
 

@@ -30,7 +30,15 @@ from cluster.registry import Registry
 from cluster.settings import Settings
 from cluster.state import StateStore
 from cluster.storage import ObjectStore
-from m2dao.errors import FitError, InputError, LeaseLost, LockBusy, PromotionConflict, PromotionRefused, ServiceUnavailable
+from m2dao.errors import (
+    FitError,
+    InputError,
+    LeaseLost,
+    LockBusy,
+    PromotionConflict,
+    PromotionRefused,
+    ServiceUnavailable,
+)
 from train_jobs.archives import get_archive, put_archive
 from train_jobs.callbacks import (
     LEASE_S,

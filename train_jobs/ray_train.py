@@ -93,7 +93,8 @@ def run_cohort(settings: Settings, cohort: Cohort, workers: Workers, work: str, 
 def _train_loop(config: dict[str, Any]) -> None:
     """What each worker of the group runs.
 
-    Settings come from the worker's own environment: what is in here can be seen in Ray's dashboard, and they hold secrets.
+    Settings come from the worker's own environment: what is in ``config`` can be seen in Ray's dashboard, and they
+    hold secrets.
     """
     import ray.train
     import ray.train.collective as collective

@@ -211,7 +211,9 @@ def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
             task.capture_dir,
             protocol=protocol,
             max_frames=task.options.evaluate_frames,
-            on_progress=lambda share, i=index, name=protocol: monitor.stage("evaluate", (i + share) / len(protocols), name),
+            on_progress=lambda share, done=index, name=protocol: monitor.stage(
+                "evaluate", (done + share) / len(protocols), name
+            ),
         )
         prefix = "" if index == 0 else f"{protocol}."
         metrics.update({prefix + k: float(v) for k, v in result.as_dict().items() if _is_number(v)})

@@ -197,7 +197,8 @@ def test_a_registry_that_is_away_costs_the_curve_and_not_the_steps(fits, stack):
     """The fit fails only where it cannot do without the registry, and its steps are kept for the next attempt."""
     fit_id = fits.queue("anna", max_attempts=2)
     away = Platform.connect(reaching(stack, mlflow_url="http://127.0.0.1:9"))
-    broken = Fits(Platform(state=fits.platform.state, store=fits.platform.store, registry=away.registry), fits.tenant, fits.folder)
+    without = Platform(state=fits.platform.state, store=fits.platform.store, registry=away.registry)
+    broken = Fits(without, fits.tenant, fits.folder)
     broken.batch = fits.batch
     broken.worker(fit_id).run()
     assert fits.events("anna").count("end") == 2  # both attempts got as far as registering

@@ -68,7 +68,8 @@ def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody
     with state.subscribe("champion") as messages:
         promotion = promote(registry, state, second, expected=1)
         told = messages.get(timeout_s=10)
-    assert told == ("champion", {"tenant": str(tenant), "identity": "anna", "version": 2, "ref": str(second), "previous": 1})
+    change = {"tenant": str(tenant), "identity": "anna", "version": 2, "ref": str(second), "previous": 1}
+    assert told == ("champion", change)
     assert (champion(registry, tenant), champion(registry, tenant, "previous")) == (2, 1)
     assert promotion.as_dict()["champion"] == str(second)
     tags = registry.describe(second).tags
@@ -133,7 +134,8 @@ def test_the_commands_promote_refuse_show_list_and_roll_back(run, tenant, regist
     assert run("promote", better, "--expected-version", 2)[0] == 2
     code, result, said = run("promote", better, "--expected-version", 1, "--min-psnr-db", 31)
     assert code == 0 and result["champion"] == str(better) and result["previous"] == str(good)
-    assert run("list", "--tenant", tenant)[1]["identities"] == [{"identity": "anna", "champion": 3, "versions": [1, 2, 3]}]
+    listed = run("list", "--tenant", tenant)[1]["identities"]
+    assert listed == [{"identity": "anna", "champion": 3, "versions": [1, 2, 3]}]
     shown = run("show", f"{tenant}.anna@champion")[1]
     assert shown["ref"] == str(better) and shown["aliases"] == ["champion"] and shown["metrics"]["psnr_db"] == 32.0
     assert run("rollback", f"{tenant}.anna")[1]["champion"] == str(good)

@@ -15,12 +15,13 @@ import pytest
 from cluster.demo_checks import look_at
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("--total-minutes", "1", "--presenter-seconds", "8", "--size", "64", "--capture-size", "256")
+SMALL = ("--total-minutes", "1", "--presenter-seconds", "8", "--size", "256", "--capture-size", "256")
 
 
 def start(out: Path, *words: object) -> subprocess.Popen:
     command = [sys.executable, "-u", "-m", "cluster.demo", "--out", str(out), "--json", *map(str, words)]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("M2DAO_") or name == "M2DAO_ASSETS_DIR"}
+    kept = {"M2DAO_ASSETS_DIR", "M2DAO_CACHE"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("M2DAO_") or name in kept}
     return subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -88,7 +89,7 @@ def test_two_people_are_fitted_promoted_and_speak(tmp_path):
     for person in report["people"]:
         facts = look_at(Path(person["video"]))
         assert facts.num_frames == person["checks"]["num_frames"] > 100
-        assert (facts.width, facts.height) == (64, 64)
+        assert (facts.width, facts.height) == (256, 256)
         assert person["checks"]["tracker"]["num_frames"] == facts.num_frames  # a face in all of them
         assert person["psnr_db"] > 15 and person["real_time_factor"] > 0
         assert {"prepare", "fit", "evaluate", "register", "render"} <= person["stage_seconds"].keys()

@@ -4,7 +4,8 @@ Its "recording" is a JSON file that says how it goes, so that a test can let a w
 
     {"steps": 6, "hue": 0.1, "psnr_db": 30, "die_at": 3, "deaths": 1, "diary": "/tmp/.../diary", "fail": "rejected"}
 
-``pause_s`` makes every step slow, ``wait_at`` one of them wait for the file ``wait_for``. It dies by SIGKILL at step ``die_at``, ``deaths`` times, and writes a line per event to the file ``diary``.
+``pause_s`` makes every step slow, ``wait_at`` one of them wait for the file ``wait_for``. It dies by SIGKILL at step
+``die_at``, ``deaths`` times, and writes a line per event to the file ``diary``.
 """
 
 from __future__ import annotations
