@@ -184,6 +184,8 @@ def _check_sizes(named: dict) -> torch.Size:
     num_gaussians = named["means"][0].shape[-2]
     num_cameras = named["viewmats"][0].shape[-3]
     num_channels = named["colors"][0].shape[-1]
+    if num_channels < 1 or num_cameras < 1:
+        raise InputError("render", "at least one channel and one camera", f"D={num_channels}, C={num_cameras}")
     sizes = {
         "quats": ("N", -2, num_gaussians),
         "scales": ("N", -2, num_gaussians),
@@ -201,8 +203,6 @@ def _check_sizes(named: dict) -> torch.Size:
             owner = "means" if letter == "N" else "viewmats"
             got = f"{letter}={named[name][0].shape[dimension]}"
             raise InputError(f"render: {name}", f"{letter}={size} like {owner}", got)
-    if num_channels < 1 or num_cameras < 1:
-        raise InputError("render", "at least one channel and one camera", f"D={num_channels}, C={num_cameras}")
     batch_shapes = {name: tensor.shape[: tensor.dim() - num_own] for name, (tensor, num_own, _) in named.items()}
     first = batch_shapes["means"]
     if all(shape == first for shape in batch_shapes.values()):

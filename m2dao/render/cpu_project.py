@@ -80,7 +80,7 @@ def _project_one(
     x, y, z = _times_rotation(V, float(means[i, 0]), float(means[i, 1]), float(means[i, 2]))
     x, y, z = x + V[0, 3], y + V[1, 3], z + V[2, 3]
     # Written so that a NaN fails them.
-    if not (z >= near_plane and z <= FAR_PLANE and opacity >= ALPHA_MIN):
+    if not (z >= near_plane and z <= FAR_PLANE and opacity >= ALPHA_MIN and opacity < math.inf):
         return
     qw, qx, qy, qz = float(quats[i, 0]), float(quats[i, 1]), float(quats[i, 2]), float(quats[i, 3])
     norm = math.sqrt(qw * qw + qx * qx + qy * qy + qz * qz)
