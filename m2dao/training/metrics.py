@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from m2dao.capture.face_models import BLENDSHAPE_NAMES
+from m2dao.capture.facemesh import INNER_LIPS, OUTER_LIPS
 from m2dao.errors import InputError
 from m2dao.training.ssim import RADIUS, dssim_loss
 
@@ -21,11 +22,7 @@ MAX_PSNR_DB = 100.0  # of equal images, where the formula has no finite value; a
 # Channels of the region masks, see the capture format.
 FACIAL, ORAL, HEAD, TORSO = range(4)
 
-# Outer and inner lip contours of the 478-point face mesh.
-LIP_LANDMARKS = (
-    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185,
-    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191,
-)  # fmt: skip
+LIP_LANDMARKS = OUTER_LIPS + INNER_LIPS
 
 LOWER_FACE = tuple(i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("jaw", "mouth", "cheekPuff")))
 UPPER_FACE = tuple(i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("brow", "eye", "cheekSquint")))
