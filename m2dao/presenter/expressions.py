@@ -81,12 +81,15 @@ def _mouth_fields(named, grid, person, x, y, z, front):
     # rotation about the x axis through the hinge, to first order
     named["jaw"][..., 1] = -(z - shape.JAW_HINGE_Z) * weight * JAW_RADIANS
     named["jaw"][..., 2] = (y - shape.JAW_HINGE_Y) * weight * JAW_RADIANS
+    named["jaw"] *= front[..., None]
     gap = named["jaw"][grid.mouth_rows[1]] - named["jaw"][grid.mouth_rows[0]]  # [C, 3]
     drawn = np.exp(-((away / 0.0155) ** 2))[..., None]
     named["seal"][:] = np.where((side > 0)[..., None], -0.72, 0.28) * gap * drawn
+    # the mouth's width at the back of the head is the back of the head
+    arch = arch * front
     cheeks = _blob(np.abs(x), y, 0.036, 0.038, 0.013, 0.018) * front
     named["jaw"][..., 0] -= np.sign(x) * 0.0035 * cheeks
-    corner_in = _blob(np.abs(x), y, half_width, shape.MOUTH_Y, 0.010, 0.012)
+    corner_in = _blob(np.abs(x), y, half_width, shape.MOUTH_Y, 0.010, 0.012) * front
     named["jaw"][..., 0] -= np.sign(x) * 0.0030 * corner_in
 
     near = np.exp(-((away / 0.0085) ** 2)) * arch**0.8
