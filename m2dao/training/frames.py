@@ -16,7 +16,7 @@ import torch
 from m2dao.capture.dataset import Capture
 from m2dao.training.losses import FrameTarget
 
-_TORSO = 3  # channel of the region masks
+_ORAL, _TORSO = 1, 3  # channels of the region masks
 
 
 class TrainingFrames:
@@ -45,6 +45,7 @@ class TrainingFrames:
         self._soft = soft_masks
         with tempfile.TemporaryFile(prefix="m2dao-frames-") as file:  # the mapping outlives the handle
             self._data = np.memmap(file, dtype=np.uint8, mode="w+", shape=(len(indices), size, size, 7))
+        self._eye_boxes = _eye_boxes(capture.landmarks) * (size / capture.size)
         self.plate = _resize(capture.plate, size).astype(np.float32) / 255
 
         def load(position: int) -> None:
@@ -75,7 +76,26 @@ class TrainingFrames:
         rgb = self.rgb(index).astype(np.float32) / 255
         masks = self.masks(index)
         behind = self.plate if generate_torso else behind_head(rgb, masks, self.plate)
-        return FrameTarget(torch.from_numpy(rgb), torch.from_numpy(masks), torch.from_numpy(behind))
+        focus = np.maximum(masks[..., _ORAL], self._eyes(index))
+        return FrameTarget(*(torch.from_numpy(part) for part in (rgb, masks, behind, focus)))
+
+    def _eyes(self, index: int) -> np.ndarray:
+        """[S, S] float, 1 where the eyes are: small, quick, and what people look at first."""
+        eyes = np.zeros((self.size, self.size), np.uint8)
+        for x, y, half_width in self._eye_boxes[index]:
+            axes = (max(1, round(float(half_width))), max(1, round(0.6 * float(half_width))))
+            cv2.ellipse(eyes, (round(float(x)), round(float(y))), axes, 0, 0, 360, 1, -1)
+        return eyes.astype(np.float32)
+
+
+def _eye_boxes(landmarks: np.ndarray) -> np.ndarray:
+    """Centre and half width of both eyes: [T, 478, 3] -> [T, 2, 3] pixels."""
+    boxes = []
+    for outer, inner in ((33, 133), (263, 362)):  # eye corners of the face mesh
+        center = (landmarks[:, outer, :2] + landmarks[:, inner, :2]) / 2
+        half_width = 0.65 * np.linalg.norm(landmarks[:, outer, :2] - landmarks[:, inner, :2], axis=1)
+        boxes.append(np.concatenate([center, half_width[:, None]], axis=1))
+    return np.stack(boxes, axis=1)
 
 
 def behind_head(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.ndarray:

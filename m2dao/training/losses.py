@@ -22,15 +22,16 @@ class FrameTarget(NamedTuple):
     rgb: Tensor  # [H, W, 3] 0..1
     masks: Tensor  # [H, W, 4] 0..1: facial, oral, head, torso
     behind: Tensor  # [H, W, 3] what stands behind the generated part
+    focus: Tensor  # [H, W] 0..1: mouth and eyes
 
 
 def picture_loss(rgb: Tensor, target: FrameTarget, weights: LossWeights) -> Tensor:
-    """(1 - w) weighted L1 + w (1 - SSIM), as in 3D Gaussian splatting (Kerbl et al., 2023, eq. 7), the mouth counting more.
+    """(1 - w) weighted L1 + w (1 - SSIM), as in 3D Gaussian splatting (Kerbl et al., 2023, eq. 7), mouth and eyes counting more.
 
     Args:
         rgb: [H, W, 3] composite.
     """
-    emphasis = 1 + weights.oral_emphasis * target.masks[..., 1:2]
+    emphasis = 1 + weights.focus_emphasis * target.focus[..., None]
     l1 = ((rgb - target.rgb).abs() * emphasis).mean()
     return (1 - weights.dssim) * l1 + weights.dssim * 2 * dssim_loss(rgb, target.rgb)
 

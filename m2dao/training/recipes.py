@@ -33,7 +33,7 @@ class LossWeights:
     """Weights of the terms; see losses.py."""
 
     dssim: float = 0.2
-    oral_emphasis: float = 3.0
+    focus_emphasis: float = 3.0
     head_mask: float = 0.1
     person_mask: float = 0.1
     consistency: float = 0.02
@@ -53,6 +53,7 @@ class Recipe:
         max_gaussians: cap by group.
         soft_masks: False turns region masks into 0 and 1.
         densify_every: steps between rounds of density control.
+        blink_repeats: how often a frame with closing lids comes up in an epoch; others come up once.
         speech_steps: batches the audio encoder learns the lips from, at most.
         rates, losses: step sizes and weights.
     """
@@ -65,6 +66,7 @@ class Recipe:
     max_gaussians: dict[str, int]
     soft_masks: bool = True
     densify_every: int = 150
+    blink_repeats: int = 3
     speech_steps: int = 1500
     rates: LearningRates = LearningRates()
     losses: LossWeights = LossWeights()
@@ -72,7 +74,7 @@ class Recipe:
     def __post_init__(self):
         if self.size not in SIZES:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
-        for name in ("densify_every", "speech_steps"):
+        for name in ("densify_every", "blink_repeats", "speech_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 
@@ -101,7 +103,8 @@ def talking_gaussian(size: int) -> Recipe:
         model=ModelConfig(field="concat", embedding_size=16, sh_degree=2, has_torso=False),
         schedule=sequential_schedule(),
         soft_masks=False,
-        losses=LossWeights(oral_emphasis=0.0, consistency=0.0),
+        blink_repeats=1,
+        losses=LossWeights(focus_emphasis=0.0, consistency=0.0),
     )
 
 

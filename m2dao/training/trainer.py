@@ -45,6 +45,7 @@ _MIN_FRAMES = 100
 _SAVE_EVERY_S = 20.0
 _REPORT_EVERY_STEPS = 25
 _NUM_STRIP_PICTURES = 6
+_CLOSING = 0.35  # lids closed by this share make a frame worth repeating
 _FINISH_SHARE = 0.01  # of a budget in minutes, kept for writing the identity
 
 
@@ -146,7 +147,9 @@ class _Fit:
         if len(train) < _MIN_FRAMES:
             raise CaptureRejected(str(capture_dir), f"{_MIN_FRAMES} frames to train on", str(len(train)))
         self.train = train
-        self.usable = np.flatnonzero(self.capture.valid[: len(train)])
+        usable = np.flatnonzero(self.capture.valid[: len(train)])
+        closing = usable[self.capture.blink[usable].max(axis=1) > _CLOSING]
+        self.epoch_frames = np.concatenate([usable, *[closing] * (recipe.blink_repeats - 1)])
         self.frames = TrainingFrames(
             self.capture, recipe.size, train, soft_masks=recipe.soft_masks, num_threads=num_threads
         )
@@ -255,11 +258,11 @@ class _Fit:
         return torch.from_numpy(np.asarray(self.capture.viewmats[index], np.float32))
 
     def _frame_of(self, step: int) -> int:
-        """Every usable frame once in each epoch, in an order that depends on seed and epoch alone."""
-        epoch, position = divmod(step, len(self.usable))
+        """Every frame with a face comes up in each epoch, blinks repeatedly, in an order that depends on seed and epoch alone."""
+        epoch, position = divmod(step, len(self.epoch_frames))
         if getattr(self, "_epoch", None) != epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.usable)
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.epoch_frames)
         return int(self._order[position])
 
     def _control_density(self) -> None:
