@@ -100,21 +100,22 @@ class Programs:
         self._running: dict[int, subprocess.Popen] = {}
         self._closed = False
 
-    def run(self, name: str, module: str, *words: object, own_screen: bool = False) -> dict:
+    def run(self, name: str, module: str, *words: object, own_screen: bool = False, as_json: bool = True) -> dict:
         """Run ``python -m module words --json`` to its end.
 
         Args:
             name: for the screen and the log file.
             own_screen: let the program draw its progress on standard error itself.
+            as_json: ask for a JSON object; some programs show no progress then.
 
         Returns:
-            the JSON object that it printed.
+            the JSON object that it printed; an empty one where none was asked for.
 
         Raises:
             InputError: it said that what it was given cannot be used (exit code 2).
             M2daoError: it failed; the message holds the last lines it said.
         """
-        command = [sys.executable, "-m", module, *map(str, words), "--json"]
+        command = [sys.executable, "-m", module, *map(str, words), *(["--json"] if as_json else [])]
         process = self._start(command, own_screen)
         said: list[str] = []
         if not own_screen:
@@ -129,6 +130,8 @@ class Programs:
         if process.returncode != 0:
             kind = InputError if process.returncode == 2 else M2daoError
             raise kind(name, "to succeed", f"exit code {process.returncode}", "\n".join(said[-12:]))
+        if not as_json:
+            return {}
         try:
             return json.loads(out)
         except ValueError as error:
@@ -174,7 +177,7 @@ class Programs:
                 rest = lines.pop()
                 for line in (re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).strip() for text in lines):
                     if line:
-                        self._screen.now(name, line)
+                        self._screen.now(name, line.removeprefix(name).strip(" :"))
                         said.append(line)
                         del said[:-200]
         if rest.strip():

@@ -5,7 +5,7 @@ Its "recording" is a JSON file that says how it goes, so that a test can let a w
     {"steps": 6, "hue": 0.1, "psnr_db": 30, "die_at": 3, "deaths": 1, "diary": "/tmp/.../diary", "fail": "rejected"}
 
 ``pause_s`` makes every step slow, ``wait_at`` one of them wait for the file ``wait_for``. It dies by SIGKILL at step
-``die_at``, ``deaths`` times, and writes a line per event to the file ``diary``.
+``die_at`` or the next, ``deaths`` times in all, and writes a line per event to the file ``diary``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def small_fit(task: FitTask, monitor: FitMonitor) -> FitOutcome:
         state.write_text(json.dumps({"step": step}))
         monitor.stage("fit", step / plan["steps"], f"step {step}")
         monitor.step(step, {"fit.loss": 1.0 / step})
-        if step == plan.get("die_at") and _deaths(diary, task.name) < plan.get("deaths", 1):
+        if step >= plan.get("die_at", step + 1) and _deaths(diary, task.name) < plan.get("deaths", 1):
             _write(diary, task.name, "die")
             os.kill(os.getpid(), signal.SIGKILL)
         if pause := plan.get("pause_s"):
