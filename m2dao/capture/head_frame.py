@@ -10,6 +10,7 @@ import numpy as np
 from m2dao.capture.rigid_shape import OUTER_EYE_CORNERS
 
 _SHIFT_BITS = 4  # sub-pixel vertices of cv2.fillPoly
+_OVERSAMPLING = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,9 +36,10 @@ class HeadFrame:
 
     def coordinates(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """u and v, float32 [height, width], at the pixel centres."""
-        x = (np.arange(width, dtype=np.float32) + 0.5 - self.origin_px[0]) / self.unit_px
-        y = ((np.arange(height, dtype=np.float32) + 0.5 - self.origin_px[1]) / self.unit_px)[:, None]
-        (rx, ry), (dx, dy) = self.right.astype(np.float32), self.down.astype(np.float32)
+        # Python floats: numpy ones would turn the whole image into double precision.
+        (left, top), (rx, ry), (dx, dy) = (vector.tolist() for vector in (self.origin_px, self.right, self.down))
+        x = (np.arange(width, dtype=np.float32) + (0.5 - left)) / self.unit_px
+        y = ((np.arange(height, dtype=np.float32) + (0.5 - top)) / self.unit_px)[:, None]
         return x * rx + y * ry, x * dx + y * dy
 
     def to_frame(self, pixels: np.ndarray) -> np.ndarray:
@@ -63,9 +65,12 @@ def soft_polygon(polygon: np.ndarray, height: int, width: int, sigma_px: float) 
     high = np.minimum(np.ceil(polygon.max(axis=0)).astype(int) + margin, [width, height])
     if (high <= low).any():
         return mask
-    part = np.zeros((high[1] - low[1], high[0] - low[0]), dtype=np.uint8)
-    vertices = np.round((polygon - 0.5 - low) * 2**_SHIFT_BITS).astype(np.int32).reshape(-1, 1, 2)
-    cv2.fillPoly(part, [vertices], 255, cv2.LINE_AA, _SHIFT_BITS)
-    soft = cv2.GaussianBlur(part.astype(np.float32) / 255.0, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
+    # Drawn larger and averaged down: OpenCV counts every touched pixel in, which would grow small shapes visibly.
+    width_px, height_px = (high - low).tolist()
+    part = np.zeros((height_px * _OVERSAMPLING, width_px * _OVERSAMPLING), dtype=np.uint8)
+    vertices = np.round(((polygon - low) * _OVERSAMPLING - 0.5) * 2**_SHIFT_BITS).astype(np.int32).reshape(-1, 1, 2)
+    cv2.fillPoly(part, [vertices], 255, cv2.LINE_8, _SHIFT_BITS)
+    small = cv2.resize(part, (width_px, height_px), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
+    soft = cv2.GaussianBlur(small, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
     mask[low[1] : high[1], low[0] : high[0]] = soft
     return mask

@@ -7,6 +7,7 @@ from torso; hair that hangs below it belongs to the head if the recording shows 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -20,9 +21,10 @@ from m2dao.errors import CaptureRejected
 
 REGIONS = ("facial", "oral", "head", "torso")  # channel order of every mask
 
-_ZONES = ("skin", "hair", "neck", "clothes", "beside_neck")  # where colours are taken from
+_ZONES = ("skin", "hair", "neck", "clothes", "beside_neck", "beside_ears")  # where colours are taken from
 _SAMPLES_PER_FRAME = 400  # colours of each class taken from one observed frame
 _EDGE_RADIUS, _EDGE_EPSILON = 4, 2e-4  # of the guided filter, pixels at 256 and variance of a colour in 0..1
+_EDGE_GAIN = 1.04  # stretches the filtered alpha a little, so that inside is fully in and outside fully out
 _POLYGON_SIGMA = 0.012  # softness of polygon edges, outer eye distances
 _BORDER_SIGMA = 0.02  # softness of the border between head and torso
 # Heights and widths in the head frame (outer eye distances; v is negative above the eyes).
@@ -32,6 +34,7 @@ _HAIR_HALF_WIDTH_U = 1.8
 _JAW_ANGLES = (58, 288)  # where the line between head and neck leaves the oval
 _EAR_LOBES = (132, 361)
 _OVAL_TOP = (162, 21, 54, 103, 67, 109, 10, 338, 297, 332, 284, 251, 389)  # from temple to temple over the forehead
+_WIDE_HAIR_SHARE = 0.5  # of the strips beside the ears that must be person before hair is taken to fall to the shoulders
 _LONG_HAIR_SHARE = 0.12  # of the person beside the neck that must look like hair before any is looked for
 
 
@@ -45,14 +48,24 @@ class RegionSegmenter:
         model_path: segmentation network; fetched when not given.
         num_threads: of the network.
         seed: of the colour models.
+        person: finds the person's coarse alpha in a picture of 256x256, float32 [256, 256, 3] in 0..1 to float32
+            [256, 256]; the segmentation network when not given.
     """
 
-    def __init__(self, model_path: Path | None = None, *, num_threads: int = 1, seed: int = 0):
-        self._person = PersonSegmenter(model_path, num_threads=num_threads)
+    def __init__(
+        self,
+        model_path: Path | None = None,
+        *,
+        num_threads: int = 1,
+        seed: int = 0,
+        person: Callable[[np.ndarray], np.ndarray] | None = None,
+    ):
+        self._person = person or PersonSegmenter(model_path, num_threads=num_threads)
         self._random = np.random.default_rng(seed)
         self._seed = seed
         self._samples: dict[str, list[np.ndarray]] = {name: [] for name in _ZONES}
         self._models: ColourModels | None = None
+        self._wide_shares: list[float] = []  # per observed frame: how much of the strips beside the ears is person
         self._has_long_hair = False
 
     def observe(self, rgb: np.ndarray, landmarks: np.ndarray) -> None:
@@ -62,15 +75,18 @@ class RegionSegmenter:
             rgb: uint8 [H, W, 3].
             landmarks: float [478, 2 or 3], pixels.
         """
-        small, scale = _shrink(rgb)
+        small = _shrink(rgb, MATTE_SIDE)
         alpha = self._person(small.astype(np.float32) / 255.0)
-        points = landmarks[:, :2] * scale
+        points = landmarks[:, :2] * (MATTE_SIDE / _side(rgb))
         frame = HeadFrame.of(points)
         u, v = frame.coordinates(MATTE_SIDE, MATTE_SIDE)
         inner_face = _inner_face(points, frame)
         uv = frame.to_frame(points)
         chin_v, top_v = uv[152, 1], uv[10, 1]
         sure = alpha > 0.95
+        lobe_v = uv[list(_EAR_LOBES), 1].mean()
+        strips = (np.abs(u) > 1.0) & (np.abs(u) < 1.15) & (v > lobe_v - 0.35) & (v < lobe_v)
+        self._wide_shares.append(float(alpha[strips].mean()) if strips.any() else 0.0)
         beside = sure & (np.abs(u) > 0.5) & (np.abs(u) < 1.0) & (v > chin_v) & (v < chin_v + 0.5)
         zones = {
             "skin": inner_face & sure,
@@ -79,6 +95,7 @@ class RegionSegmenter:
             # The lowest part that is in the picture, off the middle where the collar may be open.
             "clothes": sure & (v > max(chin_v + 0.45, v[sure].max(initial=0) - 0.5)) & (np.abs(u) > 0.5),
             "beside_neck": beside,
+            "beside_ears": sure & strips,
         }
         for name, zone in zones.items():
             colours = small[zone]
@@ -101,24 +118,23 @@ class RegionSegmenter:
             CaptureRejected: no frame was observed.
         """
         models = self._fitted_models()
-        height, width = rgb.shape[:2]
-        small, scale = _shrink(rgb)
+        size = _side(rgb)
+        small = _shrink(rgb, MATTE_SIDE)
         guide = small.astype(np.float32) / 255.0
-        matte = self._person(guide)
         edges = GuidedFilter(guide, _EDGE_RADIUS, _EDGE_EPSILON)
-        full_guide = rgb.astype(np.float32) / 255.0
-        person = np.clip(1.02 * edges(matte, full_guide) - 0.01, 0.0, 1.0)
+        person = _sharpened(self._person(guide), edges, rgb)
 
-        points = landmarks[:, :2].astype(np.float64)
+        # Shapes are soft by more than two pixels, so half the resolution is enough for them.
+        side = max(MATTE_SIDE, size // 2)
+        points = landmarks[:, :2].astype(np.float64) * (side / size)
         frame = HeadFrame.of(points)
-        small_frame = HeadFrame.of(points * scale)
         indices = ColourModels.indices(small)
-        skin = _enlarge(edges(self._skin_share(models, indices)), height, width)
-        facial, oral = _face_shapes(points, frame, skin, height, width)
-        head_side = soft_polygon(_head_side(points, frame), height, width, _BORDER_SIGMA * frame.unit_px)
+        skin = _resize(edges(self._skin_share(models, indices)), side)
+        facial, oral = _face_shapes(points, frame, skin)
+        head_side = soft_polygon(_head_side(points, frame), side, side, _BORDER_SIGMA * frame.unit_px)
         if self._has_long_hair:
-            hair = _enlarge(edges(self._hair_share(models, indices, small_frame)), height, width)
-            head_side = np.maximum(head_side, hair)
+            hair = self._hair_share(models, indices, HeadFrame.of(points * (MATTE_SIDE / side)))
+            head_side = np.maximum(head_side, _resize(edges(hair), side))
         return _quantise(person, facial, oral, head_side)
 
     def _fitted_models(self) -> ColourModels:
@@ -127,8 +143,15 @@ class RegionSegmenter:
                 raise CaptureRejected("region masks", "frames observed before any is cut into regions", "none")
             colours = {name: np.concatenate(parts) for name, parts in self._samples.items()}
             beside_neck = colours.pop("beside_neck")
+            beside_ears = colours.pop("beside_ears")
+            falls_wide = np.mean(self._wide_shares) > _WIDE_HAIR_SHARE
+            if falls_wide:
+                colours["hair"] = np.concatenate([colours["hair"], beside_ears])
+                # Then it lies on the shoulders as well, and must not be learned as clothes.
+                for name in ("clothes", "neck"):
+                    colours[name] = _unlike_hair(colours[name], colours["hair"], self._seed)
             self._models = ColourModels(colours, seed=self._seed)
-            self._has_long_hair = self._share_of_hair(self._models, beside_neck) > _LONG_HAIR_SHARE
+            self._has_long_hair = falls_wide or self._share_of_hair(self._models, beside_neck) > _LONG_HAIR_SHARE
         return self._models
 
     @staticmethod
@@ -154,15 +177,42 @@ class RegionSegmenter:
         return _sigmoid(models.log_density("hair", indices) - others - 0.5) * near
 
 
-def _shrink(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The picture at 256x256, and the factor [2] from its pixels to those."""
-    height, width = rgb.shape[:2]
-    small = cv2.resize(rgb, (MATTE_SIDE, MATTE_SIDE), interpolation=cv2.INTER_AREA)
-    return small, np.array([MATTE_SIDE / width, MATTE_SIDE / height])
+def _side(rgb: np.ndarray) -> int:
+    """Side of a square picture."""
+    if rgb.shape[0] != rgb.shape[1]:
+        raise ValueError(f"rgb: expected a square picture, got {rgb.shape[1]}x{rgb.shape[0]}")
+    return rgb.shape[0]
 
 
-def _enlarge(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    return np.clip(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), 0.0, 1.0)
+def _shrink(rgb: np.ndarray, side: int) -> np.ndarray:
+    return cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _sharpened(matte: np.ndarray, edges: GuidedFilter, rgb: np.ndarray) -> np.ndarray:
+    """The coarse ``matte`` [256, 256] with its edge on the picture's: float32 [H, W]."""
+    person = edges(matte, rgb.astype(np.float32) / 255.0)
+    person = _EDGE_GAIN * person - (_EDGE_GAIN - 1) / 2
+    # Away from its edge the network is right, and the picture's noise has no say.
+    window = np.ones((2 * _EDGE_RADIUS + 1,) * 2, dtype=np.uint8)
+    lowest = _resize(cv2.erode(matte, window), len(rgb))
+    highest = _resize(cv2.dilate(matte, window), len(rgb))
+    return np.clip(person, lowest, highest)
+
+
+def _resize(image: np.ndarray, side: int) -> np.ndarray:
+    """A share at another resolution, within 0..1."""
+    if side != image.shape[0]:
+        image = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
+    return np.clip(image, 0.0, 1.0)
+
+
+def _unlike_hair(colours: np.ndarray, hair: np.ndarray, seed: int) -> np.ndarray:
+    """Those of ``colours`` [N, 3] that nearly no hair has."""
+    if not len(colours) or not len(hair):
+        return colours
+    model = ColourModels({"hair": hair}, seed=seed)
+    threshold = np.quantile(model.log_density("hair", ColourModels.indices(hair[None])), 0.1)
+    return colours[model.log_density("hair", ColourModels.indices(colours[None]))[0] < threshold]
 
 
 def _highest(models: ColourModels, indices: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
@@ -189,8 +239,9 @@ def _shrunk(polygon: np.ndarray, factor: float) -> np.ndarray:
     return centre + factor * (polygon - centre)
 
 
-def _face_shapes(points, frame: HeadFrame, skin: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Facial (with the mouth still in it) and oral share of every pixel, as if all of it were person."""
+def _face_shapes(points, frame: HeadFrame, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Facial (with the mouth still in it) and oral share of every pixel of ``skin``, as if all of it were person."""
+    height, width = skin.shape
     sigma = _POLYGON_SIGMA * frame.unit_px
     oval = soft_polygon(points[list(FACE_OVAL)], height, width, sigma)
     core = soft_polygon(_shrunk(points[list(FACE_OVAL)], 0.8), height, width, 6 * sigma)
@@ -198,7 +249,7 @@ def _face_shapes(points, frame: HeadFrame, skin: np.ndarray, height: int, width:
     oral = soft_polygon(points[list(OUTER_LIPS)], height, width, sigma)
     v = frame.coordinates(height, width)[1]
     # Below the brows the oval is face whatever its colour (beards, shadows); above, hair may cover it.
-    brow_v = frame.to_frame(points[list(RIGHT_BROW + LEFT_BROW)])[:, 1].min()
+    brow_v = float(frame.to_frame(points[list(RIGHT_BROW + LEFT_BROW)])[:, 1].min())
     below_brows = np.clip((v - brow_v) * 8 + 0.5, 0.0, 1.0)
     sure = np.maximum(core, below_brows) * oval
     facial = sure + (1.0 - sure) * np.maximum(oval, dome) * skin
@@ -228,9 +279,11 @@ def _head_side(points: np.ndarray, frame: HeadFrame) -> np.ndarray:
 
 
 def _quantise(person: np.ndarray, facial: np.ndarray, oral: np.ndarray, head_side: np.ndarray) -> np.ndarray:
-    """Masks uint8 [H, W, 4] from shares of every pixel; rounding down keeps their sum within 255."""
+    """Masks uint8 [H, W, 4] from the person's alpha [H, W] and shares at any resolution; rounding down keeps the sum in 255."""
     facial_only = np.maximum(facial - oral, 0.0)
     rest = 1.0 - facial_only - oral
-    shares = (facial_only, oral, rest * head_side, rest * (1.0 - head_side))
-    scale = 255.0 * person
-    return np.stack([(share * scale).astype(np.uint8) for share in shares], axis=-1)
+    shares = cv2.merge([facial_only, oral, rest * head_side, rest * (1.0 - head_side)])
+    if shares.shape[:2] != person.shape:
+        shares = cv2.resize(shares, person.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    shares *= (255.0 * person)[..., None]
+    return shares.astype(np.uint8)
