@@ -16,21 +16,17 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from cluster.ids import ModelRef
-from cluster.registry import Registry
 from cluster.settings import Settings
-from cluster.state import StateStore
-from cluster.storage import ObjectStore
 from cluster.telemetry import configure_logging
-from serve_apps.aliases import RefResolver
+from m2dao.errors import ConfigError
 from serve_apps.config import ServeConfig
-from serve_apps.decode import UploadDecoder
 from serve_apps.dispatcher import Dispatcher
 from serve_apps.ingress import create_api
-from serve_apps.render_requests import Services
+from serve_apps.render_requests import make_services
 from serve_apps.render_worker import RenderTicket
 from serve_apps.talker_deployment import DEPLOYMENT as TALKER
 from serve_apps.talker_deployment import TalkerReplica
-from serve_apps.watch import ChampionWatch
+from serve_apps.watch import ChampionWatch, forget_moved
 
 APP_NAME = "m2dao"
 INGRESS = "ingress"
@@ -40,26 +36,6 @@ _REPORT_S = 0.5  # how often a replica reports to the autoscaler
 _LOGGING = {"encoding": "JSON", "enable_access_log": False}
 _HEALTH_S = 5.0
 _DEAD_AFTER_S = 30.0  # a render uses the cores; slow to answer is not dead
-
-
-def make_services(settings: Settings, config: ServeConfig) -> Services:
-    """The API's collaborators, connected to the services of ``settings``."""
-    store = ObjectStore(settings)
-    registry = Registry(settings, store=store)
-    return Services(
-        config=config,
-        state=StateStore(settings),
-        store=store,
-        registry=registry,
-        resolver=RefResolver(registry, ttl_s=config.alias_ttl_s),
-        decoder=UploadDecoder(config),
-    )
-
-
-def forget_moved(resolver: RefResolver, message: dict[str, Any]) -> None:
-    """Drop the alias that a promotion moved; everything, when messages may have been missed."""
-    known = bool(message.get("tenant") and message.get("identity"))
-    resolver.forget(f"{message['tenant']}.{message['identity']}" if known else None)
 
 
 class Ingress:
@@ -147,6 +123,18 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
         logging_config=_LOGGING,
     )
     return ingress.bind(renderer.bind(settings, config), settings, config)
+
+
+def build_from_env(args: dict[str, str]) -> serve.Application:
+    """The application for a Serve config file, whose ``import_path`` names this function (cluster/kuberay/).
+
+    Args:
+        args: what Serve passes on from the file; there is nothing to be said there, all settings come from the
+            cluster's environment.
+    """
+    if args:
+        raise ConfigError("args of the application", "none: settings come from the environment", str(sorted(args)))
+    return build_app(Settings.from_env(), ServeConfig.from_env())
 
 
 def _renderer_env(config: ServeConfig) -> dict[str, str]:

@@ -92,3 +92,10 @@ def _fault(folder: Path, stored: StoredFolder) -> str | None:
         except OSError:
             return name
     return None
+
+
+def load_talker(folder: Path) -> Any:
+    """``m2dao.identity.Talker.load``; imported here so that only a replica pays for it."""
+    from m2dao.identity.talker import Talker
+
+    return Talker.load(folder)

@@ -13,6 +13,7 @@ from typing import Any
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.jobs import JobRecord
 from cluster.registry import Registry
+from cluster.settings import Settings
 from cluster.state import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnknownIdentity
@@ -37,6 +38,20 @@ class Services:
     registry: Registry
     resolver: RefResolver
     decoder: UploadDecoder
+
+
+def make_services(settings: Settings, config: ServeConfig) -> Services:
+    """The API's collaborators, connected to the services of ``settings``."""
+    store = ObjectStore(settings)
+    registry = Registry(settings, store=store)
+    return Services(
+        config=config,
+        state=StateStore(settings),
+        store=store,
+        registry=registry,
+        resolver=RefResolver(registry, ttl_s=config.alias_ttl_s),
+        decoder=UploadDecoder(config),
+    )
 
 
 class RenderRequests:

@@ -12,7 +12,6 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -26,7 +25,7 @@ from cluster.telemetry import configure_logging
 from m2dao.errors import M2daoError, ServiceError
 from serve_apps.config import MB, ServeConfig
 from serve_apps.dispatcher import STARTED
-from serve_apps.identity_source import IdentitySource
+from serve_apps.identity_source import IdentitySource, load_talker
 from serve_apps.loader import TalkerCache
 from serve_apps.node_cache import NodeCache
 from serve_apps.render_worker import Load, RenderTicket, RenderWorker
@@ -34,13 +33,6 @@ from serve_apps.watch import ChampionWatch
 
 DEPLOYMENT = "talker"
 MAX_ANNOUNCED = 256  # refs a replica announces at the same time
-
-
-def load_talker(folder: Path) -> Any:
-    """``m2dao.identity.Talker.load``; imported here so that only a replica pays for it."""
-    from m2dao.identity.talker import Talker
-
-    return Talker.load(folder)
 
 
 class TalkerReplica:

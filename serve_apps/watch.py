@@ -10,6 +10,7 @@ from typing import Any
 from cluster.promotion import TOPIC
 from cluster.state import StateStore
 from m2dao.errors import M2daoError
+from serve_apps.aliases import RefResolver
 
 log = logging.getLogger(__name__)
 _WAIT_S = 1.0
@@ -61,3 +62,9 @@ class ChampionWatch:
             self._on_change(message)
         except Exception:  # a bad message or a failed prefetch must not end the listening
             log.exception("a promotion could not be followed")
+
+
+def forget_moved(resolver: RefResolver, message: dict[str, Any]) -> None:
+    """Drop the alias that a promotion moved; everything, when messages may have been missed."""
+    known = bool(message.get("tenant") and message.get("identity"))
+    resolver.forget(f"{message['tenant']}.{message['identity']}" if known else None)

@@ -1,0 +1,150 @@
+"""The API over the embedded stack, without Ray: a real HTTP server, real services, and workers in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import os
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from cluster.ids import IdentityName, ModelRef, TenantId
+from cluster.jobs import Claim
+from cluster.promotion import move_champion
+from cluster.settings import Settings
+from cluster.state import StateStore
+from serve_apps.config import MB, ServeConfig
+from serve_apps.identity_source import IdentitySource, load_talker
+from serve_apps.ingress import create_api
+from serve_apps.loader import TalkerCache
+from serve_apps.node_cache import NodeCache
+from serve_apps.render_requests import Services, make_services
+from serve_apps.render_worker import Load, RenderTicket, RenderWorker
+from serve_apps.watch import ChampionWatch, forget_moved
+from tests.support.http_server import serving
+
+_names = itertools.count()
+SMALL = ServeConfig(max_upload_mb=1, max_audio_s=20, max_image_pixels=100_000, max_active_renders=4, lease_s=20)
+
+
+def speech(seconds: float, *, pitch: float = 0.05) -> bytes:
+    """A WAV file of a tone that comes and goes."""
+    samples = np.arange(round(16_000 * seconds))
+    tone = 0.5 * np.sin(samples * pitch) * np.sin(samples * 0.0006) ** 2
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((tone * 32767).astype("<i2").tobytes())
+    return data.getvalue()
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A tenant with an API key and a client that sends it."""
+
+    tenant: TenantId
+    key: str
+    client: httpx.Client
+
+    def ask(self, seconds: float = 1.0, *, headers: dict | None = None, audio: bytes | None = None, **form: str):
+        """POST /v1/renders; ``form`` holds the text fields."""
+        return self.client.post(
+            "/v1/renders",
+            files={"audio": ("speech.wav", speech(seconds) if audio is None else audio, "audio/wav")},
+            data={"identity": "anna", **form},
+            headers=headers or {},
+        )
+
+
+def new_customer(state: StateStore, url: httpx.URL | str) -> Customer:
+    """A tenant that nothing else has."""
+    tenant = TenantId(f"s{os.getpid()}-{next(_names)}")
+    state.accounts.create_tenant(tenant)
+    key = state.accounts.create_api_key(tenant)
+    client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=120, trust_env=False)
+    return Customer(tenant, key, client)
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API as a test sees it."""
+
+    settings: Settings
+    services: Services
+    client: httpx.Client
+    resources: contextlib.ExitStack
+
+    def customer(self) -> Customer:
+        """A new tenant; its client is closed with the API."""
+        customer = new_customer(self.services.state, self.client.base_url)
+        self.resources.callback(customer.client.close)
+        return customer
+
+    def register(self, tenant: TenantId, folder: Path, *, name: str = "anna", promote: bool = True) -> ModelRef:
+        """Register an identity folder as the next version."""
+        return register(self.services, tenant, folder, name=name, promote=promote)
+
+
+def register(services: Services, tenant: TenantId, folder: Path, *, name: str = "anna", promote: bool = True) -> ModelRef:
+    """Register an identity folder as the next version and make it the champion."""
+    registry = services.registry
+    ref = registry.register_version(tenant, IdentityName(name), folder, metrics={"psnr_db": 30.0}, tags={})
+    if promote:
+        move_champion(registry, services.state, ref)
+    return ref
+
+
+@contextlib.contextmanager
+def api_over(settings: Settings, config: ServeConfig = SMALL) -> Iterator[Api]:
+    """Serve the API with everything an ingress replica has but the dispatcher."""
+    services = make_services(settings, config)
+    watch = ChampionWatch(services.state, on_change=lambda message: forget_moved(services.resolver, message))
+    watch.start()
+    try:
+        with contextlib.ExitStack() as resources, serving(create_api(services)) as client:
+            yield Api(settings, services, client, resources)
+    finally:
+        watch.stop()
+        services.state.close()
+
+
+def make_worker(
+    services: Services, disk: Path, *, lease_s: float = 20.0, budget_bytes: int = 500 * MB, load=load_talker
+) -> tuple[RenderWorker, TalkerCache]:
+    """A worker as a replica has it, and its cache."""
+    source = IdentitySource(
+        registry=services.registry,
+        store=services.store,
+        disk=NodeCache(disk, byte_budget=1000 * MB),
+        load_talker=load,
+    )
+    talkers = TalkerCache(source.prepare, byte_budget=budget_bytes)
+    config = ServeConfig(lease_s=lease_s)
+    worker = RenderWorker(
+        jobs=services.state.jobs, store=services.store, talkers=talkers, config=config, load=Load(), name="test"
+    )
+    return worker, talkers
+
+
+def take(services: Services, tenant: TenantId, *, lease_s: float = 20.0) -> Claim:
+    """Claim the tenant's next render, as a dispatcher does."""
+    claim = services.state.jobs.claim("render", worker="test", lease_s=lease_s, tenant=tenant)
+    assert claim is not None
+    return claim
+
+
+def ticket_of(claim: Claim) -> RenderTicket:
+    return RenderTicket(tenant=str(claim.job.tenant), job_id=str(claim.job.id), fence=claim.fence)
+
+
+def do(worker: RenderWorker, claim: Claim) -> str:
+    """Let the worker do a claimed render."""
+    return worker.run(ticket_of(claim), claim.job.request["ref"])
