@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 _DONE = object()
@@ -57,3 +58,39 @@ def prefetch(items: Iterable[Item], depth: int = 6) -> Iterator[Item]:
     finally:
         stopped.set()
         thread.join()
+
+
+class ReadAhead(Generic[Item]):
+    """A function of an index that is computed ahead in a thread while it is asked for in rising order.
+
+    Args:
+        function: may be called from another thread.
+        length: indices are 0 <= index < length.
+        depth: how many items are kept ready.
+    """
+
+    def __init__(self, function: Callable[[int], Item], length: int, depth: int = 4):
+        self._function, self._length, self._depth = function, length, depth
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._ready: dict[int, Future] = {}
+        self._last = -2
+        self.num_asked = 0
+
+    def __enter__(self) -> ReadAhead[Item]:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __call__(self, index: int) -> Item:
+        """The item at `index`; what follows it is fetched ahead if its predecessor was asked for last."""
+        self.num_asked += 1
+        if index == self._last + 1:
+            for ahead in range(index, min(index + self._depth, self._length)):
+                if ahead not in self._ready:
+                    self._ready[ahead] = self._pool.submit(self._function, ahead)
+        else:
+            self._ready.clear()
+        self._last = index
+        job = self._ready.pop(index, None)
+        return self._function(index) if job is None else job.result()

@@ -20,11 +20,11 @@ import numpy as np
 
 from m2dao.capture.cameras import CameraSolution, solve_cameras
 from m2dao.capture.crop import Crop, choose_crop
+from m2dao.capture.cutting import cut_and_store
 from m2dao.capture.dataset import REGION_NAMES
 from m2dao.capture.face_models import BLENDSHAPE_NAMES
 from m2dao.capture.faces import FaceTracker
-from m2dao.capture.plate import PlateBuilder
-from m2dao.capture.prefetch import prefetch
+from m2dao.capture.prefetch import ReadAhead
 from m2dao.capture.quality import (
     QualityRules,
     SoundMeasures,
@@ -37,7 +37,6 @@ from m2dao.capture.quality import (
     picture_problems,
     sound_problems,
 )
-from m2dao.capture.regions import RegionSegmenter
 from m2dao.capture.signals import EXPRESSION_NAMES, Signals, measure_signals
 from m2dao.capture.sync import SyncFinding, find_sync, shift_sound
 from m2dao.capture.tracking import Tracks, track_recording
@@ -45,7 +44,7 @@ from m2dao.capture.writer import CaptureWriter
 from m2dao.errors import CaptureRejected, ConfigError
 from m2dao.media.audio import as_16_bit, read_audio
 from m2dao.media.container import MediaLimits
-from m2dao.media.video import VideoInfo, probe_video, read_frames
+from m2dao.media.video import VideoInfo, probe_video
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_samples_for_frames
 
 MIN_SIZE, MAX_SIZE = 64, 1024
@@ -53,7 +52,8 @@ MIN_SIZE, MAX_SIZE = 64, 1024
 LIMITS = MediaLimits(max_duration_s=20 * 60.0, min_sample_rate=8000)
 STORED_FEATURES = ("logmel", "phones")
 SYNC_FEATURE = "phones"
-NUM_PLATE_FRAMES = 250  # spread over the recording
+COUNT_EVERY = 12  # frames between two looks for further faces
+TRACKER_THREADS = 1  # two would wait for each other wherever the machine has other work
 MAX_SOUND_MISSING_S = 0.5
 
 # Share of the whole work after which a stage begins, as measured.
@@ -201,7 +201,7 @@ class _Maker:
     def _track(self, info: VideoInfo) -> Tracks:
         expected = (info.duration_s or 60.0) * FRAME_RATE
         return track_recording(
-            self.video, info, FaceTracker(count_every=12), limits=LIMITS,
+            self.video, info, FaceTracker(count_every=COUNT_EVERY, num_threads=TRACKER_THREADS), limits=LIMITS,
             on_frame=lambda done: self.progress.stage("following the face", done / expected),
         )  # fmt: skip
 
@@ -215,32 +215,21 @@ class _Maker:
 
     def _cut_out(self, tracks: Tracks, landmarks: np.ndarray, crop: Crop) -> None:
         """Second pass: frames, masks and plate."""
-        segmenter = RegionSegmenter()
-        for index, rgb in tracks.samples:
-            segmenter.observe(crop.cut(rgb), landmarks[index])
-        plate = PlateBuilder()
-        plate_stride = max(1, tracks.num_frames // NUM_PLATE_FRAMES)
-        source = read_frames(self.video, max_side=crop.decode_side(), limits=LIMITS)
-        for index, rgb in prefetch(_cut_frames(source, crop, tracks.num_frames)):
-            masks = segmenter.segment(rgb, landmarks[index])
-            if index % plate_stride == 0:
-                plate.add(rgb, masks)
-            self.writer.add_frame(index, rgb, masks)
-            self.progress.stage("cutting out regions", (index + 1) / tracks.num_frames)
-        self.writer.flush()
-        self.writer.add_png("plate.png", plate.finish())
+        plate = cut_and_store(
+            self.video, tracks, landmarks, crop, self.writer, limits=LIMITS,
+            on_frame=lambda done: self.progress.stage("cutting out regions", done / tracks.num_frames),
+        )  # fmt: skip
+        self.writer.add_png("plate.png", plate)
 
     def _solve(self, landmarks: np.ndarray, tracks: Tracks) -> CameraSolution:
-        num_asked = 0
-
-        def frame(index: int) -> np.ndarray:
-            nonlocal num_asked
-            num_asked += 1
-            self.progress.stage("finding head poses", num_asked / (tracks.num_frames + 100))
-            return self.writer.frame(index)
-
         self.progress.stage("finding head poses")
-        return solve_cameras(landmarks, tracks.valid, self.size, frame)
+        with ReadAhead(self.writer.frame, tracks.num_frames) as frames:
+
+            def frame(index: int) -> np.ndarray:
+                self.progress.stage("finding head poses", frames.num_asked / (tracks.num_frames + 100))
+                return frames(index)
+
+            return solve_cameras(landmarks, tracks.valid, self.size, frame)
 
     def _finish(
         self, started: float, info: VideoInfo, tracks: Tracks, crop: Crop, landmarks: np.ndarray,
@@ -352,14 +341,6 @@ def _extract_features(waveform: np.ndarray, names: tuple[str, ...]) -> dict[str,
 def _of_length(values: np.ndarray, length: int) -> np.ndarray:
     """The first `length` values, zeros where there are not so many."""
     return np.pad(values[:length], (0, max(0, length - len(values))))
-
-
-def _cut_frames(source, crop: Crop, num_frames: int):
-    """Index and square of the first `num_frames` frames."""
-    for frame in source:
-        if frame.index >= num_frames:
-            return
-        yield frame.index, crop.cut(frame.rgb)
 
 
 def _source(info: VideoInfo) -> dict:

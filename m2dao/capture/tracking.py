@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from m2dao.media.video import Frame, VideoInfo, read_frames
 TRACKING_SIDE = 1280  # longest side the tracker looks at; the landmark model itself sees 256 px of the face
 THUMB_SIZE = (48, 48)
 MAX_SAMPLES = 40
-COUNT_EVERY = 12  # frames between two counts of the faces
 GIVE_UP_AFTER = 250  # frames without any face
 FACE_PATCH_SIDE = 128
 LOOK_EVERY = 5  # frames between two measurements of sharpness and brightness
@@ -78,11 +78,12 @@ def track_recording(
         CaptureRejected: no face anywhere.
     """
     collected = _Collector(info)
-    for frame in prefetch(read_frames(path, max_side=TRACKING_SIDE, limits=limits)):
-        collected.add(frame, tracker.track(frame.rgb))
-        if frame.index + 1 == GIVE_UP_AFTER and not any(collected.valid):
-            break
-        on_frame(frame.index + 1)
+    with closing(prefetch(read_frames(path, max_side=TRACKING_SIDE, limits=limits))) as frames:
+        for frame in frames:
+            collected.add(frame, tracker.track(frame.rgb))
+            if frame.index + 1 == GIVE_UP_AFTER and not any(collected.valid):
+                break
+            on_frame(frame.index + 1)
     return collected.finish()
 
 

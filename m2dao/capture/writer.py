@@ -11,7 +11,6 @@ import os
 import shutil
 import tempfile
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -28,7 +27,6 @@ JPEG_OPTIONS = [
 ]  # fmt: skip
 # Differences to the row above, compressed lightly: a third of the time of OpenCV's own choice for the same size.
 PNG_OPTIONS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP, cv2.IMWRITE_PNG_COMPRESSION, 1]
-MAX_WAITING = 16  # encoded pictures on their way to the disk
 
 
 class CaptureWriter:
@@ -64,12 +62,9 @@ class CaptureWriter:
         os.chmod(self.folder, 0o755)
         for name in ("frames", "masks"):
             (self.folder / name).mkdir()
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="capture-writer")
-        self._waiting: list[Future] = []
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
         os.close(self._claim)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
@@ -119,19 +114,9 @@ class CaptureWriter:
         self.add_bytes(name, _encoded(".jpg", rgb[..., ::-1], JPEG_OPTIONS))
 
     def add_frame(self, index: int, rgb: np.ndarray, masks: np.ndarray) -> None:
-        """Encode and store frame `index` in the background: uint8 [S, S, 3] and [S, S, 4]."""
-        while len(self._waiting) >= MAX_WAITING:
-            self._waiting.pop(0).result()
-        self._waiting.append(self._pool.submit(self._add_frame, index, rgb, masks))
-
-    def _add_frame(self, index: int, rgb: np.ndarray, masks: np.ndarray) -> None:
+        """Store frame `index`, uint8 [S, S, 3] and [S, S, 4]; several threads may do so at once."""
         self.add_bytes(f"frames/{index:06d}.jpg", _encoded(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), JPEG_OPTIONS))
         self.add_bytes(f"masks/{index:06d}.png", _encoded(".png", pack_masks(masks), PNG_OPTIONS))
-
-    def flush(self) -> None:
-        """Wait until every frame is stored; raises what went wrong."""
-        while self._waiting:
-            self._waiting.pop(0).result()
 
     def frame(self, index: int) -> np.ndarray:
         """A frame that is stored already, as it will be read: uint8 [S, S, 3]."""
@@ -147,7 +132,6 @@ class CaptureWriter:
 
     def finish(self, manifest: dict) -> str:
         """Complete the manifest, put the folder in its place; returns the capture's content hash."""
-        self.flush()
         files = dict(sorted(self._files.items()))
         manifest = {"format": FORMAT, "version": VERSION, "frame_rate": FRAME_RATE, **manifest, "files": files}
         (self.folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
