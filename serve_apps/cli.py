@@ -78,9 +78,10 @@ def _deploy(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _undeploy(arguments: argparse.Namespace) -> dict[str, Any]:
     from cluster.settings import Settings
+    from serve_apps.config import ServeConfig
     from serve_apps.deploy import undeploy
 
-    was_running = undeploy(Settings.from_env())
+    was_running = undeploy(Settings.from_env(), timeout_s=ServeConfig.from_env().drain_s + 60)
     _say("the API is stopped" if was_running else "the API was not running")
     return {"was_running": was_running}
 

@@ -71,18 +71,26 @@ def deploy(
     return url
 
 
-def undeploy(settings: Settings) -> bool:
-    """Stop the application: claims are given back, running renders may finish for ``drain_s``.
+def undeploy(settings: Settings, *, timeout_s: float = 600.0) -> bool:
+    """Stop the application: what no replica has begun stays queued, running renders may finish for ``drain_s``.
+
+    Args:
+        timeout_s: how long to wait for that before Serve is stopped regardless.
 
     Returns:
         whether it was running.
     """
+    deadline = time.monotonic() + timeout_s
     with on_ray(settings):
         from ray import serve
 
         from serve_apps.app import APP_NAME
 
         was_running = APP_NAME in serve.status().applications
+        if was_running:
+            serve.delete(APP_NAME, _blocking=False)  # its own wait gives up after a minute, and says nothing
+            while APP_NAME in serve.status().applications and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
         serve.shutdown()
     return was_running
 

@@ -94,6 +94,16 @@ class TalkerReplica:
             pass
         return {**self._stats, **self._load.figures()}
 
+    def __del__(self) -> None:
+        """Called by Serve when it stops the replica: finish the renders under way, whoever asked for them.
+
+        Serve itself waits only for requests, and a request is over when the dispatcher that sent it has gone. It
+        kills the replica after ``drain_s``; then the leases run out and other replicas take over.
+        """
+        pool = getattr(self, "_pool", None)
+        if pool is not None:
+            pool.shutdown(wait=True)
+
     def check_health(self) -> None:
         """Raise when this replica cannot render any more; Serve then replaces it."""
         if not self._watch.alive:

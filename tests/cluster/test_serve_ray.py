@@ -1,0 +1,207 @@
+"""The application on a real Ray cluster: routing, scaling, killed replicas, promotions, draining.
+
+One deployment serves all tests of this file, with small figures so that scaling is seen within seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cluster.settings import Settings
+from serve_apps.config import ServeConfig
+from serve_apps.render_requests import Services, make_services
+from tests.support.serve import Customer, new_customer, register
+from tests.support.tiny_identity import make_tiny_identity
+
+# Importing Ray Serve warns about its own use of pydantic, and it lets go of sockets only when its process ends.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+WAIT_S = 240
+CONFIG = ServeConfig(
+    min_replicas=1,
+    max_replicas=2,
+    target_wait_s=2.0,
+    upscale_delay_s=0.5,
+    downscale_delay_s=3.0,
+    lease_s=8.0,
+    replica_cpus=0.1,
+    render_threads=1,
+    drain_s=20.0,
+    max_active_renders=20,
+)
+
+
+@pytest.fixture(scope="module")
+def serve_settings(ray_stack: Settings) -> Settings:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return dataclasses.replace(ray_stack, api_port=probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def services(serve_settings: Settings) -> Iterator[Services]:
+    services = make_services(serve_settings, CONFIG)
+    yield services
+    services.state.close()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> list[Path]:
+    root = tmp_path_factory.mktemp("identities")
+    return [make_tiny_identity(root / str(hue), size=64, hue=hue) for hue in (0.1, 0.6)]
+
+
+@pytest.fixture(scope="module")
+def url(serve_settings: Settings) -> Iterator[str]:
+    from serve_apps.deploy import deploy, on_ray, undeploy
+
+    with on_ray(serve_settings):
+        yield deploy(serve_settings, CONFIG, timeout_s=WAIT_S, progress=lambda line: print(f"[serve] {line}"))
+        undeploy(serve_settings)
+
+
+@pytest.fixture
+def own(url: str, services: Services, folders: list[Path]) -> Iterator[Customer]:
+    customer = new_customer(services.state, url)
+    register(services, customer.tenant, folders[0])
+    yield customer
+    for render in customer.client.get("/v1/renders?limit=100").json()["renders"]:
+        customer.client.delete(f"/v1/renders/{render['id']}")
+    customer.client.close()
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Poll, because the processes that change things are not ours."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        threading.Event().wait(0.1)
+    raise AssertionError(f"not within {WAIT_S} s: {what}")
+
+
+def render_of(customer: Customer, answer: httpx.Response) -> dict:
+    assert answer.status_code == 202, answer.text
+    return customer.client.get(answer.headers["location"]).json()
+
+
+def finished(customer: Customer, answer: httpx.Response) -> dict:
+    def look() -> dict | None:
+        render = render_of(customer, answer)
+        return render if render["status"] not in ("queued", "running") else None
+
+    return until(look, "the render to finish")
+
+
+def talker_pids() -> set[int]:
+    """Processes of the renderer replicas."""
+    from ray.util.state import list_actors
+
+    actors = list_actors(filters=[("state", "=", "ALIVE")], limit=1000)
+    return {actor.pid for actor in actors if "#talker#" in (actor.name or "")}
+
+
+def num_running(settings: Settings) -> int:
+    from serve_apps.deploy import status
+
+    return next(entry["replicas"] for entry in status(settings)["deployments"] if entry["name"] == "talker")
+
+
+def test_a_render_goes_all_the_way(own):
+    render = finished(own, own.ask(2.0, background="#123456"))
+    assert (render["status"], render["attempt"], render["figures"]["num_frames"]) == ("done", 1, 50), render
+    video = httpx.get(render["result"]["url"], trust_env=False)
+    assert video.status_code == 200
+    assert video.content[4:8] == b"ftyp"
+
+
+def test_the_header_that_serve_routes_by_has_no_effect_when_a_client_sends_it(own, services, folders, url):
+    victim = new_customer(services.state, url)
+    try:
+        ref = register(services, victim.tenant, folders[1])
+        hole = {"serve_multiplexed_model_id": str(ref)}
+        plain = finished(own, own.ask(1.0))
+        forged = finished(own, own.ask(1.0, headers=hole))
+        assert forged["status"] == plain["status"] == "done"
+        assert forged["result"]["sha256"] == plain["result"]["sha256"]  # the caller's own identity, not the victim's
+        assert own.client.get("/v1/identities", headers=hole).json() == own.client.get("/v1/identities").json()
+        assert own.ask(identity=str(ref), headers=hole).status_code == 404
+    finally:
+        victim.client.close()
+
+
+def test_errors_are_problem_documents_behind_serve_too(own, url):
+    for answer, status in (
+        (httpx.get(f"{url}/nowhere", trust_env=False), 404),
+        (httpx.get(f"{url}/v1/renders", trust_env=False), 401),
+        (httpx.put(f"{url}/healthz", trust_env=False), 405),
+        (own.client.get("/v1/renders?limit=0"), 422),
+        (own.client.post("/v1/renders", json={}), 415),
+        (own.ask(audio=b"no sound"), 422),
+    ):
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert httpx.get(f"{url}/readyz", trust_env=False).json() == {"status": "ok"}
+
+
+def test_a_promotion_is_served_without_a_restart_while_open_renders_keep_their_version(own, services, folders):
+    pids = talker_pids()
+    open_render = own.ask(20.0)
+    register(services, own.tenant, folders[1])
+    until(lambda: render_of(own, own.ask(0.2))["version"] == 2, "the promotion to be seen")
+    new = finished(own, own.ask(1.0))
+    old = finished(own, open_render)
+    assert (new["status"], new["version"], old["status"], old["version"]) == ("done", 2, "done", 1)
+    assert pids & talker_pids()  # nobody was restarted
+
+
+def test_replicas_are_added_for_a_backlog_and_removed_after_it(own, serve_settings):
+    until(lambda: num_running(serve_settings) == 1, "one replica while there is nothing to do")
+    asked = [own.ask(25.0) for _ in range(6)]
+    until(lambda: num_running(serve_settings) == 2, "a replica to be added")
+    for answer in asked:
+        assert finished(own, answer)["status"] == "done"
+    until(lambda: num_running(serve_settings) == 1, "the replica to be removed")
+
+
+def test_a_render_whose_replica_is_killed_finishes_on_another(own):
+    answer = own.ask(40.0)
+    until(lambda: render_of(own, answer)["stage"] == "rendering", "the render to begin")
+    killed = talker_pids()
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    render = finished(own, answer)
+    assert (render["status"], render["attempt"], render["figures"]["num_frames"]) == ("done", 2, 1000)
+    assert not killed & talker_pids()
+
+
+def test_stopping_lets_a_running_render_finish_and_keeps_the_queue(own, services, serve_settings):
+    from serve_apps.deploy import deploy, undeploy
+
+    running = own.ask(10.0)
+    until(lambda: render_of(own, running)["stage"] == "rendering", "the render to begin")
+    queued = [own.ask(10.0) for _ in range(4)]
+    ids = [answer.headers["location"].rpartition("/")[2] for answer in (running, *queued)]
+    undeploy(serve_settings)
+    jobs = {str(job.id): job for job in services.state.jobs.list(own.tenant, "render")}
+    assert jobs[ids[0]].status == "done"
+    assert "queued" in {jobs[each].status for each in ids[1:]}
+    assert all(jobs[each].error is None for each in ids)
+    deploy(serve_settings, CONFIG, timeout_s=WAIT_S)
+    for answer in queued:
+        assert finished(own, answer)["status"] == "done"

@@ -1,0 +1,249 @@
+"""Renders by a worker, without Ray: the video, what ends one, and identities that change, vanish or rot meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from cluster.ids import RenderId
+from cluster.jobs import Claim
+from m2dao.identity.talker import Talker
+from m2dao.media.audio import probe_audio, read_audio
+from m2dao.media.video import probe_video, read_frames
+from serve_apps.identity_source import IdentitySource
+from serve_apps.loader import TalkerCache
+from serve_apps.node_cache import NodeCache
+from serve_apps.render_worker import render_prefix
+from tests.support.serve import Api, Customer, api_over, do, make_worker, speech, take, ticket_of
+from tests.support.tiny_identity import make_tiny_identity
+
+WAIT_S = 120
+
+
+@pytest.fixture(scope="module")
+def api(stack):
+    with api_over(stack) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> list[Path]:
+    root = tmp_path_factory.mktemp("identities")
+    return [make_tiny_identity(root / str(hue), size=32, hue=hue) for hue in (0.1, 0.6)]
+
+
+@pytest.fixture
+def own(api: Api, folders: list[Path]) -> Customer:
+    customer = api.customer()
+    api.register(customer.tenant, folders[0])
+    return customer
+
+
+class Gated:
+    """A talker whose render stops before a frame until a test lets it go on."""
+
+    def __init__(self, folder: Path, stop_before: int = 5):
+        self._talker = Talker.load(folder)
+        self._stop_before = stop_before
+        self.size, self.frame_rate, self.num_bytes = self._talker.size, self._talker.frame_rate, self._talker.num_bytes
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        self.closed = threading.Event()
+
+    def frames(self, waveform, *, background=None):
+        try:
+            for index, frame in enumerate(self._talker.frames(waveform, background=background)):
+                if index == self._stop_before:
+                    self.reached.set()
+                    assert self.go_on.wait(WAIT_S)
+                yield frame
+        finally:
+            self.closed.set()
+
+
+def render_of(customer: Customer, claim: Claim) -> dict:
+    return customer.client.get(f"/v1/renders/{claim.job.id}").json()
+
+
+def files_of(api: Api, customer: Customer, claim: Claim) -> list[str]:
+    prefix = render_prefix(customer.tenant, claim.job.id)
+    return [info.key.removeprefix(prefix) for info in api.services.store.list(prefix)]
+
+
+def test_a_render_becomes_a_video_of_exactly_its_sound(api, own, tmp_path):
+    own.ask(2.02, background="#ff0000")
+    claim = take(api.services, own.tenant)
+    worker, _ = make_worker(api.services, tmp_path / "disk")
+    assert do(worker, claim) == "done"
+    render = render_of(own, claim)
+    assert (render["status"], render["progress"], render["error"]) == ("done", 1.0, None)
+    figures = render["figures"]
+    assert (figures["num_frames"], figures["width"], figures["height"]) == (51, 32, 32)  # 2.02 s end within frame 51
+    video = tmp_path / "video.mp4"
+    video.write_bytes(httpx.get(render["result"]["url"], trust_env=False).content)
+    assert video.stat().st_size == render["result"]["num_bytes"]
+    frames = list(read_frames(video))
+    assert len(frames) == 51
+    corner = frames[0].rgb[:3, :3].reshape(-1, 3).mean(axis=0)
+    assert corner[0] > 200 and corner[1:].max() < 60  # the background that was asked for
+    assert probe_video(video).width == 32
+    assert probe_audio(video).sample_rate == 16_000
+    sound = read_audio(video)
+    assert np.abs(sound).max() > 0.2
+    assert len(sound) == pytest.approx(51 * 640, abs=1024)  # AAC ends on a block
+
+
+def test_the_same_request_gives_the_same_video_whoever_renders_it(api, own, tmp_path):
+    hashes = set()
+    for name in ("a", "b"):
+        own.ask(1)
+        claim = take(api.services, own.tenant)
+        worker, _ = make_worker(api.services, tmp_path / name)
+        assert do(worker, claim) == "done"
+        hashes.add(render_of(own, claim)["result"]["sha256"])
+    assert len(hashes) == 1
+
+
+def test_a_render_finishes_on_the_version_it_was_created_with(api, own, folders, tmp_path):
+    own.ask(1)
+    api.register(own.tenant, folders[1])
+    claim = take(api.services, own.tenant)
+    worker, talkers = make_worker(api.services, tmp_path / "disk")
+    assert do(worker, claim) == "done"
+    assert [str(ref) for ref in talkers.resident()] == [f"{own.tenant}.anna@1"]
+
+
+def test_a_request_routed_by_another_model_id_is_not_rendered(api, own, tmp_path):
+    own.ask(1)
+    claim = take(api.services, own.tenant)
+    worker, talkers = make_worker(api.services, tmp_path / "disk")
+    assert worker.run(ticket_of(claim), "victim.anna@1") == "retry"
+    assert talkers.resident() == []
+
+
+def test_a_cancelled_render_stops_and_leaves_nothing(api, own, tmp_path):
+    own.ask(4)
+    claim = take(api.services, own.tenant)
+    gated: list[Gated] = []
+    worker, _ = make_worker(
+        api.services, tmp_path / "disk", load=lambda folder: gated.append(Gated(folder)) or gated[0]
+    )
+    outcome = []
+    thread = threading.Thread(target=lambda: outcome.append(do(worker, claim)))
+    thread.start()
+    while not gated:
+        thread.join(0.01)
+        assert thread.is_alive()
+    assert gated[0].reached.wait(WAIT_S)
+    assert own.client.delete(f"/v1/renders/{claim.job.id}").json()["status"] == "cancelled"
+    gated[0].go_on.set()
+    thread.join(WAIT_S)
+    assert outcome == ["lost"]
+    assert gated[0].closed.is_set()
+    assert render_of(own, claim)["status"] == "cancelled"
+    assert files_of(api, own, claim) == []
+
+
+def test_a_worker_that_was_only_slow_cannot_overwrite_the_result(api, own, tmp_path):
+    own.ask(1)
+    slow = take(api.services, own.tenant, lease_s=0.001)
+    while api.services.state.jobs.get(own.tenant, slow.job.id).status == "running":
+        api.services.state.jobs.requeue_expired("render")
+    worker, _ = make_worker(api.services, tmp_path / "disk")
+    quick = take(api.services, own.tenant)
+    assert do(worker, quick) == "done"
+    result = render_of(own, quick)["result"]
+    assert do(worker, slow) == "lost"
+    render = render_of(own, quick)
+    assert (render["status"], render["attempt"], render["result"]["sha256"]) == ("done", 2, result["sha256"])
+    assert httpx.get(render["result"]["url"], trust_env=False).status_code == 200
+    assert [name for name in files_of(api, own, quick) if name.startswith("video")] == ["video-2.mp4"]
+
+
+def test_an_identity_that_was_tampered_with_in_the_store_is_never_shown(api, own, tmp_path):
+    ref = f"{own.tenant}/identities/anna/1/"
+    own.ask(1)
+    claim = take(api.services, own.tenant)
+    data = bytearray(api.services.store.get_bytes(ref + "gaussians.safetensors"))
+    data[-1] ^= 1
+    api.services.store.put_bytes(ref + "gaussians.safetensors", bytes(data))
+    worker, talkers = make_worker(api.services, tmp_path / "disk")
+    assert do(worker, claim) == "failed"
+    render = render_of(own, claim)
+    assert (render["status"], render["attempt"]) == ("failed", 1)  # trying again would end the same way
+    assert talkers.resident() == []
+
+
+def test_a_copy_that_rotted_on_disk_is_fetched_anew(api, own, tmp_path):
+    disk = tmp_path / "disk"
+    outcomes = []
+    for _ in range(2):
+        own.ask(1)
+        claim = take(api.services, own.tenant)
+        worker, _ = make_worker(api.services, disk)  # a new replica: nothing in memory
+        outcomes.append(do(worker, claim))
+        (copy,) = [path for path in disk.iterdir() if path.is_dir()]
+        manifest = copy / "identity.json"  # the one file that no hash inside the folder covers
+        manifest.write_text(manifest.read_text().replace('"m2dao"', '"other"', 1))
+    assert outcomes == ["done", "done"]
+
+
+def test_a_store_that_does_not_answer_means_trying_again(api, own, tmp_path, monkeypatch):
+    from m2dao.errors import StorageUnavailable
+
+    own.ask(1)
+    claim = take(api.services, own.tenant)
+    worker, _ = make_worker(api.services, tmp_path / "disk")
+
+    def unavailable(*args, **options):
+        raise StorageUnavailable("bucket")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(api.services.store, "put_file", unavailable)
+        assert do(worker, claim) == "retry"
+    assert own.client.get(f"/v1/renders/{claim.job.id}").json()["status"] == "queued"
+    assert do(worker, take(api.services, own.tenant)) == "done"
+
+
+def test_evicting_an_identity_does_not_disturb_its_open_render(api, own, folders, tmp_path):
+    api.register(own.tenant, folders[1], name="ben")
+    source = IdentitySource(
+        registry=api.services.registry,
+        store=api.services.store,
+        disk=NodeCache(tmp_path / "disk", byte_budget=10**9),
+        load_talker=Talker.load,
+    )
+    with source.prepare(_ref(own, "anna")) as prepared:
+        one = prepared.num_bytes
+    talkers = TalkerCache(source.prepare, byte_budget=one * 3 // 2)  # room for one, not for two
+    waveform = np.frombuffer(speech(1)[44:], "<i2").astype(np.float32) / 32768
+    undisturbed = list(Talker.load(folders[0]).frames(waveform))
+    with talkers.lease(_ref(own, "anna")) as talker:
+        frames = talker.frames(waveform)
+        first = list(itertools.islice(frames, 5))
+        del talker
+        talkers.discard(_ref(own, "anna"))
+        talkers.prefetch(_ref(own, "ben"))
+        assert talkers.resident() == [_ref(own, "ben")]
+        rest = list(frames)
+    assert np.array_equal(np.stack(undisturbed), np.stack(first + rest))
+
+
+def _ref(customer: Customer, name: str):
+    from cluster.ids import ModelRef
+
+    return ModelRef.parse(f"{customer.tenant}.{name}@1")
+
+
+def test_an_id_that_is_gone_is_nothing_to_do(api, own, tmp_path):
+    own.ask(1)
+    claim = take(api.services, own.tenant)
+    api.services.state.jobs.cancel(own.tenant, claim.job.id)
+    api.services.state.jobs.delete(own.tenant, claim.job.id)
+    worker, _ = make_worker(api.services, tmp_path / "disk")
+    assert do(worker, claim) == "lost"
+    assert own.client.get(f"/v1/renders/{RenderId.new()}").status_code == 404
