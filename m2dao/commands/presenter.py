@@ -47,7 +47,11 @@ def run(args: argparse.Namespace) -> dict:
         made = list(pool.map(lambda item: make(args, item[1], item[0]), enumerate(names)))
     if not args.json:
         for item in made:
-            print(item["speech"] if args.speech_only else f"{item['video']}: {item['num_frames']} frames of {item['person']}")
+            print(
+                item["speech"]
+                if args.speech_only
+                else f"{item['video']}: {item['num_frames']} frames of {item['person']}"
+            )
     return {"recordings": made}
 
 
@@ -68,7 +72,12 @@ def _make_video(args: argparse.Namespace, name: str, line: int) -> dict:
     layout = "{desc:<12}{percentage:3.0f}% |{bar}| {elapsed}"
     with tqdm(total=1.0, desc=name, file=sys.stderr, bar_format=layout, position=line) as bar:
         made = make_recording(
-            args.out, person=name, seconds=args.seconds, seed=args.seed, size=args.size, sentence=args.sentence,
+            args.out,
+            person=name,
+            seconds=args.seconds,
+            seed=args.seed,
+            size=args.size,
+            sentence=args.sentence,
             on_progress=lambda share: bar.update(share - bar.n),
         )
     return made.as_dict()

@@ -42,9 +42,13 @@ class Strands:
 
 def _strands(roots, offsets, tint, seen, color, region, bias) -> Strands:
     return Strands(
-        roots=np.asarray(roots, np.int64), offsets=np.ascontiguousarray(offsets, np.float32), tint=np.asarray(tint, np.float32),
-        seen=np.ascontiguousarray(np.broadcast_to(seen, offsets.shape[:2]), np.float32), base=np.asarray(linear(color), np.float32),
-        region=region, bias=bias,
+        roots=np.asarray(roots, np.int64),
+        offsets=np.ascontiguousarray(offsets, np.float32),
+        tint=np.asarray(tint, np.float32),
+        seen=np.ascontiguousarray(np.broadcast_to(seen, offsets.shape[:2]), np.float32),
+        base=np.asarray(linear(color), np.float32),
+        region=region,
+        bias=bias,
     )
 
 

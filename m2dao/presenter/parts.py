@@ -142,7 +142,9 @@ def tongue() -> Sheet:
     bumps = 0.85 + 0.3 * fbm(points * 900.0, 2)
     color = np.array(linear((188, 98, 96))) * bumps[..., None]
     depth = shape.smoothstep(0.004, -0.040, points[..., 2])
-    return make_sheet(points, color * (0.10 + 0.55 * depth)[..., None], region=ORAL, specular=0.8, gloss=34.0, scatter=0.4)
+    return make_sheet(
+        points, color * (0.10 + 0.55 * depth)[..., None], region=ORAL, specular=0.8, gloss=34.0, scatter=0.4
+    )
 
 
 def cavity() -> Sheet:
@@ -159,7 +161,12 @@ def ear(person: Person, sign: float) -> Sheet:
     rho = np.linspace(0.0, 1.0, rows)[:, None]
     turn = np.linspace(0.0, 2 * np.pi, cols)[None, :]
     forward, up = np.cos(turn), np.sin(turn)
-    outline = 1.0 + 0.16 * up * np.abs(up) - 0.10 * shape.smoothstep(0.2, 1.0, forward) - 0.14 * shape.smoothstep(-0.1, -0.8, up)
+    outline = (
+        1.0
+        + 0.16 * up * np.abs(up)
+        - 0.10 * shape.smoothstep(0.2, 1.0, forward)
+        - 0.14 * shape.smoothstep(-0.1, -0.8, up)
+    )
     length = 0.0325
     along = rho * outline * up * length
     across = rho * outline * forward * length * 0.54

@@ -57,14 +57,25 @@ def perform(phones: tuple[Phone, ...], num_frames: int, *, seed: int) -> list[sc
     rng = np.random.default_rng([seed, 23])
     mouth = dict(zip(MOUTH, mouth_track(phones, num_frames).T))
     stresses = [p.start_s for p in phones if p.stressed]
-    phrases = [b.start_s for a, b in zip(phones, phones[1:]) if not a.symbol and b.symbol and a.end_s - a.start_s > 0.12]
+    phrases = [
+        b.start_s for a, b in zip(phones, phones[1:]) if not a.symbol and b.symbol and a.end_s - a.start_s > 0.12
+    ]
     nods = [s - 0.06 for s in stresses if rng.uniform() < 0.35]
     raised = [s - 0.12 for s in phrases if rng.uniform() < 0.8] + [s - 0.05 for s in stresses if rng.uniform() < 0.08]
     degree = np.pi / 180.0
     yaw = degree * (6.2 * _drift(num_frames, rng, (2.4, 9.0)) + 1.6 * _drift(num_frames, rng, (0.9, 2.0)))
-    pitch = degree * (2.8 * _drift(num_frames, rng, (2.0, 8.0)) + 3.0 * _smooth(_bumps(nods, num_frames, 0.16, 0.34)) - 0.6)
+    pitch = degree * (
+        2.8 * _drift(num_frames, rng, (2.0, 8.0)) + 3.0 * _smooth(_bumps(nods, num_frames, 0.16, 0.34)) - 0.6
+    )
     roll = degree * (2.6 * _drift(num_frames, rng, (2.6, 9.0)))
-    sway = np.stack([0.0060 * _drift(num_frames, rng, (3.0, 10.0)), 0.0025 * _drift(num_frames, rng, (3.0, 9.0)), 0.008 * _drift(num_frames, rng, (4.0, 11.0))], -1)
+    sway = np.stack(
+        [
+            0.0060 * _drift(num_frames, rng, (3.0, 10.0)),
+            0.0025 * _drift(num_frames, rng, (3.0, 9.0)),
+            0.008 * _drift(num_frames, rng, (4.0, 11.0)),
+        ],
+        -1,
+    )
     breath = np.sin(2 * np.pi * (np.arange(num_frames) / FRAME_RATE / 3.9 + rng.uniform()))
     controls = _face_track(mouth, num_frames, raised, rng)
     gaze = _gaze_track(num_frames, rng)
@@ -72,7 +83,9 @@ def perform(phones: tuple[Phone, ...], num_frames: int, *, seed: int) -> list[sc
     for t in range(num_frames):
         head, torso = _poses(yaw[t], pitch[t], roll[t], sway[t], breath[t])
         eyes = (gaze[t, 0] - 0.95 * yaw[t], gaze[t, 1] - 0.95 * (pitch[t]))
-        states.append(scene.FrameState(controls=controls[t], tongue=float(mouth["tongue"][t]), gaze=eyes, head=head, torso=torso))
+        states.append(
+            scene.FrameState(controls=controls[t], tongue=float(mouth["tongue"][t]), gaze=eyes, head=head, torso=torso)
+        )
     return states
 
 

@@ -26,7 +26,7 @@ MASK_STRIDE = 25  # frames between two masks in the truth file; all of them woul
 LEAD_IN_S = 0.45
 _SENTENCE_GAP_S = 0.45
 _KEYS = {
-    "viewmats": "f32 [T,4,4] head space to camera, metres, OpenCV axes; head space has its origin between the ears at eye height",
+    "viewmats": "f32 [T,4,4] head space to camera, metres, OpenCV axes; origin 27 mm below the eyes, 7 cm inside",
     "K": "f32 [3,3] pixels",
     "lip_opening": "f32 [T] gap between the inner lips at the middle / distance of the outer eye corners",
     "lip_width": "f32 [T] distance of the mouth corners / distance of the outer eye corners",
@@ -104,13 +104,28 @@ def make_recording(
     with VideoWriter(video, width=size, height=size, waveform=speech.waveform) as writer:
         for index, frame in enumerate(_render_in_order(stage, states)):
             writer.write(frame.rgb)
-            kept.append((frame.lip_opening, frame.lip_width, frame.blink, frame.landmarks, frame.masks if index % MASK_STRIDE == 0 else None))
+            kept.append(
+                (
+                    frame.lip_opening,
+                    frame.lip_width,
+                    frame.blink,
+                    frame.landmarks,
+                    frame.masks if index % MASK_STRIDE == 0 else None,
+                )
+            )
             if on_progress is not None:
                 on_progress((index + 1) / num_frames)
     truth, description = _write_truth(out, who, stage, states, speech, kept, text)
     return Recording(
-        person=person, video=video, truth=truth, truth_description=description, num_frames=num_frames, size=size,
-        seconds=num_frames / FRAME_RATE, sentence=text, made_in_s=time.perf_counter() - started,
+        person=person,
+        video=video,
+        truth=truth,
+        truth_description=description,
+        num_frames=num_frames,
+        size=size,
+        seconds=num_frames / FRAME_RATE,
+        sentence=text,
+        made_in_s=time.perf_counter() - started,
     )
 
 
@@ -171,9 +186,17 @@ def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Spe
     truth, description = out / f"{who.name}.truth.safetensors", out / f"{who.name}.truth.json"
     save_file(tensors, truth)
     document = {
-        "format": "m2dao.presenter-truth", "version": 1, "person": who.name, "size": stage.size, "frame_rate": FRAME_RATE,
-        "num_frames": len(states), "sentence": text, "keys": _KEYS, "control_names": list(CONTROLS),
-        "landmark_names": list(scene.Scene.LANDMARKS), "mask_names": ["facial", "oral", "head", "torso"],
+        "format": "m2dao.presenter-truth",
+        "version": 1,
+        "person": who.name,
+        "size": stage.size,
+        "frame_rate": FRAME_RATE,
+        "num_frames": len(states),
+        "sentence": text,
+        "keys": _KEYS,
+        "control_names": list(CONTROLS),
+        "landmark_names": list(scene.Scene.LANDMARKS),
+        "mask_names": ["facial", "oral", "head", "torso"],
         "phones": [[p.symbol, round(p.start_s, 4), round(p.end_s, 4)] for p in speech.phones],
     }
     description.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2dao.presenter import expressions, hair, parts, raster, shape, skin
+from m2dao.presenter import expressions, hair, light, parts, raster, shape, skin
 from m2dao.presenter.backdrop import make_backdrop
 from m2dao.presenter.people import Person
 
@@ -15,9 +15,6 @@ FOCAL = 2.70  # focal length in picture widths
 DISTANCE_M = 1.05
 LOOK_AT_Y = 0.010  # height in head space of the picture's centre
 EXPOSURE = 1.0
-
-_SPAN = 0.62  # metres that fit into the maps of the light bake
-_MAP_SIDE = 420
 
 
 def intrinsics(size: int) -> np.ndarray:
@@ -72,8 +69,20 @@ class Scene:
     """
 
     LANDMARKS = (
-        "left_eye_outer", "left_eye_inner", "right_eye_inner", "right_eye_outer", "mouth_left", "mouth_right",
-        "upper_lip_inner", "lower_lip_inner", "nose_tip", "chin", "left_lid_upper", "left_lid_lower", "right_lid_upper", "right_lid_lower",
+        "left_eye_outer",
+        "left_eye_inner",
+        "right_eye_inner",
+        "right_eye_outer",
+        "mouth_left",
+        "mouth_right",
+        "upper_lip_inner",
+        "lower_lip_inner",
+        "nose_tip",
+        "chin",
+        "left_lid_upper",
+        "left_lid_lower",
+        "right_lid_upper",
+        "right_lid_lower",
     )
 
     def __init__(self, person: Person, *, size: int, seed: int):
@@ -87,7 +96,9 @@ class Scene:
         normals = np.empty_like(self.body.points)
         raster.grid_normals(self.body.points, True, normals)
         scalp = hair.scalp_share(self.grid.points, person)
-        self.body.albedo[:] += (scalp * 0.92)[..., None] * (np.array(hair.linear(person.hair)) * 0.45 - self.body.albedo)
+        self.body.albedo[:] += (scalp * 0.92)[..., None] * (
+            np.array(hair.linear(person.hair)) * 0.45 - self.body.albedo
+        )
         self.body.region[scalp > 0.5] = parts.HEAD
         self.hair = hair.head_hair(self.grid.points, normals, person, rng)
         self.brows = hair.brows(self.grid.points, normals, person, rng)
@@ -97,7 +108,7 @@ class Scene:
         self.upper_teeth, self.lower_teeth = parts.teeth(person, upper=True), parts.teeth(person, upper=False)
         self.tongue, self.cavity = parts.tongue(), parts.cavity()
         self.ears = [parts.ear(person, sign) for sign in (-1.0, 1.0)]
-        self.lights = _lights(person)
+        self.lights = light.lights_of(person)
         self.backdrop = make_backdrop(person, size, seed)
         self._lid_mask = self._find_lid_vertices()
         self._bake()
@@ -135,42 +146,30 @@ class Scene:
         nose = int(np.argmin(np.abs(points[:, middle, 1] - 0.0113) + 10.0 * (front > 0)))
         chin = int(np.argmin(np.abs(points[:, middle, 1] - 0.0935 - self.person.chin_drop)))
         return {
-            "left_eye_outer": on_row(eye_up, -outer), "left_eye_inner": on_row(eye_up, -inner),
-            "right_eye_inner": on_row(eye_up, inner), "right_eye_outer": on_row(eye_up, outer),
-            "mouth_left": on_row(lip_up, -corner), "mouth_right": on_row(lip_up, corner),
-            "upper_lip_inner": on_row(lip_up, 0.0), "lower_lip_inner": on_row(lip_low, 0.0),
-            "nose_tip": nose * cols + middle, "chin": chin * cols + middle,
-            "left_lid_upper": on_row(eye_up, -shape.EYE_X), "left_lid_lower": on_row(eye_low, -shape.EYE_X),
-            "right_lid_upper": on_row(eye_up, shape.EYE_X), "right_lid_lower": on_row(eye_low, shape.EYE_X),
+            "left_eye_outer": on_row(eye_up, -outer),
+            "left_eye_inner": on_row(eye_up, -inner),
+            "right_eye_inner": on_row(eye_up, inner),
+            "right_eye_outer": on_row(eye_up, outer),
+            "mouth_left": on_row(lip_up, -corner),
+            "mouth_right": on_row(lip_up, corner),
+            "upper_lip_inner": on_row(lip_up, 0.0),
+            "lower_lip_inner": on_row(lip_low, 0.0),
+            "nose_tip": nose * cols + middle,
+            "chin": chin * cols + middle,
+            "left_lid_upper": on_row(eye_up, -shape.EYE_X),
+            "left_lid_lower": on_row(eye_low, -shape.EYE_X),
+            "right_lid_upper": on_row(eye_up, shape.EYE_X),
+            "right_lid_lower": on_row(eye_low, shape.EYE_X),
         }
 
     def _bake(self) -> None:
-        """Find for every vertex how much of its surroundings and of the key light it sees, by depth maps.
-
-        The resting head is drawn from directions spread over the sphere; a vertex that is farther than the map says is
-        occluded in that direction.
-        """
+        """Light the resting, open-eyed head and its ears; see ``light.bake``."""
         controls = np.zeros(len(expressions.CONTROLS), np.float32)
         controls[[expressions.CONTROLS.index("lids_left"), expressions.CONTROLS.index("lids_right")]] = 1.0
         points = self._deform(controls)
-        sheets = [(self.body, points)] + [(ear, ear.points) for ear in self.ears]
-        strands = points.reshape(-1, 3)[self.hair.roots]
-        key = self.lights[0, :3].astype(np.float64)
-        around = _sphere(44)
-        near_key = key + 0.16 * np.random.default_rng(5).standard_normal((14, 3))
-        directions = np.concatenate([around, near_key / np.linalg.norm(near_key, axis=1, keepdims=True)])
-        seen = [np.zeros((len(directions), *p.shape[:2]), np.float32) for _, p in sheets]
-        for d, direction in enumerate(directions):
-            maps, projections = _depth_map(sheets, strands, self.hair, direction)
-            for s, projected in enumerate(projections):
-                seen[s][d] = _compare(maps, projected)
-        for s, (sheet, p) in enumerate(sheets):
-            normals = np.empty_like(p)
-            raster.grid_normals(p, sheet.wrap, normals)
-            cosine = np.maximum(np.tensordot(around.astype(np.float32), normals, axes=(1, 2)), 0.0)
-            open_ = (cosine * seen[s][: len(around)]).sum(0) / (cosine.sum(0) + 1e-6)
-            light = np.stack([np.clip(0.12 + 1.0 * open_, 0, 1), seen[s][len(around):].mean(0)], -1).astype(np.float32)
-            sheet.light = _smooth_light(light, self.grid.rim if sheet is self.body else np.zeros(len(light), np.float32))
+        sheets = [(self.body, points, self.grid.rim)]
+        sheets += [(ear, ear.points, np.zeros(len(ear.points), np.float32)) for ear in self.ears]
+        light.bake(sheets, self.hair, points.reshape(-1, 3)[self.hair.roots], self.lights[0, :3])
 
     # ------------------------------------------------------------------ drawing
     def _deform(self, controls: np.ndarray) -> np.ndarray:
@@ -206,32 +205,47 @@ class Scene:
             for row in (upper, lower):
                 normals[row] = np.where(joined, both, normals[row])
 
-    def _draw(self, sheet, points, light, state, buffers, follow=None) -> None:
+    def _draw(self, sheet, points, lit, state, buffers, follow=None) -> None:
         normals = np.empty_like(points)
         raster.grid_normals(points, sheet.wrap, normals)
         if sheet is self.body:
             self._close_seams(normals, points)
         camera, turned = np.empty_like(points), np.empty_like(points)
         head = state.head if follow is None else follow
-        raster.to_camera(points, normals, sheet.weight, head.astype(np.float32), state.torso.astype(np.float32), camera, turned)
+        raster.to_camera(
+            points, normals, sheet.weight, head.astype(np.float32), state.torso.astype(np.float32), camera, turned
+        )
         colors = np.zeros_like(points)
-        raster.shade(camera, turned, sheet.albedo, sheet.material, light, self.lights, colors)
+        raster.shade(camera, turned, sheet.albedo, sheet.material, lit, self.lights, colors)
         projected = np.empty_like(points)
         raster.project(camera, np.float32(FOCAL * 2 * self.size), np.float32(self.size + 1), projected)
         raster.draw_sheet(projected, colors, sheet.region, sheet.skip_row, *buffers)
 
     def _draw_strands(self, strands, offsets, roots, state, buffers) -> None:
         raster.draw_strands(
-            roots[strands.roots], offsets, strands.tint, strands.base, strands.seen, strands.region,
-            state.head.astype(np.float32), self.lights, np.float32(FOCAL * 2 * self.size), np.float32(self.size + 1),
-            np.float32(strands.bias), *buffers,
+            roots[strands.roots],
+            offsets,
+            strands.tint,
+            strands.base,
+            strands.seen,
+            strands.region,
+            state.head.astype(np.float32),
+            self.lights,
+            np.float32(FOCAL * 2 * self.size),
+            np.float32(self.size + 1),
+            np.float32(strands.bias),
+            *buffers,
         )
 
     def _buffers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """This thread's sample buffers, emptied: depth, colour, region."""
         if not hasattr(self._local, "buffers"):
             side = 2 * self.size + 2
-            self._local.buffers = (np.empty((side, side), np.float32), np.empty((side, side, 3), np.float32), np.empty((side, side), np.uint8))
+            self._local.buffers = (
+                np.empty((side, side), np.float32),
+                np.empty((side, side, 3), np.float32),
+                np.empty((side, side), np.uint8),
+            )
         raster.clear(*self._local.buffers)
         return self._local.buffers
 
@@ -271,10 +285,10 @@ class Scene:
             shadow = shape.smoothstep(-0.0005, 0.0042, below_lid)
             s = (np.abs(x) - shape.EYE_X) / shape.EYE_HALF_WIDTH
             corner = shape.smoothstep(1.08, 0.55, np.abs(s))
-            light = np.empty((*x.shape, 2), np.float32)
-            light[..., 0] = (0.16 + 0.72 * shadow) * (0.35 + 0.65 * corner)
-            light[..., 1] = (0.05 + 0.85 * shadow) * (0.25 + 0.75 * corner)
-            self._draw(eye, np.ascontiguousarray(points, np.float32), light, state, buffers)
+            lit = np.empty((*x.shape, 2), np.float32)
+            lit[..., 0] = (0.16 + 0.72 * shadow) * (0.35 + 0.65 * corner)
+            lit[..., 1] = (0.05 + 0.85 * shadow) * (0.25 + 0.75 * corner)
+            self._draw(eye, np.ascontiguousarray(points, np.float32), lit, state, buffers)
 
     def _draw_mouth(self, state, named, buffers) -> None:
         angle = float(named["jaw"]) * expressions.JAW_RADIANS
@@ -283,7 +297,12 @@ class Scene:
         hinge = np.array([0.0, shape.JAW_HINGE_Y, shape.JAW_HINGE_Z])
         jaw[:3, 3] = hinge - jaw[:3, :3] @ hinge
         lower = state.head @ jaw
-        open_ = min(float(named["jaw"]) * (1.0 - float(named["seal"])) * 1.6 + 0.5 * float(named["lower_drop"]) + 0.4 * float(named["upper_raise"]), 1.0)
+        open_ = min(
+            float(named["jaw"]) * (1.0 - float(named["seal"])) * 1.6
+            + 0.5 * float(named["lower_drop"])
+            + 0.4 * float(named["upper_raise"]),
+            1.0,
+        )
         lit = np.float32(0.20 + 0.50 * open_)
         for sheet, points, follow in (
             (self.upper_teeth, self.upper_teeth.points, state.head),
@@ -291,8 +310,7 @@ class Scene:
             (self.tongue, self._tongue_points(state.tongue), lower),
             (self.cavity, self.cavity.points, state.head),
         ):
-            light = np.full((*points.shape[:2], 2), lit, np.float32)
-            self._draw(sheet, points, light, state, buffers, follow)
+            self._draw(sheet, points, np.full((*points.shape[:2], 2), lit, np.float32), state, buffers, follow)
 
     def _tongue_points(self, raised: float) -> np.ndarray:
         points = self.tongue.points.copy()
@@ -314,18 +332,6 @@ class Scene:
         return Rendered(rgb, masks, float(gap), float(width), blink, pixels.astype(np.float32))
 
 
-def _lights(person: Person) -> np.ndarray:
-    """Key, fill and rim light, sky and ground; see ``raster.shade``."""
-    warm = person.backdrop == "library"
-    lights = np.zeros((4, 6), np.float32)
-    lights[0] = (-0.60, -0.62, -0.72, 1.95, 1.76, 1.52) if warm else (-0.75, -0.48, -0.70, 1.80, 1.82, 1.84)
-    lights[1] = (0.75, -0.10, -0.75, 0.30, 0.29, 0.30) if warm else (0.75, -0.15, -0.75, 0.34, 0.32, 0.30)
-    lights[2] = (0.85, -0.40, 0.55, 1.10, 0.86, 0.58) if warm else (-0.85, -0.40, 0.55, 0.80, 0.95, 1.10)
-    lights[:3, :3] /= np.linalg.norm(lights[:3, :3], axis=1, keepdims=True)
-    lights[3] = (0.32, 0.32, 0.34, 0.18, 0.15, 0.13)
-    return lights
-
-
 def rotation(about_x: float, about_y: float, about_z: float) -> np.ndarray:
     """Rz Ry Rx in camera axes, f64 [3, 3]: positive angles nod down, turn to image right, and tip clockwise."""
     cx, sx, cy, sy, cz, sz = (f(a) for a in (about_x, about_y, about_z) for f in (np.cos, np.sin))
@@ -333,72 +339,3 @@ def rotation(about_x: float, about_y: float, about_z: float) -> np.ndarray:
     ry = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
     rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     return rz @ ry @ rx
-
-
-def _sphere(count: int) -> np.ndarray:
-    """Directions spread evenly over the sphere (golden spiral), f64 [count, 3]."""
-    i = np.arange(count) + 0.5
-    up = 1.0 - 2.0 * i / count
-    turn = np.pi * (1.0 + 5.0**0.5) * i
-    flat = np.sqrt(1.0 - up * up)
-    return np.stack([flat * np.cos(turn), up, flat * np.sin(turn)], -1)
-
-
-def _depth_map(sheets, strands, hair_strands, direction):
-    """Depth seen from far away along ``direction`` (towards the light), and every sheet's projection into that map."""
-    forward = -direction
-    helper = np.array([0.0, 1.0, 0.0]) if abs(forward[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    right = np.cross(helper, forward)
-    right /= np.linalg.norm(right)
-    down = np.cross(forward, right)
-    far = 20.0
-    view = np.eye(4)
-    view[:3, :3] = np.stack([right, down, forward])
-    view[:3, 3] = -view[:3, :3] @ np.array([0.0, 0.03, 0.04]) + np.array([0.0, 0.0, far])
-    focal = np.float32(_MAP_SIDE * far / _SPAN)
-    buffers = (
-        np.full((_MAP_SIDE, _MAP_SIDE), 1e9, np.float32), np.zeros((_MAP_SIDE, _MAP_SIDE, 3), np.float32),
-        np.zeros((_MAP_SIDE, _MAP_SIDE), np.uint8),
-    )
-    projections = []
-    matrix = view.astype(np.float32)
-    for sheet, points in sheets:
-        camera, unused = np.empty_like(points), np.empty_like(points)
-        raster.to_camera(points, points, sheet.weight, matrix, matrix, camera, unused)
-        projected = np.empty_like(points)
-        raster.project(camera, focal, np.float32(_MAP_SIDE / 2), projected)
-        raster.draw_sheet(projected, points, np.ones_like(sheet.region), sheet.skip_row, *buffers)
-        projections.append(projected)
-    raster.draw_strands(
-        strands, hair_strands.offsets, hair_strands.tint, hair_strands.base, hair_strands.seen, 3, matrix, np.zeros((4, 6), np.float32),
-        focal, np.float32(_MAP_SIDE / 2), np.float32(0.0), *buffers,
-    )
-    return buffers[0], projections
-
-
-def _compare(depth: np.ndarray, projected: np.ndarray) -> np.ndarray:
-    """1 where a projected vertex is not farther than the depth map, else 0."""
-    side = depth.shape[0]
-    x = np.clip(projected[..., 0].astype(np.int64), 0, side - 1)
-    y = np.clip(projected[..., 1].astype(np.int64), 0, side - 1)
-    return (projected[..., 2] <= depth[y, x] + 0.0028).astype(np.float32)
-
-
-def _smooth_light(light: np.ndarray, rim: np.ndarray) -> np.ndarray:
-    """Average over neighbouring vertices, because depth maps are coarse and shadows soft.
-
-    Rim rows (``rim`` above 0) lie folded behind their edge: they take no part, and only get darker inwards.
-    """
-    regular = np.flatnonzero(rim == 0)
-    smooth = light[regular]
-    for _ in range(6):
-        padded = np.concatenate([smooth[:1], smooth, smooth[-1:]])
-        smooth = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-        wrapped = np.concatenate([smooth[:, -2:-1], smooth, smooth[:, 1:2]], axis=1)
-        smooth = 0.25 * wrapped[:, :-2] + 0.5 * wrapped[:, 1:-1] + 0.25 * wrapped[:, 2:]
-    result = np.empty_like(light)
-    result[regular] = smooth
-    for row in np.flatnonzero(rim > 0):
-        edge = regular[np.argmin(np.abs(regular - row))]
-        result[row] = result[edge] * np.float32(np.exp(-rim[row] / 0.006))
-    return result

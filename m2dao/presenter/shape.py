@@ -152,6 +152,7 @@ def lip_borders(x: np.ndarray, person: Person) -> tuple[np.ndarray, np.ndarray]:
 
 def _row_heights() -> tuple[np.ndarray, int, int]:
     """Nominal heights of the rows, denser where the face has detail, with one row on each slit."""
+
     def spacing(y):
         fine = 1.35 - 0.85 * np.exp(-(((y + 0.027) / 0.016) ** 4)) - 0.90 * np.exp(-(((y - 0.045) / 0.016) ** 4))
         fine -= 0.60 * np.exp(-(((y - 0.010) / 0.020) ** 4)) + 0.35 * np.exp(-(((y - 0.080) / 0.025) ** 4))
@@ -186,7 +187,11 @@ def _sections(y: np.ndarray, person: Person) -> tuple[np.ndarray, ...]:
     dome = np.maximum(1.0 - t**2.4, 1e-9) ** (1 / 2.4)
     fine = np.linspace(DOME_Y - 0.02, CHEST_Y, 701)  # the keys must not show as bands
     width, front, back, power = (
-        np.interp(low, fine, gaussian_filter1d(PchipInterpolator(keys, table[:, i])(np.maximum(fine, DOME_Y)), 6.0, mode="nearest"))
+        np.interp(
+            low,
+            fine,
+            gaussian_filter1d(PchipInterpolator(keys, table[:, i])(np.maximum(fine, DOME_Y)), 6.0, mode="nearest"),
+        )
         for i in range(1, 5)
     )
     return width * dome, (CENTRE_Z - front) * dome, (back - CENTRE_Z) * dome, power
@@ -223,8 +228,12 @@ def _small_relief(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     nostril = -0.0036 * np.exp(-(((ax - 0.0066) / 0.0034) ** 2) - (((y - 0.0172) / 0.0022) ** 2))
     crease = -0.0026 * np.exp(-(((ax - 0.0172 - 0.25 * (y - 0.010)) / 0.0017) ** 2) - (((y - 0.0095) / 0.0065) ** 2))
     fold_x = 0.0190 + 0.30 * (y - 0.012)
-    fold = -0.0009 * np.exp(-(((ax - fold_x) / 0.0030) ** 2)) * smoothstep(0.010, 0.018, y) * smoothstep(0.042, 0.030, y)
-    bag = -0.0008 * np.exp(-(((y + 0.0150 + 0.9 * (ax - EYE_X) ** 2 / 0.03) / 0.0022) ** 2) - (((ax - 0.028) / 0.011) ** 2))
+    fold = (
+        -0.0009 * np.exp(-(((ax - fold_x) / 0.0030) ** 2)) * smoothstep(0.010, 0.018, y) * smoothstep(0.042, 0.030, y)
+    )
+    bag = -0.0008 * np.exp(
+        -(((y + 0.0150 + 0.9 * (ax - EYE_X) ** 2 / 0.03) / 0.0022) ** 2) - (((ax - 0.028) / 0.011) ** 2)
+    )
     return groove + ridges + nostril + crease + fold + bag
 
 
@@ -288,7 +297,9 @@ def _cut(points: np.ndarray, eye_row: int, mouth_row: int, facing: np.ndarray, m
     )
 
 
-def _behind(row: np.ndarray, depth: float, side: int, half_width: float, centre: float, facing: np.ndarray) -> np.ndarray:
+def _behind(
+    row: np.ndarray, depth: float, side: int, half_width: float, centre: float, facing: np.ndarray
+) -> np.ndarray:
     """A copy of an edge row, moved back by ``depth`` and, like the inside of a lip, a little away from the slit.
 
     Beyond the slit's corners the copy coincides with its edge.

@@ -10,8 +10,29 @@ from m2dao.presenter.people import Person
 from m2dao.presenter.texture import fbm, linear
 
 # border of the face seen from the front: half-width of the facial region over height
-_OVAL_Y = np.array([-0.085, -0.075, -0.066, -0.054, -0.041, -0.024, 0.0, 0.029, 0.048, 0.062, 0.072, 0.080, 0.0855, 0.090, 0.0935, 0.0965])
-_OVAL_X = np.array([0.020, 0.051, 0.0615, 0.069, 0.0725, 0.0735, 0.073, 0.070, 0.065, 0.058, 0.050, 0.041, 0.0325, 0.0235, 0.0125, 0.0])
+_OVAL_Y = np.array(
+    [
+        -0.085,
+        -0.075,
+        -0.066,
+        -0.054,
+        -0.041,
+        -0.024,
+        0.0,
+        0.029,
+        0.048,
+        0.062,
+        0.072,
+        0.080,
+        0.0855,
+        0.090,
+        0.0935,
+        0.0965,
+    ]
+)
+_OVAL_X = np.array(
+    [0.020, 0.051, 0.0615, 0.069, 0.0725, 0.0735, 0.073, 0.070, 0.065, 0.058, 0.050, 0.041, 0.0325, 0.0235, 0.0125, 0.0]
+)
 
 
 def hairline(x: np.ndarray, z: np.ndarray, person: Person) -> np.ndarray:
@@ -63,8 +84,13 @@ def paint_head(grid: shape.HeadGrid, person: Person, seed: int) -> Sheet:
     _dress(points, grid, person, color, material, offset)
     weight = shape.smoothstep(0.150, 0.088, y + 0.25 * np.maximum(z - 0.02, 0.0))
     return Sheet(
-        points=points.astype(np.float32), albedo=np.clip(color, 0.002, 0.95).astype(np.float32), material=material.astype(np.float32),
-        region=region, weight=weight.astype(np.float32), wrap=True, skip_row=grid.skip_row,
+        points=points.astype(np.float32),
+        albedo=np.clip(color, 0.002, 0.95).astype(np.float32),
+        material=material.astype(np.float32),
+        region=region,
+        weight=weight.astype(np.float32),
+        wrap=True,
+        skip_row=grid.skip_row,
     )
 
 
@@ -137,8 +163,12 @@ def jaw_edge(ax: np.ndarray, person: Person) -> np.ndarray:
 def beard_share(ax: np.ndarray, y: np.ndarray, z: np.ndarray, person: Person) -> np.ndarray:
     """Where a short beard grows, 0..1."""
     chin = shape.smoothstep(0.052, 0.066, y)
-    cheek = shape.smoothstep(-0.002, 0.014, y - (0.064 - 1.0 * np.maximum(ax - 0.030, 0.0) - 0.5 * np.maximum(ax - 0.048, 0)))
-    goatee = np.exp(-(((ax - 0.030) / 0.006) ** 2)) * shape.smoothstep(0.028, 0.040, y) * shape.smoothstep(0.080, 0.060, y)
+    cheek = shape.smoothstep(
+        -0.002, 0.014, y - (0.064 - 1.0 * np.maximum(ax - 0.030, 0.0) - 0.5 * np.maximum(ax - 0.048, 0))
+    )
+    goatee = (
+        np.exp(-(((ax - 0.030) / 0.006) ** 2)) * shape.smoothstep(0.028, 0.040, y) * shape.smoothstep(0.080, 0.060, y)
+    )
     moustache = np.exp(-(((y - 0.0285 - 0.10 * ax) / 0.0045) ** 2)) * shape.smoothstep(0.032, 0.022, ax)
     soul = 0.6 * np.exp(-((ax / 0.006) ** 2)) * shape.smoothstep(0.053, 0.058, y) * shape.smoothstep(0.075, 0.065, y)
     sides = shape.smoothstep(0.058, 0.070, ax) * shape.smoothstep(-0.045, -0.030, y)
@@ -186,7 +216,9 @@ def _dress(points, grid, person, color, material, offset):
     weave = fbm(points * np.array([900.0, 1200.0, 900.0]) + offset, 2)
     folds = fbm(points * np.array([14.0, 9.0, 14.0]) + offset, 3)
     cloth = np.array(linear(person.cloth)) * (0.75 + 0.25 * weave + 0.5 * (folds - 0.5))[..., None]
-    thickness = 0.0035 * shape.smoothstep(0.0, 0.004, y - line) + 0.010 * (folds - 0.5) * shape.smoothstep(0.0, 0.06, y - line)
+    thickness = 0.0035 * shape.smoothstep(0.0, 0.004, y - line) + 0.010 * (folds - 0.5) * shape.smoothstep(
+        0.0, 0.06, y - line
+    )
     if person.clothes == "sweater":
         band = shape.smoothstep(0.0, 0.001, y - line) * shape.smoothstep(0.0135, 0.0120, y - line)
         ribs = 0.5 + 0.5 * np.sin(np.arctan2(x, z - shape.CENTRE_Z) * 260.0)
@@ -215,7 +247,11 @@ def _jacket(x, y, z, cloth, weave, person):
     button = ((x**2 + ((y - 0.166) ** 2)) < 0.0022**2) | ((x**2 + ((y - 0.202) ** 2)) < 0.0022**2)
     shirt = shirt * (1 - placket - 0.30 * button)[..., None]
     lapel_width = 0.030 * shape.smoothstep(0.135, 0.175, y)
-    lapel = shape.smoothstep(-0.001, 0.001, ax - v_edge) * shape.smoothstep(0.001, -0.001, ax - v_edge - lapel_width) * front
+    lapel = (
+        shape.smoothstep(-0.001, 0.001, ax - v_edge)
+        * shape.smoothstep(0.001, -0.001, ax - v_edge - lapel_width)
+        * front
+    )
     edge = np.exp(-(((ax - v_edge - lapel_width) / 0.0012) ** 2)) * front
     cloth = cloth * (1 + 0.10 * lapel - 0.45 * edge)[..., None]
     color = cloth * (1 - shirt_share[..., None]) + shirt * shirt_share[..., None]

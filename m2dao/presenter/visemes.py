@@ -36,7 +36,11 @@ _TABLE = {
     "əᵊɜɚɐᵻ": (0.8, 0.040, (0.32, 0.0, 0.00, 0.12, 0.12, 0.2, 0.20, 0.0, 0.2)),
 }
 _PHONES = {symbol: row for symbols, row in _TABLE.items() for symbol in (symbols or ("",))}
-_OTHER = (0.4, 0.035, (0.25, 0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.0, 0.2))  # length marks and rare symbols follow their neighbours
+_OTHER = (
+    0.4,
+    0.035,
+    (0.25, 0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.0, 0.2),
+)  # length marks and rare symbols follow their neighbours
 _UNSTRESSED = 0.82
 
 

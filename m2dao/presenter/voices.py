@@ -29,7 +29,7 @@ _FLOOR = -12.0  # log magnitude where a stretched envelope has no source
 _PEAK = 0.80
 _PAUSE_S = 0.30  # between sentences
 _STRESS = "ˈˌ"
-_PAUSES = " ,.;:!?—…#\"“”()"
+_PAUSES = ' ,.;:!?—…#"“”()'
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from m2dao.presenter import make_recording, persons
 
 SECONDS, SIZE = 4.0, 320
+SENTENCE = "Papa bought a big map. Mama may keep it. We saw five fine boats."
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Filmed:
     """A recording, its truth, and its decoded frames u8 [T, H, W, 3]."""
 
     result: object
+    progress: list
     truth: dict
     document: dict
     frames: np.ndarray
@@ -31,9 +33,13 @@ def filmed(tmp_path_factory) -> dict[str, Filmed]:
     folder = tmp_path_factory.mktemp("presenters")
     made = {}
     for name in persons():
-        result = make_recording(folder, person=name, seconds=SECONDS, size=SIZE)
+        progress = []
+        result = make_recording(
+            folder, person=name, seconds=SECONDS, size=SIZE, sentence=SENTENCE, on_progress=progress.append
+        )
         made[name] = Filmed(
             result=result,
+            progress=progress,
             truth=load_file(result.truth),
             document=json.loads(result.truth_description.read_text(encoding="utf-8")),
             frames=np.stack([frame.rgb for frame in read_frames(result.video)]),

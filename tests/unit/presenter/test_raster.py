@@ -19,7 +19,9 @@ def buffers():
 
 def square(left, top, right, bottom, depth):
     """A 2x2 sheet already in samples, rows down and columns right: f32 [2, 2, 3]."""
-    return np.array([[[left, top, depth], [right, top, depth]], [[left, bottom, depth], [right, bottom, depth]]], np.float32)
+    return np.array(
+        [[[left, top, depth], [right, top, depth]], [[left, bottom, depth], [right, bottom, depth]]], np.float32
+    )
 
 
 def draw(sheet, color, region, into):
@@ -116,9 +118,9 @@ def test_a_strand_behind_a_sheet_is_hidden_and_before_it_is_seen():
     for z in (0.5, 2.0):
         into = buffers()
         draw(square(0, 0, 34, 34, 1.0), (0.5, 0.5, 0.5), 1, into)
-        raster.draw_strands(
-            np.array([[0, 0, z]], np.float32), strand, np.ones(1, np.float32), np.ones(3, np.float32), np.ones((1, 2), np.float32),
-            3, np.eye(4, dtype=np.float32), lights, np.float32(10.0), np.float32(17.0), np.float32(0.0), *into,
-        )  # fmt: skip
+        origin, width = np.array([[0, 0, z]], np.float32), np.ones((1, 2), np.float32)
+        matrix, white, one = np.eye(4, dtype=np.float32), np.ones(3, np.float32), np.ones(1, np.float32)
+        focal, centre, bias = np.float32(10.0), np.float32(17.0), np.float32(0.0)
+        raster.draw_strands(origin, strand, one, white, width, 3, matrix, lights, focal, centre, bias, *into)
         results[z] = int((into[2] == 3).sum())
     assert results[2.0] == 0 and results[0.5] > 10
