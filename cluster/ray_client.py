@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from typing import Any
 
 from cluster.services import LOOPBACK, ray_environment
@@ -44,8 +45,12 @@ def connect(settings: Settings, **options: Any) -> None:
     try:
         ray.init(address=settings.ray_address, namespace=NAMESPACE, **options)
     except (ConnectionError, TimeoutError, OSError, RuntimeError, ray.exceptions.RayError) as error:
+        refused = "InvalidAuthToken" in "".join(traceback.format_exception(error))  # Ray says so only in the cause
         raise ClusterUnavailable(
-            f"Ray at {settings.ray_address}", "to join the cluster", str(error)[:300], "start it with m2dao-cluster up"
+            f"Ray at {settings.ray_address}",
+            "to join the cluster",
+            "our token is not the cluster's" if refused else str(error)[:300],
+            "check M2DAO_RAY_TOKEN_FILE" if refused else "start it with m2dao-cluster up",
         ) from error
 
 

@@ -97,15 +97,15 @@ def test_ray_too_listens_on_the_loopback_only_and_lets_in_only_those_with_the_to
         "print(json.dumps(ray.get(where.remote())))\n"
     )
     env = {**os.environ, **ray_stack.to_env()}
-    joined = subprocess.run([sys.executable, "-c", program], env=env, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    joined = subprocess.run([sys.executable, "-c", program], env=env, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert joined.returncode == 0, joined.stderr
     usage, where = json.loads(joined.stdout.splitlines()[-1])
     assert usage == "0" and where == str(ROOT / "cluster" / "__init__.py")
     wrong = tmp_path / "token"
     wrong.write_text("0" * 64)
     stranger = {**env, "M2DAO_RAY_TOKEN_FILE": str(wrong)}
-    refused = subprocess.run([sys.executable, "-c", program], env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert refused.returncode != 0 and "ClusterUnavailable" in refused.stderr
+    refused = subprocess.run([sys.executable, "-c", program], env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert refused.returncode != 0 and "M2DAO_RAY_TOKEN_FILE" in refused.stderr
 
 
 def test_no_service_reports_to_its_makers(stack, stack_home):
