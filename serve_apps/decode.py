@@ -82,7 +82,7 @@ class UploadDecoder:
             try:
                 done = subprocess.run(
                     command, cwd=target.parent, env=environment, stdin=subprocess.DEVNULL, stdout=messages,
-                    stderr=messages, timeout=config.decode_timeout_s, start_new_session=True, check=False,
+                    stderr=messages, timeout=config.decode_timeout_s, process_group=0, check=False,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
                 raise MediaError(

@@ -79,7 +79,9 @@ async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
 
 
 def _too_large(max_bytes: int) -> ApiProblem:
-    return ApiProblem("upload-too-large", f"a request may have at most {max_bytes / MB:g} MB")
+    # Without this the server would go on to receive what it does not want, however long it is.
+    close = {"Connection": "close"}
+    return ApiProblem("upload-too-large", f"a request may have at most {max_bytes / MB:g} MB", close)
 
 
 def _checked(form: FormData, work_dir: Path) -> RenderForm:
