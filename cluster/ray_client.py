@@ -22,7 +22,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """The variables that Ray needs to reach the cluster of ``settings``, and to report nothing to its makers."""
     settings.require("ray_address")
     host = settings.ray_address.rpartition(":")[0]
-    return ray_environment(host, settings.ray_token_file)
+    # A head that runs answers at once; Ray's 20 tries let a wrong address or token wait for minutes.
+    return {**ray_environment(host, settings.ray_token_file), "RAY_NUM_REDIS_GET_RETRIES": "3"}
 
 
 def connect(settings: Settings, **options: Any) -> None:
