@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from m2dao.identity.poses import POSE_WEIGHTS, find_shots
 from m2dao.timeline import FRAME_RATE
 
 _FADE_FRAMES = 16
 _SHORTEST_S, _LONGEST_S = 2.5, 7.0
 _NUM_CANDIDATES = 256
-_POSE_WEIGHTS = np.array([40.0, 40.0, 40.0, 60.0, 60.0, 60.0])  # radians and metres to comparable costs
 _VELOCITY_WEIGHT = 4.0
 _BLINK_WEIGHT = 3.0
-_LEAP, _LEAP_OF_USUAL = 1.0, 6.0  # a step this large, and this much larger than usual, is a cut
 
 
 class Performance(NamedTuple):
@@ -44,7 +43,7 @@ def perform(
         start: first frame of the recording to play.
     """
     tracks = np.concatenate([poses, slow_poses, expression], axis=1)
-    room = _frames_before_jump(poses)
+    room = _frames_left_in_shot(poses)
     fade = min(_FADE_FRAMES, max(2, int(room.max()) // 4))
     starts = np.flatnonzero(room > 2 * fade + 1)  # after a fade at least one more must fit
     rng = np.random.default_rng(seed)
@@ -63,17 +62,10 @@ def perform(
         position = target + fade
 
 
-def _frames_before_jump(poses: np.ndarray) -> np.ndarray:
-    """How many frames from each one on follow each other without a cut: [T] int, at least 1.
-
-    A recording may have been cut; the head then leaps from one frame to the next, which no motion of ours may do.
-    """
-    step = np.linalg.norm(np.diff(poses, axis=0) * _POSE_WEIGHTS, axis=1)
-    leaps = step > max(_LEAP, _LEAP_OF_USUAL * np.percentile(step, 95))
-    room = np.ones(len(poses), int)
-    for index in range(len(poses) - 2, -1, -1):
-        room[index] = 1 if leaps[index] else room[index + 1] + 1
-    return room
+def _frames_left_in_shot(poses: np.ndarray) -> np.ndarray:
+    """How many frames, itself included, follow each one without a cut: [T] int."""
+    shots = find_shots(poses)
+    return np.searchsorted(shots, shots, side="right") - np.arange(len(shots))
 
 
 def _next_start(poses, velocity, expression, end: int, starts: np.ndarray, rng) -> int:
@@ -82,8 +74,8 @@ def _next_start(poses, velocity, expression, end: int, starts: np.ndarray, rng) 
     apart = np.abs(candidates - end) > FRAME_RATE
     if apart.any():
         candidates = candidates[apart]
-    cost = np.linalg.norm((poses[candidates] - poses[end]) * _POSE_WEIGHTS, axis=1)
-    cost += _VELOCITY_WEIGHT * np.linalg.norm((velocity[candidates] - velocity[end]) * _POSE_WEIGHTS, axis=1)
+    cost = np.linalg.norm((poses[candidates] - poses[end]) * POSE_WEIGHTS, axis=1)
+    cost += _VELOCITY_WEIGHT * np.linalg.norm((velocity[candidates] - velocity[end]) * POSE_WEIGHTS, axis=1)
     cost += _BLINK_WEIGHT * np.abs(expression[candidates, :2] - expression[end, :2]).sum(axis=1)
     best = np.argsort(cost, kind="stable")[:4]  # not always the same one: no loops
     return int(candidates[rng.choice(best)])

@@ -14,6 +14,8 @@ from torch import Tensor
 from m2dao.timeline import FRAME_RATE
 
 _SLOW_S = 0.5  # standard deviation of the low-pass that shoulders follow
+POSE_WEIGHTS = np.array([40.0, 40.0, 40.0, 60.0, 60.0, 60.0])  # radians and metres to comparable numbers
+_LEAP, _LEAP_OF_USUAL = 1.0, 6.0  # a step this large, and this much larger than usual, is a cut
 
 
 def pose_differences(viewmats: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -40,6 +42,22 @@ def viewmat_from_difference(difference: np.ndarray, reference: Tensor) -> Tensor
     return out
 
 
+def find_shots(differences: np.ndarray) -> np.ndarray:
+    """Number the stretches between cuts: [T, 6] -> [T] int, rising from 0.
+
+    A recording may have been cut; the head then leaps from one frame to the next, which no motion of ours may do, and the
+    person may sit otherwise than before.
+    """
+    step = np.linalg.norm(np.diff(differences, axis=0) * POSE_WEIGHTS, axis=1)
+    leaps = step > max(_LEAP, _LEAP_OF_USUAL * np.percentile(step, 95))
+    return np.concatenate([[0], np.cumsum(leaps)])
+
+
 def slow_differences(differences: np.ndarray) -> np.ndarray:
-    """Low-passed poses [T, 6]."""
-    return gaussian_filter1d(differences, _SLOW_S * FRAME_RATE, axis=0, mode="nearest").astype(np.float32)
+    """Low-passed poses [T, 6], each shot for itself."""
+    slow = np.empty_like(differences, dtype=np.float32)
+    shots = find_shots(differences)
+    for shot in range(shots[-1] + 1):
+        part = shots == shot
+        slow[part] = gaussian_filter1d(differences[part], _SLOW_S * FRAME_RATE, axis=0, mode="nearest")
+    return slow

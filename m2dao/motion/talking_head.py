@@ -62,6 +62,7 @@ class FrameDrive(NamedTuple):
     slow_viewmat: Tensor  # [4, 4] the same, low-passed
     audio: Tensor  # [D] audio embedding
     expression: Tensor  # [6] blinks and brows
+    posture: Tensor | None = None  # [4] how the shoulders rest in this shot (metres, radians); the usual way if None
 
 
 class StaticFeatures(NamedTuple):
@@ -181,7 +182,7 @@ class TalkingHead(nn.Module):
         delta = self.torso.displace(static.torso, pose) if moving else None
         follow = group.raw["follow"].sigmoid()[:, None]
         displacement = follow * self.torso.rigid_displacement(gaussians.means, drive.viewmat)
-        displacement = displacement + (1 - follow) * self.torso.sway_displacement(gaussians.means, pose)
+        displacement = displacement + (1 - follow) * self.torso.sway_displacement(gaussians.means, pose, drive.posture)
         if delta is not None:
             displacement = displacement + delta.d_means
         colors = sh_colors(gaussians.sh0, gaussians.shN, gaussians.means)  # constant: the torso keeps its direction

@@ -34,9 +34,9 @@ class TorsoField(nn.Module):
         self.register_buffer("reference_viewmat", reference_viewmat.float().clone())
         self.register_buffer("pose_scale", torch.tensor(_POSE_SCALE * 2), persistent=False)
         self.register_buffer("center", (box_min + box_max).float() / 2)
-        self.sway = nn.Linear(NUM_POSE_FEATURES, NUM_SWAY)
+        self.sway = nn.Linear(NUM_POSE_FEATURES, NUM_SWAY, bias=False)
         nn.init.zeros_(self.sway.weight)
-        nn.init.zeros_(self.sway.bias)
+        self.register_buffer("posture", torch.zeros(NUM_SWAY))  # how the shoulders rest, unless a frame says otherwise
         self.code = nn.Sequential(nn.Linear(NUM_POSE_FEATURES, 32), nn.SiLU(), nn.Linear(32, _POSE_CODE_SIZE), nn.Tanh())
         self.field = FactoredField(
             box_min, box_max, code_sizes=(NUM_POSE_FEATURES + _POSE_CODE_SIZE,), resolutions=(12, 32), num_features=4, hidden_size=32
@@ -56,27 +56,29 @@ class TorsoField(nn.Module):
         both = [pose_difference(view, self.reference_viewmat) for view in (viewmat, slow_viewmat)]
         return torch.cat(both) * self.pose_scale
 
-    def sway_displacement(self, means: Tensor, pose: Tensor) -> Tensor:
+    def sway_displacement(self, means: Tensor, pose: Tensor, posture: Tensor | None = None) -> Tensor:
         """How the shoulders move as one piece in the picture plane: shift, roll and growth.
 
         Args:
             means: [N, 3] metres.
             pose: [12] from :meth:`pose_features`.
+            posture: [4] shift right and down (metres), roll and growth (radians) at rest; the identity's own if None.
 
         Returns:
             [N, 3] metres.
         """
-        right, down, roll, growth = (_SWAY_SCALE * self.sway(pose)).unbind()
+        rest = self.posture if posture is None else posture
+        right, down, roll, growth = (rest + _SWAY_SCALE * self.sway(pose)).unbind()
         x, y = (means[:, :2] - self.center[:2]).unbind(-1)
         moved_x = right + growth * x - roll * y
         moved_y = down + growth * y + roll * x
         return torch.stack([moved_x, moved_y, torch.zeros_like(x)], dim=-1)
 
     @torch.no_grad()
-    def set_sway(self, weight: Tensor, bias: Tensor) -> None:
-        """Start from a measured sway: [4, 12] and [4], metres and radians by pose feature."""
+    def set_sway(self, weight: Tensor, posture: Tensor) -> None:
+        """Start from a measured sway [4, 12] (metres and radians by pose feature) and posture [4]."""
         self.sway.weight.copy_(weight / _SWAY_SCALE)
-        self.sway.bias.copy_(bias / _SWAY_SCALE)
+        self.posture.copy_(posture)
 
     def displace(self, features: Tensor, pose: Tensor) -> MotionDelta:
         """The non-rigid remainder.

@@ -2,55 +2,63 @@
 
 Points on the torso are followed from the reference frame through the training part; each frame's similarity transform
 (shift, roll, growth) is then explained by the head's pose, linearly and with a ridge, so that poses outside the training
-part still give a sensible torso.
-Shapes: T frames, S pixels a side.
+part still give a sensible torso, and by a posture of its own for each shot, because people sit otherwise after a cut.
+Shapes: T frames, S pixels a side, M shots.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
-import torch
 
 from m2dao.motion.talking_head import TalkingHead
+from m2dao.motion.torso import NUM_SWAY
 from m2dao.training.frames import TrainingFrames
 
 _MAX_POINTS = 200
 _MIN_POINTS = 12
 _EVERY = 2  # frames: neighbours say nearly the same
 _RIDGE = 3.0  # in frames of evidence against each standardised pose feature
+_SHOT_RIDGE = 1.0
 _SURE = 0.98
 
 
+class TorsoSway(NamedTuple):
+    """What the recording shows."""
+
+    weight: np.ndarray  # [4, 12] shift right and down (metres), roll and growth, by pose feature
+    postures: np.ndarray  # [M, 4] the same at rest, by shot
+
+
 def measure_torso_sway(
-    head: TalkingHead, frames: TrainingFrames, reference: int, features: np.ndarray, K: np.ndarray
-) -> bool:
-    """Set the torso's sway to what the recording shows.
+    head: TalkingHead, frames: TrainingFrames, reference: int, features: np.ndarray, shots: np.ndarray, K: np.ndarray
+) -> TorsoSway:
+    """Measure the torso's sway.
 
     Args:
-        head: the model; its torso is updated.
+        head: the model, for the place of its torso.
         frames: of the training part.
         reference: frame at which the torso is canonical.
         features: [T, 12] pose features of the training part.
+        shots: [T] number of each frame's shot.
         K: [3, 3] for the frames' size.
 
     Returns:
-        False where the torso has too little texture to follow; its sway then starts at zero.
+        The sway; all zero where the torso has too little texture to follow.
     """
+    num_shots = int(shots.max()) + 1
     motions, indices = _follow(frames, reference)
     if len(indices) < 4 * features.shape[1]:
-        return False
+        return TorsoSway(np.zeros((NUM_SWAY, features.shape[1])), np.zeros((num_shots, NUM_SWAY)))
     depth = float(head.groups["torso"].raw["means"][:, 2].detach().mean())
     center = head.torso.center.numpy()
     pixel = (K @ (center / center[2]))[:2]
     # From transforms of the picture, x -> A x + b, to shift at the torso's centre in metres, roll and growth.
     shift = np.einsum("tij,j->ti", motions[:, :, :2], pixel) + motions[:, :, 2] - pixel
-    measured = np.concatenate(
-        [shift * depth / K[0, 0], motions[:, 1, :1], (motions[:, 0, :1] - 1)], axis=1
-    )  # [T, 4]
-    weight, bias = _ridge(features[indices], measured)
-    head.torso.set_sway(torch.from_numpy(weight).float(), torch.from_numpy(bias).float())
-    return True
+    measured = np.concatenate([shift * depth / K[0, 0], motions[:, 1, :1], motions[:, 0, :1] - 1], axis=1)  # [T, 4]
+    return _ridge(features[indices], measured, shots[indices], num_shots)
 
 
 def _follow(frames: TrainingFrames, reference: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,10 +88,12 @@ def _follow(frames: TrainingFrames, reference: int) -> tuple[np.ndarray, np.ndar
     return np.array(motions).reshape(-1, 2, 3), np.array(indices, int)
 
 
-def _ridge(features: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [4, 12] and bias [4] of a ridge regression on standardised features."""
+def _ridge(features: np.ndarray, target: np.ndarray, shots: np.ndarray, num_shots: int) -> TorsoSway:
+    """Ridge regression on standardised features and on the shot; a shot nobody saw rests like the average one."""
     mean, spread = features.mean(0), features.std(0) + 1e-6
-    standard = (features - mean) / spread
-    gram = standard.T @ standard + _RIDGE * np.eye(features.shape[1])
-    weight = np.linalg.solve(gram, standard.T @ (target - target.mean(0))).T / spread
-    return weight, target.mean(0) - weight @ mean
+    design = np.concatenate([(features - mean) / spread, np.eye(num_shots)[shots]], axis=1)
+    penalty = np.diag([_RIDGE] * features.shape[1] + [_SHOT_RIDGE] * num_shots)
+    usual = target.mean(0)
+    solution = np.linalg.solve(design.T @ design + penalty, design.T @ (target - usual))
+    weight = (solution[: features.shape[1]] / spread[:, None]).T
+    return TorsoSway(weight, solution[features.shape[1] :] + usual - weight @ mean)

@@ -26,7 +26,7 @@ from m2dao.gaussians.density import DensityConfig, ScreenGradients, control_dens
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity.checkpoint import StoredIdentity, save_identity
 from m2dao.identity.manifest import IdentityManifest
-from m2dao.identity.poses import pose_differences, slow_differences, viewmat_from_difference
+from m2dao.identity.poses import find_shots, pose_differences, slow_differences, viewmat_from_difference
 from m2dao.motion.speech import SpeechDriver
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
 from m2dao.render.api import default_backend
@@ -169,8 +169,7 @@ class _Fit:
             self._restore_optimizer(state)
         self.runner = StepRunner(self.head, recipe, torch.from_numpy(self.K), backend=backend)
         self._prepare_drives()
-        if not state:
-            self._measure_sway()
+        self._postures = self._measure_postures(start=state is None)
 
     def complete(self, out_dir: Path, on_progress: Callable[[FitProgress], None]) -> FitResult:
         """Run to the end of the budget and write the identity."""
@@ -223,9 +222,13 @@ class _Fit:
         )
 
     def drive(self, index: int) -> FrameDrive:
-        """What drives a frame of the recording."""
+        """What drives a frame of the training part."""
         return FrameDrive(
-            self._viewmats[index], self._slow_viewmats[index], self._embeddings[index], self._expression[index]
+            viewmat=self._viewmats[index],
+            slow_viewmat=self._slow_viewmats[index],
+            audio=self._embeddings[index],
+            expression=self._expression[index],
+            posture=None if self._postures is None else self._postures[index],
         )
 
     def _prepare_drives(self) -> None:
@@ -240,18 +243,19 @@ class _Fit:
             self._embeddings = self.speech(self.speech.windows(features, self.capture.num_frames))
         self._reference_viewmat = reference
 
-    def _measure_sway(self) -> None:
-        """Shoulders start from their measured motion; a fit that resumes has learned it already."""
+    def _measure_postures(self, *, start: bool) -> Tensor | None:
+        """How the shoulders rest in each frame's shot [T, 4]; at the start of a fit the torso takes over the sway."""
         if self.head.torso is None:
-            return
-        features = torch.stack(
-            [
-                self.head.torso.pose_features(self._viewmats[index], self._slow_viewmats[index])
-                for index in range(len(self.train))
-            ]
-        )
+            return None
+        views = zip(self._viewmats, self._slow_viewmats, strict=True)
+        features = torch.stack([self.head.torso.pose_features(*pair) for pair in views])[: len(self.train)]
         reference = choose_reference_frames(self.capture, len(self.train)).neutral
-        measure_torso_sway(self.head, self.frames, reference, features.numpy(), self.K)
+        shots = find_shots(self.poses[: len(self.train)])
+        sway = measure_torso_sway(self.head, self.frames, reference, features.numpy(), shots, self.K)
+        postures = torch.from_numpy(sway.postures).float()
+        if start:
+            self.head.torso.set_sway(torch.from_numpy(sway.weight).float(), postures[-1])
+        return postures[torch.from_numpy(shots)]
 
     def _reference(self) -> Tensor:
         index = choose_reference_frames(self.capture, len(self.train)).neutral

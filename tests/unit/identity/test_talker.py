@@ -7,6 +7,7 @@ from m2dao.errors import InputError
 from m2dao.identity import Talker
 from m2dao.identity.performance import perform
 from m2dao.timeline import SAMPLES_PER_FRAME
+from tests.support.speech import speech_like
 from tests.support.tiny_identity import make_tiny_identity
 
 
@@ -17,9 +18,7 @@ def talker(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def speech():
-    rng = np.random.default_rng(0)
-    envelope = np.repeat(rng.uniform(0, 0.3, 20), 1600)
-    return (envelope * rng.normal(size=32_000)).astype(np.float32)[: 30 * SAMPLES_PER_FRAME + 100]
+    return speech_like(2.0)[: 30 * SAMPLES_PER_FRAME + 100]
 
 
 def test_there_is_one_frame_for_each_640_samples_begun(talker, speech):
@@ -37,8 +36,7 @@ def test_pieces_of_sound_give_the_frames_of_the_whole(talker, speech):
 def test_sound_moves_the_face_and_the_seed_the_head(talker, speech):
     silent = np.stack(list(talker.frames(np.zeros_like(speech)))).astype(int)
     spoken = np.stack(list(talker.frames(speech))).astype(int)
-    other_seed = np.stack(list(talker.frames(np.zeros(25 * 300 // 25 * 640, np.float32), seed=5)))[-1]
-    same_seed = np.stack(list(talker.frames(np.zeros(25 * 300 // 25 * 640, np.float32))))[-1]
+    other_seed, same_seed = (list(talker.frames(np.zeros(300 * 640, np.float32), seed=seed))[-1] for seed in (5, 0))
     assert np.abs(spoken - silent).max() > 2
     assert not np.array_equal(other_seed, same_seed)
 
