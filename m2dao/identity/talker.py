@@ -152,7 +152,7 @@ class Talker:
             top, left = ((extent - side) // 2 for extent in background.shape[:2])
             square = background[top : top + side, left : left + side]
             return cv2.resize(square, shape[:2], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        if not isinstance(background, str) and len(background) == 3 and all(0 <= int(v) <= 255 for v in background):
+        if isinstance(background, tuple | list) and len(background) == 3 and all(0 <= int(v) <= 255 for v in background):
             return np.broadcast_to(np.asarray(background, np.float32) / 255, shape)
         raise InputError(
             "background", "'plate', 'transparent', three numbers 0..255 or a picture [h, w, 3] uint8", repr(background)
