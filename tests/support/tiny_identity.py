@@ -56,8 +56,8 @@ def make_tiny_identity(folder: Path, *, size: int = 64, seed: int = 0, hue: floa
     )
     time_s = torch.arange(NUM_TRACK_FRAMES) / 25
     poses = torch.zeros(NUM_TRACK_FRAMES, 6)
-    for axis, (size, per_s) in {0: (0.05, 0.41), 1: (0.1, 0.3), 3: (0.01, 0.23)}.items():  # no common period
-        poses[:, axis] = size * torch.sin(2 * torch.pi * per_s * time_s)
+    for axis, (extent, per_s) in {0: (0.05, 0.41), 1: (0.1, 0.3), 3: (0.01, 0.23)}.items():  # no common period
+        poses[:, axis] = extent * torch.sin(2 * torch.pi * per_s * time_s)
     expression = torch.zeros(NUM_TRACK_FRAMES, 6)
     expression[::50, :2] = 1.0
     signals = {"poses": poses, "slow_poses": poses * 0.5, "expression": expression, "reference_viewmat": reference}
