@@ -109,7 +109,7 @@ class Demo:
         if self._home.exists():  # of a demo that could not clean up after itself
             self._stop()
             shutil.rmtree(self._home, ignore_errors=True)
-        for folder in (self._logs, self._out / "recordings", self._out / "speech", self._out / "checks"):
+        for folder in (self._logs, self._out / "recordings", self._out / "speech"):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
 
@@ -177,7 +177,7 @@ class Demo:
             person.fit = fit["result"]
             promotion = person.fit["promotion"]
             if not promotion["promoted"]:
-                self._screen.say(f"{person.fit['ref']} did not pass the gate: {promotion['detail']}")
+                self._screen.say(f"{person.fit['ref']} is not the champion; its video is made from the version itself")
 
     def _deploy(self) -> str:
         self._screen.step("the render API")
@@ -225,19 +225,16 @@ class Demo:
             problems = demo_checks.problems_of(facts, speech_seconds=spoken, size=self._args.size)
             wrong += [f"{person.name}: {text}" for text in problems]
             person.facts = {**asdict(facts), "frame_rate": str(facts.frame_rate)}
-        # The face tracker must find one face throughout, as it must in a recording.
-        prepared = self._programs.run_together(
+        seen = self._programs.run_together(
             [
-                lambda person=person: self._programs.run(
-                    f"look at {person.name}", "m2dao.cli", "prepare", person.result, "--out",
-                    self._out / "checks" / person.name, "--size", 128,
-                )
+                lambda person=person: self._programs.run(f"look at {person.name}", "m2dao.cli", "inspect", person.result)
                 for person in self._people
             ]
-        )  # fmt: skip
-        for person, found in zip(self._people, prepared, strict=True):
-            names = ("num_frames", "sync_offset_frames", "sync_confidence", "verdict", "problems")
-            person.facts["tracker"] = {name: found[name] for name in names}
+        )
+        for person, found in zip(self._people, seen, strict=True):
+            person.facts["seen"] = found
+            if found["num_frames_without_face"]:
+                wrong.append(f"{person.name}: no face in {found['num_frames_without_face']} frames")
         if wrong:
             raise M2daoError("results", "videos of people speaking", "; ".join(wrong), f"look at them in {self._out}")
 
@@ -265,8 +262,8 @@ class Demo:
                     "sentence": person.sentence,
                     "psnr_db": person.fit["metrics"].get("psnr_db"),
                     # Of the new video: the unseen part of a short recording is too short to tell.
-                    "sync_confidence": person.facts["tracker"]["sync_confidence"],
-                    "sync_offset_frames": person.facts["tracker"]["sync_offset_frames"],
+                    "sync_confidence": person.facts["seen"]["sync_confidence"],
+                    "sync_offset_frames": person.facts["seen"]["sync_offset_frames"],
                     "real_time_factor": figures["real_time_factor"],
                     "stage_seconds": {**person.fit["seconds"], "render": figures["render_seconds"]},
                     "checks": person.facts,
@@ -277,7 +274,7 @@ class Demo:
             print(
                 f"{row['video']}: {row['ref']}{'' if row['promoted'] else ' (not promoted)'}, "
                 f"PSNR {_number(row['psnr_db'])} dB on unseen frames, "
-                f"sync confidence {_number(row['sync_confidence'])} (offset {row['sync_offset_frames']} frames), "
+                f"sync confidence {_number(row['sync_confidence'])} (offset {_number(row['sync_offset_frames'])} frames), "
                 f"real-time factor {_number(row['real_time_factor'])}",
                 file=sys.stderr,
             )
@@ -332,8 +329,8 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def _interruptible():
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does, and Ctrl-C does so even where a script has it ignored."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

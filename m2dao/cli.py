@@ -1,4 +1,4 @@
-"""The `m2dao` command: prepare, fit, render, evaluate, bench, presenter, assets.
+"""The `m2dao` command: prepare, fit, render, evaluate, inspect, bench, presenter, assets.
 
 Each command is a module of `m2dao.commands` with two functions: ``add_parser(subparsers)`` and ``run(args) -> dict``.
 A command writes progress to standard error; with ``--json`` its result is the one object on standard output.
@@ -16,7 +16,7 @@ import traceback
 from m2dao import __version__
 from m2dao.errors import M2daoError
 
-COMMANDS = ("prepare", "fit", "render", "evaluate", "bench", "presenter", "assets")
+COMMANDS = ("prepare", "fit", "render", "evaluate", "inspect", "bench", "presenter", "assets")
 DESCRIPTION = """From a plain video of a person to an identity that speaks any audio.
 
 examples:

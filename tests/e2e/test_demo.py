@@ -90,7 +90,8 @@ def test_two_people_are_fitted_promoted_and_speak(tmp_path):
         facts = look_at(Path(person["video"]))
         assert facts.num_frames == person["checks"]["num_frames"] > 100
         assert (facts.width, facts.height) == (256, 256)
-        assert person["checks"]["tracker"]["num_frames"] == facts.num_frames  # a face in all of them
+        seen = person["checks"]["seen"]
+        assert (seen["num_frames"], seen["num_frames_without_face"]) == (facts.num_frames, 0)
         assert person["psnr_db"] > 15 and person["real_time_factor"] > 0
         assert {"prepare", "fit", "evaluate", "register", "render"} <= person["stage_seconds"].keys()
     assert report["people"][0]["ref"] != report["people"][1]["ref"]
