@@ -303,7 +303,7 @@ class Scene:
             + 0.4 * float(named["upper_raise"]),
             1.0,
         )
-        lit = np.float32(0.20 + 0.50 * open_)
+        lit = np.float32(0.32 + 0.46 * open_)
         for sheet, points, follow in (
             (self.upper_teeth, self.upper_teeth.points, state.head),
             (self.lower_teeth, self.lower_teeth.points, lower),

@@ -212,7 +212,7 @@ def _dress(points, grid, person, color, material, offset):
     """Turn the grid below the collar line into clothes: colour, weave and a little thickness."""
     x, y, z = np.moveaxis(points, -1, 0)
     line = collar_line(x, z, person)
-    worn = shape.smoothstep(-0.0008, 0.0008, y - line)
+    worn = shape.smoothstep(-0.0016, 0.0016, y - line)
     weave = fbm(points * np.array([900.0, 1200.0, 900.0]) + offset, 2)
     folds = fbm(points * np.array([14.0, 9.0, 14.0]) + offset, 3)
     cloth = np.array(linear(person.cloth)) * (0.75 + 0.25 * weave + 0.5 * (folds - 0.5))[..., None]
