@@ -422,7 +422,10 @@ def test_unknown_routes_and_methods_are_problems(api):
     assert_problem(api.client.get("/"), 404, "not-found")
     assert_problem(api.client.get("/v1/renders/"), 404, "not-found")
     assert_problem(api.client.get("/docs"), 404, "not-found")
-    assert_problem(api.client.put("/v1/renders"), 405, "method-not-allowed")
+    for path, methods in (("/v1/renders", "GET, POST"), ("/v1/renders/r-x", "DELETE, GET"), ("/healthz", "GET")):
+        answer = api.client.put(path)
+        assert_problem(answer, 405, "method-not-allowed")
+        assert answer.headers["allow"] == methods
 
 
 def test_every_route_is_documented_with_an_example():

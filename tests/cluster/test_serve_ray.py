@@ -109,11 +109,11 @@ def finished(customer: Customer, answer: httpx.Response) -> dict:
     return until(look, "the render to finish")
 
 
-def talker_pids() -> set[int]:
+def talker_pids(settings: Settings) -> set[int]:
     """Processes of the renderer replicas."""
     from ray.util.state import list_actors
 
-    actors = list_actors(filters=[("state", "=", "ALIVE")], limit=1000)
+    actors = list_actors(address=settings.ray_dashboard_url, filters=[("state", "=", "ALIVE")], limit=1000)
     return {actor.pid for actor in actors if "#talker#" in (actor.name or "")}
 
 
@@ -159,35 +159,37 @@ def test_errors_are_problem_documents_behind_serve_too(own, url):
     assert httpx.get(f"{url}/readyz", trust_env=False).json() == {"status": "ok"}
 
 
-def test_a_promotion_is_served_without_a_restart_while_open_renders_keep_their_version(own, services, folders):
-    pids = talker_pids()
+def test_a_promotion_is_served_without_a_restart_while_open_renders_keep_their_version(
+    own, services, folders, serve_settings
+):
+    pids = talker_pids(serve_settings)
     open_render = own.ask(20.0)
     register(services, own.tenant, folders[1])
     until(lambda: render_of(own, own.ask(0.2))["version"] == 2, "the promotion to be seen")
     new = finished(own, own.ask(1.0))
     old = finished(own, open_render)
     assert (new["status"], new["version"], old["status"], old["version"]) == ("done", 2, "done", 1)
-    assert pids & talker_pids()  # nobody was restarted
+    assert pids & talker_pids(serve_settings)  # nobody was restarted
 
 
 def test_replicas_are_added_for_a_backlog_and_removed_after_it(own, serve_settings):
     until(lambda: num_running(serve_settings) == 1, "one replica while there is nothing to do")
-    asked = [own.ask(25.0) for _ in range(6)]
+    asked = [own.ask(20.0) for _ in range(5)]
     until(lambda: num_running(serve_settings) == 2, "a replica to be added")
     for answer in asked:
         assert finished(own, answer)["status"] == "done"
     until(lambda: num_running(serve_settings) == 1, "the replica to be removed")
 
 
-def test_a_render_whose_replica_is_killed_finishes_on_another(own):
+def test_a_render_whose_replica_is_killed_finishes_on_another(own, serve_settings):
     answer = own.ask(40.0)
     until(lambda: render_of(own, answer)["stage"] == "rendering", "the render to begin")
-    killed = talker_pids()
+    killed = talker_pids(serve_settings)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     render = finished(own, answer)
     assert (render["status"], render["attempt"], render["figures"]["num_frames"]) == ("done", 2, 1000)
-    assert not killed & talker_pids()
+    assert not killed & talker_pids(serve_settings)
 
 
 def test_stopping_lets_a_running_render_finish_and_keeps_the_queue(own, services, serve_settings):
