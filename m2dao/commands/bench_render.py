@@ -125,7 +125,7 @@ def _result(backend: str, args: argparse.Namespace, forward_s: list[float], back
         "num_gaussians": args.gaussians,
         "forward_ms": round(statistics.median(forward_ms), 3),
         "backward_ms": round(statistics.median(backward_ms), 3),
-        "fps": round(1 / median_forward_s, 2),
+        "fps": round(1 / median_forward_s, 4),
         "real_time_factor": round(median_forward_s * FRAME_RATE, 4),
         "peak_rss_mb": round(_peak_rss_mb(), 1),
         "num_channels": args.channels,

@@ -127,6 +127,35 @@ def render(
     return run(camera=camera, **tensors)
 
 
+def warm_up(backend: str) -> None:
+    """Compiles and loads a backend's kernels by drawing one Gaussian, forward and backward.
+
+    The first time on a machine this takes about 20 s for ``"cpu"`` and minutes for ``"gsplat"``, later a second or two:
+    both keep the machine code on disk. Call it when an image is built or a process starts, never on a request.
+
+    Raises:
+        RenderBackendUnavailable: the backend is unknown or does not run on this machine.
+    """
+    _backend_function(backend)
+    device = torch.device("cuda" if backend == "gsplat" else "cpu")
+    eye = torch.eye(4, device=device)
+    output = render(
+        torch.tensor([[0.0, 0.0, 2.0]], device=device, requires_grad=True),
+        eye[:1],
+        torch.full((1, 3), 0.1, device=device),
+        torch.ones(1, device=device),
+        torch.ones(1, 4, device=device),
+        eye[None],
+        torch.tensor([[[16.0, 0.0, 8.0], [0.0, 16.0, 8.0], [0.0, 0.0, 1.0]]], device=device),
+        width=16,
+        height=16,
+        backend=backend,
+    )
+    output.colors.sum().backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
 def _backend_function(backend: str):
     if backend == "cpu":
         from m2dao.render.cpu import render_cpu

@@ -50,7 +50,10 @@ def _threads_for(amount: int, amount_per_thread: int) -> int:
 
 
 class _Project(torch.autograd.Function):
-    """Gaussians [..., N, .] and cameras [..., C, .] to projected Gaussians [..., C, N, .], and a ``_View`` for each."""
+    """Gaussians [..., N, .] and cameras [..., C, .] to projected Gaussians [..., C, N, .], and a ``_View`` for each.
+
+    Conics are float64: those of long thin Gaussians are nearly singular, and their gradient needs the small eigenvalue.
+    """
 
     @staticmethod
     def forward(ctx, means, quats, scales, opacities, colors, viewmats, Ks, camera):
@@ -61,7 +64,7 @@ class _Project(torch.autograd.Function):
         flat_viewmats = _array(viewmats, B, C, 4, 4).astype(np.float64)
         flat_Ks = _array(Ks, B, C, 3, 3).astype(np.float64)
         shape = (*batch_shape, C, N)
-        means2d, conics = means.new_empty(*shape, 2), means.new_empty(*shape, 3)
+        means2d, conics = means.new_empty(*shape, 2), means.new_empty(*shape, 3, dtype=torch.float64)
         radii = torch.empty(shape, dtype=torch.int32)
         flat_means2d, flat_conics = means2d.view(B, C, N, 2).numpy(), conics.view(B, C, N, 3).numpy()
         flat_radii = radii.view(B, C, N).numpy()
@@ -89,7 +92,7 @@ class _Project(torch.autograd.Function):
         grads = [torch.zeros(shape) for shape in ctx.shapes[:3]]
         arrays = [grad.view(array.shape).numpy() for grad, array in zip(grads, inputs, strict=True)]
         v_means2d = np.zeros((B, C, N, 2), np.float32) if v_means2d is None else _array(v_means2d, B, C, N, 2)
-        v_conics = np.zeros((B, C, N, 3), np.float32) if v_conics is None else _array(v_conics, B, C, N, 3)
+        v_conics = np.zeros((B, C, N, 3)) if v_conics is None else _array(v_conics, B, C, N, 3)
         v_viewmats = np.zeros((B, C, 4, 4))
         for b in range(B):
             for c in range(C):
@@ -132,6 +135,7 @@ class _Rasterize(torch.autograd.Function):
         v_rendered = _array(v_rendered, B * C, v_alphas.shape[-3] * v_alphas.shape[-2] * D)
         v_alphas = _array(v_alphas, B * C, v_alphas.shape[-3] * v_alphas.shape[-2])
         grads = [torch.zeros(shape) for shape in ctx.shapes]
+        grads[1] = grads[1].double()  # like conics
         v_means2d, v_conics = grads[0].view(B * C, N, 2).numpy(), grads[1].view(B * C, N, 3).numpy()
         v_opacities, v_colors = grads[2].view(B, N).numpy(), grads[3].view(B, N, D).numpy()
         v_backgrounds = None

@@ -21,6 +21,7 @@ CHUNK = 512  # Gaussians per piece of work; fixed, so that sums do not depend on
 MAX_RADIUS = 2.0**30
 PIXEL_SLACK = 1e-3  # px by which boxes are widened, so that rounding never loses a visible pixel
 LOG2_E = math.log2(math.e)
+LOG2_ALPHA_MIN = math.log2(ALPHA_MIN)
 # What the rasteriser knows of a Gaussian: projected mean, quadratic form of -log2(alpha / opacity), log2(opacity), and
 # the colours, filled up to four with zeros.
 RECORD_MEAN_X, RECORD_MEAN_Y, RECORD_XX, RECORD_XY, RECORD_YY, RECORD_LOG_OPACITY, RECORD_COLOR = range(7)
@@ -112,9 +113,11 @@ def _project_one(
     mean_y = jy * y + K[1, 2]
     if not (determinant > 0.0 and determinant < math.inf and abs(mean_x) < math.inf and abs(mean_y) < math.inf):
         return
-    extent = math.sqrt(2.0 * math.log(opacity / ALPHA_MIN))
-    radius_x = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * math.sqrt(var_x))
-    radius_y = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * math.sqrt(var_y))
+    log_opacity = math.log2(opacity)
+    extent = math.sqrt(2.0 * max(log_opacity - LOG2_ALPHA_MIN, 0.0) / LOG2_E)
+    sigma_x, sigma_y = math.sqrt(var_x), math.sqrt(var_y)
+    radius_x = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * sigma_x)
+    radius_y = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * sigma_y)
     radius = max(radius_x, radius_y)
     inside = mean_x + radius_x > 0 and mean_x - radius_x < width and mean_y + radius_y > 0 and mean_y - radius_y < height
     if not (inside and radius > 0 and _copy_colors(colors, records, i)):
@@ -127,9 +130,9 @@ def _project_one(
     records[i, RECORD_XX] = 0.5 * LOG2_E * var_y / determinant
     records[i, RECORD_XY] = -LOG2_E * cov_xy / determinant
     records[i, RECORD_YY] = 0.5 * LOG2_E * var_x / determinant
-    records[i, RECORD_LOG_OPACITY] = math.log2(opacity)
-    first_column, past_column = _pixel_range(mean_x, extent * math.sqrt(var_x), width)
-    first_row, past_row = _pixel_range(mean_y, extent * math.sqrt(var_y), height)
+    records[i, RECORD_LOG_OPACITY] = log_opacity
+    first_column, past_column = _pixel_range(mean_x, extent * sigma_x, width)
+    first_row, past_row = _pixel_range(mean_y, extent * sigma_y, height)
     if first_column < past_column and first_row < past_row:
         boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3] = first_column, past_column, first_row, past_row
 
@@ -184,9 +187,8 @@ def _project_one_backward(
     jxz, jyz = -jx * clamped_x, -jy * clamped_y
 
     h_xx, h_xy, h_yy = _covariance_gradient(
-        float(conics[i, 0]), float(conics[i, 1]), float(conics[i, 2]),
-        float(v_conics[i, 0]), float(v_conics[i, 1]), float(v_conics[i, 2]),
-    )  # fmt: skip
+        conics[i, 0], conics[i, 1], conics[i, 2], v_conics[i, 0], v_conics[i, 1], v_conics[i, 2]
+    )
     v_jx, v_jy, v_jxz, v_jyz = 0.0, 0.0, 0.0, 0.0
     v_rotation = (0.0, 0.0, 0.0)
     v_columns = (v_rotation, v_rotation, v_rotation)
@@ -287,7 +289,7 @@ def _build(simd_digest):
         near_plane,
         eps2d,
         means2d,  # out float32 [N, 2], zero where not drawn
-        conics,  # out float32 [N, 3], zero where not drawn
+        conics,  # out float64 [N, 3], zero where not drawn
         depths,  # out float32 [N], where drawn
         radii,  # out int32 [N], 0: not drawn
         records,  # out float32 [N, R], where drawn
@@ -315,10 +317,10 @@ def _build(simd_digest):
         K,  # float64 [3, 3]
         width,
         height,
-        conics,  # float32 [N, 3]
+        conics,  # float64 [N, 3]
         radii,  # int32 [N]
         v_means2d,  # float32 [N, 2]
-        v_conics,  # float32 [N, 3]
+        v_conics,  # float64 [N, 3]
         v_means,  # inout float32 [N, 3]; this image's gradient is added
         v_quats,  # inout float32 [N, 4]
         v_scales,  # inout float32 [N, 3]

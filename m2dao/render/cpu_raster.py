@@ -3,25 +3,21 @@
 Each tile belongs to one thread from begin to end and writes only its own pixels and its own gradient slots, so the
 result does not depend on which thread took which tile. Tiles are taken from a queue, the fullest first.
 
-Inside a tile, a Gaussian is evaluated row by row, 8 columns at once (see ``simd``), beginning at its own first column.
-All quantities of a tile lie in one scratch array, one plane of TILE_HEIGHT rows after the other. A row has 8 columns
-more than the tile: there the last 8 of a row may run over the edge; nothing is ever visible there. Four channels
-are held in registers; any further ones cost a loop.
+Inside a tile, a Gaussian is evaluated row by row, 8 columns at once (see ``simd``), beginning at its own first column,
+on the planes of a scratch array (see ``cpu_tiles``). Four channels are held in registers; any further ones cost a loop.
 
 Letters: N Gaussians, H and W the image, D channels, R the length of a record, T tiles, P pairs of both.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
 from m2dao.render import simd
-from m2dao.render.cpu_bins import TILE_HEIGHT, TILE_WIDTH
 from m2dao.render.cpu_project import (
     CHUNK,
+    LOG2_ALPHA_MIN,
     LOG2_E,
     RECORD_COLOR,
     RECORD_LOG_OPACITY,
@@ -31,9 +27,24 @@ from m2dao.render.cpu_project import (
     RECORD_XY,
     RECORD_YY,
 )
-from m2dao.render.reference import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
+from m2dao.render.cpu_tiles import (
+    BEHIND,
+    COLOR,
+    LAST,
+    PLANE,
+    PLANES,
+    STRIDE,
+    TABLE,
+    TRANSMITTANCE,
+    V_COLOR,
+    new_scratch,
+    read_tile,
+    tile_box,
+    write_empty_tile,
+    write_tile,
+)
+from m2dao.render.reference import ALPHA_MAX, TRANSMITTANCE_MIN
 from m2dao.render.simd import (
-    EXP2_TABLE,
     LANES,
     any_gt8,
     divide8,
@@ -52,34 +63,8 @@ from m2dao.render.simd import (
     where_gt8,
 )
 
-STRIDE = TILE_WIDTH + LANES  # from row to row of a plane
-PLANE = TILE_HEIGHT * STRIDE
-LOG2_ALPHA_MIN = math.log2(ALPHA_MIN)
 FINISHED_CHECK = 32  # Gaussians between two looks at whether a whole tile is finished
 GRAD_MEAN_X, GRAD_MEAN_Y, GRAD_XX, GRAD_XY, GRAD_YY, GRAD_OPACITY, GRAD_COLOR = range(7)
-# The scratch array: EXP2_TABLE, then planes. Forward: transmittance, with a minus sign once a pixel is finished; list
-# position behind the last contribution; D planes of colours. Backward: transmittance; list position; what lies behind,
-# times its gradient; D planes of colour gradients.
-TABLE = 0
-PLANES = len(EXP2_TABLE)
-TRANSMITTANCE, LAST, COLOR = PLANES, PLANES + PLANE, PLANES + 2 * PLANE
-BEHIND, V_COLOR = COLOR, COLOR + PLANE
-
-
-@njit(inline="always")
-def _tile_box(tile, width, height):
-    """Top row, left column and size of a tile, cut at the image's border."""
-    num_tiles_x = (width + TILE_WIDTH - 1) // TILE_WIDTH
-    top, left = tile // num_tiles_x * TILE_HEIGHT, tile % num_tiles_x * TILE_WIDTH
-    return top, left, min(TILE_HEIGHT, height - top), min(TILE_WIDTH, width - left)
-
-
-@njit(nogil=True)
-def _new_scratch(num_planes):
-    scratch = np.empty(PLANES + num_planes * PLANE, np.float32)
-    for index in range(PLANES):
-        scratch[index] = EXP2_TABLE[index]
-    return scratch
 
 
 @njit(inline="always")
@@ -151,66 +136,6 @@ def _is_finished(scratch):
         if any_gt8(load8(scratch, index), zero):
             return False
     return True
-
-
-@njit(nogil=True)
-def _write_tile(
-    scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
-):  # fmt: skip
-    num_channels = background.shape[0]
-    for row in range(num_rows):
-        first = (top + row) * width + left
-        for column in range(num_columns):
-            pixel = row * STRIDE + column
-            transmittance = abs(get(scratch, TRANSMITTANCE + pixel))
-            put(transmittances, first + column, transmittance)
-            put(alphas, first + column, np.float32(1.0) - transmittance)
-            put(lasts, first + column, get(scratch, LAST + pixel))
-            target = (first + column) * num_channels
-            for k in range(num_channels):
-                value = get(scratch, COLOR + k * PLANE + pixel) + transmittance * get(background, k)
-                put(colors, target + k, value)
-
-
-@njit(nogil=True)
-def _write_empty_tile(top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts):
-    num_channels = background.shape[0]
-    for row in range(num_rows):
-        first = (top + row) * width + left
-        for column in range(num_columns):
-            put(transmittances, first + column, 1.0)
-            put(alphas, first + column, 0.0)
-            put(lasts, first + column, 0.0)
-            target = (first + column) * num_channels
-            for k in range(num_channels):
-                put(colors, target + k, get(background, k))
-
-
-@njit(nogil=True)
-def _read_tile(
-    scratch, top, left, num_rows, num_columns, width, background, transmittances, lasts, v_colors, v_alphas
-):  # fmt: skip
-    """Prepares the scratch planes for going back to front; returns how many of the tile's pairs were used."""
-    scratch[PLANES:] = 0.0
-    num_channels = background.shape[0]
-    num_used = np.float32(0.0)
-    for row in range(num_rows):
-        first = (top + row) * width + left
-        for column in range(num_columns):
-            pixel = row * STRIDE + column
-            transmittance = get(transmittances, first + column)
-            last = get(lasts, first + column)
-            num_used = max(num_used, last)
-            behind = -get(v_alphas, first + column)
-            source = (first + column) * num_channels
-            for k in range(num_channels):
-                v_color = get(v_colors, source + k)
-                put(scratch, V_COLOR + k * PLANE + pixel, v_color)
-                behind += get(background, k) * v_color
-            put(scratch, TRANSMITTANCE + pixel, transmittance)
-            put(scratch, BEHIND + pixel, transmittance * behind)
-            put(scratch, LAST + pixel, last)
-    return int(num_used)
 
 
 @njit(inline="always")
@@ -338,22 +263,22 @@ def _build(simd_digest):
         """Draws tiles until none is left."""
         simd_digest  # noqa: B018
         num_channels = background.shape[0]
-        scratch = _new_scratch(2 + max(num_channels, 4))
+        scratch = new_scratch(2 + max(num_channels, 4))
         while True:
             number = fetch_add(queue, 1)
             if number >= tile_order.shape[0]:
                 break
             tile = tile_order[number]
             begin, end = tile_begins[tile], tile_begins[tile + 1]
-            top, left, num_rows, num_columns = _tile_box(tile, width, height)
+            top, left, num_rows, num_columns = tile_box(tile, width, height)
             if begin == end:
-                _write_empty_tile(
+                write_empty_tile(
                     top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
                 )
                 continue
             ids = pair_ids[begin:end]
             _forward_tile(scratch, ids, records, boxes, top, left, num_rows, num_columns, num_channels)
-            _write_tile(
+            write_tile(
                 scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
             )
 
@@ -378,7 +303,7 @@ def _build(simd_digest):
         """Fills the gradient slots, tile by tile, until none is left."""
         simd_digest  # noqa: B018
         num_channels = background.shape[0]
-        scratch = _new_scratch(3 + max(num_channels, 4))
+        scratch = new_scratch(3 + max(num_channels, 4))
         sums = np.empty(max(num_channels, 4) * LANES, np.float32)
         while True:
             number = fetch_add(queue, 1)
@@ -388,8 +313,8 @@ def _build(simd_digest):
             begin, end = tile_begins[tile], tile_begins[tile + 1]
             if begin == end:
                 continue
-            top, left, num_rows, num_columns = _tile_box(tile, width, height)
-            num_used = _read_tile(
+            top, left, num_rows, num_columns = tile_box(tile, width, height)
+            num_used = read_tile(
                 scratch, top, left, num_rows, num_columns, width, background, transmittances, lasts, v_colors, v_alphas
             )
             _backward_tile(
@@ -403,7 +328,7 @@ def _build(simd_digest):
         slot_begins,  # int64 [N + 1]
         v_slots,  # float32 [P, 6 + D]
         v_means2d,  # out float32 [N, 2]
-        v_conics,  # out float32 [N, 3]
+        v_conics,  # out float64 [N, 3]
         v_opacities,  # inout float32 [N]; this image's gradient is added
         v_colors,  # inout float32 [N, D]
     ):

@@ -1,7 +1,7 @@
 """Backend ``gsplat``: gsplat's CUDA kernels behind our signature.
 
 gsplat compiles its kernels at the first call on a machine (minutes; ``TORCH_CUDA_ARCH_LIST`` and ``MAX_JOBS`` matter):
-call ``warm_up`` when an image is built or a process starts, never on a request.
+call ``api.warm_up`` when an image is built or a process starts, so that no request waits for it.
 
 Source: gsplat 1.5.3, ``gsplat.rasterization``.
 """
@@ -86,22 +86,3 @@ def _empty_output(means, colors, viewmats, camera: Camera, backgrounds: Tensor |
         means.new_zeros(*shape, means.shape[-2], 2),
         torch.zeros(*shape, means.shape[-2], dtype=torch.int32, device=means.device),
     )
-
-
-def warm_up() -> None:
-    """Compiles and loads gsplat's kernels by drawing one Gaussian.
-
-    Raises:
-        RenderBackendUnavailable: no CUDA device or no gsplat.
-    """
-    require_cuda()
-    device = torch.device("cuda")
-    eye = torch.eye(4, device=device)
-    K = torch.tensor([[16.0, 0.0, 8.0], [0.0, 16.0, 8.0], [0.0, 0.0, 1.0]], device=device)
-    means = torch.tensor([[0.0, 0.0, 2.0]], device=device, requires_grad=True)
-    output = render_gsplat(
-        means, eye[:1], torch.full_like(means, 0.1), means.new_ones(1), means.new_ones(1, 3), eye[None], K[None],
-        Camera(16, 16, 0.01, 0.3),
-    )  # fmt: skip
-    output.colors.sum().backward()
-    torch.cuda.synchronize()

@@ -60,7 +60,7 @@ def render_reference(
     means2d = _stack([item[0] for item in projected], means.new_zeros(0, num_gaussians, 2))
     means2d = means2d.reshape(*batch_shape, num_cameras, num_gaussians, 2)
     radii = _stack([item[3] for item in projected], means.new_zeros(0, num_gaussians, dtype=torch.int32))
-    flat_means2d = means2d.reshape(-1, num_gaussians, 2)
+    flat_means2d = means2d.reshape(len(images), num_gaussians, 2)
     rendered = [
         _rasterize(flat_means2d[i], conics, depths, radii[i], gaussians[3], gaussians[4], background, camera)
         for i, ((gaussians, _, _, background), (_, conics, depths, _)) in enumerate(zip(images, projected))
@@ -183,5 +183,5 @@ def _blend(pixels, means2d, conics, opacities, colors):
         unfinished = torch.cumprod(1.0 - alpha, dim=1) > TRANSMITTANCE_MIN
     alpha = torch.where(unfinished, alpha, torch.zeros_like(alpha))
     behind = torch.cumprod(1.0 - alpha, dim=1)  # transmittance behind each Gaussian
-    before = torch.cat([torch.ones_like(behind[:, :1]), behind], dim=1)
+    before = torch.cat([behind.new_ones(len(pixels), 1), behind], dim=1)
     return (alpha * before[:, :-1]) @ colors, before[:, -1:]

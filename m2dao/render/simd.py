@@ -19,7 +19,9 @@ from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 8
-SOURCE_DIGEST = zlib.crc32(Path(__file__).read_bytes())  # cached machine code of other files depends on this file
+# Numba's disk cache knows a kernel by its own file only; kernels that use other files mix this into their key.
+SOURCES = ("simd", "reference", "cpu_bins", "cpu_project", "cpu_tiles", "cpu_raster")
+SOURCE_DIGEST = zlib.crc32(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in SOURCES))
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
 _FLOAT8 = ir.VectorType(_FLOAT, LANES)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from m2dao.render.cuda import warm_up
+from m2dao.render.api import warm_up
 from tests.support.gaussian_scenes import draw_and_differentiate, make_scene
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="backend 'gsplat' needs a CUDA device")
@@ -17,7 +17,7 @@ MAX_GRADIENT_ERROR = 2e-3
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled():
-    warm_up()
+    warm_up("gsplat")
 
 
 def assert_parity(scene, **size):

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from m2dao.render import cpu
+from m2dao.render import cpu, cpu_raster
+from m2dao.render.api import warm_up
 from tests.support.gaussian_scenes import draw, draw_and_differentiate, make_scene
 
 SIZE = {"width": 70, "height": 50}
@@ -126,3 +127,8 @@ def test_only_what_asks_for_a_gradient_gets_one():
     assert scene["means"].grad is None
     with torch.no_grad():
         assert not draw(scene, "cpu").colors.requires_grad
+
+
+def test_warming_up_compiles_every_kernel():
+    warm_up("cpu")
+    assert all(kernel.signatures for kernel in (cpu_raster.forward, cpu_raster.backward, cpu_raster.gather))
