@@ -177,7 +177,7 @@ class Programs:
                 rest = lines.pop()
                 for line in (re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).strip() for text in lines):
                     if line:
-                        self._screen.now(name, line.removeprefix(name).strip(" :"))
+                        self._screen.now(name, re.sub(rf"^{re.escape(name)}[: ]+", "", line))
                         said.append(line)
                         del said[:-200]
         if rest.strip():
@@ -187,7 +187,7 @@ class Programs:
         with self._lock:
             processes = list(self._running.values())
         for process in processes:
-            _signal(process, signal.SIGINT)
+            _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + END_GRACE_S
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -122,7 +122,7 @@ elif mode == "bad":
     print("the reason", file=sys.stderr)
     sys.exit(int(sys.argv[2]))
 else:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as stubborn as can be
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as stubborn as can be
     child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     open(sys.argv[2], "w").write(f"{os.getpid()} {child.pid}")
     print("waiting", file=sys.stderr, flush=True)
