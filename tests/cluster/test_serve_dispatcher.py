@@ -14,6 +14,7 @@ from cluster.state import StateStore
 from serve_apps.config import ServeConfig
 from serve_apps.dispatcher import MAX_WAITING, STARTED, Dispatcher
 from serve_apps.render_worker import RenderTicket
+from tests.support.serve import cancel_renders
 
 WAIT_S = 60
 
@@ -21,12 +22,10 @@ WAIT_S = 60
 @pytest.fixture
 def state(stack):
     state = StateStore(stack)
-    # The queue of renders is shared by all tests of the session; these need it for themselves.
-    for tenant in state.accounts.list_tenants():
-        for job in state.jobs.list(tenant, "render", limit=1000):
-            if not job.finished:
-                state.jobs.cancel(tenant, job.id)
+    # The queue of renders is shared by all tests of the session; these need it for themselves, and leave nothing.
+    cancel_renders(state, *state.accounts.list_tenants())
     yield state
+    cancel_renders(state, *state.accounts.list_tenants())
     state.close()
 
 

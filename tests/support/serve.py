@@ -86,6 +86,7 @@ class Api:
         """A new tenant; its client is closed with the API."""
         customer = new_customer(self.services.state, self.client.base_url)
         self.resources.callback(customer.client.close)
+        self.resources.callback(cancel_renders, self.services.state, customer.tenant)
         return customer
 
     def register(self, tenant: TenantId, folder: Path, *, name: str = "anna", promote: bool = True) -> ModelRef:
@@ -100,6 +101,14 @@ def register(services: Services, tenant: TenantId, folder: Path, *, name: str = 
     if promote:
         move_champion(registry, services.state, ref)
     return ref
+
+
+def cancel_renders(state: StateStore, *tenants: TenantId) -> None:
+    """End the open renders of tenants, so that no dispatcher of another test finds them."""
+    for tenant in tenants:
+        for job in state.jobs.list(tenant, "render", limit=1000):
+            if not job.finished:
+                state.jobs.cancel(tenant, job.id)
 
 
 @contextlib.contextmanager
