@@ -20,6 +20,7 @@ from m2dao.errors import CaptureRejected
 _BEND_BACK = 0.7  # metres of depth for each metre outside the landmark hull
 _DEEPEST_M = 0.09  # hair and ears lie at most this far behind the hull's rim
 _TORSO_BEHIND_M = 0.12  # the torso sheet's distance behind the head's origin: always hidden by the head
+_BEYOND_EDGE = 0.06  # of the picture's size, how far the torso goes on outside it
 _INNER_MOUTH_BEHIND_M = 0.010  # teeth behind the lips
 _FACIAL, _ORAL, _HEAD, _TORSO = range(4)  # channels of the region masks
 _CHIN, _BROW, _MOUTH_LEFT, _MOUTH_RIGHT, _LIP_TOP, _LIP_BOTTOM = 152, 9, 61, 291, 13, 14  # landmark indices
@@ -147,8 +148,13 @@ def seed_torso(
     face_height = marks[_CHIN, 1] - marks[_BROW, 1]
     hidden = reference.masks[..., :3].sum(-1) > 0.5
     extended = sure | (seen > 0.3) | (hidden & (distance < 0.25 * face_height))
-    pixels, stride = _grid_pixels(extended, num_seeds, "torso region")
-    rows, cols = pixels[:, 1].astype(int), pixels[:, 0].astype(int)
+    # A torso that moves up or aside must not end where the picture did: it goes on beyond left, right and lower edge.
+    beyond = round(_BEYOND_EDGE * len(extended))
+    widened = np.pad(extended, ((0, beyond), (beyond, beyond)), mode="edge")
+    pixels, stride = _grid_pixels(widened, num_seeds, "torso region")
+    pixels = pixels - [beyond, 0]
+    height, width = extended.shape
+    rows, cols = np.clip(pixels[:, 1].astype(int), 0, height - 1), np.clip(pixels[:, 0].astype(int), 0, width - 1)
     source = nearest[:, rows, cols]
     depth = np.full(len(pixels), reference.viewmat[2, 3] + _TORSO_BEHIND_M)
     down = (pixels[:, 1] - marks[_CHIN, 1]) / (0.6 * face_height)
