@@ -31,6 +31,7 @@ _BORDER_SIGMA = 0.02  # softness of the border between head and torso
 _DOME_HEIGHT = 0.42  # how far above the tracked oval the forehead may reach
 _HAIR_LOW_V = 2.4  # hanging hair is not looked for below this
 _HAIR_HALF_WIDTH_U = 1.8
+_NO_SKIN_BESIDE = 8.0  # how much less likely (log density) skin is beside the neck than in front of it
 _JAW_ANGLES = (58, 288)  # where the line between head and neck leaves the oval
 _EAR_LOBES = (132, 361)
 _OVAL_TOP = (162, 21, 54, 103, 67, 109, 10, 338, 297, 332, 284, 251, 389)  # from temple to temple over the forehead
@@ -172,7 +173,10 @@ class RegionSegmenter:
     def _hair_share(models: ColourModels, indices: np.ndarray, frame: HeadFrame) -> np.ndarray:
         """Hanging hair against neck and clothes by colour, where it can be."""
         u, v = frame.coordinates(*indices.shape)
-        others = _highest(models, indices, ("skin", "neck", "clothes"))
+        # Bright strands have the colour of skin; beside the neck there is none to be taken for.
+        beside = np.clip((np.abs(u) - 0.45) * 4, 0, 1) * _NO_SKIN_BESIDE
+        bare = _highest(models, indices, ("skin", "neck")) - beside
+        others = np.maximum(bare, models.log_density("clothes", indices))
         near = np.clip((_HAIR_HALF_WIDTH_U - np.abs(u)) * 4, 0, 1) * np.clip((_HAIR_LOW_V - v) * 4, 0, 1)
         return _sigmoid(models.log_density("hair", indices) - others - 0.5) * near
 
