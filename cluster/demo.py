@@ -91,6 +91,7 @@ class Demo:
                     self._check()
             finally:
                 with _uninterruptible(self._screen), self._timed("stop"):
+                    self._screen.step("stopping what was started")
                     self._stop()
         report = self._report()
         shutil.rmtree(self._home, ignore_errors=True)
