@@ -102,24 +102,26 @@ class Stack:
                 planned = self._plan(services)
                 for service in planned:
                     settings = _with(settings, service.reached_by)
+                if owner_pid is not None:
+                    self._start_guardian(owner_pid)  # first: the owner can be killed while the services start
                 self._start_all(planned, settings, started, progress)
                 self._check_external(services, settings)
                 self._write_stack_env(settings)
-                if owner_pid is not None:
-                    self._start_guardian(owner_pid)
             except BaseException:
                 self._cancelled.set()
                 if started:
                     names = sorted(set(started))
                     progress("undoing: " + ", ".join(names))
                     self._stop(names)
+                if not any(self._is_running(name) for name in SERVICES):
+                    self._stop(["guardian"])
                 raise
         return settings
 
     def down(self, *, progress: Progress = lambda line: None) -> int:
         """Stop everything of this home; returns how many processes had to be killed. Data stays."""
-        if not self._run_dir.exists():
-            return 0
+        if not self._run_dir.exists():  # never started, or its folder was deleted under it
+            return self._stop([name for name in _GRACE_S if self._is_running(name)])
         with self._exclusive():
             (self.home / STACK_ENV_NAME).unlink(missing_ok=True)
             killed = 0

@@ -75,7 +75,8 @@ def _redis(settings: Settings, ports: Mapping[str, int], credentials: Mapping[st
     lines = [
         f"bind {LOOPBACK}", f"port {ports['redis']}", "protected-mode yes", f"requirepass {password}",
         f'dir "{data}"', "appendonly yes", "appendfsync everysec", 'save ""', "maxmemory-policy noeviction",
-        "daemonize no", "loglevel notice",
+        # Its process title would overwrite the environment, by which the process is found again.
+        "daemonize no", "loglevel notice", "set-proc-title no",
     ]  # fmt: skip
 
     def ready(reached: Settings) -> bool:

@@ -306,6 +306,30 @@ def test_the_stack_ends_with_its_owner_even_by_sigkill(home):
         assert time.monotonic() < deadline
 
 
+def test_a_stack_whose_owner_is_killed_while_it_starts_ends_too(home):
+    up = (
+        "import os, sys; from pathlib import Path; from cluster.local import Stack; from cluster.settings import Settings\n"
+        "def say(line): print(line, flush=True)\n"
+        "Stack(Settings(home=Path(sys.argv[1]))).up(services=['redis', 'mlflow'], progress=say, owner_pid=os.getpid())\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", up, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert "redis: ready" in owner.stdout.readline()  # MLflow takes much longer
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    deadline = time.monotonic() + 60
+    while processes_of(home):
+        assert time.monotonic() < deadline
+
+
+def test_down_finds_the_processes_of_a_home_that_was_deleted(stack_here, home):
+    stack_here.up(services=LIGHT)
+    assert len(processes_of(home)) >= 2
+    home.rename(home.with_name("away"))  # as good as deleted, and weed can go on writing meanwhile
+    stack_here.down()
+    assert processes_of(home) == set() and not home.exists()
+
+
 def test_the_commands_speak_json_and_exit_codes(home):
     def run(*arguments):
         command = run_cli(home, *arguments)
