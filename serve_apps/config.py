@@ -53,7 +53,9 @@ class ServeConfig:
     target_wait_s: float = _setting(
         20.0, 0.5, 3600, "Replicas are added until the queued work would be done within this time, in seconds."
     )
-    upscale_delay_s: float = _setting(1.0, 0, 3600, "How long more replicas must be wanted before they start, in seconds.")
+    upscale_delay_s: float = _setting(
+        1.0, 0, 3600, "How long more replicas must be wanted before they start, in seconds."
+    )
     downscale_delay_s: float = _setting(60.0, 0, 36_000, "How long fewer must be wanted before some stop, in seconds.")
     drain_s: float = _setting(60.0, 1, 36_000, "How long a replica that stops may finish its renders, in seconds.")
     talker_budget_mb: int = _setting(2048, 16, 1_000_000, "Memory for identities in one replica, in MB.")

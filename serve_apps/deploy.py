@@ -37,7 +37,11 @@ def on_ray(settings: Settings) -> Iterator[None]:
 
 
 def deploy(
-    settings: Settings, config: ServeConfig, *, timeout_s: float = 180.0, progress: Callable[[str], None] = lambda line: None
+    settings: Settings,
+    config: ServeConfig,
+    *,
+    timeout_s: float = 180.0,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Start or update the application and wait until all of it is healthy and the API answers.
 
@@ -140,9 +144,11 @@ def _wait_healthy(app_name: str, deadline: float, progress: Callable[[str], None
             return
         messages = "; ".join(entry.message for entry in application.deployments.values() if entry.message)
         if word in ("DEPLOY_FAILED", "UNHEALTHY"):
-            raise ServiceError("deployment of the API", "to become healthy", f"{application.message} {messages}"[-2000:])
+            said = f"{application.message} {messages}"
+            raise ServiceError("deployment of the API", "to become healthy", said[-2000:])
         if time.monotonic() > deadline:
-            raise ServiceError("deployment of the API", "to become healthy in time", f"{said}; {messages}"[-2000:])
+            said = f"{said}; {messages}"
+            raise ServiceError("deployment of the API", "to become healthy in time", said[-2000:])
         time.sleep(_POLL_S)
 
 

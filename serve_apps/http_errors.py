@@ -53,8 +53,16 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "internal-error": ProblemKind(500, "Something went wrong on our side"),
     "service-unavailable": ProblemKind(503, "A service behind the API does not answer"),
 }
-_BY_STATUS = {400: "malformed-request", 401: "missing-credentials", 404: "not-found", 405: "method-not-allowed",
-              413: "upload-too-large", 415: "unsupported-media-type", 422: "invalid-request", 503: "service-unavailable"}
+_BY_STATUS = {
+    400: "malformed-request",
+    401: "missing-credentials",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "upload-too-large",
+    415: "unsupported-media-type",
+    422: "invalid-request",
+    503: "service-unavailable",
+}
 
 
 class ApiProblem(M2daoError):

@@ -78,7 +78,7 @@ class IdentitySource:
                 folder = stack.enter_context(self._disk.folder(stored.sha256, fetch))
                 fault = _fault(folder, stored)
                 if fault is not None:
-                    raise CheckpointCorrupt(f"{fault} of {ref}", "the registered bytes", "others", "check this node's disk")
+                    raise CheckpointCorrupt(f"{fault} of {ref}", "the registered bytes", "others", "check the disk")
             num_bytes = stored.num_bytes * MEMORY_PER_FILE_BYTE
             yield FolderOnNode(folder=folder, num_bytes=num_bytes, load_talker=self._load_talker)
 

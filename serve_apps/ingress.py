@@ -24,11 +24,17 @@ VERSION = "1"
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _bearer = HTTPBearer(auto_error=False, description="An API key of the tenant, made by `m2dao-cluster key create`.")
 _MEANINGS = {
-    400: "The body cannot be read.", 401: "No API key, or one that is not valid.", 404: "Not there, or another tenant's.",
-    405: "The method is not allowed.", 409: "The render is finished.", 413: "The upload is too large.",
-    415: "The body is not multipart/form-data.", 422: "The request or an upload cannot be used.",
-    429: "Too many renders at once; see Retry-After.", 500: "Our fault.", 503: "A service behind the API does not answer.",
-}  # fmt: skip
+    400: "The body cannot be read.",
+    401: "No API key, or one that is not valid.",
+    404: "Not there, or another tenant's.",
+    409: "The render is finished.",
+    413: "The upload is too large.",
+    415: "The body is not multipart/form-data.",
+    422: "The request or an upload cannot be used.",
+    429: "Too many renders at once; see Retry-After.",
+    500: "Our fault.",
+    503: "A service behind the API does not answer.",
+}
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -62,6 +68,7 @@ def create_api(
     app.state.services = services
     app.state.requests = None if services is None else RenderRequests(services)
     app.state.on_created = on_created
+    _add_create_render(app)
     _add_renders(app)
     _add_identities(app)
     _add_health(app)
@@ -81,9 +88,8 @@ def current_tenant(
         raise ApiProblem("missing-credentials", "send Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
     tenant = request.app.state.services.state.accounts.authenticate(credentials.credentials)
     if tenant is None:
-        raise ApiProblem(
-            "invalid-credentials", "the key is unknown or was revoked", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-        )
+        challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise ApiProblem("invalid-credentials", "the key is unknown or was revoked", challenge)
     return tenant
 
 
@@ -100,7 +106,7 @@ async def _work_dir() -> AsyncIterator[Path]:
         yield Path(folder)
 
 
-def _add_renders(app: FastAPI) -> None:
+def _add_create_render(app: FastAPI) -> None:
     @app.post(
         "/v1/renders",
         status_code=202,
@@ -140,6 +146,8 @@ def _add_renders(app: FastAPI) -> None:
         response.headers["Location"] = f"/v1/renders/{job.id}"
         return await run_in_threadpool(requests.body, job)
 
+
+def _add_renders(app: FastAPI) -> None:
     @app.get(
         "/v1/renders",
         operation_id="listRenders",
@@ -219,7 +227,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         problem = schemas.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         shared.update(problem.pop("$defs", {}))
         shared["Problem"] = problem
-        # FastAPI adds a 422 of its own shape wherever there is a parameter; ours are problem documents, or there is none.
+        # FastAPI adds a 422 of its own shape wherever there is a parameter; ours are problem documents.
         for name in ("HTTPValidationError", "ValidationError"):
             shared.pop(name, None)
         for operations in document["paths"].values():

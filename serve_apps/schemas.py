@@ -124,7 +124,7 @@ _FORM = {
         "background_image": {
             "type": "string",
             "format": "binary",
-            "description": "A picture (JPEG or PNG) behind the person, cropped to fill the frame. Instead of `background`.",
+            "description": "A JPEG, PNG or WebP behind the person, cropped to fill the frame. Instead of `background`.",
         },
     },
 }

@@ -16,7 +16,6 @@ from typing import Any
 
 from ray import serve
 
-from cluster.ids import ModelRef
 from cluster.registry import Registry
 from cluster.settings import Settings
 from cluster.state import StateStore
@@ -29,7 +28,7 @@ from serve_apps.identity_source import IdentitySource, load_talker
 from serve_apps.loader import TalkerCache
 from serve_apps.node_cache import NodeCache
 from serve_apps.render_worker import Load, RenderTicket, RenderWorker
-from serve_apps.watch import ChampionWatch
+from serve_apps.watch import ChampionWatch, keep_warm
 
 DEPLOYMENT = "talker"
 MAX_ANNOUNCED = 256  # refs a replica announces at the same time
@@ -67,7 +66,7 @@ class TalkerReplica:
         )
         self._pool = ThreadPoolExecutor(config.render_concurrency, thread_name_prefix="render")
         self._stats = {"queued_seconds": 0.0, "num_queued": 0.0}
-        self._watch = ChampionWatch(state, on_change=self._champion_changed)
+        self._watch = ChampionWatch(state, on_change=lambda message: keep_warm(self._talkers, message))
         self._watch.start()
 
     @serve.multiplexed(max_num_models_per_replica=MAX_ANNOUNCED)
@@ -108,11 +107,3 @@ class TalkerReplica:
         """Raise when this replica cannot render any more; Serve then replaces it."""
         if not self._watch.alive:
             raise ServiceError("renderer replica", "its listener to run", "a stopped one")
-
-    def _champion_changed(self, message: dict[str, Any]) -> None:
-        """Load a new champion before it is asked for, where an older version of the identity is in memory."""
-        if not message:
-            return
-        ref = ModelRef.parse(str(message["ref"]))
-        if any(known.registry_name == ref.registry_name for known in self._talkers.resident()):
-            self._talkers.prefetch(ref)

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from cluster.ids import ModelRef
 from cluster.promotion import TOPIC
 from cluster.state import StateStore
 from m2dao.errors import M2daoError
 from serve_apps.aliases import RefResolver
+from serve_apps.loader import TalkerCache
 
 log = logging.getLogger(__name__)
 _WAIT_S = 1.0
@@ -68,3 +70,12 @@ def forget_moved(resolver: RefResolver, message: dict[str, Any]) -> None:
     """Drop the alias that a promotion moved; everything, when messages may have been missed."""
     known = bool(message.get("tenant") and message.get("identity"))
     resolver.forget(f"{message['tenant']}.{message['identity']}" if known else None)
+
+
+def keep_warm(talkers: TalkerCache, message: dict[str, Any]) -> None:
+    """Load a new champion before it is asked for, where another version of the identity is in memory."""
+    if not message:
+        return
+    ref = ModelRef.parse(str(message["ref"]))
+    if any(known.registry_name == ref.registry_name for known in talkers.resident()):
+        talkers.prefetch(ref)

@@ -13,6 +13,7 @@ import pytest
 from cluster.ids import ModelRef
 from m2dao.errors import CheckpointCorrupt, ConfigError, ServiceUnavailable, StorageUnavailable, UnknownIdentity
 from serve_apps.loader import TalkerCache
+from serve_apps.watch import keep_warm
 
 WAIT_S = 20  # only reached by a broken cache
 
@@ -256,3 +257,12 @@ def test_prefetch_loads_without_leasing(source):
 def test_a_budget_must_be_positive(source):
     with pytest.raises(ConfigError):
         cache_of(source, byte_budget=0)
+
+
+def test_a_new_champion_is_loaded_where_its_identity_is_in_use_and_nowhere_else(source):
+    cache = cache_of(source)
+    use(cache, ref(1))
+    keep_warm(cache, {"ref": "acme.anna@2"})
+    keep_warm(cache, {"ref": "acme.ben@1"})
+    keep_warm(cache, {})
+    assert cache.resident() == [ref(1), ref(2)]
