@@ -25,6 +25,7 @@ from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, num_samples_for_frames
 MASK_STRIDE = 25  # frames between two masks in the truth file; all of them would be half a gigabyte
 LEAD_IN_S = 0.45
 _SENTENCE_GAP_S = 0.45
+_SETTLE_S = 0.12  # lips need this long to close after a word, and start this early before one
 _KEYS = {
     "viewmats": "f32 [T,4,4] head space to camera, metres, OpenCV axes; origin 27 mm below the eyes, 7 cm inside",
     "K": "f32 [3,3] pixels",
@@ -34,7 +35,7 @@ _KEYS = {
     "controls": "f32 [T,K] weights of control_names",
     "landmarks": "f32 [T,L,2] pixels, of landmark_names",
     "closed": "u8 [T] 1 where the presenter closes the lips for m, b or p",
-    "silent": "u8 [T] 1 in pauses longer than 0.2 s",
+    "silent": "u8 [T] 1 in pauses longer than 0.24 s, where the lips have settled",
     "masks": "u8 [M,H,W,4] soft masks of mask_names in the frames mask_frames",
     "mask_frames": "i64 [M]",
     "backdrop": "u8 [H,W,3] what stands behind the presenter",
@@ -167,8 +168,8 @@ def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Spe
             middle = int(round(0.5 * (phone.start_s + phone.end_s) * FRAME_RATE))
             if middle < len(closed):
                 closed[middle] = 1
-        elif not phone.symbol and phone.end_s - phone.start_s > 0.2:
-            silent[(times > phone.start_s + 0.08) & (times < phone.end_s - 0.08)] = 1
+        elif not phone.symbol and phone.end_s - phone.start_s > 2 * _SETTLE_S:
+            silent[(times > phone.start_s + _SETTLE_S) & (times < phone.end_s - _SETTLE_S)] = 1
     tensors = {
         "viewmats": np.stack([s.head for s in states]).astype(np.float32),
         "K": scene.intrinsics(stage.size),

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from m2dao.presenter import make_recording, persons
 
 SECONDS, SIZE = 4.0, 320
-SENTENCE = "Papa bought a big map. Mama may keep it. We saw five fine boats."
+SENTENCE = "Papa and Mama are far away, I imagine, at a big yellow farm in Panama."
 
 
 @dataclass(frozen=True)
