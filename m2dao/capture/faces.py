@@ -15,6 +15,7 @@ __all__ = ["BLENDSHAPE_NAMES", "FaceObservation", "FaceTracker"]
 MIN_PRESENCE = 0.5  # below it the landmark model looks at something that is no face
 MIN_RELATIVE_SIDE = 0.35  # a face smaller than this beside the main one is a picture or a passer-by, and is not counted
 MIN_COUNTED_SCORE = 0.7
+SEARCH_EVERY = 5  # frames between two thorough searches while there is no face
 DUPLICATE_DISTANCE = 0.5  # of the larger side: closer centres are one face found twice
 
 
@@ -71,7 +72,8 @@ class FaceTracker:
         num_faces = None
         found = self._fit(rgb, self._roi) if self._roi is not None else None
         if found is None or self._num_seen % self._count_every == 0:
-            detections = self.detect(rgb)
+            # searching the quarters costs ten times as much: while there is no face, it is done now and then
+            detections = self.detect(rgb, search_quarters=self._num_seen % SEARCH_EVERY == 0)
             num_faces = len(detections)
             if found is None and detections:
                 # twice: the detector's box is rough, and the second fit sees what tracking will see
@@ -92,14 +94,15 @@ class FaceTracker:
             num_faces=None if num_faces is None else max(num_faces, 1),
         )
 
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
+    def detect(self, rgb: np.ndarray, *, search_quarters: bool = True) -> list[Detection]:
         """The faces that matter in `rgb`, largest first: those not much smaller than the largest.
 
-        Where the whole image shows none, overlapping quarters of it are searched, which finds faces down to about a
-        twentieth of the image's side.
+        Args:
+            search_quarters: where the whole image shows none, look at overlapping quarters of it, which finds faces
+                down to about a twentieth of the image's side.
         """
         found = self._models.detect(rgb)
-        if not found:
+        if not found and search_quarters:
             height, width = rgb.shape[:2]
             side = -(-max(height, width) // 2)
             for top in _tile_starts(height, side):

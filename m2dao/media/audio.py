@@ -87,6 +87,7 @@ def read_audio_chunks(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS)
         if num_out:
             for piece in resampler.resample(None):
                 yield np.clip(np.nan_to_num(piece.to_ndarray().reshape(-1)), -1.0, 1.0).astype(np.float32)
+        _check_complete(container, stream, path, start_s, num_out / SAMPLE_RATE)
     if not num_out:
         raise MediaError(f"sound of {path}", "samples", "an empty sound track", "record or export it again")
 
@@ -141,6 +142,19 @@ def _native_frames(container, stream, path: Path, start_s: float | None) -> Iter
         raise MediaError(
             f"sound of {path}", "an undamaged sound track", f"{num_damaged} damaged of {num_good + num_damaged} packets",
             "the file is truncated or damaged; export it again",
+        )  # fmt: skip
+
+
+def _check_complete(container, stream, path: Path, start_s: float | None, decoded_s: float) -> None:
+    """Raise MediaError where an mp4 index promises clearly more sound than there is; other headers only estimate."""
+    if "mp4" not in container.format.name or not stream.duration:
+        return
+    end_s = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    declared_s = end_s - (start_s or 0.0)
+    if decoded_s < 0.98 * declared_s - 0.5:
+        raise MediaError(
+            f"sound of {path}", f"the {declared_s:.2f} s its header declares", f"sound for {decoded_s:.2f} s",
+            "the file is truncated or damaged; copy or export it again",
         )  # fmt: skip
 
 
