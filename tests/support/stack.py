@@ -55,7 +55,7 @@ def ray_stack(stack: Settings, stack_home: Path) -> Settings:
 
 def _up(home: Path, services: tuple[str, ...]) -> Settings:
     # The guardian stops the stack should the test session be killed.
-    settings = Settings(home=home, ray_num_cpus=2, start_timeout_s=300)
+    settings = Settings(home=home, ray_num_cpus=2, start_timeout_s=600)
     return Stack(settings).up(services=services, progress=_say, owner_pid=os.getpid())
 
 
