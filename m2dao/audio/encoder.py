@@ -8,6 +8,8 @@ Shapes: T frames, L rows a window, F values a row, N = 8 neighbours, D embedding
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -75,7 +77,9 @@ class AudioEncoder(nn.Module):
         vectors = self.window_net(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
         return self.smoothing(vectors)
 
-    def encode_frames(self, windows_of: object, frames: np.ndarray, num_frames: int) -> Tensor:  # -> [B, D]
+    def encode_frames(
+        self, windows_of: Callable[[np.ndarray], Tensor], frames: np.ndarray, num_frames: int
+    ) -> Tensor:  # [B, D]
         """Embeddings of any frames of a clip, computing the window of a frame that several share once.
 
         Args:

@@ -61,7 +61,7 @@ class LogMel(FramewiseFeatures):
         bands_db = 10.0 * np.log10(np.maximum(density * np.float32(SAMPLE_RATE / 2), 1e-12))
         gates, levels_db = follow_voice(state, row_powers(blocks, self.left_samples))
         relative_db = bands_db - levels_db[..., None]
-        # Speech falls by about 6 dB an octave; its louder bands lie above the wide-band level by their density.
+        # Loud bands lie above the wide-band level: speech is denser there than over the whole range.
         values = np.clip((relative_db + ZERO_DB) / (RANGE_DB / 2), -1.0, 1.5)
         values = -1.0 + gates[..., None] * (values + 1.0)
         return values.reshape(-1, NUM_BANDS).astype(np.float32)

@@ -1,8 +1,9 @@
 """The rows of audio features that each video frame looks at.
 
 Frame ``i`` shows the instant ``i / 25`` s, which is where its own rows begin. Its window of ``W`` frames takes
-``lookahead_frames`` frames of sound after that instant and ``W - lookahead_frames`` before it; by default half of it each, so
-that the window is centred on the instant the frame shows. Before the first and after the last row, that row is repeated.
+``lookahead_frames`` frames of sound after that instant and ``W - lookahead_frames`` before it; by default half of it
+each, so that the window is centred on the instant the frame shows. Before the first and after the last row, that row is
+repeated.
 
 Shapes: R rows, F values a row, T frames, L rows a window, N frames of a neighbourhood.
 """

@@ -3,9 +3,9 @@
 SSIM (Wang et al., 2004) with the 11 x 11 Gaussian window of sigma 1.5; outside the image counts as zero, as in the losses of
 Gaussian splatting. ``ssim_map_reference`` in plain PyTorch defines what is correct; the kernels below are its fast twin.
 
-Shapes: H rows, W columns, C channels. The kernels see a row as V = W * C interleaved values, so that neighbours in a row are C
-apart, and take eight values at a time with all taps in registers. Rows of the work arrays have E = 5 C zeros on both sides and
-are a multiple of eight long.
+Shapes: H rows, W columns, C channels. The kernels see a row as W * C interleaved values, so that neighbours in a row
+are C apart, and take eight values at a time with all taps in registers. Rows of the work arrays have 5 C zeros on both
+sides and are a multiple of eight long.
 """
 
 from __future__ import annotations
