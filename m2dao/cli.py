@@ -10,11 +10,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 import traceback
 
 from m2dao import __version__
 from m2dao.errors import M2daoError
+
+# Threads that wait for work must sleep, not spin: beside other busy processes spinning costs many times more than waking.
+# OpenMP reads this once, when torch is loaded, so it stands before any command imports it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = ("prepare", "fit", "render", "evaluate", "inspect", "bench", "presenter", "assets")
 DESCRIPTION = """From a plain video of a person to an identity that speaks any audio.
