@@ -140,8 +140,10 @@ class CohortWorker:
         """Work until nothing is left for this worker; returns how many fits it took on."""
         count = 0
         while (claim := self._next()) is not None:
-            self._do(claim)
             count += 1
+            if not self._do(claim):
+                logger.warning("%s has been given up by its supervisor and stops", self._name)
+                break
         return count
 
     # -- pulling ----------------------------------------------------------------------------------------------
@@ -174,8 +176,12 @@ class CohortWorker:
 
     # -- working ----------------------------------------------------------------------------------------------
 
-    def _do(self, claim: Claim) -> None:
-        """One fit from claim to result. Whatever goes wrong ends up in its job, not in this worker."""
+    def _do(self, claim: Claim) -> bool:
+        """One fit from claim to result. Whatever goes wrong ends up in its job, not in this worker.
+
+        Returns:
+            whether this worker may go on: not when its fit was taken back, for then the worker is believed dead.
+        """
         jobs = self._platform.state.jobs
         try:
             fit = _Fit(self._platform, self._cohort, claim, self._work, self._num_threads, self._scratch)
@@ -183,11 +189,18 @@ class CohortWorker:
             jobs.finish(claim, result)
         except LeaseLost as error:
             logger.warning("%s", error)
+            return not self._taken_back(claim)
         except (InputError, FitError) as error:  # doing it again would end the same way
             self._fail(claim, error, retry=False)
         except Exception as error:
             logger.exception("fit %s", claim.job.id)
             self._fail(claim, error, retry=True)
+        return True
+
+    def _taken_back(self, claim: Claim) -> bool:
+        """Whether the fit waits again without having been charged: only ``take_back`` does that."""
+        found = known_jobs(self._platform.state.jobs, claim.job.tenant, [claim.job.id])
+        return any(job.status == "queued" and job.attempt < claim.job.attempt for job in found)
 
     def _fail(self, claim: Claim, error: Exception, *, retry: bool) -> None:
         logger.warning("fit %s failed: %s", claim.job.id, error)

@@ -59,6 +59,7 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
         logger.info("%d fits on %s", len(cohort.fit_ids), workers)
         run_cohort(settings, cohort, workers, args.work, run_name=args.run_name)
     finally:
+        ray.shutdown()  # ends the workers; a living one would take its fit again as soon as it is back in the queue
         take_back(platform.state.jobs, cohort.tenant, cohort.batch, cohort.fit_ids)
         _close_runs(platform, cohort)
     unfinished = [job for job in known_jobs(platform.state.jobs, cohort.tenant, cohort.fit_ids) if not job.finished]

@@ -173,6 +173,19 @@ def test_a_cancelled_fit_stops_within_a_step_and_its_result_does_not_count(fits)
         fits.platform.registry.resolve(ModelRef(fits.tenant, IdentityName("anna"), 1))
 
 
+def test_a_worker_whose_fit_was_taken_back_stops_instead_of_taking_it_again(fits):
+    fit_id, other = fits.queue("anna"), fits.queue("ben")
+    jobs = fits.platform.state.jobs
+
+    def endless(task, monitor):
+        take_back(jobs, fits.tenant, fits.batch, [fit_id])
+        while True:
+            monitor.stage("fit", 0.5)
+
+    assert fits.worker(fit_id, other, work=endless).run() == 1
+    assert [(job.status, job.attempt) for job in (fits.job(fit_id), fits.job(other))] == [("queued", 0)] * 2
+
+
 def test_a_version_that_passes_the_gate_is_promoted_by_its_fit(fits):
     fit_id = fits.queue("anna", request={"promote": True})
     fits.worker(fit_id).run()

@@ -41,15 +41,14 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant):
     assert (neighbour.status, neighbour.attempt) == ("done", 1)
     refs = {job.result["ref"] for job in (unlucky, neighbour)}
     assert refs == {f"{tenant}.unlucky@1", f"{tenant}.neighbour@1"}
-    assert {("neighbour", "fit"), ("unlucky", "fit")} <= stages  # progress was seen on the way
+    assert ("neighbour", "fit") in stages  # its progress was seen on the way
     runs = {info.identity.name for info in fits.platform.registry.list_identities(tenant)}
     assert runs == {"unlucky", "neighbour"}
 
 
 def test_a_lost_ray_job_is_noticed_and_resumed_where_it_was(service, fits, tenant, ray_stack):
-    # The fit waits at step 2 for a file that only appears once its first job has been stopped.
-    gate = fits.folder / "gate"
-    batch = service.submit(tenant, [fits.recording("anna", steps=4, wait_at=2, wait_for=str(gate))], OPTIONS)
+    # The fit stays at step 2 until its job is stopped; resumed, it is past that step.
+    batch = service.submit(tenant, [fits.recording("anna", steps=4, stay_at=2)], OPTIONS)
     (fit_id,) = batch.fit_ids
     with pytest.raises(ClusterUnavailable, match=f"m2dao-train resume --tenant {tenant} {fit_id}"):
         for job in service.follow(batch):
@@ -57,7 +56,6 @@ def test_a_lost_ray_job_is_noticed_and_resumed_where_it_was(service, fits, tenan
                 with pytest.raises(Conflict, match="no Ray job at it"):
                     service.resume(tenant, [fit_id])
                 RayJobs(ray_stack).stop(batch.submission_id)
-    gate.touch()
     (again,) = service.resume(tenant, [fit_id])
     assert again.submission_id != batch.submission_id
     for _ in service.follow(again):
@@ -65,9 +63,7 @@ def test_a_lost_ray_job_is_noticed_and_resumed_where_it_was(service, fits, tenan
     job = fits.job(fit_id)
     assert job.status == "done" and job.result["resumed"]
     begun = [event for event in fits.events("anna") if event.startswith(("from", "prepare"))]
-    assert begun[:2] == ["prepare", "from 0"]
-    # The stopped job's worker may have got some steps further before Ray ended it; it cannot have registered anything.
-    assert len(begun) == 3 and begun[2] in ("from 2", "from 3", "from 4")
+    assert begun == ["prepare", "from 0", "from 2"]
     (identity,) = fits.platform.registry.list_identities(tenant)
     assert identity.versions == (1,)
     with pytest.raises(Conflict, match="not done"):
