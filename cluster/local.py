@@ -121,7 +121,11 @@ class Stack:
     def down(self, *, progress: Progress = lambda line: None) -> int:
         """Stop everything of this home; returns how many processes had to be killed. Data stays."""
         if not self._run_dir.exists():  # never started, or its folder was deleted under it
-            return self._stop([name for name in _GRACE_S if self._is_running(name)])
+            was_gone = not self.home.exists()
+            killed = self._stop([name for name in _GRACE_S if self._is_running(name)])
+            if was_gone:  # a store that ends writes once more, and so makes the folder again
+                shutil.rmtree(self.home, ignore_errors=True)
+            return killed
         with self._exclusive():
             (self.home / STACK_ENV_NAME).unlink(missing_ok=True)
             killed = 0
