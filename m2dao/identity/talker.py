@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,11 +18,10 @@ from m2dao.identity.performance import perform
 from m2dao.identity.poses import viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.api import RenderOutput, default_backend, render
+from m2dao.render.composite import Background, choose_background, finish_picture
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
 
 _PIECE_SAMPLES = SAMPLE_RATE  # a second of sound at a time keeps memory constant
-
-Background = str | tuple[int, int, int] | np.ndarray | None
 
 
 class Talker:
@@ -89,7 +87,7 @@ class Talker:
         Raises:
             InputError: sound or background of another kind.
         """
-        backdrop = self._backdrop(background)
+        backdrop = choose_background(background, width=self.size, height=self.size, plate=self.plate)
         motion = perform(**self._tracks, seed=seed)
         for embedding in self._embeddings(_pieces(audio)):
             step = next(motion)
@@ -138,46 +136,17 @@ class Talker:
     def _viewmat(self, difference: np.ndarray) -> Tensor:
         return viewmat_from_difference(difference, self.reference_viewmat).to(self.device)
 
-    def _backdrop(self, background: Background) -> np.ndarray | None:
-        """What stands behind the person: [H, W, 3] float 0..1, or None for transparent."""
-        shape = (self.size, self.size, 3)
-        if background is None or (isinstance(background, str) and background == "plate"):
-            return self.plate.astype(np.float32) / 255
-        if isinstance(background, str) and background == "transparent":
-            return None
-        if isinstance(background, np.ndarray) and background.ndim == 3:
-            if background.dtype != np.uint8 or background.shape[2] != 3 or min(background.shape[:2]) < 1:
-                raise InputError("background picture", "[h, w, 3] uint8", f"{background.shape} {background.dtype}")
-            side = min(background.shape[:2])
-            top, left = ((extent - side) // 2 for extent in background.shape[:2])
-            square = background[top : top + side, left : left + side]
-            return cv2.resize(square, shape[:2], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        if isinstance(background, tuple | list) and len(background) == 3 and all(0 <= int(v) <= 255 for v in background):
-            return np.broadcast_to(np.asarray(background, np.float32) / 255, shape)
-        raise InputError(
-            "background", "'plate', 'transparent', three numbers 0..255 or a picture [h, w, 3] uint8", repr(background)
-        )
-
     def picture(self, output: RenderOutput, backdrop: np.ndarray | None) -> np.ndarray:
         """What was rendered, over a backdrop.
 
         Args:
             output: from :meth:`render_drive`.
-            backdrop: [H, W, 3] float 0..1, or None for transparent.
+            backdrop: [H, W, 3] in 0..255, or None for transparent.
 
         Returns:
             [H, W, 3] uint8, or [H, W, 4] with straight alpha.
         """
-        colors = output.colors[0, ..., :3].cpu().numpy()
-        alpha = output.alphas[0].cpu().numpy()
-        if backdrop is None:
-            straight = colors / np.maximum(alpha, 1e-4)
-            return _to_bytes(np.concatenate([straight, alpha], axis=-1))
-        return _to_bytes(colors + (1 - alpha) * backdrop)
-
-
-def _to_bytes(picture: np.ndarray) -> np.ndarray:
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+        return finish_picture(output.colors[0, ..., :3].cpu().numpy(), output.alphas[0].cpu().numpy(), backdrop)
 
 
 def _pieces(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -178,7 +178,7 @@ def _rendered(talker: Talker, capture: Capture, frames: TrainingFrames, protocol
         )
         output = talker.render_drive(drive, head_only=protocol == "paper")
         behind = frames.target(index, generate_torso=protocol != "paper").behind.numpy()
-        yield index, talker.picture(output, behind)
+        yield index, talker.picture(output, 255 * behind)
 
 
 def _evaluate_cross(talker, capture, audio: Path, out_dir, max_frames, told) -> EvaluateResult:
