@@ -17,7 +17,10 @@ import numpy as np
 
 from m2dao.errors import ConfigError
 
-FEATURE_NAMES = ("logmel", "phones", "whisper")
+# To be raised with every change that gives other rows for the same sound: rows that were stored, and fields that were
+# fitted on them, do not go with those of another version.
+FEATURE_VERSIONS = {"logmel": 1, "phones": 2, "whisper": 1}
+FEATURE_NAMES = tuple(FEATURE_VERSIONS)
 # The most accurate across speakers among those of little look-ahead; see the table in docs/audio-features.md.
 DEFAULT_FEATURES = "phones"
 
@@ -76,6 +79,11 @@ def get_extractor(name: str = DEFAULT_FEATURES) -> FeatureExtractor:
     from m2dao.audio.framewise import CombinedFeatures
 
     return CombinedFeatures(extractors)
+
+
+def feature_version(name: str) -> str:
+    """Which rows ``name`` gives today, for example ``"logmel:1+phones:2"``."""
+    return "+".join(f"{part}:{FEATURE_VERSIONS.get(part, 0)}" for part in name.split("+"))
 
 
 def _single(name: str):

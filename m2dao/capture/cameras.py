@@ -11,6 +11,7 @@ image right, y down, z away from the camera when the face looks straight at it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from m2dao.capture.bundle import Poses, Structure, StructurePrior, adjust_struct
 from m2dao.capture.photometric import FrameSource, PoseRefiner, RefinedPoses
 from m2dao.capture.rigid_shape import IRIS, NUM_LANDMARKS, RigidShape, fit_rigid_shape, frontal_frame
 from m2dao.capture.rotations import best_rotation, interpolate_rotations, vector_from_rotation
-from m2dao.capture.smoothing import SmoothedMotion, motion_statistics, smooth_poses
+from m2dao.capture.smoothing import SmoothedMotion, motion_statistics, smooth_poses, spanning
 from m2dao.errors import CaptureRejected
 
 OUTER_EYE_DISTANCE_M = 0.09
@@ -41,12 +42,17 @@ class CameraSolution:
     rigid_landmarks: np.ndarray  # int64 [R], the landmarks that carried the solution
     reprojection_px: float  # root mean square over rigid landmarks and valid frames
     pose_jitter_deg: float  # noise left in the rotations: standard deviation of its second difference, degrees
-    second_difference_deg: float  # the same of the rotations themselves: jitter, cuts, judder and real accelerations
+    second_difference_deg: float  # the same of the rotations themselves: noise, judder and real accelerations
     measured_on_picture: np.ndarray  # bool [T], frames whose pose was refined on the picture
 
 
 def solve_cameras(
-    landmarks: np.ndarray, valid: np.ndarray, size: int, frames: FrameSource | None = None
+    landmarks: np.ndarray,
+    valid: np.ndarray,
+    size: int,
+    frames: FrameSource | None = None,
+    *,
+    jumps: Sequence[int] = (),
 ) -> CameraSolution:
     """Solve the head's pose in every frame, the focal length and the canonical landmarks.
 
@@ -55,8 +61,9 @@ def solve_cameras(
         valid: bool [T]; false where no face was found. Those landmarks are ignored, their poses interpolated.
         size: width and height of the crop in pixels.
         frames: gives the crop of a frame, uint8 [size, size, 3], by its index. With it the poses are refined on the
-            picture, which is several times more precise than landmarks; called once for each valid frame in order,
-            after a sample of them.
+            picture, which is several times more precise than landmarks; called from two threads, once for each valid
+            frame after a sample of them.
+        jumps: the first frames after a jump cut, over which no motion leads.
 
     Raises:
         CaptureRejected: fewer than 5 valid frames.
@@ -75,12 +82,14 @@ def solve_cameras(
     structure, poses = _solve_structure(shape, observed, sigma_px, size)
     poses, _ = solve_poses(observed, sigma_px, structure, poses, centre_px)
     measured_poses = _fill_gaps(poses, valid)
-    motion, on_picture = _smooth(measured_poses, valid), np.zeros(len(valid), dtype=bool)
+    motion, on_picture = _smooth(measured_poses, valid, jumps), np.zeros(len(valid), dtype=bool)
     if frames is not None:
-        motion, on_picture = _refine_on_picture(structure, shape, measured_poses, motion.poses, landmarks, valid, size, frames)
+        motion, on_picture = _refine_on_picture(
+            structure, shape, measured_poses, motion.poses, landmarks, valid, size, frames, jumps
+        )
     head, canonical = _to_head_space(structure, shape, motion.poses, landmarks, valid, centre_px)
     residual = project(canonical[shape.rigid], head.take(valid), structure.focal_px, centre_px) - observed
-    second_difference = second_difference_deg(head.rotations)
+    second_difference = second_difference_deg(head.rotations, jumps)
     jitter = second_difference
     if motion.remaining_noise is not None and on_picture.any():
         jitter = noise_jitter_deg(motion.remaining_noise[:, :3], on_picture)
@@ -97,7 +106,7 @@ def solve_cameras(
 
 
 def _refine_on_picture(
-    structure, shape, measured: Poses, smooth: Poses, landmarks, valid, size, frames
+    structure, shape, measured: Poses, smooth: Poses, landmarks, valid, size, frames, jumps
 ) -> tuple[SmoothedMotion, np.ndarray]:
     """Motion of the structure's points refined against the face's texture, and the frames [T] where that worked."""
     centre_px = np.full(2, size / 2)
@@ -107,7 +116,7 @@ def _refine_on_picture(
     information = refined.information
     information[valid & ~refined.measured] = np.diag(1.0 / _disagreement(measured, refined) ** 2)
     # Two independent halves of the texture disagree by twice the noise of their mean.
-    motion = smooth_poses(refined.poses, information, _JERK_SIGMA, noise=0.5 * refined.half_difference)
+    motion = smooth_poses(refined.poses, information, _JERK_SIGMA, noise=0.5 * refined.half_difference, jumps=jumps)
     return motion, refined.measured
 
 
@@ -171,12 +180,12 @@ def _fill_gaps(poses: Poses, valid: np.ndarray) -> Poses:
     return Poses(rotations=rotations, translations=translations)
 
 
-def _smooth(poses: Poses, valid: np.ndarray) -> SmoothedMotion:
+def _smooth(poses: Poses, valid: np.ndarray, jumps: Sequence[int]) -> SmoothedMotion:
     """The most likely motion through the poses of the valid frames."""
     statistics = motion_statistics(poses, valid)
     information = np.zeros((len(valid), 6, 6))
     information[valid] = np.linalg.inv(statistics.noise_covariance)
-    return smooth_poses(poses, information, statistics.jerk_sigma)
+    return smooth_poses(poses, information, statistics.jerk_sigma, jumps=jumps)
 
 
 def _to_head_space(structure, shape: RigidShape, poses: Poses, landmarks, valid, centre_px) -> tuple[Poses, np.ndarray]:
@@ -224,10 +233,15 @@ def _viewmats(poses: Poses) -> np.ndarray:
     return viewmats
 
 
-def second_difference_deg(rotations: np.ndarray) -> float:
-    """Standard deviation of the second difference of rotations [T, 3, 3], degrees, root mean square over the axes."""
+def second_difference_deg(rotations: np.ndarray, jumps: Sequence[int] = ()) -> float:
+    """Standard deviation of the second difference of rotations [T, 3, 3], degrees, root mean square over the axes.
+
+    Args:
+        jumps: first frames after a jump cut; differences over one do not count.
+    """
     turns = vector_from_rotation(rotations[1:] @ np.swapaxes(rotations[:-1], 1, 2))
     second = np.degrees(np.diff(turns, axis=0))
+    second = np.delete(second, spanning(jumps, len(second), order=2), axis=0)
     return float(np.sqrt(np.mean(second.var(axis=0)))) if len(second) else 0.0
 
 

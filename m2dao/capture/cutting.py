@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from m2dao.capture.crop import Crop
 from m2dao.capture.plate import PlateBuilder
-from m2dao.capture.prefetch import prefetch
+from m2dao.capture.prefetch import in_turn, prefetch
 from m2dao.capture.regions import RegionSegmenter
 from m2dao.capture.tracking import Tracks
 from m2dao.capture.writer import CaptureWriter
@@ -20,7 +18,6 @@ from m2dao.media.container import MediaLimits
 from m2dao.media.video import read_frames
 
 NUM_WORKERS = 2
-WAITING_PER_WORKER = 3  # frames in memory
 NUM_PLATE_FRAMES = 250  # spread over the recording
 
 
@@ -36,8 +33,7 @@ def cut_and_store(
 ) -> np.ndarray:
     """Store frames and masks of the whole recording.
 
-    Each worker has a segmenter of its own, because the network inside keeps its buffers; all of them see the same
-    sample frames, so which worker gets a frame makes no difference to its masks.
+    Each worker has a twin of one segmenter, so which worker gets a frame makes no difference to its masks.
 
     Args:
         landmarks: float32 [T, 478, 3], px of the crop.
@@ -46,48 +42,33 @@ def cut_and_store(
     Returns:
         The background plate, uint8 [S, S, 3].
     """
-    samples = [(crop.cut(rgb), landmarks[index]) for index, rgb in tracks.samples]
+    segmenter = RegionSegmenter()
+    for index, rgb in tracks.samples:
+        segmenter.observe(crop.cut(rgb), landmarks[index])
+    workers = [_Cutter(segmenter.twin(), writer, landmarks) for _ in range(NUM_WORKERS)]
     plate = PlateBuilder()
     stride = max(1, tracks.num_frames // NUM_PLATE_FRAMES)
-    with ExitStack() as stack:
-        pools = [stack.enter_context(ThreadPoolExecutor(1, "cutting")) for _ in range(NUM_WORKERS)]
-        segmenters = [job.result() for job in [pool.submit(_segmenter, samples) for pool in pools]]
-        waiting: deque[tuple[int, Future]] = deque()
-        stack.callback(lambda: [job.cancel() for _, job in waiting])
-
-        def settle() -> None:
-            index, job = waiting.popleft()
-            rgb, masks = job.result()
-            if index % stride == 0:
-                plate.add(rgb, masks)
-            on_frame(index + 1)
-
-        source = read_frames(video, max_side=crop.decode_side(), limits=limits)
-        squares = stack.enter_context(closing(prefetch(_squares(source, crop, tracks.num_frames), depth=4)))
-        for index, rgb in squares:
-            worker = index % NUM_WORKERS
-            job = pools[worker].submit(_cut, segmenters[worker], writer, index, rgb, landmarks[index])
-            waiting.append((index, job))
-            if len(waiting) >= NUM_WORKERS * WAITING_PER_WORKER:
-                settle()
-        while waiting:
-            settle()
+    source = read_frames(video, max_side=crop.decode_side(), limits=limits)
+    with closing(prefetch(_squares(source, crop, tracks.num_frames), depth=4)) as squares:
+        with closing(in_turn(workers, squares)) as finished:
+            for (index, rgb), masks in finished:
+                if index % stride == 0:
+                    plate.add(rgb, masks)
+                on_frame(index + 1)
     return plate.finish()
 
 
-def _segmenter(samples: list[tuple[np.ndarray, np.ndarray]]) -> RegionSegmenter:
-    segmenter = RegionSegmenter()
-    for rgb, landmarks in samples:
-        segmenter.observe(rgb, landmarks)
-    return segmenter
+class _Cutter:
+    """Cuts one frame after another into regions and stores it."""
 
+    def __init__(self, segmenter: RegionSegmenter, writer: CaptureWriter, landmarks: np.ndarray):
+        self._segmenter, self._writer, self._landmarks = segmenter, writer, landmarks
 
-def _cut(
-    segmenter: RegionSegmenter, writer: CaptureWriter, index: int, rgb: np.ndarray, landmarks: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    masks = segmenter.segment(rgb, landmarks)
-    writer.add_frame(index, rgb, masks)
-    return rgb, masks
+    def __call__(self, square: tuple[int, np.ndarray]) -> np.ndarray:
+        index, rgb = square
+        masks = self._segmenter.segment(rgb, self._landmarks[index])
+        self._writer.add_frame(index, rgb, masks)
+        return masks
 
 
 def _squares(source, crop: Crop, num_frames: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from m2dao.audio.features import feature_version
 from m2dao.errors import CaptureCorrupt
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 
@@ -156,9 +157,15 @@ class Capture:
         A name like ``"logmel+phones"`` gives stored features side by side; they must have one rate.
 
         Raises:
-            CaptureCorrupt: this feature is not in the capture.
+            CaptureCorrupt: this feature is not in the capture, or its rows are of another version.
         """
         stored = self._all_features()
+        for part in set(name.split("+")) & set(stored):
+            found, today = self.manifest["features"].get(part), feature_version(part)
+            if found != today:
+                raise CaptureCorrupt(
+                    f"audio feature {part!r} of {self.folder}", today, str(found), "prepare the recording again"
+                )
         if name in stored:
             return stored[name]
         parts = name.split("+")
@@ -218,7 +225,7 @@ def _read_manifest(folder: Path) -> dict:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         got = manifest if not isinstance(manifest, dict) else (manifest.get("format"), manifest.get("version"))
         raise CaptureCorrupt(str(path), f"format {FORMAT} version {VERSION}", f"{got}", "prepare the recording again")
-    wanted = {"num_frames": int, "size": int, "frame_rate": int, "files": dict, "expression_names": list}
+    wanted = {"num_frames": int, "size": int, "frame_rate": int, "files": dict, "features": dict, "expression_names": list}
     wrong = [name for name, kind in wanted.items() if not isinstance(manifest.get(name), kind)]
     if wrong or manifest["frame_rate"] != FRAME_RATE or manifest["num_frames"] < 1 or manifest["size"] < 1:
         raise CaptureCorrupt(str(path), "a complete manifest", f"no valid {', '.join(wrong) or 'sizes'}")

@@ -65,20 +65,20 @@ class GuidedFilter:
         determinant = rr * inverse[0] + rg * inverse[1] + rb * inverse[2]
         self._inverse = [part / determinant for part in inverse]
 
-    def __call__(self, image: np.ndarray, full_guide: np.ndarray | None = None) -> np.ndarray:
-        """The filtered ``image`` float32 [h, w], at the resolution of ``full_guide`` float32 [H, W, 3] if that is given."""
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The filtered ``image``, float32 [h, w]."""
+        coefficients = self.coefficients(image)
+        return _dot(coefficients[..., :3], self._guide) + coefficients[..., 3]
+
+    def coefficients(self, image: np.ndarray) -> np.ndarray:
+        """Slopes by the guide's channels and offset of the filtered ``image`` float32 [h, w]: float32 [h, w, 4]."""
         mean = self._box(image)
         covariance = self._box(self._guide * image[..., None]) - self._mean * mean[..., None]
         cr, cg, cb = cv2.split(covariance)
         i_rr, i_rg, i_rb, i_gg, i_gb, i_bb = self._inverse
         slope = cv2.merge([i_rr * cr + i_rg * cg + i_rb * cb, i_rg * cr + i_gg * cg + i_gb * cb, i_rb * cr + i_gb * cg + i_bb * cb])
         offset = mean - _dot(slope, self._mean)
-        coefficients = self._box(cv2.merge([*cv2.split(slope), offset]))
-        guide = self._guide
-        if full_guide is not None:
-            guide = full_guide
-            coefficients = cv2.resize(coefficients, guide.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        return _dot(coefficients[..., :3], guide) + coefficients[..., 3]
+        return self._box(cv2.merge([*cv2.split(slope), offset]))
 
     def _box(self, image: np.ndarray) -> np.ndarray:
         return cv2.blur(image, self._window, borderType=cv2.BORDER_REFLECT)

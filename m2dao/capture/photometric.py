@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
+from m2dao.capture.alignment_kernel import NUM_UNKNOWNS, normal_equations
 from m2dao.capture.bundle import POSE_DIM, Poses
 from m2dao.capture.facemesh import FACE_OVAL, LEFT_EYE, NOSE_BASE, OUTER_LIPS, RIGHT_EYE
+from m2dao.capture.prefetch import in_turn
 from m2dao.capture.rigid_shape import IRIS
 
 FrameSource = Callable[[int], np.ndarray]  # frame index -> uint8 [H, W, 3]
@@ -29,6 +31,7 @@ _BELOW_NOSE_M = 0.012
 _MIN_FACING = 0.25  # cosine between the surface normal and the ray; points turned further away are not seen
 _NUM_TEMPLATE_FRAMES = 96
 _NUM_TEMPLATE_ROUNDS = 3
+_NUM_THREADS = 2
 _MAX_STEPS = 6
 _CONVERGED = 1e-4  # radians, of the last step; what is left is several times less, a hundredth of a pixel on the face
 _ROBUST_DOF = 5.0
@@ -131,7 +134,8 @@ class PoseRefiner:
         """Poses of all valid frames, measured on the picture.
 
         Args:
-            frames: called once per valid frame in order, and before that for a sample of them to make the template.
+            frames: called once per valid frame, and before that for a sample of them to make the template; from
+                two threads at once.
             poses: T poses to start from, right to a few pixels.
             valid: bool [T].
         """
@@ -141,8 +145,12 @@ class PoseRefiner:
         information = np.zeros((num_frames, POSE_DIM, POSE_DIM))
         half_difference = np.zeros((num_frames, POSE_DIM))
         measured = np.zeros(num_frames, dtype=bool)
-        for frame in np.flatnonzero(valid):
-            found = self._refine_frame(frames(int(frame)), rotations[frame], translations[frame], template)
+
+        def align(frame: int):
+            picture = self._face_image(frames(frame), rotations[frame], translations[frame])
+            return self._align(picture, rotations[frame], translations[frame], template)
+
+        for frame, found in in_turn([align] * _NUM_THREADS, np.flatnonzero(valid).tolist()):
             if found is not None:
                 rotations[frame], translations[frame], information[frame], half_difference[frame] = found
                 measured[frame] = True
@@ -157,14 +165,20 @@ class PoseRefiner:
         """Mean texture and its spread over a sample of frames, each round with the poses of the round before."""
         chosen = valid_frames[np.unique(np.linspace(0, len(valid_frames) - 1, _NUM_TEMPLATE_FRAMES).astype(int))]
         moved = {int(frame): (poses.rotations[frame], poses.translations[frame]) for frame in chosen}
-        pictures = {frame: self._face_image(frames(frame), *pose) for frame, pose in moved.items()}
+
+        def look(frame: int) -> _FaceImage:
+            return self._face_image(frames(frame), *moved[frame])
+
+        def align(frame: int):
+            return self._align(pictures[frame], *moved[frame], template)
+
+        pictures = dict(in_turn([look] * _NUM_THREADS, list(moved)))
         for _ in range(_NUM_TEMPLATE_ROUNDS):
             values = np.stack([pictures[frame].sample(self._project(*pose)) for frame, pose in moved.items()])
             mean = np.median(values, axis=0)
             sigma = 1.4826 * np.median(np.abs(values - mean), axis=0) + _NOISE_FLOOR
             template = Template(mean=mean, sigma=sigma)
-            for frame, pose in moved.items():
-                found = self._align(pictures[frame], *pose, template)
+            for frame, found in in_turn([align] * _NUM_THREADS, list(moved)):
                 if found is not None:
                     moved[frame] = found[:2]
         return template
@@ -172,48 +186,33 @@ class PoseRefiner:
     def _face_image(self, frame: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> _FaceImage:
         return _FaceImage(frame, self._project(rotation, translation), self._brightness_window(translation))
 
-    def _refine_frame(self, frame, rotation, translation, template: Template):
-        return self._align(self._face_image(frame, rotation, translation), rotation, translation, template)
-
     def _align(self, image: _FaceImage, rotation, translation, template: Template):
         """Gauss-Newton on pose, gain and offset; (rotation, translation, information, half difference) or None."""
         facing = self._facing(rotation, translation)
         for _ in range(_MAX_STEPS):
-            rows, error, weights = self._linearise(image, rotation, translation, template)
-            weights *= facing
-            normal, gradient = _normal_equations(rows, error, weights)
-            step = -np.linalg.solve(normal, gradient)
+            normals, gradients, brightness = self._equations(image, rotation, translation, template, facing)
+            normal = normals.sum(axis=0)
+            step = -np.linalg.solve(normal, gradients.sum(axis=0))
             rotation = cv2.Rodrigues(step[:3])[0] @ rotation
             translation = translation + step[3:POSE_DIM]
             if np.abs(step[:3]).max() < _CONVERGED:
                 break
-        brightness = error + template.mean
         if not np.isfinite(step).all() or not _looks_like(brightness[facing], template, facing):
             return None
-        half = self._texture.half
-        steps = [-np.linalg.solve(*_normal_equations(rows[part], error[part], weights[part])) for part in (half, ~half)]
+        by_half = -np.linalg.solve(normals, gradients[..., None])[..., 0]
         # Gain and offset are nuisances: their share of the information is marginalised away.
         information = np.linalg.inv(np.linalg.inv(normal)[:POSE_DIM, :POSE_DIM])
-        return rotation, translation, information, (steps[0] - steps[1])[:POSE_DIM]
+        return rotation, translation, information, (by_half[0] - by_half[1])[:POSE_DIM]
 
-    def _linearise(self, image: _FaceImage, rotation, translation, template: Template):
-        """Derivatives [S, 8] of the brightness error by pose, gain and offset; the error [S]; robust weights [S]."""
-        turned = self._texture.points @ rotation.T
-        camera = turned + translation
-        nearness = self._focal_px / camera[:, 2:]
-        brightness, gradient = image.sample_with_gradient(nearness * camera[:, :2] + self._centre_px)
-        rows = np.empty((self.num_points, POSE_DIM + 2))
-        # By the point in camera space, which is also by the translation; turning the head by w moves it by w x turned.
-        by_point = rows[:, 3:6]
-        by_point[:, :2] = gradient * nearness
-        by_point[:, 2] = -(by_point[:, 0] * camera[:, 0] + by_point[:, 1] * camera[:, 1]) / camera[:, 2]
-        for axis, (i, j) in enumerate(((1, 2), (2, 0), (0, 1))):
-            rows[:, axis] = turned[:, i] * by_point[:, j] - turned[:, j] * by_point[:, i]
-        rows[:, POSE_DIM] = template.mean
-        rows[:, POSE_DIM + 1] = 1.0
-        error = brightness - template.mean
-        weights = (_ROBUST_DOF + 1) / (_ROBUST_DOF * template.sigma**2 + error**2)
-        return rows, error, weights
+    def _equations(self, image: _FaceImage, rotation, translation, template: Template, facing: np.ndarray):
+        """Normal matrices [2, 8, 8] and gradients [2, 8] of the two halves of the points, and the brightness [S]."""
+        texture = self._texture
+        normals, gradients, brightness = normal_equations(
+            texture.points, rotation, translation, float(self._focal_px), self._centre_px, image.layers, image.origin,
+            template.mean, template.sigma, facing, texture.half, _ROBUST_DOF,
+        )  # fmt: skip
+        normals[:, np.arange(NUM_UNKNOWNS), np.arange(NUM_UNKNOWNS)] *= 1.0 + 1e-7
+        return normals, gradients, brightness
 
     def _facing(self, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
         """bool [S]: which texture points are turned towards the camera."""
@@ -240,7 +239,7 @@ class _FaceImage:
         left, top = np.clip(np.floor(pixels.min(axis=0)).astype(int) - margin, 0, [width - 2, height - 2])
         right, bottom = np.clip(np.ceil(pixels.max(axis=0)).astype(int) + margin, [left + 2, top + 2], [width, height])
         # Pixel centres lie at +0.5; array indices at whole numbers.
-        self._origin = np.array([left + 0.5, top + 0.5])
+        self.origin = np.array([left + 0.5, top + 0.5])
         gray = cv2.cvtColor(np.ascontiguousarray(frame[top:bottom, left:right]), cv2.COLOR_RGB2GRAY).astype(np.float32)
         gray = cv2.GaussianBlur(gray, (0, 0), 1.0)
         detail = gray - cv2.blur(gray, (window, window))
@@ -248,27 +247,12 @@ class _FaceImage:
         brightness = detail / np.sqrt(contrast + 25.0)
         by_x = cv2.Sobel(brightness, cv2.CV_32F, 1, 0, scale=1 / 8)
         by_y = cv2.Sobel(brightness, cv2.CV_32F, 0, 1, scale=1 / 8)
-        self._layers = cv2.merge([brightness, by_x, by_y])
+        self.layers = cv2.merge([brightness, by_x, by_y])
 
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """[S] brightness at ``pixels`` [S, 2]."""
-        return self._sample(pixels)[:, 0]
-
-    def sample_with_gradient(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Brightness [S] and its derivatives by x and y [S, 2] at ``pixels`` [S, 2]."""
-        layers = self._sample(pixels)
-        return layers[:, 0], layers[:, 1:]
-
-    def _sample(self, pixels: np.ndarray) -> np.ndarray:
-        where = (pixels - self._origin).astype(np.float32)[None]
-        return cv2.remap(self._layers, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0].astype(np.float64)
-
-
-def _normal_equations(rows: np.ndarray, error: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    weighted = rows * weights[:, None]
-    normal = weighted.T @ rows
-    normal[np.diag_indices(len(normal))] *= 1.0 + 1e-7
-    return normal, weighted.T @ error
+        where = (pixels - self.origin).astype(np.float32)[None]
+        return cv2.remap(self.layers, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0, :, 0].astype(np.float64)
 
 
 def _looks_like(brightness: np.ndarray, template: Template, seen: np.ndarray) -> bool:

@@ -1,14 +1,17 @@
-"""Running a producer in a thread of its own, a few items ahead of its consumer."""
+"""Work in threads of its own, a few items ahead of whoever consumes it, always in order."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from contextlib import ExitStack
+from typing import TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 _DONE = object()
 
 
@@ -60,37 +63,27 @@ def prefetch(items: Iterable[Item], depth: int = 6) -> Iterator[Item]:
         thread.join()
 
 
-class ReadAhead(Generic[Item]):
-    """A function of an index that is computed ahead in a thread while it is asked for in rising order.
+def in_turn(
+    functions: Sequence[Callable[[Item], Result]], items: Iterable[Item], *, waiting_each: int = 3
+) -> Iterator[tuple[Item, Result]]:
+    """Yield every item with its result, in order, while N functions work on the next ones in N threads.
+
+    Item i is given to function i modulo N, and each function is called by one thread and in order, so that functions
+    may have a state of their own and the outcome does not depend on how fast anyone was.
 
     Args:
-        function: may be called from another thread.
-        length: indices are 0 <= index < length.
-        depth: how many items are kept ready.
+        waiting_each: how many items of each function are in memory.
     """
-
-    def __init__(self, function: Callable[[int], Item], length: int, depth: int = 4):
-        self._function, self._length, self._depth = function, length, depth
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._ready: dict[int, Future] = {}
-        self._last = -2
-        self.num_asked = 0
-
-    def __enter__(self) -> ReadAhead[Item]:
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __call__(self, index: int) -> Item:
-        """The item at `index`; what follows it is fetched ahead if its predecessor was asked for last."""
-        self.num_asked += 1
-        if index == self._last + 1:
-            for ahead in range(index, min(index + self._depth, self._length)):
-                if ahead not in self._ready:
-                    self._ready[ahead] = self._pool.submit(self._function, ahead)
-        else:
-            self._ready.clear()
-        self._last = index
-        job = self._ready.pop(index, None)
-        return self._function(index) if job is None else job.result()
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ThreadPoolExecutor(1, "in-turn")) for _ in functions]
+        waiting: deque[tuple[Item, Future]] = deque()
+        stack.callback(lambda: [job.cancel() for _, job in waiting])
+        for number, item in enumerate(items):
+            turn = number % len(functions)
+            waiting.append((item, pools[turn].submit(functions[turn], item)))
+            if len(waiting) >= waiting_each * len(functions):
+                done, job = waiting.popleft()
+                yield done, job.result()
+        while waiting:
+            done, job = waiting.popleft()
+            yield done, job.result()

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
+from m2dao.audio.features import feature_version
 from m2dao.capture.cameras import CameraSolution, solve_cameras
 from m2dao.capture.crop import Crop, choose_crop
 from m2dao.capture.cutting import cut_and_store
 from m2dao.capture.dataset import REGION_NAMES
 from m2dao.capture.face_models import BLENDSHAPE_NAMES
 from m2dao.capture.faces import FaceTracker
-from m2dao.capture.prefetch import ReadAhead
 from m2dao.capture.quality import (
     QualityRules,
     SoundMeasures,
@@ -52,8 +53,8 @@ MIN_SIZE, MAX_SIZE = 64, 1024
 LIMITS = MediaLimits(max_duration_s=20 * 60.0, min_sample_rate=8000)
 STORED_FEATURES = ("logmel", "phones")
 SYNC_FEATURE = "phones"
-COUNT_EVERY = 12  # frames between two looks for further faces
-TRACKER_THREADS = 1  # two would wait for each other wherever the machine has other work
+NUM_TRACKERS = 2
+COUNT_EVERY = 6  # of a tracker's frames, between two looks for further faces
 MAX_SOUND_MISSING_S = 0.5
 
 # Share of the whole work after which a stage begins, as measured.
@@ -72,7 +73,10 @@ class PrepareResult:
 
     Attributes:
         num_frames, seconds, fps: of the capture.
-        pose_jitter_deg: noise of the head poses (see cameras).
+        pose_jitter_deg: noise of the head poses: standard deviation of its second difference, from two independent
+            halves of the face's texture (see cameras).
+        second_difference_deg: the same of the poses themselves, which counts the head's real accelerations as well.
+        poses_on_picture_share: of the frames, those whose pose was refined on the picture.
         sync_offset_frames: by how many frames the recording's sound comes late against the lips (negative: early).
         verdict: "good", or "usable" when there are problems.
         problems: what costs quality, in words for the person who made the recording.
@@ -88,6 +92,8 @@ class PrepareResult:
     sync_offset_frames: int
     verdict: str
     problems: list[str] = field(default_factory=list)
+    second_difference_deg: float = 0.0
+    poses_on_picture_share: float = 0.0
     sync_confidence: float = 0.0
     sync_corrected_frames: int = 0
     size: int = 0
@@ -200,8 +206,9 @@ class _Maker:
 
     def _track(self, info: VideoInfo) -> Tracks:
         expected = (info.duration_s or 60.0) * FRAME_RATE
+        trackers = [FaceTracker(count_every=COUNT_EVERY) for _ in range(NUM_TRACKERS)]
         return track_recording(
-            self.video, info, FaceTracker(count_every=COUNT_EVERY, num_threads=TRACKER_THREADS), limits=LIMITS,
+            self.video, info, trackers, limits=LIMITS,
             on_frame=lambda done: self.progress.stage("following the face", done / expected),
         )  # fmt: skip
 
@@ -223,13 +230,13 @@ class _Maker:
 
     def _solve(self, landmarks: np.ndarray, tracks: Tracks) -> CameraSolution:
         self.progress.stage("finding head poses")
-        with ReadAhead(self.writer.frame, tracks.num_frames) as frames:
+        asked = itertools.count(1)
 
-            def frame(index: int) -> np.ndarray:
-                self.progress.stage("finding head poses", frames.num_asked / (tracks.num_frames + 100))
-                return frames(index)
+        def frame(index: int) -> np.ndarray:
+            self.progress.stage("finding head poses", next(asked) / (tracks.num_frames + 100))
+            return self.writer.frame(index)
 
-            return solve_cameras(landmarks, tracks.valid, self.size, frame)
+        return solve_cameras(landmarks, tracks.valid, self.size, frame, jumps=find_cuts(tracks).jumps)
 
     def _finish(
         self, started: float, info: VideoInfo, tracks: Tracks, crop: Crop, landmarks: np.ndarray,
@@ -262,6 +269,8 @@ class _Maker:
             "problems": self.problems,
             "face_height_px": round(face_height_px(tracks), 1),
             "pose_jitter_deg": round(float(cameras.pose_jitter_deg), 5),
+            "second_difference_deg": round(float(cameras.second_difference_deg), 5),
+            "poses_on_picture_share": round(float(cameras.measured_on_picture.mean()), 4),
             "reprojection_px": round(float(cameras.reprojection_px), 4),
             "num_interpolated": int((~tracks.valid).sum()),
             "jump_cuts": find_cuts(tracks).jumps,
@@ -280,7 +289,7 @@ class _Maker:
                 "region_names": list(REGION_NAMES),
                 "expression_names": list(EXPRESSION_NAMES),
                 "blendshape_names": list(BLENDSHAPE_NAMES),
-                "feature_names": sorted(feature_rows),
+                "features": {name: feature_version(name) for name in sorted(feature_rows)},
                 "quality": quality,
             }
         )
@@ -291,6 +300,8 @@ class _Maker:
             seconds=num_frames / FRAME_RATE,
             fps=float(FRAME_RATE),
             pose_jitter_deg=float(cameras.pose_jitter_deg),
+            second_difference_deg=float(cameras.second_difference_deg),
+            poses_on_picture_share=float(cameras.measured_on_picture.mean()),
             sync_offset_frames=sync.offset_frames,
             verdict=verdict,
             problems=list(self.problems),

@@ -7,6 +7,7 @@ from torso; hair that hangs below it belongs to the head if the recording shows 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 from m2dao.capture.colour_models import ColourModels
 from m2dao.capture.facemesh import FACE_OVAL, LEFT_BROW, LEFT_EYE, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 from m2dao.capture.head_frame import HeadFrame, soft_polygon
+from m2dao.capture.mask_kernel import finish_masks
 from m2dao.capture.matte import MATTE_SIDE, GuidedFilter, PersonSegmenter
 from m2dao.errors import CaptureRejected
 
@@ -24,7 +26,6 @@ REGIONS = ("facial", "oral", "head", "torso")  # channel order of every mask
 _ZONES = ("skin", "hair", "neck", "clothes", "beside_neck", "beside_ears")  # where colours are taken from
 _SAMPLES_PER_FRAME = 400  # colours of each class taken from one observed frame
 _EDGE_RADIUS, _EDGE_EPSILON = 4, 2e-4  # of the guided filter, pixels at 256 and variance of a colour in 0..1
-_EDGE_GAIN = 1.04  # stretches the filtered alpha a little, so that inside is fully in and outside fully out
 _POLYGON_SIGMA = 0.012  # softness of polygon edges, outer eye distances
 _BORDER_SIGMA = 0.02  # softness of the border between head and torso
 # Heights and widths in the head frame (outer eye distances; v is negative above the eyes).
@@ -61,7 +62,8 @@ class RegionSegmenter:
         seed: int = 0,
         person: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
-        self._person = person or PersonSegmenter(model_path, num_threads=num_threads)
+        self._make_person = lambda: person or PersonSegmenter(model_path, num_threads=num_threads)
+        self._person = self._make_person()
         self._random = np.random.default_rng(seed)
         self._seed = seed
         self._samples: dict[str, list[np.ndarray]] = {name: [] for name in _ZONES}
@@ -105,6 +107,17 @@ class RegionSegmenter:
             self._samples[name].append(colours)
         self._models = None
 
+    def twin(self) -> RegionSegmenter:
+        """One that has learned the same and has a network of its own, for another thread.
+
+        Raises:
+            CaptureRejected: no frame was observed.
+        """
+        self._fitted_models()
+        twin = copy.copy(self)
+        twin._person = self._make_person()  # the network keeps its buffers from call to call
+        return twin
+
     def segment(self, rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """Region masks of one frame.
 
@@ -123,7 +136,7 @@ class RegionSegmenter:
         small = _shrink(rgb, MATTE_SIDE)
         guide = small.astype(np.float32) / 255.0
         edges = GuidedFilter(guide, _EDGE_RADIUS, _EDGE_EPSILON)
-        person = _sharpened(self._person(guide), edges, rgb)
+        matte = self._person(guide)
 
         # Shapes are soft by more than two pixels, so half the resolution is enough for them.
         side = max(MATTE_SIDE, size // 2)
@@ -136,7 +149,10 @@ class RegionSegmenter:
         if self._has_long_hair:
             hair = self._hair_share(models, indices, HeadFrame.of(points * (MATTE_SIDE / side)))
             head_side = np.maximum(head_side, _resize(edges(hair), side))
-        return _quantise(person, facial, oral, head_side)
+        # Away from its edge the network is right, and the picture's noise has no say.
+        window = np.ones((2 * _EDGE_RADIUS + 1,) * 2, dtype=np.uint8)
+        lowest, highest = cv2.erode(matte, window), cv2.dilate(matte, window)
+        return finish_masks(rgb, edges.coefficients(matte), lowest, highest, _shares(facial, oral, head_side))
 
     def _fitted_models(self) -> ColourModels:
         if self._models is None:
@@ -190,17 +206,6 @@ def _side(rgb: np.ndarray) -> int:
 
 def _shrink(rgb: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA)
-
-
-def _sharpened(matte: np.ndarray, edges: GuidedFilter, rgb: np.ndarray) -> np.ndarray:
-    """The coarse ``matte`` [256, 256] with its edge on the picture's: float32 [H, W]."""
-    person = edges(matte, rgb.astype(np.float32) / 255.0)
-    person = _EDGE_GAIN * person - (_EDGE_GAIN - 1) / 2
-    # Away from its edge the network is right, and the picture's noise has no say.
-    window = np.ones((2 * _EDGE_RADIUS + 1,) * 2, dtype=np.uint8)
-    lowest = _resize(cv2.erode(matte, window), len(rgb))
-    highest = _resize(cv2.dilate(matte, window), len(rgb))
-    return np.clip(person, lowest, highest)
 
 
 def _resize(image: np.ndarray, side: int) -> np.ndarray:
@@ -282,12 +287,8 @@ def _head_side(points: np.ndarray, frame: HeadFrame) -> np.ndarray:
     return frame.to_pixels(np.concatenate([uv, corners]))
 
 
-def _quantise(person: np.ndarray, facial: np.ndarray, oral: np.ndarray, head_side: np.ndarray) -> np.ndarray:
-    """Masks uint8 [H, W, 4] from the person's alpha [H, W] and shares at any resolution; rounding down keeps the sum in 255."""
+def _shares(facial: np.ndarray, oral: np.ndarray, head_side: np.ndarray) -> np.ndarray:
+    """What part of a person each region has, float32 [side, side, 4]."""
     facial_only = np.maximum(facial - oral, 0.0)
     rest = 1.0 - facial_only - oral
-    shares = cv2.merge([facial_only, oral, rest * head_side, rest * (1.0 - head_side)])
-    if shares.shape[:2] != person.shape:
-        shares = cv2.resize(shares, person.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    shares *= (255.0 * person)[..., None]
-    return shares.astype(np.uint8)
+    return cv2.merge([facial_only, oral, rest * head_side, rest * (1.0 - head_side)])

@@ -9,6 +9,7 @@ are solved together by one banded Cholesky factorisation, linear in their number
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import solveh_banded
@@ -19,6 +20,7 @@ from m2dao.capture.rotations import vector_from_rotation
 _JERK = np.array([-1.0, 3.0, -3.0, 1.0])
 _JERK_DOF = 3.0  # of Student's t: low enough for the few sudden moves, high enough to stay unimodal
 _NUM_ROUNDS = 8
+_ACROSS_A_JUMP = 1e-6  # of the usual weight: next to none, and still enough where nothing was measured
 # White noise of unit variance has this variance after the third and the fifth difference (binomial sums).
 _THIRD_DIFFERENCE_GAIN, _FIFTH_DIFFERENCE_GAIN = 20.0, 252.0
 
@@ -40,7 +42,12 @@ class SmoothedMotion:
 
 
 def smooth_poses(
-    poses: Poses, information: np.ndarray, jerk_sigma: np.ndarray, noise: np.ndarray | None = None
+    poses: Poses,
+    information: np.ndarray,
+    jerk_sigma: np.ndarray,
+    noise: np.ndarray | None = None,
+    *,
+    jumps: Sequence[int] = (),
 ) -> SmoothedMotion:
     """Maximum a posteriori poses.
 
@@ -50,14 +57,17 @@ def smooth_poses(
         jerk_sigma: [6], typical third differences of the motion (radians, metres).
         noise: [T, 6], a sample of the measurements' noise; it is passed through the same filter, so that the jitter that
             is left can be told from the motion.
+        jumps: first frames after a jump cut, over which no motion leads.
     """
     num_frames = len(information)
+    leaps = spanning(jumps, num_frames - 3, order=3)
     total = np.zeros((num_frames, POSE_DIM))
     current = poses
     for _ in range(_NUM_ROUNDS):
         jerks = third_differences(current)
         square = (jerks / jerk_sigma) ** 2
         weights = (_JERK_DOF + 1.0) / (_JERK_DOF + square) / jerk_sigma**2
+        weights[leaps] *= _ACROSS_A_JUMP
         banded = _banded_hessian(information, weights)
         # Linearised about the present estimate: data pull back by the motion made so far, jerks push on.
         gradient = np.einsum("tij,tj->ti", information, total) + _jerk_transpose(weights * jerks, num_frames)
@@ -69,6 +79,11 @@ def smooth_poses(
         pull = np.einsum("tij,tj->ti", information, noise)
         remaining = solveh_banded(banded, pull.ravel(), lower=True, check_finite=False).reshape(num_frames, POSE_DIM)
     return SmoothedMotion(poses=current, remaining_noise=remaining)
+
+
+def spanning(jumps: Sequence[int], length: int, *, order: int) -> list[int]:
+    """Indices below ``length`` of the differences of some order that lead over a jump to one of the frames ``jumps``."""
+    return sorted({k for jump in jumps for k in range(max(jump - order, 0), min(jump, length))})
 
 
 def third_differences(poses: Poses) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from m2dao.capture.faces import FaceObservation, FaceTracker
-from m2dao.capture.prefetch import prefetch
+from m2dao.capture.prefetch import in_turn, prefetch
 from m2dao.errors import CaptureRejected
 from m2dao.media.container import MediaLimits
 from m2dao.media.video import Frame, VideoInfo, read_frames
@@ -69,21 +69,27 @@ class Tracks:
 
 
 def track_recording(
-    path: Path, info: VideoInfo, tracker: FaceTracker, *, limits: MediaLimits, on_frame: Callable[[int], None]
+    path: Path, info: VideoInfo, trackers: Sequence[FaceTracker], *, limits: MediaLimits, on_frame: Callable[[int], None]
 ) -> Tracks:
     """Follow the face through the whole recording, in memory that does not hold its pictures.
+
+    Args:
+        trackers: each follows the face in every n-th frame, in a thread of its own: the square a face is looked for in
+            leaves room for what it moves within two frames.
 
     Raises:
         MediaError: the recording does not decode to its end.
         CaptureRejected: no face anywhere.
     """
     collected = _Collector(info)
+    follow = [lambda frame, tracker=tracker: tracker.track(frame.rgb) for tracker in trackers]
     with closing(prefetch(read_frames(path, max_side=TRACKING_SIDE, limits=limits))) as frames:
-        for frame in frames:
-            collected.add(frame, tracker.track(frame.rgb))
-            if frame.index + 1 == GIVE_UP_AFTER and not any(collected.valid):
-                break
-            on_frame(frame.index + 1)
+        with closing(in_turn(follow, frames)) as followed:
+            for frame, found in followed:
+                collected.add(frame, found)
+                if frame.index + 1 == GIVE_UP_AFTER and not any(collected.valid):
+                    break
+                on_frame(frame.index + 1)
     return collected.finish()
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from m2dao.audio.encoder import AudioEncoder
-from m2dao.audio.features import get_extractor
+from m2dao.audio.features import feature_version, get_extractor
 from m2dao.audio.windows import WindowShape, WindowStream, audio_windows
 from m2dao.errors import ConfigError
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
@@ -34,6 +34,10 @@ class SpeechConfig:
         encoder_lookahead_frames: later frames the smoothing attends to.
         embedding_size: D.
         articulation_size: A.
+        features_version: of the features at the time of the fit; today's when not given.
+
+    Raises:
+        ConfigError: a size out of range, or features that give other rows by now.
     """
 
     features: str
@@ -44,8 +48,13 @@ class SpeechConfig:
     encoder_lookahead_frames: int = 3
     embedding_size: int = 16
     articulation_size: int = 8
+    features_version: str = ""
 
     def __post_init__(self):
+        today = feature_version(self.features)
+        if self.features_version not in ("", today):
+            raise ConfigError("audio features", today, self.features_version, "fit the identity again with this program")
+        object.__setattr__(self, "features_version", today)
         for name in ("num_features", "rows_per_frame", "frames_per_window", "embedding_size", "articulation_size"):
             if not (isinstance(getattr(self, name), int) and 1 <= getattr(self, name) <= 4096):
                 raise ConfigError(f"speech {name}", "1 to 4096", str(getattr(self, name)))

@@ -75,7 +75,9 @@ def test_a_process_that_got_a_recorded_id_later_is_not_touched(start, tmp_path):
     try:
         made = start(WAIT)
         processes.stop(start.mark, start.record, grace_s=10)
-        stale = {**made.__dict__, "pid": bystander.pid}
+        # Started in another tick of the clock than the one on record, which a fast machine would not do by itself.
+        ticks = processes.process_start_ticks(bystander.pid) + 1
+        stale = {**made.__dict__, "pid": bystander.pid, "start_ticks": ticks}
         start.record.write_text(json.dumps(stale))
         record = processes.ProcessRecord.load(start.record)
         assert not record.alive()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from m2dao.audio.features import get_extractor
+from m2dao.audio.features import feature_version, get_extractor
 from m2dao.capture.signals import EXPRESSION_NAMES
 from m2dao.capture.writer import CaptureWriter
 from m2dao.identity import Talker
@@ -67,7 +67,10 @@ def make_small_capture(folder: Path, *, num_frames: int = 132, size: int = 64, s
                 "valid": np.ones(num_frames, np.uint8),
             },
         )
-        writer.finish({"num_frames": num_frames, "size": size, "expression_names": list(EXPRESSION_NAMES)})
+        features = {name: feature_version(name) for name in ("logmel", "phones")}
+        writer.finish(
+            {"num_frames": num_frames, "size": size, "features": features, "expression_names": list(EXPRESSION_NAMES)}
+        )
     return folder
 
 

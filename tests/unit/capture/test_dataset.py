@@ -43,7 +43,7 @@ def fill(writer, seed=0):
     return {"masks": masks, "frames": frames, "tracks": tracks, "features": features, "waveform": waveform}
 
 
-MANIFEST = {"size": S, "num_frames": T, "expression_names": list("abcdef")}
+MANIFEST = {"size": S, "num_frames": T, "features": {}, "expression_names": list("abcdef")}
 
 
 @pytest.fixture

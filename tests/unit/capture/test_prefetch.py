@@ -1,10 +1,11 @@
-"""Reading ahead keeps order, hands over errors and stops with its consumer."""
+"""Working ahead keeps order, hands over errors and stops with its consumer."""
 
 import threading
+import time
 
 import pytest
 
-from m2dao.capture.prefetch import ReadAhead, prefetch
+from m2dao.capture.prefetch import in_turn, prefetch
 
 
 def test_items_come_in_order_and_no_more_than_the_depth_are_computed_ahead():
@@ -50,9 +51,34 @@ def test_a_consumer_that_stops_ends_the_thread_and_closes_the_producer():
     assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
-def test_read_ahead_gives_every_index_in_any_order():
-    asked = []
-    with ReadAhead(lambda i: asked.append(i) or i * i, 20) as squares:
-        for index in [7, 3, 0, 1, 2, 3, 4, 9, 10, 11, 18, 19]:
-            assert squares(index) == index * index
-    assert max(asked) <= 19
+def test_functions_work_in_turn_each_in_its_own_thread_and_results_keep_their_order():
+    seen = {0: [], 1: []}
+
+    def worker(number):
+        def work(item):
+            time.sleep(0.002 if item % 3 else 0.0)
+            seen[number].append((item, threading.get_ident()))
+            return item * item
+
+        return work
+
+    assert list(in_turn([worker(0), worker(1)], range(20))) == [(i, i * i) for i in range(20)]
+    for number, rows in seen.items():
+        assert [item for item, _ in rows] == list(range(number, 20, 2))
+        assert len({thread for _, thread in rows}) == 1
+    assert seen[0][0][1] != seen[1][0][1]
+
+
+def test_what_a_function_raises_comes_in_its_items_place_and_nothing_goes_on_after_it():
+    done = []
+
+    def work(item):
+        if item == 3:
+            raise ValueError("three")
+        done.append(item)
+
+    results = in_turn([work, work], range(100), waiting_each=2)
+    assert [next(results)[0] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    assert max(done) < 10
