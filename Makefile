@@ -15,11 +15,12 @@ help:
 	@echo "make test                         the whole test suite"
 	@echo "make lock                         resolve requirements.lock anew"
 
-# The stamp holds the lock file's content: a changed lock installs again, an unchanged one costs nothing.
+# A changed lock installs again, an unchanged one costs nothing. Kernels are compiled here, once for this processor.
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/m2dao assets compile
 	@touch $(STAMP)
 
 demo: $(STAMP)

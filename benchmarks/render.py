@@ -1,7 +1,7 @@
 """The renderer over sizes, numbers of Gaussians and threads: one `m2dao bench render` per row, each in its own process.
 
-    python benchmarks/render.py                     a table on standard output
-    python benchmarks/render.py --json > rows.json  the commands' own objects, as a list
+python benchmarks/render.py                     a table on standard output
+python benchmarks/render.py --json > rows.json  the commands' own objects, as a list
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ import subprocess
 import sys
 
 WORKLOADS = ((256, 13000), (512, 13000), (512, 30000), (512, 60000))  # size, Gaussians
-COLUMNS = ("size", "num_gaussians", "threads", "forward_ms", "forward_ms_min", "backward_ms", "backward_ms_min", "peak_rss_mb")
+COLUMNS = (
+    "size",
+    "num_gaussians",
+    "threads",
+    "forward_ms",
+    "forward_ms_min",
+    "backward_ms",
+    "backward_ms_min",
+    "peak_rss_mb",
+)
 
 
 def measure(backend: str, size: int, num_gaussians: int, num_threads: int, repeats: int) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from dataclasses import asdict
 from cluster.ids import TenantId
 from cluster.services import SERVICES
 from cluster.settings import Settings
-from m2dao.errors import M2daoError
+from m2dao.command_line import run_command
 
 _EXAMPLES = """examples:
   m2dao-cluster up                              start Valkey, SeaweedFS, MLflow and Ray, where none is configured
@@ -30,19 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)  # a stop from outside is undone like Ctrl-C
-    try:
-        result = arguments.run(arguments)
-    except M2daoError as error:
-        print(f"m2dao-cluster: {error}", file=sys.stderr)
-        if arguments.json:
-            print(json.dumps({"error": error.code, "detail": str(error)}))
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("m2dao-cluster: interrupted", file=sys.stderr)
-        return 130
-    if arguments.json:
-        print(json.dumps(result))
-    return 0
+    return run_command("m2dao-cluster", lambda: arguments.run(arguments), as_json=arguments.json)
 
 
 def _interrupt(number, frame) -> None:
@@ -69,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--owner-pid", type=int, metavar="PID", help="stop the stack when this process ends")
     add(commands, "down", _down, "Stop everything that up started; data stays.")
     add(commands, "status", _status, "Say how each service is.")
-    tenant = commands.add_parser("tenant", help="Make, list and remove tenants.").add_subparsers(required=True, metavar="COMMAND")
+    tenant = commands.add_parser("tenant", help="Make, list and remove tenants.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
     add(tenant, "create", _tenant_create, "Add a tenant.").add_argument("tenant", type=str)
     add(tenant, "list", _tenant_list, "List the tenants.")
     key = commands.add_parser("key", help="Make, list and revoke API keys.").add_subparsers(required=True, metavar="COMMAND")

@@ -32,8 +32,7 @@ TENANT = "demo"
 SENTENCES = (
     "This sentence is new to me. I have never said it before, and my lips follow every word of it. "
     "Maybe you will believe me.",
-    "Please watch my mouth, because these words are not in my recording. "
-    "Both lips close for a plum, a beam and a map.",
+    "Please watch my mouth, because these words are not in my recording. Both lips close for a plum, a beam and a map.",
 )
 MODEL_FILES = ("face_landmarker", "selfie_segmentation", "lpips_alex")  # those that the default recipe needs
 NUM_STEPS = 7
@@ -126,8 +125,17 @@ class Demo:
             lambda: run("model files", "m2dao.cli", "assets", "fetch", *MODEL_FILES, as_json=False),
             *(
                 lambda name=name: run(
-                    name, "m2dao.cli", "presenter", "--out", videos, "--person", name,
-                    "--seconds", args.presenter_seconds, "--size", args.capture_size,
+                    name,
+                    "m2dao.cli",
+                    "presenter",
+                    "--out",
+                    videos,
+                    "--person",
+                    name,
+                    "--seconds",
+                    args.presenter_seconds,
+                    "--size",
+                    args.capture_size,
                 )  # fmt: skip
                 for name in names
             ),

@@ -1,6 +1,6 @@
 """Stops an embedded stack when the process that wanted it ends, even by SIGKILL.
 
-    python -m cluster.guardian HOME OWNER_PID OWNER_START_TICKS
+python -m cluster.guardian HOME OWNER_PID OWNER_START_TICKS
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ end
 
 # KEYS: job, idempotency ('' for none), tenants, queue, leases, index, turn
 # ARGV: id, tenant, kind, request, fingerprint, max_attempts, idempotency_s, max_open (-1: any), cost
-CREATE = _COMMON + """
+CREATE = (
+    _COMMON
+    + """
 if redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then return {'no-tenant', ''} end
 if KEYS[2] ~= '' then
   local f = redis.call('HMGET', KEYS[2], 'job', 'fingerprint')
@@ -73,9 +75,12 @@ end
 announce(KEYS[1], ARGV[2])
 return {'created', ARGV[1]}
 """
+)
 
 # KEYS: turn   ARGV: kind, worker, lease_ms, tenant ('' for any), id ('' for any), retention_s
-CLAIM = _COMMON + """
+CLAIM = (
+    _COMMON
+    + """
 local t = now()
 local tenants = ARGV[4] ~= '' and {ARGV[4]} or redis.call('ZRANGE', KEYS[1], 0, -1)
 for _, tenant in ipairs(tenants) do
@@ -97,14 +102,20 @@ for _, tenant in ipairs(tenants) do
 end
 return false
 """
+)
 
-_FENCED = _COMMON + """
+_FENCED = (
+    _COMMON
+    + """
 local f = redis.call('HMGET', KEYS[1], 'status', 'fence')
 local mine = f[2] == ARGV[3]
 """
+)
 
 # KEYS: job, queue, leases, index, turn   ARGV: id, tenant, fence, lease_ms, progress ('' for none), stage, has_stage
-HEARTBEAT = _FENCED + """
+HEARTBEAT = (
+    _FENCED
+    + """
 if not mine or f[1] ~= 'running' then return 'lost' end
 local t = now()
 redis.call('ZADD', KEYS[3], text(t + ARGV[4] * 1000), ARGV[1])
@@ -114,9 +125,12 @@ if ARGV[7] == '1' then redis.call('HSET', KEYS[1], 'stage', ARGV[6]) end
 if ARGV[5] ~= '' or ARGV[7] == '1' then announce(KEYS[1], ARGV[2]) end
 return 'ok'
 """
+)
 
 # KEYS: job, queue, leases, index, turn   ARGV: id, tenant, fence, outcome, result or error, retention_s
-END = _FENCED + """
+END = (
+    _FENCED
+    + """
 if not mine then return 'lost' end
 local outcome = ARGV[4]
 if f[1] ~= 'running' then return f[1] == outcome and 'ok' or 'lost' end
@@ -141,9 +155,12 @@ end
 announce(KEYS[1], ARGV[2])
 return 'ok'
 """
+)
 
 # KEYS: turn   ARGV: kind, retention_s
-REQUEUE = _COMMON + """
+REQUEUE = (
+    _COMMON
+    + """
 local count = 0
 local t = now()
 for _, tenant in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
@@ -151,6 +168,7 @@ for _, tenant in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 end
 return count
 """
+)
 
 # KEYS: turn   ARGV: kind, tenant ('' for all)
 BACKLOG = """
@@ -177,7 +195,9 @@ return 'ok'
 """
 
 # KEYS: job, queue, leases, index   ARGV: id, tenant, retention_s
-CANCEL = _COMMON + """
+CANCEL = (
+    _COMMON
+    + """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return 'unknown' end
 if status ~= 'queued' and status ~= 'running' then return status end
@@ -189,3 +209,4 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 announce(KEYS[1], ARGV[2])
 return 'ok'
 """
+)

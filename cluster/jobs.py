@@ -240,9 +240,7 @@ class Jobs:
         fields = dict(zip(answer[::2], answer[1::2], strict=True))
         return Claim(job=_record(fields), fence=int(fields["fence"]), worker=worker)
 
-    def heartbeat(
-        self, claim: Claim, *, lease_s: float, progress: float | None = None, stage: str | None = None
-    ) -> None:
+    def heartbeat(self, claim: Claim, *, lease_s: float, progress: float | None = None, stage: str | None = None) -> None:
         """Renew a claim and, on the way, say how far the work is.
 
         Raises:
@@ -288,7 +286,9 @@ class Jobs:
         keys = [_job_key(job.tenant, job.id), *_lists(job.tenant, job.kind), f"turn:{job.kind}"]
         if self._link.run(script, keys, [str(job.id), str(job.tenant), claim.fence, *words]) != "ok":
             raise LeaseLost(
-                f"job {job.id}", f"to be claimed by {claim.worker} (token {claim.fence})", "another claim or state",
+                f"job {job.id}",
+                f"to be claimed by {claim.worker} (token {claim.fence})",
+                "another claim or state",
                 "stop working on it",
             )
 

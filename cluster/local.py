@@ -38,6 +38,7 @@ from cluster.services import (
     base_environment,
     home_id,
     http_ok,
+    leftover_sockets,
     make_service,
     ray_temp_dir,
 )
@@ -135,6 +136,8 @@ class Stack:
                     progress(f"stopping {name}")
                 killed += self._stop(running)
             shutil.rmtree(ray_temp_dir(self.home), ignore_errors=True)
+            for path in leftover_sockets(self._load_json("ports.json").get("s3", {})):
+                path.unlink(missing_ok=True)
             return killed
 
     def status(self) -> list[ServiceStatus]:

@@ -55,9 +55,7 @@ class ProcessRecord:
             return None
 
 
-def spawn(
-    command: Sequence[str], *, mark: str, record: Path, log: Path, env: Mapping[str, str], cwd: Path
-) -> ProcessRecord:
+def spawn(command: Sequence[str], *, mark: str, record: Path, log: Path, env: Mapping[str, str], cwd: Path) -> ProcessRecord:
     """Start a process that does not end with us, and write its record.
 
     Args:

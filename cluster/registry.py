@@ -194,7 +194,13 @@ class Registry:
     # -- fits and versions ------------------------------------------------------------------------------------
 
     def log_fit_progress(
-        self, tenant: TenantId, identity: IdentityName, fit_id: FitId, *, step: int, metrics: Mapping[str, float],
+        self,
+        tenant: TenantId,
+        identity: IdentityName,
+        fit_id: FitId,
+        *,
+        step: int,
+        metrics: Mapping[str, float],
         params: Mapping[str, str] | None = None,
     ) -> None:
         """Add metrics of one step to the run of a fit, which begins with the first call.

@@ -50,9 +50,7 @@ PORT_NAMES = {
 }  # fmt: skip
 
 
-def make_service(
-    name: str, settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]
-) -> Service:
+def make_service(name: str, settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]) -> Service:
     """How to start the service ``name``.
 
     Args:
@@ -127,6 +125,11 @@ def _s3(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, 
     )
 
 
+def leftover_sockets(ports: Mapping[str, int]) -> list[Path]:
+    """Local sockets that SeaweedFS leaves in ``/tmp`` when it ends; their names hold its ports."""
+    return [path for port in ports.values() for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
+
+
 def _mlflow(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]) -> Service:
     address = f"http://{LOOPBACK}:{ports['mlflow']}"
 
@@ -186,6 +189,8 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
             "AUTOSCALER_METRIC_PORT": str(ports["autoscaler_metrics"]),
             "DASHBOARD_METRIC_PORT": str(ports["dashboard_metrics"]),
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "1",
+            # Workers share cores: threads that wait must sleep, not spin.
+            "OMP_WAIT_POLICY": "PASSIVE",
             "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(settings.start_timeout_s),
             # What a worker has reported counts only at the controller's next look; the default is 2 s.
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",

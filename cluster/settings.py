@@ -96,15 +96,22 @@ class Settings:
         "M2DAO_HOME", _path, ".m2dao", "Folder of the embedded stack: data, logs, credentials, process records."
     )
     redis_url: str | None = _setting(
-        "M2DAO_REDIS_URL", _url("redis", "rediss"), None,
-        "State store (Redis or Valkey). Unset: `up` starts an embedded Valkey.", secret=True,
+        "M2DAO_REDIS_URL",
+        _url("redis", "rediss"),
+        None,
+        "State store (Redis or Valkey). Unset: `up` starts an embedded Valkey.",
+        secret=True,
     )
     s3_endpoint: str | None = _setting(
-        "M2DAO_S3_ENDPOINT", _url("http", "https"), None,
+        "M2DAO_S3_ENDPOINT",
+        _url("http", "https"),
+        None,
         "Object store. Unset: `up` starts an embedded SeaweedFS.",
     )
     s3_public_endpoint: str | None = _setting(
-        "M2DAO_S3_PUBLIC_ENDPOINT", _url("http", "https"), None,
+        "M2DAO_S3_PUBLIC_ENDPOINT",
+        _url("http", "https"),
+        None,
         "Address put into presigned URLs, where clients reach the object store by another name than we do.",
     )
     s3_bucket: str = _setting("M2DAO_S3_BUCKET", _bucket, "m2dao", "Bucket that holds everything; made when missing.")
@@ -116,18 +123,25 @@ class Settings:
         "M2DAO_S3_SECRET_KEY", _text, None, "Secret key of the object store. Embedded: made per home.", secret=True
     )
     mlflow_url: str | None = _setting(
-        "M2DAO_MLFLOW_URL", _url("http", "https"), None,
-        "Model registry (MLflow server). Unset: `up` starts an embedded one on sqlite.", secret=True,
+        "M2DAO_MLFLOW_URL",
+        _url("http", "https"),
+        None,
+        "Model registry (MLflow server). Unset: `up` starts an embedded one on sqlite.",
+        secret=True,
     )
     ray_address: str | None = _setting(
         "M2DAO_RAY_ADDRESS", _ray_address, None, "Head of the Ray cluster, HOST:PORT. Unset: `up` starts a local head."
     )
     ray_dashboard_url: str | None = _setting(
-        "M2DAO_RAY_DASHBOARD_URL", _url("http", "https"), None,
+        "M2DAO_RAY_DASHBOARD_URL",
+        _url("http", "https"),
+        None,
         "Ray dashboard, through which jobs are submitted. Embedded: a port on 127.0.0.1.",
     )
     ray_token_file: Path | None = _setting(
-        "M2DAO_RAY_TOKEN_FILE", _path, None,
+        "M2DAO_RAY_TOKEN_FILE",
+        _path,
+        None,
         "File that holds the Ray cluster's token. Embedded: made per home. Unset: Ray's own settings decide.",
     )
     ray_num_cpus: int | None = _setting(
@@ -137,12 +151,16 @@ class Settings:
         "M2DAO_RAY_OBJECT_STORE_MB", _whole(80, 1_000_000), "256", "Shared memory of the embedded Ray head, in MB."
     )
     api_host: str = _setting(
-        "M2DAO_API_HOST", _text, "127.0.0.1",
+        "M2DAO_API_HOST",
+        _text,
+        "127.0.0.1",
         "Address the HTTP API listens on. Put a TLS-terminating proxy in front before opening it to a network.",
     )
     api_port: int = _setting("M2DAO_API_PORT", _whole(1, 65535), "8000", "Port of the HTTP API.")
     key_pepper: str = _setting(
-        "M2DAO_KEY_PEPPER", _text, "",
+        "M2DAO_KEY_PEPPER",
+        _text,
+        "",
         "Secret mixed into the stored hashes of API keys; changing it voids all keys. Embedded: made per home.",
         secret=True,
     )
@@ -183,9 +201,7 @@ class Settings:
         for field in dataclasses.fields(self):
             if field.name in names and getattr(self, field.name) in (None, ""):
                 env = field.metadata["env"]
-                raise ConfigError(
-                    env, "a value", "none", f"start the embedded stack (m2dao-cluster up) or set {env}"
-                )
+                raise ConfigError(env, "a value", "none", f"start the embedded stack (m2dao-cluster up) or set {env}")
 
     def to_env(self) -> dict[str, str]:
         """All settings that are set, as environment variables; ``Settings.from_env(s.to_env()) == s``."""

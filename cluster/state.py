@@ -28,7 +28,7 @@ from typing import Any
 
 from cluster.accounts import Accounts
 from cluster.ids import TenantId
-from cluster.jobs import Jobs, JobId, job_channel
+from cluster.jobs import JobId, Jobs, job_channel
 from cluster.limits import Limits
 from cluster.settings import Settings
 from m2dao.errors import ServiceError, StateUnavailable

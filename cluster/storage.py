@@ -168,7 +168,9 @@ class ObjectStore:
 
     # -- single objects ---------------------------------------------------------------------------------------
 
-    def put_bytes(self, key: str, data: bytes, *, content_type: str = "application/octet-stream", if_absent: bool = False) -> None:
+    def put_bytes(
+        self, key: str, data: bytes, *, content_type: str = "application/octet-stream", if_absent: bool = False
+    ) -> None:
         """Store ``data`` under ``key``, replacing what is there.
 
         Raises:
@@ -432,7 +434,9 @@ def _translated(subject: str) -> Iterator[None]:
                 subject, "access to the object store", code, "check M2DAO_S3_ACCESS_KEY and M2DAO_S3_SECRET_KEY"
             ) from error
         if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
-            raise StorageUnavailable(subject, "an answer of the object store", f"{code} ({status})", "try again later") from error
+            raise StorageUnavailable(
+                subject, "an answer of the object store", f"{code} ({status})", "try again later"
+            ) from error
         raise ServiceError(subject, "the object store to accept the request", f"{code} ({status})") from error
     except (BotoCoreError, Boto3Error) as error:
         raise StorageUnavailable(subject, "an answer of the object store", str(error), "try again later") from error

@@ -90,8 +90,7 @@ def read_lock(path: Path = LOCK_FILE) -> dict[str, LockedAsset]:
     table = {}
     for name, row in json.loads(path.read_text()).items():
         files = tuple(
-            LockedFile(**{**file, "members": tuple(Member(**member) for member in file["members"])})
-            for file in row["files"]
+            LockedFile(**{**file, "members": tuple(Member(**member) for member in file["members"])}) for file in row["files"]
         )
         table[name] = LockedAsset(name=name, purpose=row["purpose"], licence=row["licence"], files=files)
     return table
@@ -216,9 +215,7 @@ def fetch_all(names: Iterable[str] | None = None, progress: bool = True, store: 
     return missing
 
 
-def download_wheels(
-    requirements: tuple[str, ...], folder: Path, on_bytes: Callable[[int], None]
-) -> dict[str, Path]:
+def download_wheels(requirements: tuple[str, ...], folder: Path, on_bytes: Callable[[int], None]) -> dict[str, Path]:
     """Let pip put the wheels of `requirements` (``name==version``) into the new `folder`.
 
     Returns:

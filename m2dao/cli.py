@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import sys
-import traceback
 
 from m2dao import __version__
-from m2dao.errors import M2daoError
+from m2dao.command_line import run_command
 
 # Threads that wait for work must sleep, not spin: beside other busy processes spinning costs many times more than waking.
 # OpenMP reads this once, when torch is loaded, so it stands before any command imports it.
@@ -46,22 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     args = build_parser().parse_args(argv)
-    as_json = getattr(args, "json", False)
-    try:
-        result = args.run(args)
-    except M2daoError as error:
-        print(f"m2dao {args.command}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"m2dao {args.command}: interrupted", file=sys.stderr)
-        return 130
-    except Exception:  # whatever is left is a defect of ours, and the reader needs the trace to report it
-        traceback.print_exc()
-        print(f"m2dao {args.command}: an internal error; please report the lines above", file=sys.stderr)
-        return 1
-    if as_json:
-        print(json.dumps(result))
-    return 0
+    return run_command(f"m2dao {args.command}", lambda: args.run(args), as_json=getattr(args, "json", False))
 
 
 if __name__ == "__main__":

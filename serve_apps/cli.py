@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from m2dao.errors import M2daoError
+from m2dao.command_line import run_command
 
 _EXAMPLES = """examples:
   m2dao-serve deploy                      serve on 127.0.0.1:8000, or M2DAO_API_HOST and M2DAO_API_PORT
@@ -23,19 +23,7 @@ exit codes: 0 done, 2 bad input, 1 our fault"""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        result = arguments.run(arguments)
-    except M2daoError as error:
-        print(f"m2dao-serve: {error}", file=sys.stderr)
-        if arguments.json:
-            print(json.dumps({"error": error.code, "detail": str(error)}))
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("m2dao-serve: interrupted", file=sys.stderr)
-        return 130
-    if arguments.json:
-        print(json.dumps(result))
-    return 0
+    return run_command("m2dao-serve", lambda: arguments.run(arguments), as_json=arguments.json)
 
 
 def _parser() -> argparse.ArgumentParser:

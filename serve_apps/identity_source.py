@@ -46,9 +46,7 @@ class IdentitySource:
         load_talker: ``m2dao.identity.Talker.load``, or what stands for it.
     """
 
-    def __init__(
-        self, *, registry: Registry, store: ObjectStore, disk: NodeCache, load_talker: Callable[[Path], Any]
-    ):
+    def __init__(self, *, registry: Registry, store: ObjectStore, disk: NodeCache, load_talker: Callable[[Path], Any]):
         self._registry = registry
         self._store = store
         self._disk = disk

@@ -207,9 +207,7 @@ def _add_health(app: FastAPI) -> None:
         """Whether this process answers. Says nothing about the services behind it."""
         return schemas.Health(status="ok")
 
-    @app.get(
-        "/readyz", operation_id="readyz", tags=["health"], response_model=schemas.Health, responses=_problems()
-    )
+    @app.get("/readyz", operation_id="readyz", tags=["health"], response_model=schemas.Health, responses=_problems())
     def readyz(request: Request) -> schemas.Health:
         """Whether the state store, the object store and the model registry answer."""
         services: Services = request.app.state.services

@@ -44,7 +44,12 @@ class TalkerReplica:
 
     def __init__(self, settings: Settings, config: ServeConfig):
         configure_logging(DEPLOYMENT, level=settings.log_level)
-        import m2dao.identity.talker  # noqa: F401 - seconds, which the first render shall not pay
+        # Seconds that the first render shall not pay.
+        import m2dao.identity.talker  # noqa: F401
+        from m2dao.render.api import default_backend, warm_up
+
+        warm_up(default_backend())
+
         state = StateStore(settings)
         store = ObjectStore(settings)
         source = IdentitySource(
@@ -79,9 +84,7 @@ class TalkerReplica:
         ref = serve.get_multiplexed_model_id()
         await self._announce(ref)
         # In a thread that nobody cancels: a dispatcher that goes away does not take its renders along.
-        outcome = asyncio.get_running_loop().run_in_executor(
-            self._pool, self._worker.run, RenderTicket(**ticket), ref
-        )
+        outcome = asyncio.get_running_loop().run_in_executor(self._pool, self._worker.run, RenderTicket(**ticket), ref)
         yield await asyncio.shield(outcome)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:

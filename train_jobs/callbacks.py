@@ -1,9 +1,9 @@
 """What a running fit tells the platform, and what the platform learns when a worker dies.
 
-    LeaseMonitor      a worker's line to the job store: heartbeats, progress, and the news that the job was taken away
-    MetricLog         metrics over steps in the model registry
-    StepCheckpoints   the fit's step checkpoints, copied to the object store now and then
-    BlameCallback     runs beside Ray Train's controller: finds out whose worker died, so that only that fit pays
+LeaseMonitor      a worker's line to the job store: heartbeats, progress, and the news that the job was taken away
+MetricLog         metrics over steps in the model registry
+StepCheckpoints   the fit's step checkpoints, copied to the object store now and then
+BlameCallback     runs beside Ray Train's controller: finds out whose worker died, so that only that fit pays
 """
 
 from __future__ import annotations

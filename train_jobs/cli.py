@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
-import traceback
 from datetime import UTC, datetime
 
-from m2dao.errors import M2daoError
+from m2dao.command_line import run_command
 from train_jobs.promote import GateThresholds
 from train_jobs.work import PROTOCOLS, SIZES, FitOptions
 
@@ -64,21 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     args = build_parser().parse_args(argv)
-    try:
-        result = args.run(args)
-    except M2daoError as error:
-        print(f"m2dao-train {args.command}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"m2dao-train {args.command}: interrupted", file=sys.stderr)
-        return 130
-    except Exception:  # whatever is left is a defect of ours, and the reader needs the trace to report it
-        traceback.print_exc()
-        print(f"m2dao-train {args.command}: an internal error; please report the lines above", file=sys.stderr)
-        return 1
-    if args.json:
-        print(json.dumps(result))
-    return 1 if result.get("failed") else 0
+    return run_command(f"m2dao-train {args.command}", lambda: args.run(args), as_json=args.json)
 
 
 # -- fits -----------------------------------------------------------------------------------------------------

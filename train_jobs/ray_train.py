@@ -99,7 +99,9 @@ def _train_loop(config: dict[str, Any]) -> None:
     import ray.train
     import ray.train.collective as collective
 
-    os.environ["NUMBA_NUM_THREADS"] = str(config["num_threads"])  # before anything imports numba; it takes all cores
+    # Before anything imports numba, which takes all cores, or torch, whose waiting threads would spin.
+    os.environ["NUMBA_NUM_THREADS"] = str(config["num_threads"])
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     settings, cohort = Settings.from_env(), config["cohort"]
     configure_logging("fit", level=settings.log_level)
     rank = ray.train.get_context().get_world_rank()

@@ -68,9 +68,7 @@ def load_acoustic_model(folder: Path | None = None) -> AcousticModel:
         raise AssetCorrupt(
             str(folder), "parameters that fit together", f"{means.shape}, {variances.shape}, {weights.shape}", REMEDY
         )
-    return AcousticModel(
-        phones=phones, means=means, variances=np.maximum(variances, VARIANCE_FLOOR), weights=weights
-    )
+    return AcousticModel(phones=phones, means=means, variances=np.maximum(variances, VARIANCE_FLOOR), weights=weights)
 
 
 def _read_gaussians(path: Path) -> np.ndarray:  # [S, P, G, C]

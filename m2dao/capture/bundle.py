@@ -128,7 +128,9 @@ def _reduced_system(observed, sigma_px, points, focal, poses, prior, centre_px):
     pose_pose += 1e-9 * np.trace(pose_pose, axis1=1, axis2=2)[:, None, None] * np.eye(POSE_DIM)
     pose_gradient = np.einsum("tnri,tnr->ti", weighted_pose, residual, optimize=True)
     cross = np.empty((len(observed), POSE_DIM, 3 * num_points + 1))
-    cross[..., :-1] = np.einsum("tnri,tnrk->tink", weighted_pose, by_point, optimize=True).reshape(len(observed), POSE_DIM, -1)
+    cross[..., :-1] = np.einsum("tnri,tnrk->tink", weighted_pose, by_point, optimize=True).reshape(
+        len(observed), POSE_DIM, -1
+    )
     cross[..., -1] = np.einsum("tnri,tnr->ti", weighted_pose, by_focal, optimize=True)
 
     dim = 3 * num_points + 1
@@ -161,7 +163,13 @@ def _reduced_system(observed, sigma_px, points, focal, poses, prior, centre_px):
 
 
 def solve_poses(
-    observed: np.ndarray, sigma_px: np.ndarray, structure: Structure, poses: Poses, centre_px: np.ndarray, *, num_iterations: int = 6
+    observed: np.ndarray,
+    sigma_px: np.ndarray,
+    structure: Structure,
+    poses: Poses,
+    centre_px: np.ndarray,
+    *,
+    num_iterations: int = 6,
 ) -> tuple[Poses, np.ndarray]:
     """The pose of every frame by itself, for fixed points and focal length.
 
@@ -184,7 +192,9 @@ def solve_poses(
     return Poses(rotations=rotations, translations=translations), information
 
 
-def pose_normal_equations(observed, sigma_px, structure: Structure, poses: Poses, centre_px) -> tuple[np.ndarray, np.ndarray]:
+def pose_normal_equations(
+    observed, sigma_px, structure: Structure, poses: Poses, centre_px
+) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Newton normal matrices [T, 6, 6] and gradients [T, 6] of the reprojection error."""
     residual = project(structure.points, poses, structure.focal_px, centre_px) - observed
     weights = robust_weights(residual, sigma_px)

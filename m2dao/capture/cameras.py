@@ -17,7 +17,7 @@ import numpy as np
 
 from m2dao.capture.bundle import Poses, Structure, StructurePrior, adjust_structure, project, solve_poses
 from m2dao.capture.photometric import FrameSource, PoseRefiner, RefinedPoses
-from m2dao.capture.rigid_shape import IRIS, NUM_LANDMARKS, RigidShape, fit_rigid_shape, frontal_frame
+from m2dao.capture.rigid_shape import NUM_LANDMARKS, RigidShape, fit_rigid_shape, frontal_frame
 from m2dao.capture.rotations import best_rotation, interpolate_rotations, vector_from_rotation
 from m2dao.capture.smoothing import SmoothedMotion, motion_statistics, smooth_poses, spanning
 from m2dao.errors import CaptureRejected

@@ -35,7 +35,9 @@ class ColourModels:
             colours = colours[random.choice(len(colours), _MAX_SAMPLES, replace=False)]
         # Half a step of noise: a flat colour would make a mixture component with no width at all.
         values = colours / 256.0 + random.normal(0.0, 0.5 / _LEVELS, colours.shape)
-        mixture = GaussianMixture(_NUM_COMPONENTS, reg_covar=2e-4, max_iter=60, tol=1e-2, init_params="k-means++", random_state=seed)
+        mixture = GaussianMixture(
+            _NUM_COMPONENTS, reg_covar=2e-4, max_iter=60, tol=1e-2, init_params="k-means++", random_state=seed
+        )
         mixture.fit(values)
         return np.maximum(mixture.score_samples(grid), _LOG_FLOOR).astype(np.float32)
 

@@ -111,9 +111,14 @@ class FaceModels:
 
         try:
             with zipfile.ZipFile(path) as bundle:
-                contents = [bundle.read(f"{name}.tflite") for name in ("face_detector", "face_landmarks_detector", "face_blendshapes")]
+                contents = [
+                    bundle.read(f"{name}.tflite")
+                    for name in ("face_detector", "face_landmarks_detector", "face_blendshapes")
+                ]
         except (zipfile.BadZipFile, KeyError) as error:
-            raise AssetCorrupt(str(path), "a face landmarker bundle of three models", str(error), "fetch it again") from error
+            raise AssetCorrupt(
+                str(path), "a face landmarker bundle of three models", str(error), "fetch it again"
+            ) from error
         self._detector, self._landmarker, self._blendshaper = (
             _Model(Interpreter(model_content=content, num_threads=num_threads)) for content in contents
         )

@@ -73,7 +73,9 @@ def _tagged_triangles() -> tuple[np.ndarray, np.ndarray]:
     for tag, contours in ((1, (INNER_LIPS,)), (2, (RIGHT_EYE, LEFT_EYE))):
         for contour in contours:
             # Inside an opening are the triangles whose corners all lie on its contour.
-            opening[np.isin(triangles, contour).all(axis=1) & _inside(layout[triangles].mean(axis=1), layout[list(contour)])] = tag
+            opening[
+                np.isin(triangles, contour).all(axis=1) & _inside(layout[triangles].mean(axis=1), layout[list(contour)])
+            ] = tag
     return triangles, opening
 
 

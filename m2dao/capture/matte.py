@@ -61,7 +61,14 @@ class GuidedFilter:
         rr, gg, bb = rr - mr * mr, gg - mg * mg, bb - mb * mb
         rg, rb, gb = rg - mr * mg, rb - mr * mb, gb - mg * mb
         # Inverse of the symmetric 3x3 covariance of every window, by cofactors.
-        inverse = [gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg, rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg]
+        inverse = [
+            gg * bb - gb * gb,
+            rb * gb - rg * bb,
+            rg * gb - rb * gg,
+            rr * bb - rb * rb,
+            rg * rb - rr * gb,
+            rr * gg - rg * rg,
+        ]
         determinant = rr * inverse[0] + rg * inverse[1] + rb * inverse[2]
         self._inverse = [part / determinant for part in inverse]
 
@@ -76,7 +83,9 @@ class GuidedFilter:
         covariance = self._box(self._guide * image[..., None]) - self._mean * mean[..., None]
         cr, cg, cb = cv2.split(covariance)
         i_rr, i_rg, i_rb, i_gg, i_gb, i_bb = self._inverse
-        slope = cv2.merge([i_rr * cr + i_rg * cg + i_rb * cb, i_rg * cr + i_gg * cg + i_gb * cb, i_rb * cr + i_gb * cg + i_bb * cb])
+        slope = cv2.merge(
+            [i_rr * cr + i_rg * cg + i_rb * cb, i_rg * cr + i_gg * cg + i_gb * cb, i_rb * cr + i_gb * cg + i_bb * cb]
+        )
         offset = mean - _dot(slope, self._mean)
         return self._box(cv2.merge([*cv2.split(slope), offset]))
 

@@ -252,7 +252,9 @@ class _FaceImage:
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """[S] brightness at ``pixels`` [S, 2]."""
         where = (pixels - self.origin).astype(np.float32)[None]
-        return cv2.remap(self.layers, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0, :, 0].astype(np.float64)
+        return cv2.remap(self.layers, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0, :, 0].astype(
+            np.float64
+        )
 
 
 def _looks_like(brightness: np.ndarray, template: Template, seen: np.ndarray) -> bool:

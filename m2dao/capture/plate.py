@@ -69,7 +69,9 @@ def _push_pull(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return image * weight[..., None] + mean * (1.0 - weight[..., None])
     half = ((width + 1) // 2, (height + 1) // 2)
     small_weight = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
-    small = cv2.resize(image * weight[..., None], half, interpolation=cv2.INTER_AREA) / np.maximum(small_weight, 1e-6)[..., None]
+    small = (
+        cv2.resize(image * weight[..., None], half, interpolation=cv2.INTER_AREA) / np.maximum(small_weight, 1e-6)[..., None]
+    )
     # A coarse pixel that saw anything at all knows its colour: only emptiness is passed on downwards.
     coarse = _push_pull(small.astype(np.float32), np.minimum(1.0, 4.0 * small_weight))
     rise = cv2.GaussianBlur(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), (0, 0), 1.0)

@@ -323,7 +323,10 @@ class _Maker:
         chosen = np.linspace(0, tracks.num_frames - 1, 6).round().astype(int)
         frames = [
             SheetFrame(
-                index=int(i), rgb=self.writer.frame(i), masks=self.writer.masks(i), landmarks=landmarks[i],
+                index=int(i),
+                rgb=self.writer.frame(i),
+                masks=self.writer.masks(i),
+                landmarks=landmarks[i],
                 viewmat=cameras.viewmats[i],
             )  # fmt: skip
             for i in chosen

@@ -104,7 +104,10 @@ def check_length(num_frames: int, name: str, rules: QualityRules) -> list[str]:
     seconds = num_frames / FRAME_RATE
     if seconds < rules.min_seconds:
         raise CaptureRejected(
-            name, f"at least {rules.min_seconds:g} s with picture and sound", f"{seconds:.1f} s", "record for a minute or two"
+            name,
+            f"at least {rules.min_seconds:g} s with picture and sound",
+            f"{seconds:.1f} s",
+            "record for a minute or two",
         )
     if seconds < rules.good_seconds:
         return [f"only {seconds:.0f} s long: {rules.good_seconds:g} s and more teach more mouth shapes"]
@@ -146,7 +149,10 @@ def check_faces(tracks: Tracks, name: str, rules: QualityRules) -> list[str]:
 
 
 def _check_gaps(tracks: Tracks, name: str, rules: QualityRules) -> None:
-    for what, bad in (("no face in the picture", ~tracks.valid), ("a face that leaves the picture", _outside(tracks, rules))):
+    for what, bad in (
+        ("no face in the picture", ~tracks.valid),
+        ("a face that leaves the picture", _outside(tracks, rules)),
+    ):
         start, length = _longest_run(bad)
         if length > rules.max_gap_frames:
             raise CaptureRejected(
@@ -162,10 +168,7 @@ def _outside(tracks: Tracks, rules: QualityRules) -> np.ndarray:
     low, high = points.min(1), points.max(1)
     room = rules.max_outside * (high[:, 1] - low[:, 1])
     return (
-        (low[:, 0] < -room)
-        | (low[:, 1] < -room)
-        | (high[:, 0] > tracks.width + room)
-        | (high[:, 1] > tracks.height + room)
+        (low[:, 0] < -room) | (low[:, 1] < -room) | (high[:, 0] > tracks.width + room) | (high[:, 1] > tracks.height + room)
     )
 
 
@@ -261,9 +264,7 @@ def picture_problems(tracks: Tracks, crop: Crop, rules: QualityRules) -> list[st
     return problems
 
 
-def motion_problems(
-    viewmats: np.ndarray, lip_opening: np.ndarray, pose_jitter_deg: float, rules: QualityRules
-) -> list[str]:
+def motion_problems(viewmats: np.ndarray, lip_opening: np.ndarray, pose_jitter_deg: float, rules: QualityRules) -> list[str]:
     """What the motion costs; viewmats [T, 4, 4], lip_opening [T]."""
     problems = []
     forward = viewmats[:, :3, 2]  # the head's z axis seen from the camera

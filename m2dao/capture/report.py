@@ -44,7 +44,9 @@ def mesh_overlay(rgb: np.ndarray, canonical_landmarks: np.ndarray, viewmat: np.n
         viewmat: float [4, 4], head space to camera.
         K: float [3, 3], pixels of ``rgb``.
     """
-    pose = Poses(rotations=np.asarray(viewmat[None, :3, :3], np.float64), translations=np.asarray(viewmat[None, :3, 3], np.float64))
+    pose = Poses(
+        rotations=np.asarray(viewmat[None, :3, :3], np.float64), translations=np.asarray(viewmat[None, :3, 3], np.float64)
+    )
     pixels = project(np.asarray(canonical_landmarks, np.float64), pose, float(K[0, 0]), np.asarray(K[:2, 2], np.float64))[0]
     drawn = rgb.copy()
     corners = np.round((pixels[face_triangles()] - 0.5) * 16).astype(np.int32)
@@ -191,7 +193,9 @@ def _mark_gaps(axis, time_s: np.ndarray, valid: np.ndarray) -> None:
     """Shade the frames in which no face was found."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (~valid).astype(int), [0]])))
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
-        axis.axvspan(time_s[begin] - 0.5 / FRAME_RATE, time_s[end - 1] + 0.5 / FRAME_RATE, color="red", alpha=0.2, linewidth=0)
+        axis.axvspan(
+            time_s[begin] - 0.5 / FRAME_RATE, time_s[end - 1] + 0.5 / FRAME_RATE, color="red", alpha=0.2, linewidth=0
+        )
 
 
 def _plot_lag(axis, data: PlotData) -> None:

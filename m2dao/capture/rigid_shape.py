@@ -89,7 +89,12 @@ def _canonical(shape, rotations, scales, offsets, spread, rigid) -> RigidShape:
     new_rotations = rotations @ turn.T
     new_offsets = offsets + scales[:, None] * (rotations @ centre)
     return RigidShape(
-        shape=new_shape, rotations=new_rotations, scales=scales * size, offsets=new_offsets, spread=spread / size, rigid=rigid
+        shape=new_shape,
+        rotations=new_rotations,
+        scales=scales * size,
+        offsets=new_offsets,
+        spread=spread / size,
+        rigid=rigid,
     )
 
 

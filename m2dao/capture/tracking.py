@@ -61,9 +61,7 @@ class Tracks:
 
     def cut_to(self, num_frames: int) -> Tracks:
         """The first `num_frames` frames."""
-        per_frame = {
-            name: value[:num_frames] for name, value in vars(self).items() if isinstance(value, np.ndarray)
-        }
+        per_frame = {name: value[:num_frames] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
         samples = [sample for sample in self.samples if sample[0] < num_frames]
         return dataclasses.replace(self, **per_frame, samples=samples)
 

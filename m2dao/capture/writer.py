@@ -76,9 +76,7 @@ class CaptureWriter:
             raise InputError(str(self.out), "a folder that does not exist yet", "a file", "choose another --out")
         if any(self.out.iterdir()):
             if not (self.out / MANIFEST).is_file():
-                raise InputError(
-                    str(self.out), "a new folder", "one with other files in it", "choose another --out"
-                )
+                raise InputError(str(self.out), "a new folder", "one with other files in it", "choose another --out")
             if not self._overwrite:
                 raise InputError(str(self.out), "a new folder", "a capture", "use --overwrite to replace it")
 

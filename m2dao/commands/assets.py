@@ -1,10 +1,11 @@
-"""`m2dao assets`: list, fetch and verify the model files of the lock table."""
+"""`m2dao assets`: list, fetch and verify the model files of the lock table, and compile the kernels."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import sys
+import time
 from pathlib import Path
 
 from m2dao.assets import AssetStore, fetch_all
@@ -16,17 +17,18 @@ EXAMPLES = """examples:
   m2dao assets fetch face_landmarker    only this one
   m2dao assets fetch --into DIR         fill a folder for a machine without a registry: M2DAO_ASSETS_DIR=DIR there
   m2dao assets verify                   hash every stored file again
+  m2dao assets compile                  compile the kernels for this processor now, so that no later command waits for it
 """
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "assets",
-        help="list, fetch and verify model files",
+        help="list, fetch and verify model files; compile kernels",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", choices=("list", "fetch", "verify"))
+    parser.add_argument("action", choices=("list", "fetch", "verify", "compile"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="which of them (default: all)")
     parser.add_argument("--into", type=Path, metavar="DIR", help="use this folder in place of the cache")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
@@ -34,6 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
+    if args.action == "compile":
+        return _compile(as_json=args.json)
     store = AssetStore.from_env()
     if args.into is not None:
         store = dataclasses.replace(store, folder=args.into, may_fetch=True)
@@ -51,9 +55,32 @@ def run(args: argparse.Namespace) -> dict:
         problems = [problem for row in rows.values() for problem in row["problems"]]
         if problems:
             raise AssetCorrupt(
-                f"model files in {store.folder}", "every file of the lock table", "; ".join(problems), "run `m2dao assets fetch`"
+                f"model files in {store.folder}",
+                "every file of the lock table",
+                "; ".join(problems),
+                "run `m2dao assets fetch`",
             )
     return {"folder": str(store.folder), "fetched": fetched, "assets": rows}
+
+
+def _compile(*, as_json: bool) -> dict:
+    """Run every kernel once on next to nothing; the machine code stays on disk."""
+    from m2dao.capture.warm_up import compile_capture_kernels
+    from m2dao.render.api import default_backend, warm_up
+    from m2dao.training.ssim import compile_ssim_kernels
+
+    seconds = {}
+    for name, compile_kernels in (
+        ("capture", compile_capture_kernels),
+        (f"render ({default_backend()})", lambda: warm_up(default_backend())),
+        ("training", compile_ssim_kernels),
+    ):
+        began = time.perf_counter()
+        compile_kernels()
+        seconds[name] = round(time.perf_counter() - began, 2)
+        if not as_json:
+            print(f"{name}: compiled in {seconds[name]:.1f} s")
+    return {"seconds": seconds}
 
 
 def _row(store: AssetStore, name: str) -> dict:

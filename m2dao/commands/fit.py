@@ -21,9 +21,7 @@ metrics.jsonl and strip.jpg (recording above, render below).
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "fit", help="fit an identity to a capture", epilog=EXAMPLES, formatter_class=RawFormatter
-    )
+    parser = subparsers.add_parser("fit", help="fit an identity to a capture", epilog=EXAMPLES, formatter_class=RawFormatter)
     parser.add_argument("capture", type=Path, help="folder made by `m2dao prepare`")
     parser.add_argument("--out", type=Path, help="identity folder (default: identities/NAME OF THE CAPTURE)")
     parser.add_argument("--recipe", default="m2dao", help="m2dao (default) or talking_gaussian")
@@ -46,7 +44,9 @@ def run(args: argparse.Namespace) -> dict:
 
     out = args.out or Path("identities") / args.capture.name
     minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
-    with tqdm(total=100, unit="%", desc="fit", file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}") as bar:
+    with tqdm(
+        total=100, unit="%", desc="fit", file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}"
+    ) as bar:
         bar.set_postfix_str("decoding frames and learning the voice")
 
         def show(report) -> None:

@@ -44,7 +44,6 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.capture.prepare import prepare
 
     with tqdm(total=1.0, file=sys.stderr, bar_format="{desc:<28}{percentage:3.0f}% |{bar}| {elapsed}") as bar:
-
         shown = (0.0, "")
 
         def on_progress(stage: str, fraction: float) -> None:

@@ -1,10 +1,10 @@
 """Identity checkpoints: a hashed folder of plain tensors, written aside and renamed, loaded without pickle.
 
-    identity.json            manifest: format, recipe, camera, model, hashes of the files below
-    gaussians.safetensors    raw parameters of each group, ``<group>.<name>``
-    motion.safetensors       ``head.*`` the fields, ``speech.*`` the audio encoder
-    signals.safetensors      poses, slow poses and expression of the recording, reference pose, lip calibration
-    plate.png                clean background
+identity.json            manifest: format, recipe, camera, model, hashes of the files below
+gaussians.safetensors    raw parameters of each group, ``<group>.<name>``
+motion.safetensors       ``head.*`` the fields, ``speech.*`` the audio encoder
+signals.safetensors      poses, slow poses and expression of the recording, reference pose, lip calibration
+plate.png                clean background
 """
 
 from __future__ import annotations
@@ -82,8 +82,7 @@ def _write_files(folder: Path, identity: StoredIdentity) -> IdentityManifest:
     assert ok
     (folder / layout.PLATE_NAME).write_bytes(png.tobytes())
     files = {
-        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in layout.FILE_NAMES
+        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in layout.FILE_NAMES
     }
     manifest = replace(
         identity.manifest,

@@ -200,7 +200,9 @@ def _audio_stream(container, path: Path, limits: MediaLimits):
     stream = container.streams.best("audio") or container.streams.audio[0]
     context = stream.codec_context
     if context is None or not context.sample_rate or not context.channels:
-        raise MediaError(f"sound of {path}", "a sound track that can be decoded", "an unknown codec", "export it as AAC or PCM")
+        raise MediaError(
+            f"sound of {path}", "a sound track that can be decoded", "an unknown codec", "export it as AAC or PCM"
+        )
     if not limits.min_sample_rate <= context.sample_rate <= limits.max_sample_rate:
         raise MediaError(
             f"sound of {path}", f"{limits.min_sample_rate} to {limits.max_sample_rate} samples per second",

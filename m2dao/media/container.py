@@ -50,7 +50,9 @@ def open_media(path: Path | str) -> Iterator[av.container.InputContainer]:
     """Open a local media file for reading; foreign errors while it is open come out as MediaError."""
     path = Path(path)
     if not path.is_file():
-        raise MediaError(str(path), "a media file", "a folder" if path.is_dir() else "nothing of this name", "check the path")
+        raise MediaError(
+            str(path), "a media file", "a folder" if path.is_dir() else "nothing of this name", "check the path"
+        )
     if path.stat().st_size == 0:
         raise MediaError(str(path), "a media file", "an empty file (0 bytes)", "copy or export it again")
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(READABLE_FORMATS)}

@@ -115,9 +115,7 @@ def read_frames(
             yield Frame(index, float(index / frame_rate), source_time_s, geometry.upright_rgb(frame, max_side))
 
 
-def _resample(
-    stored: Iterator[av.VideoFrame], frame_rate: Fraction
-) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+def _resample(stored: Iterator[av.VideoFrame], frame_rate: Fraction) -> Iterator[tuple[av.VideoFrame, Fraction]]:
     """Pair every output instant with the stored frame nearest to it; the earlier one wins a tie."""
     current = next(stored)
     start = current.pts * current.time_base
@@ -198,7 +196,12 @@ def _first_frame(container, stream, path: Path) -> av.VideoFrame:
 def _video_stream(container, path: Path):
     streams = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
     if not streams:
-        raise MediaError(str(path), "a video", "a file without a video stream", "give a recording with picture and sound; a truncated file can look like this too")
+        raise MediaError(
+            str(path),
+            "a video",
+            "a file without a video stream",
+            "give a recording with picture and sound; a truncated file can look like this too",
+        )
     best = container.streams.best("video")
     return best if best in streams else streams[0]
 
@@ -206,7 +209,9 @@ def _video_stream(container, path: Path):
 def _check_header(container, stream, path: Path, limits: MediaLimits) -> None:
     context = stream.codec_context
     if context is None or not context.width or not context.height:
-        raise MediaError(str(path), "a video that can be decoded", "an unknown codec or no picture size", "export it as mp4 (H.264)")
+        raise MediaError(
+            str(path), "a video that can be decoded", "an unknown codec or no picture size", "export it as mp4 (H.264)"
+        )
     if context.width * context.height > limits.max_pixels or max(context.width, context.height) > limits.max_side:
         raise MediaError(
             str(path), f"at most {limits.max_pixels} pixels and {limits.max_side} on a side",

@@ -68,9 +68,7 @@ class FactoredField(nn.Module):
             nn.SiLU(),
         )
         self.attention = nn.Linear(hidden_size, len(code_sizes))
-        self.weights = nn.ParameterList(
-            [nn.Parameter(torch.zeros(size, hidden_size * _NUM_OUTPUTS)) for size in code_sizes]
-        )
+        self.weights = nn.ParameterList([nn.Parameter(torch.zeros(size, hidden_size * _NUM_OUTPUTS)) for size in code_sizes])
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES), persistent=False)
 
     def static_features(self, means: Tensor) -> Tensor:

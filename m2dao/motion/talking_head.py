@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from m2dao.errors import ConfigError
-from m2dao.gaussians.params import Gaussians, GaussianParams
+from m2dao.gaussians.params import GaussianParams, Gaussians
 from m2dao.gaussians.sh import sh_colors
 from m2dao.motion.facial import EXPRESSION_SIZE, AudioCode, FacialField
 from m2dao.motion.factored import ConcatField, FactoredField, MotionDelta

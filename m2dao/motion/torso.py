@@ -39,7 +39,12 @@ class TorsoField(nn.Module):
         self.register_buffer("posture", torch.zeros(NUM_SWAY))  # how the shoulders rest, unless a frame says otherwise
         self.code = nn.Sequential(nn.Linear(NUM_POSE_FEATURES, 32), nn.SiLU(), nn.Linear(32, _POSE_CODE_SIZE), nn.Tanh())
         self.field = FactoredField(
-            box_min, box_max, code_sizes=(NUM_POSE_FEATURES + _POSE_CODE_SIZE,), resolutions=(12, 32), num_features=4, hidden_size=32
+            box_min,
+            box_max,
+            code_sizes=(NUM_POSE_FEATURES + _POSE_CODE_SIZE,),
+            resolutions=(12, 32),
+            num_features=4,
+            hidden_size=32,
         )
 
     def static_features(self, means: Tensor) -> Tensor:

@@ -124,9 +124,7 @@ def _mouth_fields(named, grid, person, x, y, z, front):
     named["smile"][..., 1] -= 0.0020 * apples
     named["smile"][..., 2] -= 0.0026 * apples
     fold = np.exp(-(((np.abs(x) - 0.0235 - 0.40 * (y - 0.020)) / 0.0028) ** 2))
-    named["smile"][..., 2] += (
-        0.0013 * fold * shape.smoothstep(0.008, 0.018, y) * shape.smoothstep(0.046, 0.036, y) * front
-    )
+    named["smile"][..., 2] += 0.0013 * fold * shape.smoothstep(0.008, 0.018, y) * shape.smoothstep(0.046, 0.036, y) * front
 
 
 def _brow_fields(named, x, y, front):

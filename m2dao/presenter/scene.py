@@ -96,9 +96,7 @@ class Scene:
         normals = np.empty_like(self.body.points)
         raster.grid_normals(self.body.points, True, normals)
         scalp = hair.scalp_share(self.grid.points, person)
-        self.body.albedo[:] += (scalp * 0.92)[..., None] * (
-            np.array(hair.linear(person.hair)) * 0.45 - self.body.albedo
-        )
+        self.body.albedo[:] += (scalp * 0.92)[..., None] * (np.array(hair.linear(person.hair)) * 0.45 - self.body.albedo)
         self.body.region[scalp > 0.5] = parts.HEAD
         self.hair = hair.head_hair(self.grid.points, normals, person, rng)
         self.brows = hair.brows(self.grid.points, normals, person, rng)

@@ -166,9 +166,7 @@ def beard_share(ax: np.ndarray, y: np.ndarray, z: np.ndarray, person: Person) ->
     cheek = shape.smoothstep(
         -0.002, 0.014, y - (0.064 - 1.0 * np.maximum(ax - 0.030, 0.0) - 0.5 * np.maximum(ax - 0.048, 0))
     )
-    goatee = (
-        np.exp(-(((ax - 0.030) / 0.006) ** 2)) * shape.smoothstep(0.028, 0.040, y) * shape.smoothstep(0.080, 0.060, y)
-    )
+    goatee = np.exp(-(((ax - 0.030) / 0.006) ** 2)) * shape.smoothstep(0.028, 0.040, y) * shape.smoothstep(0.080, 0.060, y)
     moustache = np.exp(-(((y - 0.0285 - 0.10 * ax) / 0.0045) ** 2)) * shape.smoothstep(0.032, 0.022, ax)
     soul = 0.6 * np.exp(-((ax / 0.006) ** 2)) * shape.smoothstep(0.053, 0.058, y) * shape.smoothstep(0.075, 0.065, y)
     sides = shape.smoothstep(0.058, 0.070, ax) * shape.smoothstep(-0.045, -0.030, y)
@@ -247,11 +245,7 @@ def _jacket(x, y, z, cloth, weave, person):
     button = ((x**2 + ((y - 0.166) ** 2)) < 0.0022**2) | ((x**2 + ((y - 0.202) ** 2)) < 0.0022**2)
     shirt = shirt * (1 - placket - 0.30 * button)[..., None]
     lapel_width = 0.030 * shape.smoothstep(0.135, 0.175, y)
-    lapel = (
-        shape.smoothstep(-0.001, 0.001, ax - v_edge)
-        * shape.smoothstep(0.001, -0.001, ax - v_edge - lapel_width)
-        * front
-    )
+    lapel = shape.smoothstep(-0.001, 0.001, ax - v_edge) * shape.smoothstep(0.001, -0.001, ax - v_edge - lapel_width) * front
     edge = np.exp(-(((ax - v_edge - lapel_width) / 0.0012) ** 2)) * front
     cloth = cloth * (1 + 0.10 * lapel - 0.45 * edge)[..., None]
     color = cloth * (1 - shirt_share[..., None]) + shirt * shirt_share[..., None]

@@ -166,9 +166,7 @@ class _View:
         num_tiles_x = -(-camera.width // cpu_bins.TILE_WIDTH)
         num_tiles_y = -(-camera.height // cpu_bins.TILE_HEIGHT)
         ids = cpu_bins.sort_by_depth(self.depths, self.boxes)
-        tile_begins, pair_ids, pair_slots, self.slot_begins = cpu_bins.deal_out(
-            ids, self.boxes, num_tiles_x, num_tiles_y
-        )
+        tile_begins, pair_ids, pair_slots, self.slot_begins = cpu_bins.deal_out(ids, self.boxes, num_tiles_x, num_tiles_y)
         tile_order = np.argsort(np.diff(tile_begins), kind="stable")[::-1].copy()
         self.lists = (tile_begins, tile_order, pair_ids)
         self.pair_slots = pair_slots

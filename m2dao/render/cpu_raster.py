@@ -272,15 +272,11 @@ def _build(simd_digest):
             begin, end = tile_begins[tile], tile_begins[tile + 1]
             top, left, num_rows, num_columns = tile_box(tile, width, height)
             if begin == end:
-                write_empty_tile(
-                    top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
-                )
+                write_empty_tile(top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts)
                 continue
             ids = pair_ids[begin:end]
             _forward_tile(scratch, ids, records, boxes, top, left, num_rows, num_columns, num_channels)
-            write_tile(
-                scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
-            )
+            write_tile(scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts)
 
     @njit(cache=True, nogil=True)
     def backward(

@@ -124,9 +124,7 @@ def splat8(typing_context, number):
     def codegen(context, builder, signature, args):
         scalar = context.cast(builder, args[0], signature.args[0], types.float32)
         first = builder.insert_element(ir.Constant(_FLOAT8, ir.Undefined), scalar, ir.Constant(_INT, 0))
-        return builder.shuffle_vector(
-            first, ir.Constant(_FLOAT8, ir.Undefined), ir.Constant(_INT8, [0] * LANES)
-        )
+        return builder.shuffle_vector(first, ir.Constant(_FLOAT8, ir.Undefined), ir.Constant(_INT8, [0] * LANES))
 
     return float8(number), codegen
 

@@ -108,9 +108,7 @@ def edge_band(masks: np.ndarray, *, width: float = 0.02) -> np.ndarray:
     return _meeting(person, 1.0 - person, width)
 
 
-def lmd_px(
-    landmarks_a: np.ndarray, landmarks_b: np.ndarray, *, indices: tuple[int, ...] | None = LIP_LANDMARKS
-) -> float:
+def lmd_px(landmarks_a: np.ndarray, landmarks_b: np.ndarray, *, indices: tuple[int, ...] | None = LIP_LANDMARKS) -> float:
     """Landmark distance of the lips: mean distance after both sets are centred in each frame, so that it tells the shape of
     the mouth and not the place of the head.
 

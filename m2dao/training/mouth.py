@@ -77,7 +77,8 @@ def track_lips(landmarks: np.ndarray, blendshapes: np.ndarray) -> Lips:
     if not len(known):
         return Lips(landmarks, blendshapes, np.full(len(landmarks), np.nan))
     filled = [
-        np.concatenate([np.repeat(track[known[:1]], known[0], axis=0), track[known[0] :]]) for track in (landmarks, blendshapes)
+        np.concatenate([np.repeat(track[known[:1]], known[0], axis=0), track[known[0] :]])
+        for track in (landmarks, blendshapes)
     ]
     return Lips(*filled, measure_signals(*filled).lip_opening)
 

@@ -63,7 +63,11 @@ def _plot(figures: dict, recorded: Lips | None, rendered: Lips) -> bytes:
         axis.plot(time_s, recorded.lip_opening, label="recorded", color="0.6")
     axis.plot(time_s, rendered.lip_opening, label="rendered", color="tab:red")
     axis.set(xlabel="time (s)", ylabel="lip opening\n(outer eye distances)")
-    said = [f"{name} {figures[name]:.2f}" for name in ("psnr_db", "lmd_px", "sync_offset_frames") if figures.get(name) is not None]
+    said = [
+        f"{name} {figures[name]:.2f}"
+        for name in ("psnr_db", "lmd_px", "sync_offset_frames")
+        if figures.get(name) is not None
+    ]
     axis.set_title(f"protocol {figures['protocol']}: {', '.join(said)}")
     axis.legend(loc="upper right")
     buffer = io.BytesIO()

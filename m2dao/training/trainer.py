@@ -27,8 +27,7 @@ from m2dao.gaussians.params import GaussianParams
 from m2dao.identity.checkpoint import StoredIdentity, save_identity
 from m2dao.identity.manifest import IdentityManifest
 from m2dao.identity.poses import find_shots, pose_differences, slow_differences, viewmat_from_difference
-from m2dao.motion.speech import SpeechDriver
-from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.api import default_backend
 from m2dao.timeline import train_test_split
 from m2dao.training.build import build_talking_head, choose_reference_frames
@@ -150,9 +149,7 @@ class _Fit:
         usable = np.flatnonzero(self.capture.valid[: len(train)])
         closing = usable[self.capture.blink[usable].max(axis=1) > _CLOSING]
         self.epoch_frames = np.concatenate([usable, *[closing] * (recipe.blink_repeats - 1)])
-        self.frames = TrainingFrames(
-            self.capture, recipe.size, train, soft_masks=recipe.soft_masks, num_threads=num_threads
-        )
+        self.frames = TrainingFrames(self.capture, recipe.size, train, soft_masks=recipe.soft_masks, num_threads=num_threads)
         self.K = scaled_intrinsics(self.capture.K, self.capture.size, recipe.size)
         state = load_step(work_dir, self._key())
         torch.manual_seed(seed)
@@ -190,7 +187,9 @@ class _Fit:
             result = self.runner.run(self.drive(index), target, moving=row.moving, gradients=gradients)
             loss = result.loss
             if not math.isfinite(loss):
-                raise FitDiverged(f"fit of {self.recipe.name}", "a finite loss", f"{loss} at step {self.step}, frame {index}")
+                raise FitDiverged(
+                    f"fit of {self.recipe.name}", "a finite loss", f"{loss} at step {self.step}, frame {index}"
+                )
             self.adam.step()
             self.step += 1
             recent_mse = [*recent_mse[-199:], result.mse]

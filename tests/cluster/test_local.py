@@ -104,7 +104,9 @@ def test_ray_too_listens_on_the_loopback_only_and_lets_in_only_those_with_the_to
     wrong = tmp_path / "token"
     wrong.write_text("0" * 64)
     stranger = {**env, "M2DAO_RAY_TOKEN_FILE": str(wrong)}
-    refused = subprocess.run([sys.executable, "-c", program], env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    refused = subprocess.run(
+        [sys.executable, "-c", program], env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=400
+    )
     assert refused.returncode != 0 and "M2DAO_RAY_TOKEN_FILE" in refused.stderr
 
 

@@ -146,9 +146,7 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
     api.register(owner.tenant, folder)
     queued, running, cancelled = (owner.ask().json()["id"] for _ in range(3))
     owner.client.delete(f"/v1/renders/{cancelled}")
-    api.services.state.jobs.claim(
-        "render", worker="t", lease_s=60, tenant=owner.tenant, job_id=RenderId.parse(running)
-    )
+    api.services.state.jobs.claim("render", worker="t", lease_s=60, tenant=owner.tenant, job_id=RenderId.parse(running))
     made_up = ["r-" + "0" * 32, "r-x", "f-" + "0" * 32, queued.upper(), "..", "%2e%2e", "r-%00", "ü" * 50]
     hole = {"serve_multiplexed_model_id": f"{owner.tenant}.anna@1"}
     num_checked = 0
@@ -310,7 +308,9 @@ def test_another_media_type_is_refused(anna, content_type):
     ids=["no-boundary", "no-parts", "no-name", "long-header", "long-text"],
 )
 def test_a_broken_body_is_refused(anna, content_type, body):
-    assert_problem(anna.client.post("/v1/renders", content=body, headers={"Content-Type": content_type}), 400, "malformed-request")
+    assert_problem(
+        anna.client.post("/v1/renders", content=body, headers={"Content-Type": content_type}), 400, "malformed-request"
+    )
 
 
 @pytest.mark.parametrize(

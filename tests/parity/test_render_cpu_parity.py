@@ -16,7 +16,9 @@ MAX_PIXEL_ERROR = 8e-6
 MAX_GRADIENT_ERROR = 4e-5  # relative to the largest entry
 
 
-def assert_parity(scene, *, width=40, height=27, max_pixel_error=MAX_PIXEL_ERROR, max_gradient_error=MAX_GRADIENT_ERROR, **options):
+def assert_parity(
+    scene, *, width=40, height=27, max_pixel_error=MAX_PIXEL_ERROR, max_gradient_error=MAX_GRADIENT_ERROR, **options
+):
     """Both backends agree on the image, what is drawn, and every gradient; returns the reference's."""
     size = {"width": width, "height": height}
     output, gradients = draw_and_differentiate(scene, "cpu", **size, **options)

@@ -14,7 +14,13 @@ DIFFERENTIABLE = ("means", "quats", "scales", "opacities", "colors", "viewmats",
 
 
 def make_scene(
-    *, num_gaussians: int = 120, width: int = 40, height: int = 27, num_channels: int = 4, num_cameras: int = 1, seed: int = 0
+    *,
+    num_gaussians: int = 120,
+    width: int = 40,
+    height: int = 27,
+    num_channels: int = 4,
+    num_cameras: int = 1,
+    seed: int = 0,
 ) -> dict[str, Tensor]:
     """Gaussians of all shapes in a box in front of slightly rotated cameras; some lie outside the image."""
     generator = torch.Generator().manual_seed(seed)
@@ -57,7 +63,14 @@ def draw(
 
 
 def draw_and_differentiate(
-    scene: dict[str, Tensor], backend: str, *, width: int = 40, height: int = 27, dtype=torch.float32, device="cpu", **options
+    scene: dict[str, Tensor],
+    backend: str,
+    *,
+    width: int = 40,
+    height: int = 27,
+    dtype=torch.float32,
+    device="cpu",
+    **options,
 ) -> tuple[RenderOutput, dict[str, Tensor]]:
     """The image and the gradients of a fixed random weighting of its colours and alphas, by name of input."""
     tensors = {name: tensor.detach().to(device, dtype).clone() for name, tensor in scene.items()}

@@ -48,7 +48,9 @@ class SimulatedRecording:
     translations: np.ndarray  # [T, 3], metres
     shape: np.ndarray  # [478, 3], metres
 
-    def landmarks(self, *, noise_px: float = 0.0, rigid_noise_px: float = 0.0, mouth_opening: np.ndarray | None = None, seed: int = 0):
+    def landmarks(
+        self, *, noise_px: float = 0.0, rigid_noise_px: float = 0.0, mouth_opening: np.ndarray | None = None, seed: int = 0
+    ):
         """float32 [T, 478, 3] pixels as a tracker would give them.
 
         Args:
@@ -102,7 +104,9 @@ def _texture() -> np.ndarray:
     return total
 
 
-def talking_head(num_frames: int, *, size: int = 256, focal_px: float = 500.0, eye_px: float = 70.0, swing_deg: float = 8.0, seed: int = 0):
+def talking_head(
+    num_frames: int, *, size: int = 256, focal_px: float = 500.0, eye_px: float = 70.0, swing_deg: float = 8.0, seed: int = 0
+):
     """A SimulatedRecording of somebody who turns, nods and sways smoothly, up to 1.2 Hz."""
     random = np.random.default_rng(seed)
     time_s = np.arange(num_frames) / 25
@@ -116,4 +120,6 @@ def talking_head(num_frames: int, *, size: int = 256, focal_px: float = 500.0, e
     rotations = Rotation.from_rotvec(np.radians(wander(swing_deg))).as_matrix()
     distance = focal_px * EYE_DISTANCE_M / eye_px
     translations = wander(0.008) + [0.004, 0.01, distance]
-    return SimulatedRecording(size=size, focal_px=focal_px, rotations=rotations, translations=translations, shape=head_shape())
+    return SimulatedRecording(
+        size=size, focal_px=focal_px, rotations=rotations, translations=translations, shape=head_shape()
+    )

@@ -43,7 +43,9 @@ def make_small_capture(folder: Path, *, num_frames: int = 132, size: int = 64, s
     waveform = (0.3 * loud * np.sin(2 * np.pi * 180 * np.arange(len(loud)) / 16_000)).astype(np.float32)
     waveform += 0.001 * rng.normal(size=len(waveform)).astype(np.float32)
     canonical = _landmarks(rng)
-    landmarks = np.stack([_project(_opened(canonical, gap), view, talker.manifest.K) for gap, view in zip(opening, viewmats, strict=True)])
+    landmarks = np.stack(
+        [_project(_opened(canonical, gap), view, talker.manifest.K) for gap, view in zip(opening, viewmats, strict=True)]
+    )
     expression = np.zeros((num_frames, 6), np.float32)
     with CaptureWriter(folder) as writer:
         for index in range(num_frames):

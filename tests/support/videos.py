@@ -42,7 +42,9 @@ def write_video(
     time_base = Fraction(1, 90_000)
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w", options=options or {}) as container:
-        video = container.add_stream(codec, rate=30, options={"crf": "12", "bf": "0", "preset": "ultrafast"} if codec == "libx264" else {})
+        video = container.add_stream(
+            codec, rate=30, options={"crf": "12", "bf": "0", "preset": "ultrafast"} if codec == "libx264" else {}
+        )
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.codec_context.time_base = time_base
         if rotation_deg:

@@ -134,7 +134,9 @@ def test_the_rules_themselves_see_every_kind_of_import(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     path = tmp_path / "serve_apps" / "x.py"
     path.parent.mkdir()
-    path.write_text("import ray.serve as s\nfrom m2dao import training\ndef f():\n    from . import y\n    from .z import w\n")
+    path.write_text(
+        "import ray.serve as s\nfrom m2dao import training\ndef f():\n    from . import y\n    from .z import w\n"
+    )
     assert sorted(name for _, name in imports(path)) == [
         "m2dao.training", "ray.serve", "serve_apps.y", "serve_apps.z.w",
     ]  # fmt: skip

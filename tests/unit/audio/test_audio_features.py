@@ -44,9 +44,7 @@ def random_sizes(seed: int, largest: int):
 def test_stream_gives_exactly_the_rows_of_the_file(name, largest, waveform):
     extractor = get_extractor(name)
     piece = waveform[: 16_000 if largest == 40 else None]
-    np.testing.assert_array_equal(
-        streamed(extractor, piece, random_sizes(largest, largest)), extractor.extract(piece)
-    )
+    np.testing.assert_array_equal(streamed(extractor, piece, random_sizes(largest, largest)), extractor.extract(piece))
 
 
 @pytest.mark.parametrize("name", NAMES)

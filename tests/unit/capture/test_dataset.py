@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from m2dao.audio.features import feature_version
 from m2dao.capture.dataset import Capture
 from m2dao.capture.writer import CaptureWriter
 from m2dao.errors import CaptureCorrupt, InputError
@@ -43,7 +44,8 @@ def fill(writer, seed=0):
     return {"masks": masks, "frames": frames, "tracks": tracks, "features": features, "waveform": waveform}
 
 
-MANIFEST = {"size": S, "num_frames": T, "features": {}, "expression_names": list("abcdef")}
+FEATURES = {name: feature_version(name) for name in ("logmel", "phones")}
+MANIFEST = {"size": S, "num_frames": T, "features": FEATURES, "expression_names": list("abcdef")}
 
 
 @pytest.fixture
@@ -79,6 +81,16 @@ def test_an_absent_feature_and_a_frame_beyond_the_end_are_named(capture):
         opened.frame(T)
     with pytest.raises(IndexError):
         opened.masks(-1)
+
+
+def test_rows_of_another_version_of_a_feature_are_not_given_out(tmp_path):
+    with CaptureWriter(tmp_path / "old") as writer:
+        fill(writer)
+        writer.finish({**MANIFEST, "features": {**FEATURES, "phones": "phones:0"}})
+    opened = Capture.open(tmp_path / "old")
+    assert opened.feature("logmel").shape == (4 * T, 80)
+    with pytest.raises(CaptureCorrupt, match="'phones'.*phones:0; prepare the recording again"):
+        opened.feature("logmel+phones")
 
 
 @pytest.mark.parametrize("name", ["frames/000003.jpg", "masks/000000.png", "audio.wav", "tracks.safetensors", "plate.png"])

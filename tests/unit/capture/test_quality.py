@@ -94,9 +94,7 @@ def test_a_small_face_and_one_that_lies_on_its_side_are_refused():
 
 
 def test_another_scene_is_a_cut_and_a_leap_of_the_face_too():
-    scene = tracks(
-        change=with_rows(tracks().change, 80, 45.0), median_change=with_rows(tracks().median_change, 80, 30.0)
-    )
+    scene = tracks(change=with_rows(tracks().change, 80, 45.0), median_change=with_rows(tracks().median_change, 80, 30.0))
     assert find_cuts(scene).scenes == [80]
     with pytest.raises(CaptureRejected, match=r"1 cut at 0:03\.20"):
         check_faces(scene, "a.mp4", RULES)

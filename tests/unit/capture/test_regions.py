@@ -35,7 +35,9 @@ def painted_person(long_hair: bool = False) -> tuple[np.ndarray, np.ndarray, dic
     hair_shape = cv2.ellipse(blank(), (256, int(centre[1] - 40)), (112, 150), 0, 0, 360, 255, -1)
     if long_hair:
         hair_shape[int(centre[1]) : int(centre[1]) + 190, 256 - 150 : 256 + 150] = 255
-        hair_shape[int(centre[1]) - 60 : int(centre[1]) + 1] |= cv2.dilate(hair_shape, np.ones((1, 75), np.uint8))[int(centre[1]) - 60 : int(centre[1]) + 1]
+        hair_shape[int(centre[1]) - 60 : int(centre[1]) + 1] |= cv2.dilate(hair_shape, np.ones((1, 75), np.uint8))[
+            int(centre[1]) - 60 : int(centre[1]) + 1
+        ]
     face = cv2.fillPoly(blank(), [oval.astype(np.int32)], 255)
     neck = cv2.rectangle(blank(), (256 - 48, int(centre[1])), (256 + 48, SIZE - 60), 255, -1)
     body = cv2.ellipse(blank(), (256, SIZE + 50), (230, 140), 0, 0, 360, 255, -1)
@@ -54,7 +56,10 @@ def painted_person(long_hair: bool = False) -> tuple[np.ndarray, np.ndarray, dic
         "oral": lips > 0,
         "head": (hair_shape > 0) & (face == 0) & (np.indices(neck.shape)[0] < centre[1]),
         "torso": ((body | neck) > 0) & (hair_shape == 0) & (face == 0) & (np.indices(neck.shape)[0] > oval[:, 1].max() + 8),
-        "strands": (hair_shape > 0) & (face == 0) & (np.indices(neck.shape)[0] > oval[:, 1].max()) & (np.abs(np.indices(neck.shape)[1] - 256) > 60),
+        "strands": (hair_shape > 0)
+        & (face == 0)
+        & (np.indices(neck.shape)[0] > oval[:, 1].max())
+        & (np.abs(np.indices(neck.shape)[1] - 256) > 60),
         "background": ~person,
     }
     return picture, landmarks.astype(np.float32), truth
@@ -174,7 +179,10 @@ def test_the_guided_filter_keeps_flat_images():
 
 def test_colour_models_prefer_the_class_whose_colours_they_saw():
     random = np.random.default_rng(0)
-    samples = {name: np.clip(random.normal(colour, 12, (2000, 3)), 0, 255).astype(np.uint8) for name, colour in (("skin", SKIN), ("hair", HAIR))}
+    samples = {
+        name: np.clip(random.normal(colour, 12, (2000, 3)), 0, 255).astype(np.uint8)
+        for name, colour in (("skin", SKIN), ("hair", HAIR))
+    }
     models = ColourModels(samples)
     indices = ColourModels.indices(np.array([[SKIN, HAIR]], np.uint8))
     difference = models.log_density("skin", indices) - models.log_density("hair", indices)

@@ -59,6 +59,20 @@ def test_a_cut_does_not_bleed_into_the_frames_beside_it():
     assert np.abs(error).max() < 1e-3
 
 
+def test_noise_beside_a_jump_is_smoothed_as_elsewhere_when_the_jump_is_known():
+    random = np.random.default_rng(4)
+    truth, sigma = slow_motion(200), np.array([5e-3] * 3 + [3e-4] * 3)
+    truth[100:] += 0.01  # too small to be told from the motion by itself
+    noisy = poses_of(truth + random.normal(size=truth.shape) * sigma)
+    information = np.broadcast_to(np.diag(sigma**-2.0), (200, 6, 6))
+
+    def error_at_the_jump(jumps):
+        smooth = smooth_poses(noisy, information, JERK, jumps=jumps).poses
+        return np.abs((smooth.translations - truth[:, 3:])[98:102]).mean()
+
+    assert error_at_the_jump([100]) < 0.6 * error_at_the_jump([])
+
+
 def test_noise_passes_through_the_filter_as_it_does_with_the_motion():
     random = np.random.default_rng(1)
     truth, sigma = slow_motion(200), np.array([2e-3] * 3 + [1e-4] * 3)
@@ -66,7 +80,10 @@ def test_noise_passes_through_the_filter_as_it_does_with_the_motion():
     information = np.broadcast_to(np.diag(sigma**-2.0), (200, 6, 6))
     result = smooth_poses(poses_of(truth + noise), information, JERK, noise=noise)
     error = result.poses.translations - truth[:, 3:]
-    assert np.abs(np.diff(result.remaining_noise[:, 3:], 2, axis=0)).mean() < 0.3 * np.abs(np.diff(noise[:, 3:], 2, axis=0)).mean()
+    assert (
+        np.abs(np.diff(result.remaining_noise[:, 3:], 2, axis=0)).mean()
+        < 0.3 * np.abs(np.diff(noise[:, 3:], 2, axis=0)).mean()
+    )
     assert np.corrcoef(error.ravel(), result.remaining_noise[:, 3:].ravel())[0, 1] > 0.8
 
 

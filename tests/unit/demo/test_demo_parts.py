@@ -112,7 +112,7 @@ def test_the_length_of_speech_is_measured_by_decoding(tmp_path):
         demo_checks.audio_seconds(tmp_path / "no.wav")
 
 
-PROGRAM = '''
+PROGRAM = """
 import json, os, signal, subprocess, sys, time
 mode = sys.argv[1]
 if mode == "good":
@@ -127,7 +127,7 @@ else:
     open(sys.argv[2], "w").write(f"{os.getpid()} {child.pid}")
     print("waiting", file=sys.stderr, flush=True)
     signal.pause()
-'''
+"""
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ def test_activated_values_are_the_ones_asked_for():
 def test_constant_coefficients_show_the_same_colour_from_every_side(degree):
     rgb = torch.rand(10, 3)
     directions = torch.nn.functional.normalize(torch.randn(10, 3), dim=-1)
-    assert torch.allclose(sh_colors(sh0_from_rgb(rgb), torch.zeros(10, NUM_BASES[degree] - 1, 3), directions), rgb, atol=1e-6)
+    assert torch.allclose(
+        sh_colors(sh0_from_rgb(rgb), torch.zeros(10, NUM_BASES[degree] - 1, 3), directions), rgb, atol=1e-6
+    )
 
 
 def test_harmonics_are_orthonormal_over_the_sphere():

@@ -5,10 +5,10 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from tests.support.videos import click_position, click_track, gray_code_frame, write_video
 
 from m2dao.errors import MediaError
 from m2dao.media.audio import probe_audio, read_audio, read_audio_chunks, write_wav
+from tests.support.videos import click_position, click_track, gray_code_frame, write_video
 
 TIMES = [Fraction(i, 25) for i in range(50)]
 FRAMES = [gray_code_frame(i) for i in range(50)]

@@ -5,12 +5,12 @@ import io
 import av
 import numpy as np
 import pytest
-from tests.support.videos import click_position, click_track, gray_code_frame, read_number
 
 from m2dao.errors import ConfigError, MediaError
 from m2dao.media.audio import read_audio
 from m2dao.media.mux import FragmentedMp4, VideoWriter, stream_mp4
 from m2dao.media.video import probe_video, read_frames
+from tests.support.videos import click_position, click_track, gray_code_frame, read_number
 
 NUM_FRAMES = 100
 CLICK = 40 * 640  # the sound of frame 40 begins here

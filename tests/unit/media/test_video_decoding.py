@@ -4,12 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from tests.support.videos import click_position, click_track, gray_code_frame, read_number, write_video
 
 from m2dao.errors import MediaError
 from m2dao.media.audio import read_audio
 from m2dao.media.container import MediaLimits
 from m2dao.media.video import probe_video, read_frames
+from tests.support.videos import click_position, click_track, gray_code_frame, read_number, write_video
 
 
 def numbered(path, times_s, **options):
@@ -48,9 +48,7 @@ def test_irregular_time_stamps_are_followed(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_start_times_of_both_streams_share_one_clock(tmp_path, video_start_s, sound_start_s, suffix):
     times = [video_start_s + Fraction(i, 25) for i in range(50)]
-    path = numbered(
-        tmp_path / f"a{suffix}", times, waveform=click_track(28000, 8000), sound_start_s=sound_start_s
-    )
+    path = numbered(tmp_path / f"a{suffix}", times, waveform=click_track(28000, 8000), sound_start_s=sound_start_s)
     heard_s = click_position(read_audio(path)) / 16000
     assert heard_s == pytest.approx(0.5 + sound_start_s - float(video_start_s), abs=0.003)
     assert read_number(next(read_frames(path)).rgb) == 0
@@ -91,9 +89,7 @@ def test_large_frames_are_shrunk_on_request(tmp_path):
 def test_a_file_cut_short_is_refused_with_both_lengths(tmp_path):
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(100)]
-    path = write_video(
-        tmp_path / "a.mp4", [Fraction(i, 25) for i in range(100)], noise, options={"movflags": "+faststart"}
-    )
+    path = write_video(tmp_path / "a.mp4", [Fraction(i, 25) for i in range(100)], noise, options={"movflags": "+faststart"})
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MediaError, match="truncated"):
@@ -105,7 +101,11 @@ def test_a_file_cut_short_is_refused_with_both_lengths(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "0 bytes"), (b"hello, this is no video\n" * 50, "cannot be decoded"), (b"#EXTM3U\nfile:/etc/passwd\n", "cannot be decoded")],
+    [
+        (b"", "0 bytes"),
+        (b"hello, this is no video\n" * 50, "cannot be decoded"),
+        (b"#EXTM3U\nfile:/etc/passwd\n", "cannot be decoded"),
+    ],
 )
 def test_what_is_no_video_is_refused(tmp_path, content, message):
     path = tmp_path / "a.mp4"

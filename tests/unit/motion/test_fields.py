@@ -65,7 +65,9 @@ def test_rigid_motion_agrees_with_the_matrix_and_its_inverse():
 
 @pytest.mark.parametrize("angle", [0.0, 1e-6, 0.4, 3.0, -2.0])
 def test_rotation_vector_has_axis_and_angle(angle):
-    assert torch.allclose(rotation_vector(rigid(angle)[:3, :3].double()), torch.tensor([0.0, angle, 0.0]).double(), atol=1e-4)
+    assert torch.allclose(
+        rotation_vector(rigid(angle)[:3, :3].double()), torch.tensor([0.0, angle, 0.0]).double(), atol=1e-4
+    )
 
 
 def test_a_torso_that_follows_fully_moves_with_the_head():

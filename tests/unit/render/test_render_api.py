@@ -38,11 +38,16 @@ def test_a_wrong_shape_names_the_tensor_and_both_shapes(name, shape, message):
 
 
 def test_batch_dimensions_that_do_not_broadcast_are_listed():
-    refused(r"batch dimensions.*means \[2\].*scales \[3\]", scene={"means": torch.zeros(2, 5, 3), "scales": torch.zeros(3, 5, 3)})
+    refused(
+        r"batch dimensions.*means \[2\].*scales \[3\]", scene={"means": torch.zeros(2, 5, 3), "scales": torch.zeros(3, 5, 3)}
+    )
 
 
 def test_another_dtype_is_refused_by_name():
-    refused(r"render: colors: expected dtype torch.float32.*backend 'cpu'; got torch.float64", scene={"colors": torch.zeros(5, 4).double()})
+    refused(
+        r"render: colors: expected dtype torch.float32.*backend 'cpu'; got torch.float64",
+        scene={"colors": torch.zeros(5, 4).double()},
+    )
     refused(r"render: means: expected a torch.Tensor; got list", scene={"means": [[0.0, 0.0, 1.0]] * 5})
 
 

@@ -47,7 +47,9 @@ def test_calls_from_several_threads_do_not_disturb_each_other(many_threads):
     scenes = [make_scene(num_gaussians=500, seed=seed, num_channels=3 + seed, **SIZE) for seed in range(4)]
     alone = [parts_of(draw_and_differentiate(scene, "cpu", **SIZE)) for scene in scenes]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda index: parts_of(draw_and_differentiate(scenes[index % 4], "cpu", **SIZE)), range(16)))
+        together = list(
+            pool.map(lambda index: parts_of(draw_and_differentiate(scenes[index % 4], "cpu", **SIZE)), range(16))
+        )
     for index, parts in enumerate(together):
         assert all(torch.equal(part, expected) for part, expected in zip(parts, alone[index % 4], strict=True))
 

@@ -21,9 +21,7 @@ def stats(*, queued_s=0.0, num_queued=0, running_s=(0.0,), factor=0.5):
 
 
 def desired(target_wait_s=20.0, concurrency=1, current=3, **figures):
-    return desired_replicas(
-        stats(**figures), target_wait_s=target_wait_s, concurrency=concurrency, current=current
-    )
+    return desired_replicas(stats(**figures), target_wait_s=target_wait_s, concurrency=concurrency, current=current)
 
 
 def test_no_work_needs_no_replica():

@@ -38,9 +38,7 @@ def test_paper_pastes_the_recorded_torso_and_so_scores_higher_below_the_head(fit
     assert paper.psnr_db > portrait.psnr_db
 
 
-@pytest.mark.parametrize(
-    ("protocol", "audio"), [("paper", "x.wav"), ("cross", None), ("other", None)]
-)
+@pytest.mark.parametrize(("protocol", "audio"), [("paper", "x.wav"), ("cross", None), ("other", None)])
 def test_arguments_that_do_not_fit_the_protocol_are_refused(fitted, protocol, audio):
     with pytest.raises(ConfigError, match="protocol"):
         evaluate(*fitted, protocol, audio=audio)

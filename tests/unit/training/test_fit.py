@@ -97,9 +97,7 @@ def test_the_baseline_recipe_fits_without_a_torso(capture, tmp_path):
 
 def test_a_loss_that_is_not_a_number_stops_the_fit_by_name(capture, tmp_path, monkeypatch):
     run = trainer.StepRunner.run
-    monkeypatch.setattr(
-        trainer.StepRunner, "run", lambda self, *a, **k: run(self, *a, **k)._replace(loss=float("nan"))
-    )
+    monkeypatch.setattr(trainer.StepRunner, "run", lambda self, *a, **k: run(self, *a, **k)._replace(loss=float("nan")))
     with pytest.raises(FitDiverged, match="step 0, frame"):
         trainer.fit(capture, tmp_path / "nan", recipe=small_recipe(), steps=3)
 

@@ -1,0 +1,20 @@
+"""The configuration of the speech driver knows which features it was fitted on."""
+
+import dataclasses
+
+import pytest
+
+from m2dao.audio.features import feature_version
+from m2dao.errors import ConfigError
+from m2dao.motion.speech import SpeechConfig
+
+
+def test_a_configuration_notes_the_version_of_its_features():
+    config = SpeechConfig(features="phones", num_features=40, rows_per_frame=4)
+    assert config.features_version == feature_version("phones")
+    assert SpeechConfig(**dataclasses.asdict(config)) == config
+
+
+def test_fields_fitted_on_other_rows_are_refused():
+    with pytest.raises(ConfigError, match="phones:1; fit the identity again"):
+        SpeechConfig(features="phones", num_features=40, rows_per_frame=4, features_version="phones:1")
