@@ -132,6 +132,12 @@ class Capture:
         return cv2.cvtColor(self._image("plate.png", cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
     @property
+    def shots(self) -> np.ndarray:
+        """int64 [T]: number of each frame's stretch between two jump cuts, rising from 0."""
+        jumps = self.manifest.get("quality", {}).get("jump_cuts", [])
+        return np.searchsorted(np.sort(np.asarray(jumps, np.int64)), np.arange(self.num_frames), side="right")
+
+    @property
     def waveform(self) -> np.ndarray:
         """The sound as float32 [T * 640] at 16 kHz."""
         path = self.folder / "audio.wav"

@@ -44,13 +44,21 @@ class PlateBuilder:
         """bool [H, W]: the pixels that were background in some frame."""
         return self._require()[1] > 0
 
-    def finish(self) -> np.ndarray:
+    def finish(self, others: PlateBuilder | None = None) -> np.ndarray:
         """The plate, uint8 [H, W, 3].
+
+        Args:
+            others: what it saw stands in where this one never saw the background.
 
         Raises:
             CaptureRejected: no frame was added.
         """
         total, weight = self._require()
+        if others is not None:
+            other_total, other_weight = others._require()
+            unseen = weight == 0
+            total = np.where(unseen[..., None], other_total, total)
+            weight = np.where(unseen, other_weight, weight)
         filled = _push_pull(total / np.maximum(weight, 1.0)[..., None], np.minimum(weight, 1.0))
         return np.clip(np.round(filled), 0, 255).astype(np.uint8)
 

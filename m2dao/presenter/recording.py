@@ -19,6 +19,7 @@ from m2dao.media.mux import VideoWriter
 from m2dao.presenter import performance, scene
 from m2dao.presenter.expressions import CONTROLS
 from m2dao.presenter.people import Person, get_person
+from m2dao.presenter.visemes import BILABIALS, closure_frame
 from m2dao.presenter.voices import Phone, Speech, synthesise
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, num_samples_for_frames
 
@@ -164,10 +165,9 @@ def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Spe
     times = np.arange(len(states)) / FRAME_RATE
     closed, silent = np.zeros(len(states), np.uint8), np.zeros(len(states), np.uint8)
     for phone in speech.phones:
-        if phone.symbol and phone.symbol in "mbp":
-            middle = int(round(0.5 * (phone.start_s + phone.end_s) * FRAME_RATE))
-            if middle < len(closed):
-                closed[middle] = 1
+        if phone.symbol in BILABIALS:
+            if closure_frame(phone) < len(closed):
+                closed[closure_frame(phone)] = 1
         elif not phone.symbol and phone.end_s - phone.start_s > 2 * _SETTLE_S:
             silent[(times > phone.start_s + _SETTLE_S) & (times < phone.end_s - _SETTLE_S)] = 1
     tensors = {

@@ -42,6 +42,7 @@ _OTHER = (
     (0.25, 0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.0, 0.2),
 )  # length marks and rare symbols follow their neighbours
 _UNSTRESSED = 0.82
+_ANTICIPATION_S = 0.03  # lips are on their way before the sound is heard
 
 
 def mouth_track(phones: tuple[Phone, ...], num_frames: int) -> np.ndarray:
@@ -54,7 +55,8 @@ def mouth_track(phones: tuple[Phone, ...], num_frames: int) -> np.ndarray:
     Returns:
         f64 [T, len(MOUTH)], 0..1.
     """
-    times = np.arange(num_frames) / FRAME_RATE
+    # The middle of each frame, on the clock of the sound that the lips are ahead of.
+    times = (np.arange(num_frames) + 0.5) / FRAME_RATE + _ANTICIPATION_S
     total = np.full((num_frames, 1), 1e-3)
     rest = np.array(_PHONES[""][2])
     track = 1e-3 * np.tile(rest, (num_frames, 1))
@@ -72,17 +74,22 @@ def mouth_track(phones: tuple[Phone, ...], num_frames: int) -> np.ndarray:
     return np.clip(_hold_closures(track, phones), 0.0, 1.0)
 
 
+def closure_frame(phone: Phone) -> int:
+    """The video frame in which the lips are closed for an m, b or p."""
+    return int((0.5 * (phone.start_s + phone.end_s) - _ANTICIPATION_S) * FRAME_RATE)
+
+
 def _hold_closures(track: np.ndarray, phones: tuple[Phone, ...]) -> np.ndarray:
-    """Close the lips fully in the frame nearest to the middle of every m, b and p: a frame may miss a short one."""
+    """Close the lips fully in the frame of the middle of every m, b and p: a short one may fall between two frames."""
     closed = np.array(_PHONES["m"][2])
     keep = [MOUTH.index(name) for name in ("pucker", "wide", "tongue")]
     track = track.copy()
     for phone in phones:
         if phone.symbol not in BILABIALS:
             continue
-        first = int(np.ceil(phone.start_s * FRAME_RATE))
-        last = int(np.floor(phone.end_s * FRAME_RATE))
-        middle = int(round(0.5 * (phone.start_s + phone.end_s) * FRAME_RATE))
+        first = int(np.ceil((phone.start_s - _ANTICIPATION_S) * FRAME_RATE))
+        last = int(np.floor((phone.end_s - _ANTICIPATION_S) * FRAME_RATE)) - 1  # the last one that lies wholly inside
+        middle = closure_frame(phone)
         for frame in {middle, *range(first, last + 1)} if phone.end_s - phone.start_s > 0.07 else {middle}:
             if 0 <= frame < len(track):
                 kept = track[frame, keep]

@@ -22,6 +22,7 @@ from m2dao.errors import ConfigError
 from m2dao.presenter.people import Voice, get_person
 from m2dao.timeline import SAMPLE_RATE
 
+_LABELS_LATE_S = 0.06  # the network's durations put a phone this much after its sound (energy against vowels, both voices)
 _DURATIONS = "/Clip_output_0"  # the network's phone durations, in steps of two spectral frames
 _STEP_S = 0.025
 _SYNTH_RATE = 24_000
@@ -128,7 +129,16 @@ def _say_phonemes(phonemes: str, voice: Voice, rng: np.random.Generator) -> tupl
             continue
         phones.append(Phone("" if symbol in _PAUSES else symbol, start, clock, stressed))
         stressed = False
-    return sound.astype(np.float32), phones
+    return sound.astype(np.float32), _earlier(phones)
+
+
+def _earlier(phones: list[Phone]) -> list[Phone]:
+    """Phones at the time of their sound; the last one still ends with the sentence."""
+    starts = [max(phone.start_s - _LABELS_LATE_S, 0.0) for phone in phones]
+    ends = [*starts[1:], phones[-1].end_s]
+    return [
+        Phone(phone.symbol, start, end, phone.stressed) for phone, start, end in zip(phones, starts, ends, strict=True)
+    ]
 
 
 def synthesise(sentence: str, voice: Voice, *, seed: int = 0) -> Speech:

@@ -113,7 +113,7 @@ def evaluate(
 def _evaluate_pictures(talker, capture, protocol: str, out_dir, max_frames, told) -> EvaluateResult:
     _, test = train_test_split(capture.num_frames)
     test = test[:max_frames] if max_frames else test
-    frames = TrainingFrames(capture, talker.size, test)
+    frames = TrainingFrames(capture, talker.size, test, plate=talker.plate)
     metrics, lips = PictureMetrics(talker.size), LipTrack(FaceTracker())
     sound = capture.waveform[test.start * SAMPLES_PER_FRAME : test.stop * SAMPLES_PER_FRAME]
     with _film(out_dir, talker.size, sound, has_recording=True) as film:

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from m2dao.capture.dataset import Capture
+from m2dao.capture.plate import PlateBuilder
 from m2dao.training.losses import FrameTarget
 
 _ORAL, _TORSO = 1, 3  # channels of the region masks
+_PLATE_FRAMES = 200  # at most, that a shot's background is made from
 
 
 class TrainingFrames:
@@ -26,6 +28,8 @@ class TrainingFrames:
         capture: an open capture.
         size: S.
         indices: frames wanted.
+        plate: [S, S, 3] uint8, the background to use for all of them; made from these frames when not given, for each
+            shot by itself, because a recording may be framed otherwise after a cut.
         soft_masks: False rounds the masks to 0 and 1.
         num_threads: decoders at work.
         on_progress: told the share done.
@@ -37,6 +41,7 @@ class TrainingFrames:
         size: int,
         indices: range,
         *,
+        plate: np.ndarray | None = None,
         soft_masks: bool = True,
         num_threads: int = 2,
         on_progress: Callable[[float], None] | None = None,
@@ -46,7 +51,7 @@ class TrainingFrames:
         with tempfile.TemporaryFile(prefix="m2dao-frames-") as file:  # the mapping outlives the handle
             self._data = np.memmap(file, dtype=np.uint8, mode="w+", shape=(len(indices), size, size, 7))
         self._eye_boxes = _eye_boxes(capture.landmarks) * (size / capture.size)
-        self.plate = _resize(capture.plate, size).astype(np.float32) / 255
+        self._shots = capture.shots[indices.start : indices.stop] - capture.shots[indices.start]
 
         def load(position: int) -> None:
             index = indices[position]
@@ -57,6 +62,26 @@ class TrainingFrames:
             for done, _ in enumerate(pool.map(load, range(len(indices)))):
                 if on_progress and done % 16 == 0:
                     on_progress(done / len(indices))
+        if plate is not None:
+            self._shots = np.zeros_like(self._shots)
+        self._plates = self._make_plates() if plate is None else plate[None].astype(np.float32) / 255
+
+    def _make_plates(self) -> np.ndarray:
+        """[M, S, S, 3] float 0..1, one for each shot."""
+        everything, builders = PlateBuilder(), []
+        for shot in range(self._shots[-1] + 1):
+            positions = np.flatnonzero(self._shots == shot)
+            builder = PlateBuilder()
+            for position in positions[:: -(-len(positions) // _PLATE_FRAMES)]:
+                for each in (builder, everything):
+                    each.add(self._data[position, ..., :3], self._data[position, ..., 3:])
+            builders.append(builder)
+        return np.stack([builder.finish(everything) for builder in builders]).astype(np.float32) / 255
+
+    @property
+    def latest_plate(self) -> np.ndarray:
+        """[S, S, 3] uint8, the background of the last shot."""
+        return np.round(self._plates[-1] * 255).astype(np.uint8)
 
     def rgb(self, index: int) -> np.ndarray:
         """[S, S, 3] uint8 of a frame of the recording."""
@@ -75,7 +100,8 @@ class TrainingFrames:
         """What frame ``index`` should look like, over the plate or over its own torso and background."""
         rgb = self.rgb(index).astype(np.float32) / 255
         masks = self.masks(index)
-        behind = self.plate if generate_torso else behind_head(rgb, masks, self.plate)
+        plate = self._plates[self._shots[index - self.indices.start]]
+        behind = plate if generate_torso else behind_head(rgb, masks, plate)
         focus = np.maximum(masks[..., _ORAL], self._eyes(index))
         return FrameTarget(*(torch.from_numpy(part) for part in (rgb, masks, behind, focus)))
 

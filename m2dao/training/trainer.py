@@ -333,8 +333,7 @@ class _Fit:
             "expression": self._expression[:num_train],
             "reference_viewmat": self._reference_viewmat,
         }
-        plate = _to_bytes(torch.from_numpy(self.frames.plate))
-        save_identity(out_dir, StoredIdentity(manifest, self.head, self.speech, signals, plate))
+        save_identity(out_dir, StoredIdentity(manifest, self.head, self.speech, signals, self.frames.latest_plate))
 
 
 def _psnr_db(mses: list[float]) -> float:

@@ -46,6 +46,19 @@ def test_what_was_never_seen_is_filled_smoothly_from_around():
     assert np.abs(np.diff(plate[50], axis=0)).max() < 16  # no seam
 
 
+def test_what_another_shot_saw_stands_in_where_this_one_saw_nothing():
+    random, here, elsewhere = np.random.default_rng(0), PlateBuilder(), PlateBuilder()
+    for _ in range(40):
+        here.add(*frame_with_person(33, random))
+        picture, masks = frame_with_person(60, random)
+        elsewhere.add(np.minimum(picture, 200) // 2, masks)  # in other light
+    plate, alone = here.finish(elsewhere).astype(float), here.finish().astype(float)
+    hidden = ~here.seen & elsewhere.seen
+    assert hidden.sum() > 500
+    assert np.abs(plate - wall() / 2)[hidden].mean() < 3
+    assert np.array_equal(plate[here.seen], alone[here.seen])
+
+
 def test_loose_edges_of_the_person_do_not_leak_in():
     random, builder = np.random.default_rng(0), PlateBuilder()
     for _ in range(20):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from m2dao.presenter.visemes import MOUTH, mouth_track
+from m2dao.presenter.visemes import MOUTH, closure_frame, mouth_track
 from m2dao.presenter.voices import Phone
 
 
@@ -32,9 +32,9 @@ def test_an_open_vowel_opens_the_jaw_and_lets_the_lips_go():
 
 
 def test_a_bilabial_too_short_for_a_frame_still_closes_one():
-    # 30 ms between two frame instants
+    # 24 ms, which no middle of a frame meets
     mouth = track(("ɑ", 0.415), ("b", 0.024), ("ɑ", 0.561))
-    frame = round(0.427 * 25)
+    frame = closure_frame(Phone("b", 0.415, 0.439))
     assert mouth["seal"][frame] == 1.0 and mouth["jaw"][frame] < 0.2
     assert mouth["seal"][frame - 3] < 0.1 and mouth["seal"][frame + 3] < 0.1
 

@@ -1,0 +1,48 @@
+"""Frames of a recording that was cut, each over the background of its own shot."""
+
+import numpy as np
+import pytest
+
+from m2dao.training.frames import TrainingFrames
+
+SIZE, NUM_FRAMES, CUT = 32, 20, 8
+WALLS = (60, 180)  # before and after the cut
+
+
+class CutRecording:
+    """A grey wall that is brighter after the cut, and somebody who stands before it."""
+
+    size = SIZE
+    shots = (np.arange(NUM_FRAMES) >= CUT).astype(int)
+    landmarks = np.full((NUM_FRAMES, 478, 3), SIZE / 2, np.float32)
+
+    def frame(self, index):
+        picture = np.full((SIZE, SIZE, 3), WALLS[self.shots[index]], np.uint8)
+        picture[10:, 12:20] = (200, 0, 0)
+        return picture
+
+    def masks(self, index):
+        masks = np.zeros((SIZE, SIZE, 4), np.uint8)
+        masks[10:, 12:20, 3] = 255
+        return masks
+
+
+@pytest.mark.parametrize("index", [0, CUT - 1, CUT, NUM_FRAMES - 1])
+def test_each_shot_has_the_background_that_was_behind_it(index):
+    frames = TrainingFrames(CutRecording(), SIZE, range(NUM_FRAMES))
+    behind = frames.target(index, generate_torso=True).behind.numpy() * 255
+    assert np.abs(behind[:, :4] - WALLS[index >= CUT]).max() < 2
+    assert np.abs(frames.latest_plate[:, :4].astype(int) - WALLS[1]).max() < 2
+
+
+def test_frames_of_the_last_part_only_know_their_own_shot():
+    frames = TrainingFrames(CutRecording(), SIZE, range(CUT + 2, NUM_FRAMES))
+    assert np.abs(frames.target(CUT + 3, generate_torso=True).behind.numpy()[:, :4] * 255 - WALLS[1]).max() < 2
+
+
+def test_a_given_background_is_used_for_all():
+    plate = np.full((SIZE, SIZE, 3), 17, np.uint8)
+    frames = TrainingFrames(CutRecording(), SIZE, range(NUM_FRAMES), plate=plate)
+    for index in (0, NUM_FRAMES - 1):
+        np.testing.assert_allclose(frames.target(index, generate_torso=True).behind.numpy() * 255, 17, atol=1e-4)
+    np.testing.assert_array_equal(frames.latest_plate, plate)
