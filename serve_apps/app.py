@@ -143,7 +143,7 @@ def _renderer_env(config: ServeConfig) -> dict[str, str]:
         # Threads that have nothing to do must sleep: replicas share cores, and threads that spin while they wait
         # for each other's core made a render up to forty times slower on a busy machine.
         "OMP_WAIT_POLICY": "PASSIVE",
-        "OMP_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": "1",  # PyTorch's; see m2dao/render/threads.py
         "NUMBA_NUM_THREADS": threads,
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": str(_REPORT_S),
     }

@@ -60,13 +60,14 @@ def run_cohort(settings: Settings, cohort: Cohort, workers: Workers, work: str, 
         ClusterUnavailable: the run itself came to an end (workers that cannot start, a lost controller).
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     from m2dao.errors import ClusterUnavailable
 
     os.environ.update(TRAIN_ENV)  # Ray passes these on to the controller
-    trainer = TorchTrainer(
+    # Not TorchTrainer: workers exchange no gradients, and the rendezvous it opens listens on every interface.
+    trainer = DataParallelTrainer(
         _train_loop,
         train_loop_config={"cohort": cohort, "work": work, "num_threads": workers.cpus_each},
         scaling_config=ScalingConfig(

@@ -169,15 +169,11 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
         )
         monitor.capture_ready()
     capture_sha256 = Capture.open(task.capture_dir).content_sha256
-    monitor.stage("fit", 0.0, "decoding frames and learning the voice")
 
     def on_progress(progress) -> None:
-        detail = f"{progress.phase} step {progress.step}"
         values = {"loss": progress.loss, "psnr_db": progress.psnr_db}
         known = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-        if "psnr_db" in known:
-            detail += f", {known['psnr_db']:.1f} dB"
-        monitor.stage("fit", progress.progress, detail)
+        monitor.stage("fit", progress.progress, progress.describe())
         monitor.step(progress.step, {f"fit.{name}": value for name, value in known.items()})
 
     result = fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import cv2
@@ -76,6 +77,13 @@ class GuidedFilter:
         """The filtered ``image``, float32 [h, w]."""
         coefficients = self.coefficients(image)
         return _dot(coefficients[..., :3], self._guide) + coefficients[..., 3]
+
+    def within(self, rows: slice, columns: slice) -> GuidedFilter:
+        """The same filter for a part of the picture; within two windows of its border it sees less than the whole would."""
+        part = copy.copy(self)
+        part._guide, part._mean = self._guide[rows, columns], self._mean[rows, columns]
+        part._inverse = [image[rows, columns] for image in self._inverse]
+        return part
 
     def coefficients(self, image: np.ndarray) -> np.ndarray:
         """Slopes by the guide's channels and offset of the filtered ``image`` float32 [h, w]: float32 [h, w, 4]."""

@@ -142,12 +142,10 @@ class RegionSegmenter:
         side = max(MATTE_SIDE, size // 2)
         points = landmarks[:, :2].astype(np.float64) * (side / size)
         frame = HeadFrame.of(points)
-        indices = ColourModels.indices(small)
-        skin = _resize(edges(self._skin_share(models, indices)), side)
-        facial, oral = _face_shapes(points, frame, skin)
+        facial, oral = _face_shapes(points, frame, self._skin(models, small, edges, points, frame, side))
         head_side = soft_polygon(_head_side(points, frame), side, side, _BORDER_SIGMA * frame.unit_px)
         if self._has_long_hair:
-            hair = self._hair_share(models, indices, HeadFrame.of(points * (MATTE_SIDE / side)))
+            hair = self._hair_share(models, ColourModels.indices(small), HeadFrame.of(points * (MATTE_SIDE / side)))
             head_side = np.maximum(head_side, _resize(edges(hair), side))
         # Away from its edge the network is right, and the picture's noise has no say.
         window = np.ones((2 * _EDGE_RADIUS + 1,) * 2, dtype=np.uint8)
@@ -179,6 +177,17 @@ class RegionSegmenter:
         indices = ColourModels.indices(colours[None])
         others = _highest(models, indices, ("skin", "neck", "clothes"))
         return float(np.mean(models.log_density("hair", indices) > others + 1.0))
+
+    def _skin(self, models: ColourModels, small: np.ndarray, edges: GuidedFilter, points, frame, side: int) -> np.ndarray:
+        """Skin against hair with the edges of the picture, float32 [side, side]; zero away from the face."""
+        shape = _with_forehead(points, frame)
+        margin = 10 * _POLYGON_SIGMA * frame.unit_px + 4 * _EDGE_RADIUS
+        low, high = ((corner * MATTE_SIDE / side).astype(int) for corner in (shape.min(0) - margin, shape.max(0) + margin))
+        (left, top), (right, bottom) = np.clip(low, 0, MATTE_SIDE - 1), np.clip(high, 1, MATTE_SIDE)
+        part = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+        skin = np.zeros((MATTE_SIDE, MATTE_SIDE), np.float32)
+        skin[part] = edges.within(*part)(self._skin_share(models, ColourModels.indices(small[part])))
+        return _resize(skin, side)
 
     @staticmethod
     def _skin_share(models: ColourModels, indices: np.ndarray) -> np.ndarray:

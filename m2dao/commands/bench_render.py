@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
     from m2dao.render.api import default_backend, render
+    from m2dao.render.threads import set_num_threads
 
     for name in ("size", "gaussians", "channels", "repeats", "threads"):
         value = getattr(args, name)
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> dict:
             raise ConfigError(f"--{name}", "a whole number of at least 1", str(value))
     backend = args.backend or default_backend()
     if args.threads is not None:
-        torch.set_num_threads(args.threads)
+        set_num_threads(args.threads)
     device = "cuda" if backend == "gsplat" and torch.cuda.is_available() else "cpu"
     scene = {name: tensor.to(device) for name, tensor in make_head(args).items()}
     for name in ("means", "quats", "scales", "opacities", "colors"):
@@ -144,6 +145,8 @@ def _peak_rss_mb() -> float:
 
 
 def _hardware(torch, device: str) -> dict:
+    from m2dao.render.threads import get_num_threads
+
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
@@ -152,7 +155,7 @@ def _hardware(torch, device: str) -> dict:
         pass  # not Linux: the short name will do
     return {
         "processor": processor,
-        "threads": torch.get_num_threads(),
+        "threads": get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
     }
 

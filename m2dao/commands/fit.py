@@ -47,11 +47,10 @@ def run(args: argparse.Namespace) -> dict:
     with tqdm(
         total=100, unit="%", desc="fit", file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}"
     ) as bar:
-        bar.set_postfix_str("decoding frames and learning the voice")
 
         def show(report) -> None:
             bar.n = min(100, 100 * report.progress)
-            bar.set_postfix_str(f"step {report.step} {report.phase} loss {report.loss:.4f} {report.psnr_db:.1f} dB")
+            bar.set_postfix_str(report.describe())
 
         result = fit(
             args.capture,

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.identity.talker import Talker
     from m2dao.media.audio import read_audio
     from m2dao.media.mux import VideoWriter
+    from m2dao.render.threads import one_torch_thread
     from m2dao.timeline import FRAME_RATE, num_frames_for_samples
 
     background = parse_background(args.background)
@@ -51,12 +52,13 @@ def run(args: argparse.Namespace) -> dict:
     frames = talker.frames(waveform, background=background, seed=args.seed)
     total = num_frames_for_samples(len(waveform))
     bar = tqdm(frames, total=total, unit="frame", desc="render", file=sys.stderr)
-    if isinstance(background, str) and background == "transparent":
-        _write_pngs(bar, args.out)
-    else:
-        with VideoWriter(args.out, width=talker.size, height=talker.size, waveform=waveform) as writer:
-            for frame in bar:
-                writer.write(frame)
+    with one_torch_thread():
+        if isinstance(background, str) and background == "transparent":
+            _write_pngs(bar, args.out)
+        else:
+            with VideoWriter(args.out, width=talker.size, height=talker.size, waveform=waveform) as writer:
+                for frame in bar:
+                    writer.write(frame)
     seconds = time.monotonic() - started
     print(f"{args.out}: {total} frames in {seconds:.1f} s", file=sys.stderr)
     return {

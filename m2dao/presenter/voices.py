@@ -136,9 +136,7 @@ def _earlier(phones: list[Phone]) -> list[Phone]:
     """Phones at the time of their sound; the last one still ends with the sentence."""
     starts = [max(phone.start_s - _LABELS_LATE_S, 0.0) for phone in phones]
     ends = [*starts[1:], phones[-1].end_s]
-    return [
-        Phone(phone.symbol, start, end, phone.stressed) for phone, start, end in zip(phones, starts, ends, strict=True)
-    ]
+    return [Phone(phone.symbol, start, end, phone.stressed) for phone, start, end in zip(phones, starts, ends, strict=True)]
 
 
 def synthesise(sentence: str, voice: Voice, *, seed: int = 0) -> Speech:

@@ -25,6 +25,7 @@ from m2dao.identity.poses import pose_differences, slow_differences, viewmat_fro
 from m2dao.identity.talker import Talker
 from m2dao.media.audio import read_audio
 from m2dao.motion.talking_head import FrameDrive
+from m2dao.render.threads import one_torch_thread
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_frames_for_samples, train_test_split
 from m2dao.training.frames import TrainingFrames
 from m2dao.training.mouth import Lips, LipTrack, lip_sync, mouth_discipline, track_lips
@@ -99,7 +100,8 @@ def evaluate(
     capture = Capture.open(capture_dir)
     told = on_progress or (lambda share: None)
     if protocol == "cross":
-        return _evaluate_cross(talker, capture, Path(audio), out_dir, max_frames, told)
+        with one_torch_thread():
+            return _evaluate_cross(talker, capture, Path(audio), out_dir, max_frames, told)
     if talker.manifest.capture_sha256 != capture.content_sha256:
         raise InputError(
             str(capture_dir), f"the capture {identity_dir} was fitted to", "another one",
@@ -107,7 +109,8 @@ def evaluate(
         )  # fmt: skip
     if protocol == "portrait" and talker.head.torso is None:
         raise ConfigError(str(identity_dir), "an identity with a torso for protocol portrait", "one without", "use paper")
-    return _evaluate_pictures(talker, capture, protocol, out_dir, max_frames, told)
+    with one_torch_thread():
+        return _evaluate_pictures(talker, capture, protocol, out_dir, max_frames, told)
 
 
 def _evaluate_pictures(talker, capture, protocol: str, out_dir, max_frames, told) -> EvaluateResult:

@@ -6,6 +6,7 @@ Shapes: H x W pixels.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 
 
 class FitProgress(NamedTuple):
-    """Told to whoever watches a fit."""
+    """Told to whoever watches a fit; before the first step, ``loss`` and ``psnr_db`` are not a number."""
 
     step: int
     progress: float  # 0..1
@@ -22,6 +23,12 @@ class FitProgress(NamedTuple):
     loss: float
     psnr_db: float
     seconds: float
+
+    def describe(self) -> str:
+        """One line for a progress bar."""
+        if math.isnan(self.loss):
+            return self.phase
+        return f"step {self.step}, {self.phase}, loss {self.loss:.4f}, {self.psnr_db:.1f} dB"
 
 
 class ProgressFiles:

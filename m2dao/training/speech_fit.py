@@ -145,7 +145,14 @@ def _articulation_loss(driver: SpeechDriver, windows: Tensor, target: Tensor) ->
     return position + 0.5 * speed
 
 
-def make_speech_driver(capture: Capture, recipe: Recipe, num_train: int, *, seed: int) -> tuple[SpeechDriver, float]:
+def make_speech_driver(
+    capture: Capture,
+    recipe: Recipe,
+    num_train: int,
+    *,
+    seed: int,
+    on_progress: Callable[[float], None] | None = None,
+) -> tuple[SpeechDriver, float]:
     """The driver of a capture and how well it predicts held-out lips (correlation of the first component)."""
     features = capture.feature(DEFAULT_FEATURES)
     config = SpeechConfig(
@@ -162,5 +169,13 @@ def make_speech_driver(capture: Capture, recipe: Recipe, num_train: int, *, seed
         num_train,
         config.articulation_size,
     )
-    driver, figures = fit_speech_driver(config, features, articulation, num_train, seed=seed, num_steps=recipe.speech_steps)
+    driver, figures = fit_speech_driver(
+        config,
+        features,
+        articulation,
+        num_train,
+        seed=seed,
+        num_steps=recipe.speech_steps,
+        on_progress=on_progress,
+    )
     return driver, figures["held_out_r"]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from m2dao.errors import InputError
 from m2dao.render.simd import LANES, divide8, load8, splat8, store8, sum8
+from m2dao.render.threads import get_num_threads
 
 RADIUS = 5
 SIGMA = 1.5
@@ -192,13 +193,13 @@ def compile_ssim_kernels() -> None:
 
 
 def _over_rows(task, height: int) -> None:
-    """Run ``task(first, last)`` over ranges of rows on as many threads as PyTorch may use; kernels release the GIL."""
-    num_threads = max(1, min(torch.get_num_threads(), height // ROWS_PER_THREAD))
+    """Run ``task(first, last)`` over ranges of rows on as many threads as kernels may use; they release the GIL."""
+    num_threads = max(1, min(get_num_threads(), height // ROWS_PER_THREAD))
     if num_threads == 1:
         task(0, height)
         return
     bounds = [height * k // num_threads for k in range(num_threads + 1)]
-    pool = _pool(torch.get_num_threads(), os.getpid())
+    pool = _pool(get_num_threads(), os.getpid())
     futures = [pool.submit(task, first, last) for first, last in zip(bounds[1:-1], bounds[2:], strict=True)]
     task(bounds[0], bounds[1])
     for future in futures:

@@ -29,6 +29,7 @@ from m2dao.identity.manifest import IdentityManifest
 from m2dao.identity.poses import find_shots, pose_differences, slow_differences, viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.api import default_backend
+from m2dao.render.threads import get_num_threads, one_torch_thread, set_num_threads
 from m2dao.timeline import train_test_split
 from m2dao.training.build import build_talking_head, choose_reference_frames
 from m2dao.training.frames import TrainingFrames, scaled_intrinsics
@@ -114,7 +115,7 @@ def fit(
         work_dir: for step checkpoints, numbers and pictures; a fit stopped before resumes from there. ``<out_dir>.fit``
             if None.
         on_progress: called every few steps.
-        num_threads: CPU threads.
+        num_threads: for decoding and kernels; all cores if None.
         backend: render backend; the best of this machine if None.
 
     Raises:
@@ -127,19 +128,28 @@ def fit(
     out_dir = Path(out_dir)
     work_dir = Path(work_dir) if work_dir else out_dir.with_name(out_dir.name + ".fit")
     work_dir.mkdir(parents=True, exist_ok=True)
-    if num_threads:
-        torch.set_num_threads(num_threads)
-    run = _Fit(Path(capture_dir), chosen, budget, seed, work_dir, backend or default_backend(), num_threads or 2)
-    return run.complete(out_dir, on_progress or (lambda report: None))
+    set_num_threads(num_threads)
+    told = on_progress or (lambda report: None)
+    with one_torch_thread():
+        run = _Fit(Path(capture_dir), chosen, budget, seed, work_dir, backend or default_backend(), told)
+        return run.complete(out_dir)
 
 
 class _Fit:
     """The state of one fit and the loop over its steps."""
 
     def __init__(
-        self, capture_dir: Path, recipe: Recipe, budget: FitBudget, seed: int, work_dir: Path, backend: str, num_threads: int
+        self,
+        capture_dir: Path,
+        recipe: Recipe,
+        budget: FitBudget,
+        seed: int,
+        work_dir: Path,
+        backend: str,
+        on_progress: Callable[[FitProgress], None],
     ):
         self._started = time.monotonic()
+        self._elapsed_before, self._on_progress = 0.0, on_progress
         self.recipe, self.budget, self.seed, self.work_dir = recipe, budget, seed, work_dir
         self.capture = Capture.open(capture_dir)
         train, _ = train_test_split(self.capture.num_frames)
@@ -149,15 +159,25 @@ class _Fit:
         usable = np.flatnonzero(self.capture.valid[: len(train)])
         closing = usable[self.capture.blink[usable].max(axis=1) > _CLOSING]
         self.epoch_frames = np.concatenate([usable, *[closing] * (recipe.blink_repeats - 1)])
-        self.frames = TrainingFrames(self.capture, recipe.size, train, soft_masks=recipe.soft_masks, num_threads=num_threads)
+        self.frames = TrainingFrames(
+            self.capture,
+            recipe.size,
+            train,
+            soft_masks=recipe.soft_masks,
+            num_threads=get_num_threads(),
+            on_progress=lambda share: self._tell("decoding frames", share),
+        )
         self.K = scaled_intrinsics(self.capture.K, self.capture.size, recipe.size)
         state = load_step(work_dir, self._key())
         torch.manual_seed(seed)
-        self.speech, self.held_out_r = make_speech_driver(self.capture, recipe, len(train), seed=seed)
+        self.speech, self.held_out_r = make_speech_driver(
+            self.capture, recipe, len(train), seed=seed, on_progress=lambda share: self._tell("learning the voice", share)
+        )
+        self._tell("placing Gaussians")
         torch.manual_seed(seed)
         self.head = build_talking_head(self.capture, self.frames, recipe, len(train))
         self.files = ProgressFiles(work_dir)
-        self.step, self._elapsed_before = 0, 0.0
+        self.step = 0
         if state:
             self._restore(state)
         self.adam = NamedAdam(self.head, recipe.rates)
@@ -168,7 +188,12 @@ class _Fit:
         self._prepare_drives()
         self._postures = self._measure_postures(start=state is None)
 
-    def complete(self, out_dir: Path, on_progress: Callable[[FitProgress], None]) -> FitResult:
+    def _tell(self, what: str, share: float | None = None) -> None:
+        """Say what is done before the first step."""
+        phase = what if share is None else f"{what} {share:.0%}"
+        self._on_progress(FitProgress(0, 0.0, phase, math.nan, math.nan, self._elapsed()))
+
+    def complete(self, out_dir: Path) -> FitResult:
         """Run to the end of the budget and write the identity."""
         first_step, loop_started, last_turn = self.step, time.monotonic(), None
         last_saved, recent_mse, loss = time.monotonic(), [], math.nan
@@ -198,7 +223,7 @@ class _Fit:
             if self.step % _REPORT_EVERY_STEPS == 0:
                 report = FitProgress(self.step, progress, turn.name, loss, _psnr_db(recent_mse), self._elapsed())
                 self.files.add_numbers(report)
-                on_progress(report)
+                self._on_progress(report)
             if pictures_due and progress >= pictures_due[0]:
                 pictures_due.pop(0)
                 self.files.add_pictures(self.frames.rgb(index), _to_bytes(result.composite))

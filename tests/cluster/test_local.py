@@ -17,11 +17,12 @@ import pytest
 from cluster import local, processes
 from cluster.ids import TenantId
 from cluster.local import Stack
-from cluster.services import SERVICES, ray_temp_dir
+from cluster.services import ray_temp_dir
 from cluster.settings import STACK_ENV_NAME, Settings
 from cluster.state import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import ServiceUnavailable, StackError
+from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
 
 LIGHT = ("redis", "s3")
 ROOT = Path(__file__).parents[2]
@@ -39,41 +40,12 @@ def stack_here(home):
     return Stack(Settings(home=home, start_timeout_s=120))
 
 
-def processes_of(home, names=(*SERVICES, "guardian")):
-    marks = Stack(Settings(home=home))
-    found = set()
-    for name in names:
-        record = processes.ProcessRecord.load(marks._record_path(name))
-        found |= set(processes.find_members(marks._mark(name), record))
-    return found
-
-
 def run_cli(home, *arguments, **options):
     env = {**os.environ, "M2DAO_HOME": str(home)}
     return subprocess.Popen(
         [sys.executable, "-m", "cluster.cli", *arguments], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, **options,
     )  # fmt: skip
-
-
-def listening_addresses(pids):
-    """Local addresses of the listening TCP sockets of these processes, from /proc (proc_net(5))."""
-    inodes = set()
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            for link in os.scandir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(OSError):
-                    inodes.add(os.readlink(link.path))
-    addresses = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
-                addresses.add(fields[1].split(":")[0])
-    return addresses
-
-
-LOOPBACK_ADDRESSES = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
 def test_what_is_up_listens_on_the_loopback_only(stack, stack_home):

@@ -6,6 +6,7 @@ import pytest
 
 from m2dao.errors import ClusterUnavailable, Conflict
 from tests.support.fits import Fits
+from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
 from train_jobs.cohort import Platform
 from train_jobs.submit import FitService, RayJobs
 from train_jobs.work import FitOptions
@@ -24,7 +25,7 @@ def fits(ray_stack, tenant, tmp_path):
     return Fits(Platform.connect(ray_stack), tenant, tmp_path)
 
 
-def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant):
+def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, stack_home):
     """One fit kills its worker once and one kills every worker it gets; their neighbour loses nothing."""
     recordings = [
         fits.recording("poison", die_at=2, deaths=100),
@@ -32,7 +33,10 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant):
         fits.recording("neighbour", pause_s=0.5, steps=6),
     ]
     batch = service.submit(tenant, recordings, OPTIONS)
-    stages = {(job.request["identity"], job.stage.split(":")[0]) for job in service.follow(batch)}
+    stages, addresses = set(), set()
+    for job in service.follow(batch):
+        stages.add((job.request["identity"], job.stage.split(":")[0]))
+        addresses |= listening_addresses(processes_of(stack_home, ["ray"]))
     poison, unlucky, neighbour = (fits.job(fit_id) for fit_id in batch.fit_ids)
 
     assert (poison.status, poison.attempt, poison.error["code"]) == ("failed", 3, "worker-died")
@@ -42,6 +46,7 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant):
     refs = {job.result["ref"] for job in (unlucky, neighbour)}
     assert refs == {f"{tenant}.unlucky@1", f"{tenant}.neighbour@1"}
     assert ("neighbour", "fit") in stages  # its progress was seen on the way
+    assert addresses <= LOOPBACK_ADDRESSES  # workers open no port to others
     runs = {info.identity.name for info in fits.platform.registry.list_identities(tenant)}
     assert runs == {"unlucky", "neighbour"}
 

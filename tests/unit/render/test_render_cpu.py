@@ -7,6 +7,7 @@ import torch
 
 from m2dao.render import cpu, cpu_raster
 from m2dao.render.api import warm_up
+from m2dao.render.threads import get_num_threads, set_num_threads
 from tests.support.gaussian_scenes import draw, draw_and_differentiate, make_scene
 
 SIZE = {"width": 70, "height": 50}
@@ -17,10 +18,10 @@ def many_threads(monkeypatch):
     """Work is shared between threads however little there is."""
     monkeypatch.setattr(cpu, "GAUSSIANS_PER_THREAD", 1)
     monkeypatch.setattr(cpu, "PAIRS_PER_THREAD", 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
+    before = get_num_threads()
+    set_num_threads(4)
     yield
-    torch.set_num_threads(before)
+    set_num_threads(before)
 
 
 def busy_scene():
@@ -37,7 +38,7 @@ def parts_of(result):
 def test_the_number_of_threads_does_not_change_a_bit(many_threads):
     scene = busy_scene()
     shared = [parts_of(draw_and_differentiate(scene, "cpu", **SIZE)) for _ in range(2)]
-    torch.set_num_threads(1)
+    set_num_threads(1)
     alone = parts_of(draw_and_differentiate(scene, "cpu", **SIZE))
     for parts in shared:
         assert all(torch.equal(part, expected) for part, expected in zip(parts, alone, strict=True))

@@ -5,11 +5,10 @@ import threading
 import numba
 import numpy as np
 import pytest
-import torch
 
 from m2dao.render import cpu_bins, simd
 from m2dao.render.simd import exp2_8, load8, store8, sum8
-from m2dao.render.threads import share_out
+from m2dao.render.threads import get_num_threads, set_num_threads, share_out
 
 
 @numba.njit
@@ -75,10 +74,10 @@ def test_every_tile_lists_exactly_the_boxes_that_touch_it_front_to_back():
 
 @pytest.fixture
 def four_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
+    before = get_num_threads()
+    set_num_threads(4)
     yield
-    torch.set_num_threads(before)
+    set_num_threads(before)
 
 
 def take(queue, lock):
