@@ -20,6 +20,7 @@ _EXAMPLES = """examples:
   m2dao-cluster status --json
   m2dao-cluster tenant create acme
   m2dao-cluster key create acme --label website
+  m2dao-cluster sweep --days 30                 delete videos and sound of renders that are older (for a daily job)
   m2dao-cluster down
 
 settings come from the environment, see docs/settings.md; exit codes: 0 done, 2 bad input, 1 our fault"""
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     revoke = add(key, "revoke", _key_revoke, "Void an API key at once.")
     revoke.add_argument("tenant")
     revoke.add_argument("key_id", help="from key list")
+    sweep = add(commands, "sweep", _sweep, "Delete what renders have stored, once it is old.")
+    sweep.add_argument("--days", type=float, default=8.0, metavar="N", help="older than this (default: %(default)s)")
     return parser
 
 
@@ -145,6 +148,16 @@ def _key_revoke(arguments: argparse.Namespace) -> dict:
     revoked = _accounts().revoke(TenantId.parse(arguments.tenant), arguments.key_id)
     _say(f"key {arguments.key_id} " + ("revoked" if revoked else "is not there; nothing to revoke"))
     return {"tenant": arguments.tenant, "key_id": arguments.key_id, "revoked": revoked}
+
+
+def _sweep(arguments: argparse.Namespace) -> dict:
+    from cluster.storage import ObjectStore
+    from cluster.sweep import sweep_renders
+
+    store = ObjectStore(Settings.from_env())
+    deleted = {str(tenant): sweep_renders(store, tenant, days=arguments.days) for tenant in _accounts().list_tenants()}
+    _say(f"{sum(deleted.values())} objects of {len(deleted)} tenants deleted")
+    return {"days": arguments.days, "deleted": deleted}
 
 
 if __name__ == "__main__":

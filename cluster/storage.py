@@ -19,6 +19,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cluster.ids import TenantId
@@ -92,6 +93,7 @@ class ObjectInfo:
     key: str
     num_bytes: int
     etag: str
+    modified: datetime  # with its time zone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +255,9 @@ class ObjectStore:
         """
         with _translated(check_key(key)):
             answer = self._client.head_object(Bucket=self._bucket, Key=key)
-        return ObjectInfo(key=key, num_bytes=answer["ContentLength"], etag=answer["ETag"].strip('"'))
+        return ObjectInfo(
+            key=key, num_bytes=answer["ContentLength"], etag=answer["ETag"].strip('"'), modified=answer["LastModified"]
+        )
 
     def delete(self, key: str) -> None:
         """Delete the object under ``key``; nothing happens when there is none."""
@@ -266,7 +270,8 @@ class ObjectStore:
         with _translated(prefix):
             for page in pages:
                 for entry in page.get("Contents", ()):
-                    yield ObjectInfo(key=entry["Key"], num_bytes=entry["Size"], etag=entry["ETag"].strip('"'))
+                    etag, modified = entry["ETag"].strip('"'), entry["LastModified"]
+                    yield ObjectInfo(key=entry["Key"], num_bytes=entry["Size"], etag=etag, modified=modified)
 
     def delete_prefix(self, prefix: str) -> int:
         """Delete every object under ``prefix`` (ends in a slash); returns how many there were."""

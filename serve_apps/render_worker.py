@@ -21,6 +21,7 @@ from typing import Any
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.jobs import Claim, Jobs
 from cluster.storage import ObjectStore, object_key
+from cluster.sweep import RENDERS
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, StateUnavailable
 from m2dao.media.mux import VideoWriter
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
@@ -44,7 +45,7 @@ class RenderTicket:
 
 def render_prefix(tenant: TenantId, render_id: RenderId) -> str:
     """Where everything of a render is stored, ending in a slash."""
-    return object_key(tenant, "renders", str(render_id)) + "/"
+    return object_key(tenant, RENDERS, str(render_id)) + "/"
 
 
 class Heart:
