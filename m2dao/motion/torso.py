@@ -2,8 +2,9 @@
 
 Torso Gaussians live in camera space at the reference pose. Each follows the head's rigid motion by its own weight (one
 at the top of the neck, none at the shoulders); what does not follow sways as one piece, by a linear function of the pose;
-a field of the pose adds what is left: collars, skin and cloth. The pose is seen twice, as it is and as its slow part,
-because shoulders follow a head late.
+a field that is linear in the pose adds what is left: collars, skin and cloth. Nothing here bends with the pose, because
+twelve numbers tell nearly every frame of a recording from every other: a network of them learns the shoulders of the
+training part by heart. The pose is seen twice, as it is and as its slow part, because shoulders follow a head late.
 Shapes: N Gaussians.
 """
 
@@ -16,7 +17,6 @@ from m2dao.motion.factored import FactoredField, MotionDelta
 from m2dao.motion.rigid import invert_rigid, pose_difference
 
 _POSE_SCALE = (5.0, 5.0, 5.0, 30.0, 30.0, 30.0)  # radians and metres to numbers of order one
-_POSE_CODE_SIZE = 8
 _SWAY_SCALE = 0.02  # metres for the shift, radians for roll and relative growth
 NUM_POSE_FEATURES, NUM_SWAY = 12, 4
 
@@ -37,11 +37,10 @@ class TorsoField(nn.Module):
         self.sway = nn.Linear(NUM_POSE_FEATURES, NUM_SWAY, bias=False)
         nn.init.zeros_(self.sway.weight)
         self.register_buffer("posture", torch.zeros(NUM_SWAY))  # how the shoulders rest, unless a frame says otherwise
-        self.code = nn.Sequential(nn.Linear(NUM_POSE_FEATURES, 32), nn.SiLU(), nn.Linear(32, _POSE_CODE_SIZE), nn.Tanh())
         self.field = FactoredField(
             box_min,
             box_max,
-            code_sizes=(NUM_POSE_FEATURES + _POSE_CODE_SIZE,),
+            code_sizes=(NUM_POSE_FEATURES,),
             resolutions=(12, 32),
             num_features=4,
             hidden_size=32,
@@ -92,4 +91,4 @@ class TorsoField(nn.Module):
             features: [N, H] from :meth:`static_features`.
             pose: [12] from :meth:`pose_features`.
         """
-        return self.field.displace(features, (torch.cat([pose, self.code(pose)]),))
+        return self.field.displace(features, (pose,))

@@ -37,7 +37,7 @@ class LossWeights:
     head_mask: float = 0.1
     person_mask: float = 0.1
     consistency: float = 0.02
-    torso_residual: float = 0.01
+    torso_residual: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
