@@ -130,7 +130,7 @@ def test_the_commands_promote_refuse_show_list_and_roll_back(run, tenant, regist
     good, poor, better = register(30.0), register(5.0), register(32.0)
     assert run("promote", good)[0] == 0
     code, result, said = run("promote", poor)
-    assert code == 2 and result is None and "psnr_db" in said and "--force" in said
+    assert code == 2 and result["error"] == "promotion-refused" and "psnr_db" in said and "--force" in said
     assert run("promote", better, "--expected-version", 2)[0] == 2
     code, result, said = run("promote", better, "--expected-version", 1, "--min-psnr-db", 31)
     assert code == 0 and result["champion"] == str(better) and result["previous"] == str(good)
@@ -156,4 +156,4 @@ def test_the_commands_promote_refuse_show_list_and_roll_back(run, tenant, regist
 )
 def test_wrong_words_end_with_code_2_and_a_message(run, words):
     code, result, said = run(*words)
-    assert code == 2 and result is None and "expected" in said and "Traceback" not in said
+    assert code == 2 and result["error"] and result["detail"] in said and "expected" in said and "Traceback" not in said
