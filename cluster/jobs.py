@@ -50,7 +50,7 @@ KINDS = ("render", "fit")
 FINISHED = ("done", "failed", "cancelled")
 _ID_TYPES = {"render": RenderId, "fit": FitId}
 _IDEMPOTENCY_S = 24 * 3600
-_RETENTION_S = 7 * 24 * 3600
+RETENTION_S = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class Backlog:
 class Jobs:
     """The jobs of all tenants. See ``StateStore`` for what every method raises."""
 
-    def __init__(self, link: RedisLink, *, retention_s: int = _RETENTION_S):
+    def __init__(self, link: RedisLink, *, retention_s: int = RETENTION_S):
         self._link = link
         self._retention_s = retention_s
 

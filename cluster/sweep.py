@@ -9,11 +9,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from cluster.ids import TenantId
+from cluster.jobs import RETENTION_S
 from cluster.storage import ObjectStore, object_key
 from m2dao.errors import ConfigError
 
 RENDERS = "renders"
-MIN_DAYS = 7.0  # how long the record of a job is kept, which may still lead to its video
+MIN_DAYS = RETENTION_S / (24 * 3600)  # how long the record of a job is kept, which may still lead to its video
 
 
 def sweep_renders(store: ObjectStore, tenant: TenantId, *, days: float, now: datetime | None = None) -> int:

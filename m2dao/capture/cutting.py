@@ -33,7 +33,7 @@ def cut_and_store(
 ) -> np.ndarray:
     """Store frames and masks of the whole recording.
 
-    Each worker has a twin of one segmenter, so which worker gets a frame makes no difference to its masks.
+    Workers have one segmenter and its twins, so which worker gets a frame makes no difference to its masks.
 
     Args:
         landmarks: float32 [T, 478, 3], px of the crop.
@@ -45,7 +45,8 @@ def cut_and_store(
     segmenter = RegionSegmenter()
     for index, rgb in tracks.samples:
         segmenter.observe(crop.cut(rgb), landmarks[index])
-    workers = [_Cutter(segmenter.twin(), writer, landmarks) for _ in range(NUM_WORKERS)]
+    segmenters = [segmenter, *(segmenter.twin() for _ in range(NUM_WORKERS - 1))]
+    workers = [_Cutter(each, writer, landmarks) for each in segmenters]
     plate = PlateBuilder()
     stride = max(1, tracks.num_frames // NUM_PLATE_FRAMES)
     source = read_frames(video, max_side=crop.decode_side(), limits=limits)

@@ -25,7 +25,7 @@ def finish_masks(
         shares: float32 [h', w', 4]; what part of the person belongs to each region.
     """
     size = rgb.shape[0]
-    bounds = np.ascontiguousarray(np.stack([lowest, highest], axis=-1))
+    bounds = np.stack([lowest, highest], axis=-1)
     masks = np.empty((size, size, 4), np.uint8)
     _finish(
         np.ascontiguousarray(rgb), np.ascontiguousarray(coefficients), bounds, np.ascontiguousarray(shares),

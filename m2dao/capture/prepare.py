@@ -170,6 +170,7 @@ class _Maker:
         self.progress, self.rules = progress, rules
         self.name = video.name
         self.problems: list[str] = []
+        self.jumps: list[int] = []
 
     def run(self, started: float) -> PrepareResult:
         self.progress.stage("reading the sound")
@@ -184,6 +185,7 @@ class _Maker:
         tracks = tracks.cut_to(num_frames)
         self.problems += check_length(num_frames, self.name, self.rules)
         self.problems += check_faces(tracks, self.name, self.rules)
+        self.jumps = find_cuts(tracks).jumps
         crop = choose_crop(tracks.landmarks, tracks.valid, width=tracks.width, height=tracks.height, size=self.size)
         landmarks = crop.landmarks(tracks.landmarks)
         stored = as_16_bit(_of_length(waveform, num_samples_for_frames(num_frames)))
@@ -236,7 +238,7 @@ class _Maker:
             self.progress.stage("finding head poses", next(asked) / (tracks.num_frames + 100))
             return self.writer.frame(index)
 
-        return solve_cameras(landmarks, tracks.valid, self.size, frame, jumps=find_cuts(tracks).jumps)
+        return solve_cameras(landmarks, tracks.valid, self.size, frame, jumps=self.jumps)
 
     def _finish(
         self, started: float, info: VideoInfo, tracks: Tracks, crop: Crop, landmarks: np.ndarray,
@@ -273,7 +275,7 @@ class _Maker:
             "poses_on_picture_share": round(float(cameras.measured_on_picture.mean()), 4),
             "reprojection_px": round(float(cameras.reprojection_px), 4),
             "num_interpolated": int((~tracks.valid).sum()),
-            "jump_cuts": find_cuts(tracks).jumps,
+            "jump_cuts": self.jumps,
             "sharpness": round(float(np.nanmedian(tracks.sharpness)), 1),
             "sound": {key: round(value, 4) for key, value in asdict(sound).items()},
             "sync": sync.as_dict(),
@@ -328,7 +330,7 @@ class _Maker:
                 masks=self.writer.masks(i),
                 landmarks=landmarks[i],
                 viewmat=cameras.viewmats[i],
-            )  # fmt: skip
+            )
             for i in chosen
         ]
         plate = self.writer.read_picture("plate.png")

@@ -165,9 +165,9 @@ def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Spe
     times = np.arange(len(states)) / FRAME_RATE
     closed, silent = np.zeros(len(states), np.uint8), np.zeros(len(states), np.uint8)
     for phone in speech.phones:
-        if phone.symbol in BILABIALS:
-            if closure_frame(phone) < len(closed):
-                closed[closure_frame(phone)] = 1
+        frame = closure_frame(phone)
+        if phone.symbol in BILABIALS and frame < len(closed):
+            closed[frame] = 1
         elif not phone.symbol and phone.end_s - phone.start_s > 2 * _SETTLE_S:
             silent[(times > phone.start_s + _SETTLE_S) & (times < phone.end_s - _SETTLE_S)] = 1
     tensors = {

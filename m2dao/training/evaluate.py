@@ -100,8 +100,7 @@ def evaluate(
     capture = Capture.open(capture_dir)
     told = on_progress or (lambda share: None)
     if protocol == "cross":
-        with one_torch_thread():
-            return _evaluate_cross(talker, capture, Path(audio), out_dir, max_frames, told)
+        return _evaluate_cross(talker, capture, Path(audio), out_dir, max_frames, told)
     if talker.manifest.capture_sha256 != capture.content_sha256:
         raise InputError(
             str(capture_dir), f"the capture {identity_dir} was fitted to", "another one",
@@ -109,10 +108,10 @@ def evaluate(
         )  # fmt: skip
     if protocol == "portrait" and talker.head.torso is None:
         raise ConfigError(str(identity_dir), "an identity with a torso for protocol portrait", "one without", "use paper")
-    with one_torch_thread():
-        return _evaluate_pictures(talker, capture, protocol, out_dir, max_frames, told)
+    return _evaluate_pictures(talker, capture, protocol, out_dir, max_frames, told)
 
 
+@one_torch_thread()
 def _evaluate_pictures(talker, capture, protocol: str, out_dir, max_frames, told) -> EvaluateResult:
     _, test = train_test_split(capture.num_frames)
     test = test[:max_frames] if max_frames else test
@@ -184,6 +183,7 @@ def _rendered(talker: Talker, capture: Capture, frames: TrainingFrames, protocol
         yield index, talker.picture(output, 255 * behind)
 
 
+@one_torch_thread()
 def _evaluate_cross(talker, capture, audio: Path, out_dir, max_frames, told) -> EvaluateResult:
     sound = read_audio(audio)
     sound = sound[: max_frames * SAMPLES_PER_FRAME] if max_frames else sound

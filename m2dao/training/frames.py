@@ -51,7 +51,8 @@ class TrainingFrames:
         with tempfile.TemporaryFile(prefix="m2dao-frames-") as file:  # the mapping outlives the handle
             self._data = np.memmap(file, dtype=np.uint8, mode="w+", shape=(len(indices), size, size, 7))
         self._eye_boxes = _eye_boxes(capture.landmarks) * (size / capture.size)
-        self._shots = capture.shots[indices.start : indices.stop] - capture.shots[indices.start]
+        shots = capture.shots[indices.start : indices.stop]
+        self._shots = shots - shots[0] if plate is None else np.zeros_like(shots)
 
         def load(position: int) -> None:
             index = indices[position]
@@ -62,8 +63,6 @@ class TrainingFrames:
             for done, _ in enumerate(pool.map(load, range(len(indices)))):
                 if on_progress and done % 16 == 0:
                     on_progress(done / len(indices))
-        if plate is not None:
-            self._shots = np.zeros_like(self._shots)
         self._plates = self._make_plates() if plate is None else plate[None].astype(np.float32) / 255
 
     def _make_plates(self) -> np.ndarray:
