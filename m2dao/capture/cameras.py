@@ -77,7 +77,7 @@ def solve_cameras(
     measured = landmarks[valid] if not valid.all() else landmarks
     centre_px = np.full(2, size / 2)
     shape = fit_rigid_shape(measured)
-    sigma_px = _landmark_sigma_px(shape)
+    sigma_px = landmark_sigma_px(shape)
     observed = measured[:, shape.rigid, :2].astype(np.float64)
     structure, poses = _solve_structure(shape, observed, sigma_px, size)
     poses, _ = solve_poses(observed, sigma_px, structure, poses, centre_px)
@@ -95,7 +95,7 @@ def solve_cameras(
         jitter = noise_jitter_deg(motion.remaining_noise[:, :3], on_picture)
     return CameraSolution(
         K=np.array([[structure.focal_px, 0, size / 2], [0, structure.focal_px, size / 2], [0, 0, 1]], dtype=np.float32),
-        viewmats=_viewmats(head),
+        viewmats=as_viewmats(head),
         canonical_landmarks=canonical.astype(np.float32),
         rigid_landmarks=shape.rigid,
         reprojection_px=float(np.sqrt(np.mean((residual**2).sum(axis=-1)))),
@@ -134,7 +134,7 @@ def _disagreement(by_landmarks: Poses, refined: RefinedPoses) -> np.ndarray:
     return 1.4826 * np.median(np.abs(difference), axis=0) + 1e-6
 
 
-def _landmark_sigma_px(shape: RigidShape) -> np.ndarray:
+def landmark_sigma_px(shape: RigidShape) -> np.ndarray:
     """[R] how precisely each rigid landmark is seen, in pixels."""
     spread = shape.spread[shape.rigid] * np.median(shape.scales)
     return np.maximum(spread, 0.2)
@@ -226,7 +226,7 @@ def _similarity(source: np.ndarray, target: np.ndarray, points: np.ndarray) -> n
     return (points - source_mean) @ rotation.T * scale + target_mean
 
 
-def _viewmats(poses: Poses) -> np.ndarray:
+def as_viewmats(poses: Poses) -> np.ndarray:
     """float32 [T, 4, 4]."""
     viewmats = np.zeros((len(poses.rotations), 4, 4), dtype=np.float32)
     viewmats[:, :3, :3], viewmats[:, :3, 3], viewmats[:, 3, 3] = poses.rotations, poses.translations, 1.0

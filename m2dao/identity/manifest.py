@@ -36,6 +36,7 @@ class IdentityManifest:
         num_gaussians: by group.
         fit: steps, seconds, seed, frames trained on.
         capture_sha256: the content hash of the capture it was fitted to.
+        poses, soft_masks: how that capture was read, see the recipe.
         files: sha256 and bytes by file name.
     """
 
@@ -48,6 +49,8 @@ class IdentityManifest:
     fit: dict
     capture_sha256: str
     frame_rate: int = 25
+    poses: str = "refined"
+    soft_masks: bool = True
     files: dict[str, dict] = field(default_factory=dict)
 
     def to_json(self) -> str:

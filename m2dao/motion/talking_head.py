@@ -39,12 +39,14 @@ class ModelConfig:
         embedding_size: D.
         sh_degree: of the head's colours; the torso's are constant.
         has_torso: whether neck and torso are generated.
+        mouth_sees_face: whether the oral field is told what the face does to the lips.
     """
 
     field: str = "factored"
     embedding_size: int = 16
     sh_degree: int = 1
     has_torso: bool = True
+    mouth_sees_face: bool = True
 
     def __post_init__(self):
         if self.field not in ("factored", "concat"):
@@ -160,6 +162,7 @@ class TalkingHead(nn.Module):
 
     def _oral_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
         lip_motion = self.oral.lip_motion(self.facial, drive.audio, drive.expression)
+        lip_motion = lip_motion if self.config.mouth_sees_face else torch.zeros_like(lip_motion)
         own = self.oral.displace(static.oral, drive.audio, lip_motion)
         carried = self.facial.displace(static.facial_of_oral, drive.audio, drive.expression)
         is_lip = (self.groups["oral"].tags == TAG_LIPS).to(own.d_means.dtype)[:, None]  # teeth are not skin

@@ -1,7 +1,8 @@
 """Evaluation on frames never trained on, by the three protocols of the field.
 
     paper     face and mouth over the recording's own torso and background (TalkingGaussian's protocol)
-    portrait  everything generated; pose and expression from the recording
+    portrait  everything generated; pose and expression from the recording; an identity without a torso gets that of the
+              training frame nearest in pose, which is what deploying it would come to
     cross     another voice, synthesised pose: lip sync alone
 
 Shapes: T frames, S pixels a side.
@@ -20,6 +21,7 @@ import torch
 from m2dao.audio.features import get_extractor
 from m2dao.capture.dataset import Capture
 from m2dao.capture.faces import FaceTracker
+from m2dao.capture.frame_poses import with_poses
 from m2dao.errors import ConfigError, InputError
 from m2dao.identity.poses import pose_differences, slow_differences, viewmat_from_difference
 from m2dao.identity.talker import Talker
@@ -29,6 +31,7 @@ from m2dao.render.threads import one_torch_thread
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_frames_for_samples, train_test_split
 from m2dao.training.frames import TrainingFrames
 from m2dao.training.mouth import Lips, LipTrack, lip_sync, mouth_discipline, track_lips
+from m2dao.training.nearest_torso import NearestTorso
 from m2dao.training.picture_metrics import PictureMetrics
 from m2dao.training.report import SideBySide, write_result
 
@@ -46,7 +49,10 @@ class EvaluateResult:
     st_lpips: float | None = None
     lmd_px: float | None = None
     neck_psnr_db: float | None = None
+    edge_psnr_db: float | None = None
     flicker: float | None = None
+    change: float | None = None
+    recording_change: float | None = None
     sync_offset_frames: float | None = None
     sync_confidence: float | None = None
     num_frames: int = 0
@@ -97,7 +103,7 @@ def evaluate(
     if (protocol == "cross") != (audio is not None):
         raise ConfigError(f"protocol {protocol}", "--audio with cross and only with it", f"audio={audio}")
     talker = Talker.load(identity_dir, backend=backend)
-    capture = Capture.open(capture_dir)
+    capture = with_poses(Capture.open(capture_dir), talker.manifest.poses)
     told = on_progress or (lambda share: None)
     if protocol == "cross":
         return _evaluate_cross(talker, capture, Path(audio), out_dir, max_frames, told)
@@ -106,8 +112,6 @@ def evaluate(
             str(capture_dir), f"the capture {identity_dir} was fitted to", "another one",
             "its test part would not be unseen; use protocol cross",
         )  # fmt: skip
-    if protocol == "portrait" and talker.head.torso is None:
-        raise ConfigError(str(identity_dir), "an identity with a torso for protocol portrait", "one without", "use paper")
     return _evaluate_pictures(talker, capture, protocol, out_dir, max_frames, told)
 
 
@@ -115,12 +119,12 @@ def evaluate(
 def _evaluate_pictures(talker, capture, protocol: str, out_dir, max_frames, told) -> EvaluateResult:
     _, test = train_test_split(capture.num_frames)
     test = test[:max_frames] if max_frames else test
-    frames = TrainingFrames(capture, talker.size, test, plate=talker.plate)
+    frames = TrainingFrames(capture, talker.size, test, plate=talker.plate, soft_masks=talker.manifest.soft_masks)
     metrics, lips = PictureMetrics(talker.size), LipTrack(FaceTracker())
     sound = capture.waveform[test.start * SAMPLES_PER_FRAME : test.stop * SAMPLES_PER_FRAME]
     with _film(out_dir, talker.size, sound, has_recording=True) as film:
         for position, (index, picture) in enumerate(_rendered(talker, capture, frames, protocol)):
-            metrics.add(frames.rgb(index), picture, frames.masks(index))
+            metrics.add(frames.rgb(index), picture, frames.soft_masks(index))
             lips.add(picture)
             if film:
                 film.add(frames.rgb(index), picture)
@@ -171,6 +175,7 @@ def _rendered(talker: Talker, capture: Capture, frames: TrainingFrames, protocol
     with torch.no_grad():
         features = capture.feature(talker.speech.config.features)
         embeddings = talker.speech(talker.speech.windows(features, capture.num_frames))
+    behind = _backdrops(talker, capture, frames, protocol)
     for index in frames.indices:
         drive = FrameDrive(
             viewmat=torch.from_numpy(capture.viewmats[index]).to(talker.device),
@@ -179,8 +184,16 @@ def _rendered(talker: Talker, capture: Capture, frames: TrainingFrames, protocol
             expression=torch.from_numpy(capture.expression[index]).to(talker.device),
         )
         output = talker.render_drive(drive, head_only=protocol == "paper")
-        behind = frames.target(index, generate_torso=protocol != "paper").behind.numpy()
-        yield index, talker.picture(output, 255 * behind)
+        yield index, talker.picture(output, 255 * behind(index))
+
+
+def _backdrops(talker: Talker, capture: Capture, frames: TrainingFrames, protocol: str) -> Callable[[int], np.ndarray]:
+    """What stands behind the generated part of a frame: a function from its index to [S, S, 3] float 0..1."""
+    if protocol == "portrait" and talker.head.torso is None:
+        manifest = talker.manifest
+        torso = NearestTorso(capture, talker.size, manifest.fit["num_train"], soft_masks=manifest.soft_masks)
+        return lambda index: torso.behind(index, talker.plate)
+    return lambda index: frames.target(index, generate_torso=protocol == "portrait").behind.numpy()
 
 
 @one_torch_thread()

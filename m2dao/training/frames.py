@@ -86,9 +86,13 @@ class TrainingFrames:
         """[S, S, 3] uint8 of a frame of the recording."""
         return self._data[index - self.indices.start, ..., :3]
 
+    def soft_masks(self, index: int) -> np.ndarray:
+        """[S, S, 4] float 0..1, as captured."""
+        return self._data[index - self.indices.start, ..., 3:].astype(np.float32) / 255
+
     def masks(self, index: int) -> np.ndarray:
-        """[S, S, 4] float 0..1."""
-        masks = self._data[index - self.indices.start, ..., 3:].astype(np.float32) / 255
+        """[S, S, 4] float 0..1, rounded unless masks are soft here."""
+        masks = self.soft_masks(index)
         if self._soft:
             return masks
         background = 1 - masks.sum(-1, keepdims=True)

@@ -190,6 +190,30 @@ class FlickerMeter:
         return self._sum / self._weight if self._weight > 0 else float("nan")
 
 
+class ChangeMeter:
+    """How much a video changes from frame to frame: mean absolute difference of neighbouring frames in grey levels of 255.
+
+    Beside that of the recording it tells whether a render is as calm; smoothing lowers it and flicker raises it.
+    """
+
+    def __init__(self) -> None:
+        self._before: np.ndarray | None = None
+        self._sum, self._num = 0.0, 0
+
+    def update(self, image: np.ndarray) -> None:
+        """The next frame [H, W, 3]."""
+        image = _unit(image)
+        if self._before is not None:
+            self._sum += 255.0 * float(np.abs(image - self._before).mean(dtype=np.float64))
+            self._num += 1
+        self._before = image
+
+    @property
+    def value(self) -> float:
+        """Grey levels; NaN before two frames."""
+        return self._sum / self._num if self._num else float("nan")
+
+
 def lip_jitter(lip_opening: np.ndarray, silent: np.ndarray) -> float:
     """How much the lips tremble while nobody speaks: root mean square change of the opening from frame to frame.
 

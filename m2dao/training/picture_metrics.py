@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-from m2dao.training.metrics import FlickerMeter, neck_band, psnr_db, ssim
+from m2dao.training.metrics import ChangeMeter, FlickerMeter, edge_band, neck_band, psnr_db, ssim
 from m2dao.training.perceptual import StLpips
 
 _MIN_LPIPS_SIDE = 64
@@ -18,7 +18,7 @@ _LPIPS_EVERY = 5  # frames: AlexNet on two pictures costs more than rendering th
 
 
 class PictureMetrics:
-    """PSNR, SSIM, ST-LPIPS, head and neck-band PSNR, flicker.
+    """PSNR, SSIM, ST-LPIPS, PSNR of head, neck band and edge band, flicker, change from frame to frame.
 
     Args:
         size: S; below 64 px ST-LPIPS is not defined and left out.
@@ -27,6 +27,7 @@ class PictureMetrics:
     def __init__(self, size: int):
         self._perceptual = StLpips() if size >= _MIN_LPIPS_SIDE else None
         self._flicker = FlickerMeter()
+        self._changes = {"change": ChangeMeter(), "recording_change": ChangeMeter()}
         self._values: dict[str, list[float]] = {}
         self._num_frames = 0
 
@@ -42,7 +43,10 @@ class PictureMetrics:
         self._note("ssim", ssim(rendered, recorded))
         self._note("head_psnr_db", psnr_db(rendered, recorded, masks[..., :3].sum(-1)))
         self._note("neck_psnr_db", psnr_db(rendered, recorded, neck_band(as_bytes)))
+        self._note("edge_psnr_db", psnr_db(rendered, recorded, edge_band(as_bytes)))
         self._flicker.update(rendered, recorded)
+        self._changes["change"].update(rendered)
+        self._changes["recording_change"].update(recorded)
         if self._perceptual is not None and self._num_frames % _LPIPS_EVERY == 0:
             pair = [torch.from_numpy(picture.astype(np.float32) / 255) for picture in (rendered, recorded)]
             with torch.no_grad():
@@ -53,6 +57,7 @@ class PictureMetrics:
         """Means over frames; None where nothing could be measured."""
         means = {name: float(np.mean(values)) for name, values in self._values.items()}
         means["flicker"] = self._flicker.value
+        means |= {name: meter.value for name, meter in self._changes.items()}
         return {name: None if math.isnan(value) else value for name, value in means.items()}
 
     def _note(self, name: str, value: float) -> None:

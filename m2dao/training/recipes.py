@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from m2dao.capture.frame_poses import POSE_KINDS
 from m2dao.errors import ConfigError
 from m2dao.motion.talking_head import ModelConfig
 from m2dao.training.schedule import Schedule, alternating_schedule, sequential_schedule
@@ -52,6 +53,7 @@ class Recipe:
         seeds: first Gaussians of ``facial``, ``oral``, ``inner`` (mouth) and ``torso``.
         max_gaussians: cap by group.
         soft_masks: False turns region masks into 0 and 1.
+        poses: ``refined`` or ``frame_by_frame``, see capture/frame_poses.py.
         densify_every: steps between rounds of density control.
         blink_repeats: how often a frame with closing lids comes up in an epoch; others come up once.
         speech_steps: batches the audio encoder learns the lips from, at most.
@@ -65,6 +67,7 @@ class Recipe:
     seeds: dict[str, int]
     max_gaussians: dict[str, int]
     soft_masks: bool = True
+    poses: str = "refined"
     densify_every: int = 150
     blink_repeats: int = 3
     speech_steps: int = 1500
@@ -74,6 +77,8 @@ class Recipe:
     def __post_init__(self):
         if self.size not in SIZES:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
+        if self.poses not in POSE_KINDS:
+            raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
         for name in ("densify_every", "blink_repeats", "speech_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
@@ -95,20 +100,28 @@ def m2dao(size: int) -> Recipe:
 
 
 def talking_gaussian(size: int) -> Recipe:
-    """The baseline as published: no torso, binary masks, MLP fields, mouth then face (facts: TalkingGaussian, 2024)."""
-    base = m2dao(size)
+    """The baseline as published: poses found frame by frame, binary masks, MLP fields, a mouth that does not see the face,
+    mouth then face, no torso of its own (facts: TalkingGaussian, 2024)."""
     return replace(
-        base,
+        m2dao(size),
         name="talking_gaussian",
-        model=ModelConfig(field="concat", embedding_size=16, sh_degree=2, has_torso=False),
+        model=ModelConfig(field="concat", sh_degree=2, has_torso=False, mouth_sees_face=False),
         schedule=sequential_schedule(),
         soft_masks=False,
+        poses="frame_by_frame",
         blink_repeats=1,
         losses=LossWeights(focus_emphasis=0.0, consistency=0.0),
     )
 
 
-RECIPES: dict[str, Callable[[int], Recipe]] = {"m2dao": m2dao, "talking_gaussian": talking_gaussian}
+def talking_gaussian_plus(size: int) -> Recipe:
+    """The baseline with our capture: the same model and schedule under refined poses and soft masks."""
+    return replace(talking_gaussian(size), name="talking_gaussian_plus", soft_masks=True, poses="refined")
+
+
+RECIPES: dict[str, Callable[[int], Recipe]] = {
+    recipe.__name__: recipe for recipe in (m2dao, talking_gaussian, talking_gaussian_plus)
+}
 
 
 def get_recipe(name: str, size: int) -> Recipe:

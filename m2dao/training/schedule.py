@@ -118,11 +118,12 @@ def joint_schedule() -> Schedule:
 def sequential_schedule() -> Schedule:
     """TalkingGaussian's: mouth to the end, face to the end (each after a static warm-up), then colours on the composite.
 
-    The paper's shares: 50k steps each for mouth and face, 3k of them static, and 10k for colours.
+    The paper's shares: 50k steps each for mouth and face, 3k of them static, and 10k for colours. A torso, which the paper
+    does not have, goes along.
     """
-    mouth = Turn(name="mouth", trainables=("oral.gaussians", "oral.field"))
-    face = Turn(name="face", trainables=("facial.gaussians", "facial.field"))
-    static = Turn(name="static", trainables=("oral.gaussians", "facial.gaussians"))
+    mouth = Turn(name="mouth", trainables=("oral.gaussians", "oral.field", *_TORSO))
+    face = Turn(name="face", trainables=("facial.gaussians", "facial.field", *_TORSO))
+    static = Turn(name="static", trainables=_ALL_GAUSSIANS)
     return Schedule(
         rows=(
             PhaseRow(until=0.055, turns=(static,), moving=False),

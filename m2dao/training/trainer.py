@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from m2dao.capture.dataset import Capture
+from m2dao.capture.frame_poses import with_poses
 from m2dao.errors import CaptureRejected, ConfigError, FitDiverged
 from m2dao.gaussians.density import DensityConfig, ScreenGradients, control_density
 from m2dao.gaussians.params import GaussianParams
@@ -151,7 +152,7 @@ class _Fit:
         self._started = time.monotonic()
         self._elapsed_before, self._on_progress = 0.0, on_progress
         self.recipe, self.budget, self.seed, self.work_dir = recipe, budget, seed, work_dir
-        self.capture = Capture.open(capture_dir)
+        self.capture = with_poses(Capture.open(capture_dir), recipe.poses)
         train, _ = train_test_split(self.capture.num_frames)
         if len(train) < _MIN_FRAMES:
             raise CaptureRejected(str(capture_dir), f"{_MIN_FRAMES} frames to train on", str(len(train)))
@@ -230,6 +231,11 @@ class _Fit:
             if time.monotonic() - last_saved > _SAVE_EVERY_S:
                 self._save()
                 last_saved = time.monotonic()
+        if self.step == 0:
+            raise ConfigError(
+                "fit minutes", "enough for more than the preparations", f"{self.budget.minutes:g}, over before the first step",
+                "give it more minutes",
+            )  # fmt: skip
         self._write_identity(out_dir)
         discard_step(self.work_dir)
         loop_s = max(1e-9, time.monotonic() - loop_started)
@@ -351,6 +357,8 @@ class _Fit:
             num_gaussians={},
             fit={"steps": self.step, "seconds": round(self._elapsed(), 1), "seed": self.seed, "num_train": num_train},
             capture_sha256=self.capture.content_sha256,
+            poses=self.recipe.poses,
+            soft_masks=self.recipe.soft_masks,
         )
         signals = {
             "poses": torch.from_numpy(self.poses[:num_train]),

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
 from m2dao.training import trainer
 from m2dao.training.evaluate import evaluate
-from m2dao.training.frames import behind_head
+from m2dao.training.frames import TrainingFrames, behind_head
 from m2dao.training.mouth import _phone_names, lip_sync, track_lips
+from m2dao.training.nearest_torso import NearestTorso
 from tests.support.small_capture import make_small_capture, small_recipe
 
 
@@ -50,10 +52,16 @@ def test_another_capture_is_refused_because_its_test_part_is_not_unseen(fitted, 
         evaluate(fitted[0], other, "paper")
 
 
-def test_an_identity_without_torso_has_no_portrait(fitted, tmp_path):
-    trainer.fit(fitted[1], tmp_path / "base", recipe=small_recipe("talking_gaussian"), steps=5)
-    with pytest.raises(ConfigError, match="torso"):
-        evaluate(tmp_path / "base", fitted[1], "portrait")
+def test_an_identity_without_torso_gets_the_one_recorded_at_the_nearest_pose(fitted, tmp_path):
+    capture = Capture.open(fitted[1])
+    torso = NearestTorso(capture, 64, 120, soft_masks=True)
+    nearest = torso.nearest(125)
+    assert nearest < 120 and np.abs(capture.viewmats[nearest] - capture.viewmats[125]).max() < 0.02
+    behind = torso.behind(125, capture.plate)
+    own = TrainingFrames(capture, 64, range(nearest, nearest + 1), plate=capture.plate)
+    np.testing.assert_array_equal(behind, own.target(nearest, generate_torso=False).behind.numpy())
+    trainer.fit(fitted[1], tmp_path / "base", recipe=small_recipe("talking_gaussian_plus"), steps=5)
+    assert evaluate(tmp_path / "base", fitted[1], "portrait").psnr_db > 10
 
 
 def test_behind_the_head_nothing_of_the_head_is_left():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from m2dao.errors import FitDiverged
+from m2dao.errors import ConfigError, FitDiverged
 from m2dao.identity.checkpoint import load_identity
 from m2dao.training import trainer
 from tests.support.small_capture import make_small_capture, small_recipe
@@ -104,6 +104,7 @@ def test_a_loss_that_is_not_a_number_stops_the_fit_by_name(capture, tmp_path, mo
         trainer.fit(capture, tmp_path / "nan", recipe=small_recipe(), steps=3)
 
 
-def test_a_budget_in_minutes_is_kept(capture, tmp_path):
-    result = trainer.fit(capture, tmp_path / "timed", recipe=small_recipe(), minutes=0.001)
-    assert result.steps == 0 and (tmp_path / "timed" / "identity.json").is_file()
+def test_a_budget_used_up_by_the_preparations_makes_no_identity(capture, tmp_path):
+    with pytest.raises(ConfigError, match="before the first step"):
+        trainer.fit(capture, tmp_path / "timed", recipe=small_recipe(), minutes=0.001)
+    assert not (tmp_path / "timed").exists()

@@ -1,0 +1,95 @@
+"""`m2dao bench quality`: ours against the published design, on the same recordings in the same time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from m2dao.commands import RawFormatter
+
+EXAMPLES = """examples:
+  m2dao bench quality --clip anna.mp4 --size 256 --minutes 10 --json
+  m2dao bench quality --clip anna.mp4 --clip ben.mp4 --minutes 5 --rows talking_gaussian,talking_gaussian_plus,m2dao
+  m2dao bench quality --clip anna.mp4 --minutes 5 --rows m2dao          (one row by itself)
+
+Every row is a fit with the same capture, split, minutes, threads, seed and backend, evaluated on the last 1/11 of the
+recording. Rows lead from the published design to ours a step at a time. What was made is kept under --work and not made
+again; delete a row's folder there to repeat it.
+
+A baseline has no torso of its own: `paper` shows it over the recorded one, `portrait` over that of the training frame
+nearest in pose. Two rows may be made at once by two commands with --threads 1 each.
+
+--json (seconds_per_fit is null with --steps) prints {clip, size, seconds_per_fit, rows: [{name, protocol, psnr_db, ssim, st_lpips, lmd_px, neck_psnr_db,
+edge_psnr_db, flicker, sync_offset_frames, sync_confidence, jitter_silence, closure_mbp, head_psnr_db, ...}], gains};
+with several clips the means of all, and each clip's own object under "clips".
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "quality", help="compare recipes on recordings", epilog=EXAMPLES, formatter_class=RawFormatter
+    )
+    parser.add_argument("--clip", type=Path, action="append", required=True, help="a recording; may be given several times")
+    parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, help="budget of each fit (default 10)")
+    budget.add_argument("--steps", type=int, help="budget of each fit in steps, for comparisons without regard to speed")
+    parser.add_argument("--rows", help="names separated by commas (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="CPU threads of each fit (default: all)")
+    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
+    parser.add_argument("--work", type=Path, default=Path("bench-quality"), help="folder for what is kept (bench-quality)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict:
+    from tqdm import tqdm
+
+    from m2dao.training.ablation import choose_rows
+    from m2dao.training.comparison import Comparison, ComparisonConfig, gains, mean_rows
+    from m2dao.training.comparison_report import bars, side_by_side, table
+
+    rows = choose_rows(args.rows.split(",") if args.rows else None)
+    minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
+    config = ComparisonConfig(
+        size=args.size, minutes=minutes, steps=args.steps, seed=args.seed, num_threads=args.threads, backend=args.backend
+    )
+    results = []
+    for clip in args.clip:
+        with tqdm(total=1.0, file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {elapsed}") as bar:
+            shown_s = 0.0
+
+            def show(what: str, share: float, bar=bar, clip=clip) -> None:
+                nonlocal shown_s
+                if time.monotonic() - shown_s > 0.25:
+                    shown_s = time.monotonic()
+                    bar.set_description_str(f"{clip.name}: {what}", refresh=False)
+                    bar.n = min(1.0, share)
+                    bar.refresh()
+
+            comparison = Comparison(clip, args.work, config, show)
+            entries = comparison.run(rows)
+        result = {
+            "clip": clip.name,
+            "size": args.size,
+            "seconds_per_fit": None if minutes is None else 60 * minutes,
+            "rows": entries,
+            "gains": gains(entries),
+        }
+        title = f"{clip.name}, {args.size} px, {config.budget} for each fit"
+        (comparison.folder / "comparison.json").write_text(json.dumps(result, indent=2) + "\n")
+        (comparison.folder / "comparison.png").write_bytes(bars(entries, title))
+        side_by_side(comparison.folder, [row.name for row in rows], "portrait", comparison.folder / "comparison.mp4")
+        print(f"\n{title} ({comparison.folder})\n{table(entries)}", file=sys.stderr)
+        results.append(result)
+    if len(results) == 1:
+        return results[0]
+    means = mean_rows([result["rows"] for result in results])
+    print(f"\nmean of {len(results)} recordings\n{table(means)}", file=sys.stderr)
+    return results[0] | {
+        "clip": f"mean of {len(results)}", "rows": means, "gains": gains(means), "clips": results,
+    }  # fmt: skip

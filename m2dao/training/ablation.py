@@ -1,0 +1,72 @@
+"""The rows of the quality comparison: two baselines, and the way from the published one to ours, a step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from m2dao.errors import ConfigError
+from m2dao.motion.talking_head import ModelConfig
+from m2dao.training.recipes import LossWeights, Recipe, m2dao, talking_gaussian, talking_gaussian_plus
+from m2dao.training.schedule import alternating_schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationRow:
+    """One fit of the comparison.
+
+    Args:
+        name: of the row.
+        what: what it is, or what it adds to the row before.
+        recipe: by size.
+    """
+
+    name: str
+    what: str
+    recipe: Callable[[int], Recipe]
+
+
+def _decoupling(size: int) -> Recipe:
+    return replace(talking_gaussian(size), name="decoupling", model=ModelConfig())
+
+
+def _consistency(size: int) -> Recipe:
+    losses = replace(LossWeights(), focus_emphasis=0.0)
+    return replace(_decoupling(size), name="consistency", losses=losses)
+
+
+def _alternating(size: int) -> Recipe:
+    return replace(_consistency(size), name="alternating", schedule=alternating_schedule())
+
+
+def _soft_masks(size: int) -> Recipe:
+    return replace(_alternating(size), name="soft_masks", soft_masks=True)
+
+
+def _refined_poses(size: int) -> Recipe:
+    return replace(_soft_masks(size), name="refined_poses", poses="refined")
+
+
+ROWS = (
+    AblationRow(name="talking_gaussian", what="the published design", recipe=talking_gaussian),
+    AblationRow(name="talking_gaussian_plus", what="the same with our poses and masks", recipe=talking_gaussian_plus),
+    AblationRow(name="decoupling", what="published + decoupled motion, own torso", recipe=_decoupling),
+    AblationRow(name="consistency", what="+ motion consistency", recipe=_consistency),
+    AblationRow(name="alternating", what="+ alternating optimisation", recipe=_alternating),
+    AblationRow(name="soft_masks", what="+ soft masks", recipe=_soft_masks),
+    AblationRow(name="refined_poses", what="+ poses refined on the picture", recipe=_refined_poses),
+    AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
+)
+
+
+def choose_rows(names: list[str] | None) -> tuple[AblationRow, ...]:
+    """Rows by name, in the order of the table; all if None.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    known = [row.name for row in ROWS]
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ConfigError("rows", f"names among {', '.join(known)}", ", ".join(unknown))
+    return tuple(row for row in ROWS if names is None or row.name in names)

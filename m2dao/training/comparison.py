@@ -1,0 +1,166 @@
+"""Fits of several recipes on one recording in the same budget, evaluated alike.
+
+Everything is kept, so that a comparison goes on where it was interrupted and a row may be made by itself:
+
+    WORK/captures/CLIP-HASH/                   the capture, made once
+    WORK/CLIP-HASH-256px-5min/ROW/identity/    what was fitted
+                              /ROW/row.json    how, and its figures under each protocol
+                              /ROW/PROTOCOL/   side-by-side video and plots
+                              /comparison.png, comparison.mp4, comparison.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from m2dao.capture.dataset import MANIFEST, Capture
+from m2dao.capture.prepare import prepare
+from m2dao.training.ablation import AblationRow
+from m2dao.training.evaluate import evaluate
+from m2dao.training.trainer import fit
+
+PROTOCOLS = ("paper", "portrait")
+FIGURES = (
+    "psnr_db", "ssim", "st_lpips", "lmd_px", "neck_psnr_db", "edge_psnr_db", "flicker", "sync_offset_frames",
+    "sync_confidence", "jitter_silence", "closure_mbp", "head_psnr_db", "change", "recording_change",
+    "recording_sync_offset_frames", "recording_sync_confidence", "recording_jitter_silence", "recording_closure_mbp",
+    "lip_correlation",
+)  # fmt: skip
+Progress = Callable[[str, float], None]  # what is done, and the share of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonConfig:
+    """What every row of a comparison shares.
+
+    Args:
+        size: pixels.
+        minutes, steps: budget of each fit, one of them; minutes include everything.
+        seed: of each fit.
+        num_threads: of each fit; all cores if None.
+        backend: render backend; the best of this machine if None.
+    """
+
+    size: int = 256
+    minutes: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    num_threads: int | None = None
+    backend: str | None = None
+
+    @property
+    def budget(self) -> str:
+        """As a word."""
+        return f"{self.minutes:g}min" if self.steps is None else f"{self.steps}steps"
+
+
+class Comparison:
+    """The fits of one recording.
+
+    Args:
+        clip: the recording.
+        work: folder for everything that is kept.
+        config: what the rows share.
+        on_progress: told what is being done.
+    """
+
+    def __init__(self, clip: Path, work: Path, config: ComparisonConfig, on_progress: Progress | None = None):
+        self.clip, self.config = Path(clip), config
+        self._tell = on_progress or (lambda what, share: None)
+        name = f"{self.clip.stem}-{_sha256(self.clip)[:8]}"
+        self.capture_dir = Path(work) / "captures" / name
+        self.folder = Path(work) / f"{name}-{config.size}px-{config.budget}"
+
+    def run(self, rows: tuple[AblationRow, ...]) -> list[dict]:
+        """Make the rows that are missing.
+
+        Returns:
+            One entry for each row and protocol: name, what, protocol, the figures, steps and seconds of the fit.
+
+        Raises:
+            MediaError, CaptureRejected: the recording will not do.
+        """
+        if not (self.capture_dir / MANIFEST).is_file():
+            self.capture_dir.parent.mkdir(parents=True, exist_ok=True)
+            prepare(self.clip, self.capture_dir, on_progress=lambda stage, share: self._tell(f"prepare: {stage}", share))
+        capture_sha256 = Capture.open(self.capture_dir).content_sha256
+        entries = []
+        for row in rows:
+            made = self._row(row, capture_sha256)
+            for protocol in PROTOCOLS:
+                entries.append({"name": row.name, "what": row.what, "protocol": protocol, **made[protocol], **made["fit"]})
+        return entries
+
+    def _row(self, row: AblationRow, capture_sha256: str) -> dict:
+        """The stored row if it was made under the same conditions, else a new one."""
+        recipe = row.recipe(self.config.size)
+        conditions = {"capture": capture_sha256, "recipe": asdict(recipe), **asdict(self.config)}
+        key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
+        folder = self.folder / row.name
+        stored = folder / "row.json"
+        if stored.is_file() and (made := json.loads(stored.read_text()))["key"] == key:
+            return made
+        result = fit(
+            self.capture_dir,
+            folder / "identity",
+            recipe=recipe,
+            minutes=self.config.minutes,
+            steps=self.config.steps,
+            seed=self.config.seed,
+            num_threads=self.config.num_threads,
+            backend=self.config.backend,
+            on_progress=lambda report: self._tell(f"{row.name}: {report.describe()}", report.progress),
+        )
+        made = {"key": key, "fit": {"steps": result.steps, "fit_seconds": round(result.seconds, 1)}}
+        for protocol in PROTOCOLS:
+            figures = evaluate(
+                folder / "identity",
+                self.capture_dir,
+                protocol,
+                out_dir=folder / protocol,
+                backend=self.config.backend,
+                on_progress=lambda share, protocol=protocol: self._tell(f"{row.name}: protocol {protocol}", share),
+            ).as_dict()
+            made[protocol] = {name: figures[name] for name in FIGURES}
+        aside = folder / ".row.json"
+        aside.write_text(json.dumps(made, indent=2) + "\n")
+        os.replace(aside, stored)
+        return made
+
+
+def mean_rows(comparisons: list[list[dict]]) -> list[dict]:
+    """Rows averaged over recordings; a figure that one of them lacks is averaged over the others."""
+    out = []
+    for entries in zip(*comparisons, strict=True):
+        mean = {key: entries[0][key] for key in ("name", "what", "protocol")}
+        for figure in (*FIGURES, "steps", "fit_seconds"):
+            known = [entry[figure] for entry in entries if entry[figure] is not None]
+            mean[figure] = round(sum(known) / len(known), 4) if known else None
+        out.append(mean)
+    return out
+
+
+def gains(rows: list[dict], *, ours: str = "m2dao") -> list[dict]:
+    """PSNR of ours over each baseline: {over, protocol, psnr_db, head_psnr_db, edge_psnr_db}."""
+    by_key = {(row["name"], row["protocol"]): row for row in rows}
+    out = []
+    for (name, protocol), row in by_key.items():
+        mine = by_key.get((ours, protocol))
+        if mine is None or not name.startswith("talking_gaussian"):
+            continue
+        gained = {
+            figure: None if None in (mine[figure], row[figure]) else round(mine[figure] - row[figure], 3)
+            for figure in ("psnr_db", "head_psnr_db", "edge_psnr_db")
+        }
+        out.append({"over": name, "protocol": protocol, **gained})
+    return out
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,102 @@
+"""What a comparison shows: a table, bars, and all rows side by side in one video.
+
+Shapes: S pixels a side.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from m2dao.media.audio import read_audio
+from m2dao.media.mux import VideoWriter
+from m2dao.media.video import probe_video, read_frames
+
+_COLUMNS = (
+    ("psnr_db", "PSNR", 2), ("head_psnr_db", "head", 2), ("edge_psnr_db", "edge", 2), ("neck_psnr_db", "neck", 2),
+    ("ssim", "SSIM", 3), ("st_lpips", "ST-LPIPS", 4), ("lmd_px", "LMD", 2), ("flicker", "flicker", 2), ("change", "change", 2),
+    ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("jitter_silence", "jitter", 4),
+    ("closure_mbp", "closure", 2), ("steps", "steps", 0),
+)  # fmt: skip
+_LABEL_PX = 20
+
+
+def table(rows: list[dict]) -> str:
+    """All rows as text, one block for each protocol, the recording's own figures below."""
+    lines = []
+    for protocol in dict.fromkeys(row["protocol"] for row in rows):
+        part = [row for row in rows if row["protocol"] == protocol]
+        lines.append(f"{protocol:<24}" + "".join(f"{head:>9}" for _, head, _ in _COLUMNS))
+        lines += [f"{row['name']:<24}" + "".join(_cell(row[key], digits) for key, _, digits in _COLUMNS) for row in part]
+        own = [part[-1].get(f"recording_{key}") for key, _, _ in _COLUMNS]
+        lines.append(
+            f"{'the recording itself':<24}" + "".join(_cell(value, c[2]) for value, c in zip(own, _COLUMNS, strict=True))
+        )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return f"{'' if value is None else format(value, f'.{digits}f'):>9}"
+
+
+def bars(rows: list[dict], title: str) -> bytes:
+    """PSNR of the whole picture, the head and the outline's edge by row and protocol, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    figure = Figure(figsize=(5.4 * len(protocols), 1.2 + 0.5 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, protocol in zip(np.atleast_1d(figure.subplots(1, len(protocols))), protocols, strict=True):
+        part = [row for row in rows if row["protocol"] == protocol][::-1]
+        places = np.arange(len(part))
+        for offset, (key, label, color) in enumerate(
+            (
+                ("edge_psnr_db", "edge of the person", "0.8"),
+                ("head_psnr_db", "head", "0.55"),
+                ("psnr_db", "whole picture", "tab:red"),
+            )
+        ):
+            values = [row[key] or 0.0 for row in part]
+            drawn = axis.barh(places + 0.27 * (offset - 1), values, height=0.25, label=label, color=color)
+            axis.bar_label(drawn, fmt="%.2f", padding=2, fontsize=7)
+        known = [row[key] for row in part for key in ("psnr_db", "head_psnr_db", "edge_psnr_db") if row[key]]
+        axis.set_xlim(min(known) - 2, max(known) + 1.5)
+        axis.set_yticks(places, [row["name"] for row in part])
+        axis.set(xlabel="PSNR (dB), axis cut", title=f"protocol {protocol}")
+    axis.legend(loc="lower right", fontsize=7)
+    figure.suptitle(title)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def side_by_side(folder: Path, names: list[str], protocol: str, out: Path) -> None:
+    """One video of the recording and every row, from the side-by-side videos of the rows.
+
+    Args:
+        folder: of the comparison.
+        names: rows, from left to right.
+        protocol: whose videos.
+        out: the mp4.
+    """
+    paths = [folder / name / protocol / "side_by_side.mp4" for name in names]
+    info = probe_video(paths[0])
+    size, labels = info.height, ("recording", *names)
+    width, height = size * len(labels), size + _LABEL_PX
+    with VideoWriter(out, width=width, height=height, waveform=read_audio(paths[0])) as writer:
+        for frames in zip(*(read_frames(path) for path in paths), strict=True):
+            panels = [frames[0].rgb[:, :size], *(frame.rgb[:, size:] for frame in frames)]
+            labelled = [_labelled(panel, label) for panel, label in zip(panels, labels, strict=True)]
+            writer.write(np.concatenate(labelled, axis=1))
+
+
+def _labelled(picture: np.ndarray, label: str) -> np.ndarray:
+    """A strip with a name above a picture."""
+    strip = np.zeros((_LABEL_PX, picture.shape[1], 3), np.uint8)
+    cv2.putText(strip, label, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.concatenate([strip, picture])

@@ -1,0 +1,102 @@
+"""A comparison makes each row once, under one budget, and says what was gained."""
+
+import json
+from unittest.mock import ANY
+
+import numpy as np
+import pytest
+
+from m2dao.capture.dataset import Capture
+from m2dao.capture.frame_poses import frame_by_frame_viewmats, with_poses
+from m2dao.errors import ConfigError
+from m2dao.media.video import probe_video
+from m2dao.training.ablation import ROWS, AblationRow, choose_rows
+from m2dao.training.comparison import FIGURES as ROWS_FIGURES
+from m2dao.training.comparison import Comparison, ComparisonConfig, gains, mean_rows
+from m2dao.training.comparison_report import bars, side_by_side, table
+from tests.support.small_capture import make_small_capture, small_recipe
+
+SMALL = tuple(
+    AblationRow(name=name, what=name, recipe=lambda size, name=name: small_recipe(name))
+    for name in ("talking_gaussian", "m2dao")
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    clip = folder / "ball.mp4"
+    clip.write_bytes(b"stands for the recording the capture was made of")
+    comparison = Comparison(clip, folder / "work", ComparisonConfig(size=64, steps=30))
+    make_small_capture(comparison.capture_dir)
+    return comparison, comparison.run(SMALL)
+
+
+def test_every_row_has_every_figure_under_both_protocols(made):
+    _, entries = made
+    assert [(entry["name"], entry["protocol"]) for entry in entries] == [
+        (row.name, protocol) for row in SMALL for protocol in ("paper", "portrait")
+    ]
+    for entry in entries:
+        assert entry["steps"] == 30
+        assert 10 < entry["psnr_db"] < 60 and entry["edge_psnr_db"] > 5 and entry["recording_change"] > 0
+
+
+def test_a_row_that_is_there_is_not_made_again_unless_it_was_made_otherwise(made):
+    comparison, entries = made
+    stored = comparison.folder / "m2dao" / "row.json"
+    found = json.loads(stored.read_text())
+    marked = found | {"fit": found["fit"] | {"steps": -1}}
+    stored.write_text(json.dumps(marked))
+    assert comparison.run(SMALL[1:])[0]["steps"] == -1  # as it was found
+    stored.write_text(json.dumps(marked | {"key": "of another recipe"}))
+    assert comparison.run(SMALL[1:]) == [entry | {"fit_seconds": ANY} for entry in entries[2:]]
+
+
+def test_what_is_shown_names_every_row(made, tmp_path):
+    comparison, entries = made
+    assert all(row.name in table(entries) for row in SMALL)
+    assert bars(entries, "title").startswith(b"\x89PNG")
+    side_by_side(comparison.folder, [row.name for row in SMALL], "portrait", tmp_path / "all.mp4")
+    info = probe_video(tmp_path / "all.mp4")
+    assert (info.width, info.height) == (3 * 64, 64 + 20)
+
+
+def test_means_and_gains_are_arithmetic():
+    def rows(psnr_db, base_db):
+        figures = dict.fromkeys(ROWS_FIGURES)
+        return [
+            {"name": "talking_gaussian", "what": "", "protocol": "paper", **figures, "psnr_db": base_db, "steps": 1, "fit_seconds": 1.0},
+            {"name": "m2dao", "what": "", "protocol": "paper", **figures, "psnr_db": psnr_db, "steps": 3, "fit_seconds": 1.0},
+        ]  # fmt: skip
+
+    means = mean_rows([rows(34.0, 31.0), rows(36.0, 32.0)])
+    assert means[1]["psnr_db"] == 35.0 and means[1]["ssim"] is None
+    assert gains(means) == [
+        {"over": "talking_gaussian", "protocol": "paper", "psnr_db": 3.5, "head_psnr_db": None, "edge_psnr_db": None}
+    ]
+
+
+def test_rows_change_one_thing_at_a_time_and_end_at_ours():
+    recipes = [row.recipe(256) for row in ROWS if row.name != "talking_gaussian_plus"]
+    for before, after in zip(recipes[:-2], recipes[1:-1], strict=True):
+        changed = [name for name in vars(after) if name != "name" and getattr(before, name) != getattr(after, name)]
+        assert len(changed) == 1, (after.name, changed)
+    assert recipes[-1].name == "m2dao"
+    with pytest.raises(ConfigError, match="rows"):
+        choose_rows(["gaussians"])
+
+
+def test_frame_by_frame_poses_follow_the_landmarks_of_each_frame_alone(tmp_path):
+    capture = Capture.open(make_small_capture(tmp_path / "ball"))
+    capture.landmarks = capture.landmarks + np.random.default_rng(0).normal(0, 0.3, capture.landmarks.shape).astype(
+        np.float32
+    )
+    found = frame_by_frame_viewmats(capture)
+    turned = np.einsum("tij,tkj->tik", found[:, :3, :3], capture.viewmats[:, :3, :3])
+    angle_deg = np.degrees(np.arccos(np.clip((np.trace(turned, axis1=1, axis2=2) - 1) / 2, -1, 1)))
+    assert 0.01 < np.median(angle_deg) < 2
+    assert with_poses(capture, "refined") is capture
+    assert (with_poses(capture, "frame_by_frame").viewmats == found).all() and not (capture.viewmats == found).all()
+    with pytest.raises(ConfigError, match="poses"):
+        with_poses(capture, "smooth")
