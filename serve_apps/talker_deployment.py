@@ -46,9 +46,11 @@ class TalkerReplica:
         configure_logging(DEPLOYMENT, level=settings.log_level)
         # Seconds that the first render shall not pay.
         import m2dao.identity.talker  # noqa: F401
+        from m2dao.identity.posing_kernel import compile_posing_kernels
         from m2dao.render.api import default_backend, warm_up
 
         warm_up(default_backend())
+        compile_posing_kernels()
 
         state = StateStore(settings)
         store = ObjectStore(settings)

@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> dict:
 def _compile(*, as_json: bool) -> dict:
     """Run every kernel once on next to nothing; the machine code stays on disk."""
     from m2dao.capture.warm_up import compile_capture_kernels
+    from m2dao.identity.posing_kernel import compile_posing_kernels
     from m2dao.render.api import default_backend, warm_up
     from m2dao.training.ssim import compile_ssim_kernels
 
@@ -73,6 +74,7 @@ def _compile(*, as_json: bool) -> dict:
     for name, compile_kernels in (
         ("capture", compile_capture_kernels),
         (f"render ({default_backend()})", lambda: warm_up(default_backend())),
+        ("posing", compile_posing_kernels),
         ("training", compile_ssim_kernels),
     ):
         began = time.perf_counter()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import re
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -40,31 +44,33 @@ def run(args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
     from m2dao.identity.talker import Talker
-    from m2dao.media.audio import read_audio
+    from m2dao.media.audio import probe_audio, read_audio_chunks
     from m2dao.media.mux import VideoWriter
     from m2dao.render.threads import one_torch_thread
-    from m2dao.timeline import FRAME_RATE, num_frames_for_samples
+    from m2dao.timeline import FRAME_RATE
 
     background = parse_background(args.background)
     talker = Talker.load(args.identity, backend=args.backend)
-    waveform = read_audio(args.audio)
+    duration_s = probe_audio(args.audio).duration_s
     started = time.monotonic()
-    frames = talker.frames(waveform, background=background, seed=args.seed)
-    total = num_frames_for_samples(len(waveform))
+    # The talker hears the sound a moment before it is written; what lies between the two is all that is held.
+    heard, written = itertools.tee(read_audio_chunks(args.audio))
+    frames = talker.frames(heard, background=background, seed=args.seed)
+    total = math.ceil(duration_s * FRAME_RATE) if duration_s else None
     bar = tqdm(frames, total=total, unit="frame", desc="render", file=sys.stderr)
     with one_torch_thread():
         if isinstance(background, str) and background == "transparent":
             _write_pngs(bar, args.out)
         else:
-            with VideoWriter(args.out, width=talker.size, height=talker.size, waveform=waveform) as writer:
+            with VideoWriter(args.out, width=talker.size, height=talker.size, waveform=written) as writer:
                 for frame in bar:
                     writer.write(frame)
     seconds = time.monotonic() - started
-    print(f"{args.out}: {total} frames in {seconds:.1f} s", file=sys.stderr)
+    print(f"{args.out}: {bar.n} frames in {seconds:.1f} s", file=sys.stderr)
     return {
-        "num_frames": total,
+        "num_frames": bar.n,
         "seconds": round(seconds, 3),
-        "real_time_factor": round(seconds / (total / FRAME_RATE), 4),
+        "real_time_factor": round(seconds / (bar.n / FRAME_RATE), 4),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
 
@@ -94,7 +100,14 @@ def _write_pngs(frames, folder: Path) -> None:
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(str(folder), "an empty or new folder for PNG files", "something there", "choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, frame in enumerate(frames):
-        if not cv2.imwrite(str(folder / f"{index:06d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGBA2BGRA)):
-            raise MediaError(str(folder), "room and leave to write PNG files", "a failed write", "check the disk")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for index, frame in enumerate(frames):
+            if not cv2.imwrite(str(aside / f"{index:06d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGBA2BGRA)):
+                raise MediaError(str(folder), "room and leave to write PNG files", "a failed write", "check the disk")
+        aside.chmod(0o755)
+        aside.replace(folder)  # an empty folder is replaced
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise

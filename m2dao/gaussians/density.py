@@ -58,11 +58,13 @@ class ScreenGradients:
 
         Args:
             gradient: [N, 2] of the loss by the screen position, per pixel.
-            visible: [N] bool.
+            visible: [N] bool; gradients that are not numbers do not count either.
             half_image_px: half the image's width, to make the norm independent of the resolution.
         """
-        self.total += torch.where(visible, gradient.norm(dim=-1) * half_image_px, 0.0)
-        self.count += visible
+        norm = gradient.norm(dim=-1) * half_image_px
+        counts = visible & norm.isfinite()
+        self.total += torch.where(counts, norm, 0.0)
+        self.count += counts
 
     def mean(self) -> Tensor:
         return self.total / self.count.clamp_min(1)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 C0 = 0.5 / math.sqrt(math.pi)
-_C1 = math.sqrt(3 / (4 * math.pi))
-_C2 = (
+C1 = math.sqrt(3 / (4 * math.pi))
+C2 = (
     math.sqrt(15 / (4 * math.pi)),
     math.sqrt(5 / (16 * math.pi)),
     math.sqrt(15 / (16 * math.pi)),
@@ -40,14 +40,14 @@ def sh_colors(sh0: Tensor, shN: Tensor, directions: Tensor) -> Tensor:
     colors = 0.5 + C0 * sh0
     if shN.shape[1]:
         x, y, z = directions.unbind(-1)
-        bases = [-_C1 * y, _C1 * z, -_C1 * x]
+        bases = [-C1 * y, C1 * z, -C1 * x]
         if shN.shape[1] == 8:
             bases += [
-                _C2[0] * x * y,
-                -_C2[0] * y * z,
-                _C2[1] * (3 * z * z - 1),
-                -_C2[0] * x * z,
-                _C2[2] * (x * x - y * y),
+                C2[0] * x * y,
+                -C2[0] * y * z,
+                C2[1] * (3 * z * z - 1),
+                -C2[0] * x * z,
+                C2[2] * (x * x - y * y),
             ]
         colors = colors + torch.einsum("nb,nbc->nc", torch.stack(bases, dim=-1), shN)
     return colors.clamp_min(0.0)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from m2dao.errors import InputError
+from m2dao.identity.bake import BakedHead
 from m2dao.identity.checkpoint import StoredIdentity, load_identity
 from m2dao.identity.performance import perform
 from m2dao.identity.poses import viewmat_from_difference
@@ -46,8 +47,12 @@ class Talker:
         self.reference_viewmat = identity.signals["reference_viewmat"]
         self._K = torch.tensor(identity.manifest.K, dtype=torch.float32, device=self.device)[None]
         self._camera = torch.eye(4, device=self.device)[None]
-        with torch.no_grad():
-            self._static = self.head.static_features()  # constant for the life of the talker
+        if self.device.type == "cpu":
+            self._baked, self._static = BakedHead(self.head), None
+        else:
+            self._baked = None
+            with torch.no_grad():
+                self._static = self.head.static_features()  # constant for the life of the talker
 
     @classmethod
     def load(cls, folder: Path | str, *, backend: str | None = None) -> Talker:
@@ -67,8 +72,10 @@ class Talker:
     def num_bytes(self) -> int:
         """Memory that belongs to this identity alone."""
         tensors = [*self.head.state_dict().values(), *self.speech.state_dict().values()]
-        static = [value for value in self._static if value is not None]
-        return sum(value.numel() * value.element_size() for value in [*tensors, *static]) + self.plate.nbytes
+        kept = sum(value.numel() * value.element_size() for value in tensors) + self.plate.nbytes
+        if self._baked is not None:
+            return kept + self._baked.num_bytes
+        return kept + sum(value.numel() * value.element_size() for value in self._static if value is not None)
 
     def frames(
         self, audio: np.ndarray | Iterable[np.ndarray], *, background: Background = None, seed: int = 0
@@ -110,22 +117,24 @@ class Talker:
         Returns:
             colors [1, H, W, 4] premultiplied RGB and visible head alpha; alphas [1, H, W, 1].
         """
-        posed = self.head.pose(drive, self._static)
-        num = len(posed.means)
-        if head_only and self.head.torso is not None:
-            num -= len(self.head.groups["torso"])
         return render(
-            posed.means[:num],
-            posed.quats[:num],
-            posed.scales[:num],
-            posed.opacities[:num],
-            posed.colors[:num],
+            *self._pose(drive, head_only),
             self._camera,
             self._K,
             width=self.size,
             height=self.size,
             backend=self.backend,
         )
+
+    def _pose(self, drive: FrameDrive, head_only: bool) -> tuple[Tensor, ...]:
+        """Means, quaternions, scales, opacities and colours in camera space."""
+        if self._baked is not None:
+            return self._baked.pose(drive, with_torso=not head_only)
+        posed = self.head.pose(drive, self._static)
+        num = len(posed.means)
+        if head_only and self.head.torso is not None:
+            num -= len(self.head.groups["torso"])
+        return tuple(value[:num] for value in posed[:5])
 
     def _embeddings(self, pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:
         stream = self.speech.stream()

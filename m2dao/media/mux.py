@@ -77,6 +77,27 @@ class _Encoder:
             self.container.mux(self.audio.encode(None))
 
 
+class _Sound:
+    """Samples out of pieces, as many as asked for; silence after the end."""
+
+    def __init__(self, pieces: Iterable[np.ndarray]):
+        self._pieces = iter(pieces)
+        self._held = np.zeros(0, np.float32)
+
+    def take(self, num_samples: int) -> np.ndarray:
+        parts, num_missing = [], num_samples
+        while num_missing:
+            if not len(self._held):
+                piece = next(self._pieces, None)
+                self._held = (
+                    np.zeros(num_missing, np.float32) if piece is None else np.asarray(piece, np.float32).reshape(-1)
+                )
+            parts.append(self._held[:num_missing])
+            self._held = self._held[num_missing:]
+            num_missing -= len(parts[-1])
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
 class VideoWriter:
     """Write an mp4 that appears under its name only when it is complete.
 
@@ -92,7 +113,7 @@ class VideoWriter:
         path: the file; a file of this name is replaced.
         width, height: px, even.
         frame_rate: frames per second, int or Fraction.
-        waveform: float32 [S] mono at 16 kHz; None for a silent file.
+        waveform: float32 [S] mono at 16 kHz, or pieces of it, taken when their pictures come; None for a silent file.
         quality: constant rate factor of x264, 0 (lossless) to 51.
     """
 
@@ -103,13 +124,13 @@ class VideoWriter:
         width: int,
         height: int,
         frame_rate: Fraction | int = FRAME_RATE,
-        waveform: np.ndarray | None = None,
+        waveform: np.ndarray | Iterable[np.ndarray] | None = None,
         quality: int = 18,
     ):
         self.path = Path(path)
         self._size = (width, height)
         self._frame_rate = Fraction(frame_rate)
-        self._waveform = None if waveform is None else np.asarray(waveform, np.float32).reshape(-1)
+        self._sound = None if waveform is None else _Sound([waveform] if isinstance(waveform, np.ndarray) else waveform)
         self._options = {"crf": str(quality), "preset": "veryfast"}
         self._encoder: _Encoder | None = None
 
@@ -126,7 +147,7 @@ class VideoWriter:
                 width=self._size[0],
                 height=self._size[1],
                 frame_rate=self._frame_rate,
-                has_audio=self._waveform is not None,
+                has_audio=self._sound is not None,
                 options=self._options,
             )
         except BaseException:
@@ -138,10 +159,8 @@ class VideoWriter:
         """Append one frame, uint8 [H, W, 3], and the sound that belongs to it."""
         try:
             self._encoder.picture(rgb)
-            if self._waveform is not None:
-                begin, end = self._encoder.num_samples, self._encoder.num_samples_due
-                samples = self._waveform[begin:end]
-                self._encoder.sound(np.pad(samples, (0, end - begin - len(samples))))
+            if self._sound is not None:
+                self._encoder.sound(self._sound.take(self._encoder.num_samples_due - self._encoder.num_samples))
         except (av.error.FFmpegError, OSError) as error:
             raise MediaError(str(self.path), "room and leave to write it", str(error), "check the disk") from error
 

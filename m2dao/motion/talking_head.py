@@ -149,18 +149,20 @@ class TalkingHead(nn.Module):
             static: from :meth:`static_features`.
             moving: False leaves out all non-rigid motion (static warm-up).
         """
-        parts = [self._pose_head("facial", self._facial_delta(drive, static) if moving else None, drive)]
-        parts.append(self._pose_head("oral", self._oral_delta(drive, static) if moving else None, drive))
+        parts = [self._pose_head("facial", self.facial_delta(drive, static) if moving else None, drive)]
+        parts.append(self._pose_head("oral", self.oral_delta(drive, static) if moving else None, drive))
         displacement = residual = None
         if self.torso is not None:
             posed, displacement, residual = self._pose_torso(drive, static, moving)
             parts.append(posed)
         return PosedGaussians(*(torch.cat(values) for values in zip(*parts, strict=True)), displacement, residual)
 
-    def _facial_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
+    def facial_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
+        """What moves the facial group in one frame."""
         return self.facial.displace(static.facial, drive.audio, drive.expression)
 
-    def _oral_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
+    def oral_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
+        """What moves the oral group in one frame; its lips are carried by the face."""
         lip_motion = self.oral.lip_motion(self.facial, drive.audio, drive.expression)
         lip_motion = lip_motion if self.config.mouth_sees_face else torch.zeros_like(lip_motion)
         own = self.oral.displace(static.oral, drive.audio, lip_motion)

@@ -52,8 +52,18 @@ class NamedAdam:
             for parameter in group["params"]:
                 parameter.requires_grad_(active)
 
-    def step(self) -> None:
+    def step(self) -> bool:
+        """Take the step, unless a gradient is not a number; says whether it did."""
+        gradients = [parameter.grad for parameter in self._parameters() if parameter.grad is not None]
+        # one sum over all of them: NaN and infinity survive every addition
+        if not torch.isfinite(torch.stack(torch._foreach_norm(gradients, 1)).sum()):
+            return False
         self._adam.step()
+        self.forget()
+        return True
+
+    def forget(self) -> None:
+        """Drop the gradients."""
         self._adam.zero_grad(set_to_none=True)
 
     def apply_density(self, name: str, change: DensityChange) -> None:

@@ -35,6 +35,7 @@ from m2dao.timeline import train_test_split
 from m2dao.training.build import build_talking_head, choose_reference_frames
 from m2dao.training.frames import TrainingFrames, scaled_intrinsics
 from m2dao.training.optimizer import NamedAdam
+from m2dao.training.order import FrameOrder
 from m2dao.training.progress import FitProgress, ProgressFiles
 from m2dao.training.recipes import Recipe, get_recipe
 from m2dao.training.resume import StepState, discard_step, load_step, prefixed, save_step, without_prefix
@@ -63,6 +64,7 @@ class FitResult:
     speech_held_out_r: float
     recipe: str
     size: int
+    frames_left_out: list[int]
 
     def as_dict(self) -> dict:
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
@@ -159,7 +161,7 @@ class _Fit:
         self.train = train
         usable = np.flatnonzero(self.capture.valid[: len(train)])
         closing = usable[self.capture.blink[usable].max(axis=1) > _CLOSING]
-        self.epoch_frames = np.concatenate([usable, *[closing] * (recipe.blink_repeats - 1)])
+        self.order = FrameOrder(usable, closing, recipe.blink_repeats, seed)
         self.frames = TrainingFrames(
             self.capture,
             recipe.size,
@@ -207,16 +209,14 @@ class _Fit:
                 self.runner.new_turn()
                 last_turn = turn
             self.adam.select(turn.trainables, progress)
-            index = self._frame_of(self.step)
+            index = self.order.frame_of(self.step)
             target = self.frames.target(index, generate_torso=self.recipe.model.has_torso)
             gradients = self.gradients if row.densify else None
             result = self.runner.run(self.drive(index), target, moving=row.moving, gradients=gradients)
+            if not (math.isfinite(result.loss) and self.adam.step()):
+                self._leave_out(index, result.loss)
+                continue
             loss = result.loss
-            if not math.isfinite(loss):
-                raise FitDiverged(
-                    f"fit of {self.recipe.name}", "a finite loss", f"{loss} at step {self.step}, frame {index}"
-                )
-            self.adam.step()
             self.step += 1
             recent_mse = [*recent_mse[-199:], result.mse]
             if row.densify and self.step % self.recipe.densify_every == 0:
@@ -249,6 +249,7 @@ class _Fit:
             speech_held_out_r=self.held_out_r,
             recipe=self.recipe.name,
             size=self.recipe.size,
+            frames_left_out=sorted(self.order.poisoned),
         )
 
     def drive(self, index: int) -> FrameDrive:
@@ -291,13 +292,16 @@ class _Fit:
         index = choose_reference_frames(self.capture, len(self.train)).neutral
         return torch.from_numpy(np.asarray(self.capture.viewmats[index], np.float32))
 
-    def _frame_of(self, step: int) -> int:
-        """Every frame with a face comes up in each epoch, blinks repeatedly, in an order that depends on seed and epoch alone."""
-        epoch, position = divmod(step, len(self.epoch_frames))
-        if getattr(self, "_epoch", None) != epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.epoch_frames)
-        return int(self._order[position])
+    def _leave_out(self, index: int, loss: float) -> None:
+        """Go on without a frame whose loss or gradients are not numbers; nothing of it has reached the parameters."""
+        self.adam.forget()
+        if not self.order.poison(index):
+            raise FitDiverged(
+                f"fit of {self.recipe.name}", "finite losses and gradients",
+                f"loss {loss} at step {self.step}, frame {index}, after as much at {len(self.order.poisoned) - 1} others",
+            )  # fmt: skip
+        said = f"frame {index} left out: its loss or gradients are not numbers"
+        self._on_progress(FitProgress(self.step, self._progress(), said, math.nan, math.nan, self._elapsed()))
 
     def _control_density(self) -> None:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
@@ -328,11 +332,13 @@ class _Fit:
         tensors |= prefixed("speech.", self.speech.state_dict())
         for name, value in self.gradients.items():
             tensors |= {f"gradients.{name}.total": value.total, f"gradients.{name}.count": value.count}
+        tensors["poisoned"] = torch.tensor(sorted(self.order.poisoned), dtype=torch.int64)
         save_step(self.work_dir, StepState(self.step, self._elapsed(), self._key(), tensors))
 
     def _restore(self, state: StepState) -> None:
         """Take over parameters; groups may have another size than their seeds."""
         self.step, self._elapsed_before = state.step, state.elapsed_s
+        self.order.poisoned = set(state.tensors["poisoned"].tolist())
         self.speech.load_state_dict(without_prefix("speech.", state.tensors))
         for name in list(self.head.groups):
             stored = without_prefix(f"head.groups.{name}.", state.tensors)

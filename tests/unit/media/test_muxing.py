@@ -28,6 +28,16 @@ def test_a_click_is_heard_at_the_frame_it_was_written_with(tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ["a.mp4"]
 
 
+def test_sound_in_pieces_makes_the_same_file(tmp_path):
+    waveform = np.random.default_rng(0).normal(0, 0.1, 20 * 640 - 77).astype(np.float32)
+    pieces = (waveform[start : start + 999] for start in range(0, len(waveform), 999))
+    for name, sound in (("whole", waveform), ("pieces", pieces)):
+        with VideoWriter(tmp_path / f"{name}.mp4", width=64, height=48, waveform=sound) as writer:
+            for i in range(25):
+                writer.write(gray_code_frame(i))
+    assert (tmp_path / "whole.mp4").read_bytes() == (tmp_path / "pieces.mp4").read_bytes()
+
+
 def test_sound_is_cut_or_padded_to_the_pictures(tmp_path):
     for num_samples in (10 * 640, 90 * 640):
         path = tmp_path / f"{num_samples}.mp4"

@@ -1,6 +1,8 @@
 """A fit learns, repeats itself, and survives being stopped anywhere."""
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,11 @@ import torch
 from m2dao.errors import ConfigError, FitDiverged
 from m2dao.identity.checkpoint import load_identity
 from m2dao.training import trainer
+from m2dao.training.schedule import PhaseRow, Schedule, Turn
 from tests.support.small_capture import make_small_capture, small_recipe
+
+# Every step moves the facial group, so an epoch surely comes to the poisoned frame's turn.
+ALL_FACIAL = Schedule(rows=(PhaseRow(until=1.0, turns=(Turn(name="all", trainables=("facial.gaussians",)),)),))
 
 
 class Stopped(Exception):
@@ -97,11 +103,42 @@ def test_the_baseline_recipe_fits_without_a_torso(capture, tmp_path):
     assert np.isfinite(result.loss)
 
 
-def test_a_loss_that_is_not_a_number_stops_the_fit_by_name(capture, tmp_path, monkeypatch):
+def test_losses_that_are_never_a_number_stop_the_fit_by_name(capture, tmp_path, monkeypatch):
     run = trainer.StepRunner.run
     monkeypatch.setattr(trainer.StepRunner, "run", lambda self, *a, **k: run(self, *a, **k)._replace(loss=float("nan")))
     with pytest.raises(FitDiverged, match="step 0, frame"):
         trainer.fit(capture, tmp_path / "nan", recipe=small_recipe(), steps=3)
+
+
+@pytest.mark.parametrize("where", ["picture", "gradient"])
+def test_a_poisoned_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, where):
+    """Its target is not a number, or its loss is one and the gradients are not; either way the rest is fitted."""
+    bad, reports = 17, []
+    if where == "picture":
+        target = trainer.TrainingFrames.target
+
+        def poisoned(self, index, **options):
+            found = target(self, index, **options)
+            return found._replace(rgb=found.rgb * (math.nan if index == bad else 1.0))
+
+        monkeypatch.setattr(trainer.TrainingFrames, "target", poisoned)
+    else:
+        drive, run = trainer._Fit.drive, trainer.StepRunner.run
+        seen = []
+        monkeypatch.setattr(trainer._Fit, "drive", lambda self, index: seen.append(index) or drive(self, index))
+
+        def infinite(self, *args, **options):
+            result = run(self, *args, **options)
+            if seen[-1] == bad:
+                self.head.groups["facial"].raw["means"].grad[5] = math.inf
+            return result
+
+        monkeypatch.setattr(trainer.StepRunner, "run", infinite)
+    recipe = replace(small_recipe(), schedule=ALL_FACIAL)
+    result = trainer.fit(capture, tmp_path / "fit", recipe=recipe, steps=130, on_progress=reports.append)
+    assert result.steps == 130 and result.frames_left_out == [bad]
+    assert any(f"frame {bad} left out" in report.phase for report in reports)
+    assert all(torch.isfinite(value).all() for value in tensors_of(tmp_path / "fit").values())
 
 
 def test_a_budget_used_up_by_the_preparations_makes_no_identity(capture, tmp_path):

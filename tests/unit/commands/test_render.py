@@ -1,0 +1,59 @@
+"""`m2dao render` takes sound in pieces, writes a whole file or nothing."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from m2dao.cli import main
+from m2dao.identity import Talker
+from m2dao.media.audio import read_audio, write_wav
+from m2dao.media.video import read_frames
+from tests.support.tiny_identity import make_tiny_identity
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory):
+    return make_tiny_identity(tmp_path_factory.mktemp("render") / "ball", size=64)
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    path = tmp_path_factory.mktemp("speech") / "speech.wav"
+    time_s = np.arange(40_300) / 16_000
+    write_wav(path, (0.3 * np.sin(2 * np.pi * 150 * time_s) * np.sin(2 * np.pi * 2 * time_s)).astype(np.float32))
+    return path
+
+
+def run(*args):
+    return main([str(arg) for arg in args])
+
+
+def test_the_video_lasts_as_long_as_the_sound(identity, speech, tmp_path, capsys):
+    assert run("render", identity, "--audio", speech, "--out", tmp_path / "a.mp4", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["num_frames"] == 63 == len(list(read_frames(tmp_path / "a.mp4")))
+    assert len(read_audio(tmp_path / "a.mp4")) == pytest.approx(63 * 640, abs=1024)
+
+
+def test_a_transparent_render_is_a_folder_of_pictures_that_equal_the_talkers(identity, speech, tmp_path):
+    assert run("render", identity, "--audio", speech, "--out", tmp_path / "pngs", "--background", "transparent") == 0
+    names = sorted(path.name for path in (tmp_path / "pngs").iterdir())
+    assert names == [f"{index:06d}.png" for index in range(63)]
+    own = list(Talker.load(identity).frames(read_audio(speech), background="transparent"))
+    stored = cv2.imread(str(tmp_path / "pngs" / "000040.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(cv2.cvtColor(stored, cv2.COLOR_BGRA2RGBA), own[40])
+    assert run("render", identity, "--audio", speech, "--out", tmp_path / "pngs", "--background", "transparent") == 2
+
+
+@pytest.mark.parametrize("out", ["a.mp4", "pngs"])
+def test_a_render_that_fails_midway_leaves_nothing(identity, speech, tmp_path, monkeypatch, out):
+    def breaking(self, *args, **options):
+        yield np.zeros((64, 64, 4 if out == "pngs" else 3), np.uint8)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Talker, "frames", breaking)
+    background = "transparent" if out == "pngs" else "plate"
+    assert run("render", identity, "--audio", speech, "--out", tmp_path / out, "--background", background) == 1
+    assert list(tmp_path.iterdir()) == []
