@@ -20,6 +20,7 @@ from m2dao.identity.poses import viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.api import RenderOutput, default_backend, render
 from m2dao.render.composite import Background, choose_background, finish_picture
+from m2dao.stages import timed
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
 
 _PIECE_SAMPLES = SAMPLE_RATE  # a second of sound at a time keeps memory constant
@@ -104,7 +105,10 @@ class Talker:
                 audio=embedding.to(self.device),
                 expression=torch.from_numpy(step.expression).float().to(self.device),
             )
-            yield self.picture(self.render_drive(drive), backdrop)
+            output = self.render_drive(drive)
+            with timed("composite"):
+                picture = self.picture(output, backdrop)
+            yield picture
 
     @torch.no_grad()
     def render_drive(self, drive: FrameDrive, *, head_only: bool = False) -> RenderOutput:
@@ -117,8 +121,10 @@ class Talker:
         Returns:
             colors [1, H, W, 4] premultiplied RGB and visible head alpha; alphas [1, H, W, 1].
         """
+        with timed("motion"):
+            posed = self._pose(drive, head_only)
         return render(
-            *self._pose(drive, head_only),
+            *posed,
             self._camera,
             self._K,
             width=self.size,
@@ -139,8 +145,12 @@ class Talker:
     def _embeddings(self, pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:
         stream = self.speech.stream()
         for piece in pieces:
-            yield from stream.push(piece)
-        yield from stream.finish()
+            with timed("audio"):
+                embeddings = stream.push(piece)
+            yield from embeddings
+        with timed("audio"):
+            embeddings = stream.finish()
+        yield from embeddings
 
     def _viewmat(self, difference: np.ndarray) -> Tensor:
         return viewmat_from_difference(difference, self.reference_viewmat).to(self.device)
@@ -155,7 +165,7 @@ class Talker:
         Returns:
             [H, W, 3] uint8, or [H, W, 4] with straight alpha.
         """
-        return finish_picture(output.colors[0, ..., :3].cpu().numpy(), output.alphas[0].cpu().numpy(), backdrop)
+        return finish_picture(output.colors[0].cpu().numpy(), output.alphas[0].cpu().numpy(), backdrop)
 
 
 def _pieces(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,11 +19,13 @@ import av.error
 import numpy as np
 
 from m2dao.errors import ConfigError, MediaError
+from m2dao.stages import timed
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
 
 AUDIO_BITS_PER_S = 96_000
 BT709 = 1  # the code of ITU-T H.273 for primaries, transfer and matrix alike
 LIMITED_RANGE = 1
+MAX_WAITING_FRAMES = 4  # for the encoder; more would only take memory
 
 
 class _Encoder:
@@ -45,11 +49,13 @@ class _Encoder:
             self.audio.bit_rate = AUDIO_BITS_PER_S
             self.audio.codec_context.time_base = Fraction(1, SAMPLE_RATE)
 
-    def picture(self, rgb: np.ndarray) -> None:
+    def check(self, rgb: np.ndarray, number: int) -> None:
+        """Raise ConfigError unless ``rgb`` will do as frame ``number``."""
         if rgb.dtype != np.uint8 or rgb.shape != (self.height, self.width, 3):
-            raise ConfigError(
-                f"frame {self.num_frames}", f"uint8 [{self.height}, {self.width}, 3]", f"{rgb.dtype} {list(rgb.shape)}"
-            )
+            raise ConfigError(f"frame {number}", f"uint8 [{self.height}, {self.width}, 3]", f"{rgb.dtype} {list(rgb.shape)}")
+
+    def picture(self, rgb: np.ndarray) -> None:
+        self.check(rgb, self.num_frames)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
         frame.pts, frame.time_base = self.num_frames, self.video.codec_context.time_base
@@ -65,10 +71,9 @@ class _Encoder:
         self.num_samples += len(samples)
         self.container.mux(self.audio.encode(frame))
 
-    @property
-    def num_samples_due(self) -> int:
-        """Samples that belong to the frames written so far."""
-        return round(self.num_frames * self.samples_per_frame)
+    def num_samples_of(self, num_frames: int) -> int:
+        """Samples that belong to the first ``num_frames`` frames."""
+        return round(num_frames * self.samples_per_frame)
 
     def finish(self) -> None:
         if self.num_frames:
@@ -133,6 +138,8 @@ class VideoWriter:
         self._sound = None if waveform is None else _Sound([waveform] if isinstance(waveform, np.ndarray) else waveform)
         self._options = {"crf": str(quality), "preset": "veryfast"}
         self._encoder: _Encoder | None = None
+        self._num_written = self._num_heard = 0
+        self._waiting: deque[Future] = deque()
 
     def __enter__(self) -> VideoWriter:
         if not self.path.parent.is_dir():
@@ -153,18 +160,45 @@ class VideoWriter:
         except BaseException:
             self._discard()
             raise
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
         return self
 
     def write(self, rgb: np.ndarray) -> None:
-        """Append one frame, uint8 [H, W, 3], and the sound that belongs to it."""
+        """Append one frame, uint8 [H, W, 3], and the sound that belongs to it.
+
+        Encoding has a thread of its own, a few frames behind; an error there is raised here or at the end.
+        """
+        self._encoder.check(rgb, self._num_written)
+        self._num_written += 1
+        samples = None
+        if self._sound is not None:
+            due = self._encoder.num_samples_of(self._num_written)
+            samples = self._sound.take(due - self._num_heard)
+            self._num_heard = due
+        self._waiting.append(self._thread.submit(self._encode, rgb.copy(), samples))
+        while len(self._waiting) > MAX_WAITING_FRAMES:
+            self._waiting.popleft().result()
+
+    def _encode(self, rgb: np.ndarray, samples: np.ndarray | None) -> None:
+        """On the encoder's thread."""
         try:
-            self._encoder.picture(rgb)
-            if self._sound is not None:
-                self._encoder.sound(self._sound.take(self._encoder.num_samples_due - self._encoder.num_samples))
+            with timed("encode"):
+                self._encoder.picture(rgb)
+                if samples is not None:
+                    self._encoder.sound(samples)
         except (av.error.FFmpegError, OSError) as error:
             raise MediaError(str(self.path), "room and leave to write it", str(error), "check the disk") from error
 
     def __exit__(self, kind, error, trace) -> None:
+        try:
+            if kind is None:
+                while self._waiting:
+                    self._waiting.popleft().result()
+        except BaseException:
+            self._thread.shutdown(cancel_futures=True)
+            self._discard()
+            raise
+        self._thread.shutdown(cancel_futures=True)
         if kind is not None:
             self._discard()
             return

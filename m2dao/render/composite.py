@@ -14,9 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from m2dao.errors import InputError
+from m2dao.render.composite_kernel import put_over
+from m2dao.render.threads import share_out
 
 Picture = TypeVar("Picture", Tensor, np.ndarray)
 Background = str | tuple[int, int, int] | np.ndarray | None
+PIXEL_ROWS_PER_THREAD = 256  # fewer are not worth waking a thread for
 STRAIGHT_ALPHA_MIN = 1e-4  # below it a pixel has no colour of its own
 
 
@@ -125,21 +128,20 @@ def finish_picture(colors: np.ndarray, alphas: np.ndarray, background: np.ndarra
     """A rendered layer as the bytes that leave the engine.
 
     Args:
-        colors: [H, W, 3] float32, premultiplied.
+        colors: [H, W, 3 or more] float32, premultiplied RGB first.
         alphas: [H, W, 1] float32, 0..1.
-        background: [H, W, 3] uint8; None keeps the picture transparent.
+        background: [H, W, 3] in 0..255, bytes or floats; None keeps the picture transparent.
 
     Returns:
         uint8 [H, W, 3]; or [H, W, 4] with *straight* (not premultiplied) alpha, as PNG wants it.
     """
     if background is not None:
-        return _rounded(255 * colors + (1 - alphas) * background)
-    straight = np.where(alphas > STRAIGHT_ALPHA_MIN, colors / np.maximum(alphas, STRAIGHT_ALPHA_MIN), 0)
-    return _rounded(255 * np.concatenate([straight, alphas], axis=-1))
-
-
-def _rounded(values: np.ndarray) -> np.ndarray:
-    return (np.clip(values, 0, 255) + 0.5).astype(np.uint8)
+        out = np.empty((*colors.shape[:2], 3), np.uint8)
+        share_out(put_over, colors, alphas, background, out, max_threads=-(-len(out) // PIXEL_ROWS_PER_THREAD))
+        return out
+    rgb = colors[..., :3]
+    straight = np.where(alphas > STRAIGHT_ALPHA_MIN, rgb / np.maximum(alphas, STRAIGHT_ALPHA_MIN), 0)
+    return (np.clip(255 * np.concatenate([straight, alphas], axis=-1), 0, 255) + 0.5).astype(np.uint8)
 
 
 def _is_bytes(picture: Picture) -> bool:

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from m2dao.render import cpu_bins, cpu_project, cpu_raster
 from m2dao.render.api import Camera, RenderOutput
 from m2dao.render.threads import share_out
+from m2dao.stages import timed
 
 # Work that is worth a thread of its own; less costs more to hand over than it saves.
 GAUSSIANS_PER_THREAD = 4000
@@ -72,11 +73,12 @@ class _Project(torch.autograd.Function):
         for b in range(B):
             for c in range(C):
                 view = _View(N, D)
-                share_out(
-                    cpu_project.project, *(array[b] for array in (*inputs, *appearance)), flat_viewmats[b, c],
-                    flat_Ks[b, c], *camera, flat_means2d[b, c], flat_conics[b, c], view.depths, flat_radii[b, c],
-                    view.records, view.boxes, max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
-                )  # fmt: skip
+                with timed("project"):
+                    share_out(
+                        cpu_project.project, *(array[b] for array in (*inputs, *appearance)), flat_viewmats[b, c],
+                        flat_Ks[b, c], *camera, flat_means2d[b, c], flat_conics[b, c], view.depths, flat_radii[b, c],
+                        view.records, view.boxes, max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
+                    )  # fmt: skip
                 views.append(view)
         ctx.saved = (inputs, flat_viewmats, flat_Ks, flat_conics, flat_radii, camera)
         ctx.shapes = (means.shape, quats.shape, scales.shape, viewmats.shape)
@@ -165,18 +167,22 @@ class _View:
         """Fills colors [H * W * D] and alphas [H * W]."""
         num_tiles_x = -(-camera.width // cpu_bins.TILE_WIDTH)
         num_tiles_y = -(-camera.height // cpu_bins.TILE_HEIGHT)
-        ids = cpu_bins.sort_by_depth(self.depths, self.boxes)
-        tile_begins, pair_ids, pair_slots, self.slot_begins = cpu_bins.deal_out(ids, self.boxes, num_tiles_x, num_tiles_y)
-        tile_order = np.argsort(np.diff(tile_begins), kind="stable")[::-1].copy()
+        with timed("bin"):
+            ids = cpu_bins.sort_by_depth(self.depths, self.boxes)
+            tile_begins, pair_ids, pair_slots, self.slot_begins = cpu_bins.deal_out(
+                ids, self.boxes, num_tiles_x, num_tiles_y
+            )
+            tile_order = np.argsort(np.diff(tile_begins), kind="stable")[::-1].copy()
         self.lists = (tile_begins, tile_order, pair_ids)
         self.pair_slots = pair_slots
         self.max_threads = _threads_for(len(pair_ids), PAIRS_PER_THREAD)
         self.surroundings = (background, camera.width, camera.height)
         self.transmittances, self.lasts = np.empty_like(alphas), np.empty_like(alphas)
-        share_out(
-            cpu_raster.forward, *self.lists, self.records, self.boxes, *self.surroundings,
-            colors, alphas, self.transmittances, self.lasts, max_threads=self.max_threads,
-        )  # fmt: skip
+        with timed("raster"):
+            share_out(
+                cpu_raster.forward, *self.lists, self.records, self.boxes, *self.surroundings,
+                colors, alphas, self.transmittances, self.lasts, max_threads=self.max_threads,
+            )  # fmt: skip
 
     def differentiate(self, v_rendered, v_alphas, v_means2d, v_conics, v_opacities, v_colors) -> None:
         """Fills v_means2d and v_conics, adds to v_opacities and v_colors."""

@@ -1,0 +1,33 @@
+"""Numba kernel that puts a rendered picture over its background, in the bytes that leave the engine."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from m2dao.render.simd import fetch_add
+
+ROWS = 32  # of one piece of work
+
+
+@njit(cache=True, nogil=True)
+def put_over(
+    queue,  # int64 [1] next piece of rows
+    colors,  # float32 [H, W, >= 3] premultiplied
+    alphas,  # float32 [H, W, 1]
+    background,  # [H, W, 3] 0..255, bytes or floats
+    out,  # out uint8 [H, W, 3]
+):
+    """Rounds to nearest and cuts off what does not fit into a byte."""
+    height, width = out.shape[0], out.shape[1]
+    full, half = np.float32(255.0), np.float32(0.5)
+    while True:
+        first = fetch_add(queue, 1) * ROWS
+        if first >= height:
+            break
+        for row in range(first, min(first + ROWS, height)):
+            for column in range(width):
+                through = np.float32(1.0) - alphas[row, column, 0]
+                for k in range(3):
+                    value = full * colors[row, column, k] + through * np.float32(background[row, column, k])
+                    out[row, column, k] = np.uint8(min(max(value, np.float32(0.0)), full) + half)
