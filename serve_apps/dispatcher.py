@@ -70,9 +70,9 @@ class Dispatcher:
     async def stop(self) -> None:
         """Claim no more, and give back what no replica has begun. Renders under way go on."""
         self._stopping = True
+        self._wake.set()
         if self._loop_task is not None:
-            self._loop_task.cancel()
-            await asyncio.gather(self._loop_task, return_exceptions=True)
+            await self._loop_task  # not cancelled: a claim being made in a thread would be nobody's until its lease ran out
         trips = list(self._trips)
         for trip in trips:
             for task in trip.tasks:
@@ -80,10 +80,10 @@ class Dispatcher:
         await asyncio.gather(*(task for trip in trips for task in trip.tasks), return_exceptions=True)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
-                while self._num_waiting() < MAX_WAITING:
+                while not self._stopping and self._num_waiting() < MAX_WAITING:
                     claim = await asyncio.to_thread(
                         self._jobs.claim, "render", worker=self._worker, lease_s=self._config.lease_s
                     )
@@ -94,8 +94,11 @@ class Dispatcher:
                 log.exception("the render queue cannot be read")
             except Exception:
                 log.exception("dispatching failed; going on")
+            if self._stopping:
+                break
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
 
     def _num_waiting(self) -> int:
         return sum(trip.waiting for trip in self._trips)

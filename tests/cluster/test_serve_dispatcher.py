@@ -156,6 +156,21 @@ def test_what_a_replica_has_begun_is_left_to_it_when_the_dispatcher_stops(state,
     assert status(state, job) == ("running", 1)
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_a_wake_at_the_moment_of_the_stop_does_not_keep_it_from_stopping(state, turns):
+    async def main():
+        dispatcher = dispatcher_of(state, Replicas(None))
+        dispatcher.start()
+        await asyncio.sleep(0.2)  # it has seen that the queue is empty, and waits
+        dispatcher.wake()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(WAIT_S):
+            await dispatcher.stop()
+
+    asyncio.run(main())
+
+
 def test_no_more_is_claimed_than_replicas_can_begin_soon(state, tenant):
     jobs = [queue(state, tenant) for _ in range(MAX_WAITING + 3)]
 
