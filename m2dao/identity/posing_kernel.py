@@ -16,6 +16,7 @@ from m2dao.render.cpu_project import CHUNK
 from m2dao.render.simd import fetch_add
 
 _HALF, _ZERO = np.float32(0.5), np.float32(0.0)
+_LEAST = np.float32(1e-12)  # distance: a Gaussian where the camera stands has no direction
 _C0, _C1 = np.float32(C0), np.float32(C1)
 _C20, _C21, _C22 = (np.float32(value) for value in C2)
 
@@ -66,7 +67,7 @@ def pose_head(
             break
         for i in range(first, min(first + CHUNK, means.shape[0])):
             dx, dy, dz = means[i, 0] - camera[0], means[i, 1] - camera[1], means[i, 2] - camera[2]
-            scale = np.float32(1.0) / math.sqrt(dx * dx + dy * dy + dz * dz)
+            scale = np.float32(1.0) / max(math.sqrt(dx * dx + dy * dy + dz * dz), _LEAST)
             dx, dy, dz = scale * dx, scale * dy, scale * dz
             for k in range(3):
                 out_colors[i, k] = max(_color(i, k, dx, dy, dz, sh0, shN) + delta[i, 10 + k], _ZERO)
