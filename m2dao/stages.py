@@ -14,11 +14,15 @@ STAGES = ("audio", "motion", "project", "bin", "raster", "composite", "encode")
 
 
 class StageClock:
-    """Seconds spent in each stage."""
+    """Seconds spent in each stage, and Gaussian-pixel pairs blended."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.reset()
+
+    def add_pairs(self, pairs: int) -> None:
+        with self._lock:
+            self.pairs += pairs
 
     def add(self, stage: str, seconds: float) -> None:
         with self._lock:
@@ -27,6 +31,7 @@ class StageClock:
     def reset(self) -> None:
         with self._lock:
             self.seconds = dict.fromkeys(STAGES, 0.0)
+            self.pairs = 0
 
 
 _running: StageClock | None = None
@@ -41,6 +46,11 @@ def clocked() -> Iterator[StageClock]:
         yield clock
     finally:
         _running = None
+
+
+def running_clock() -> StageClock | None:
+    """The clock that runs now, for counts that cost something to make."""
+    return _running
 
 
 class timed:  # noqa: N801 (used like a function)

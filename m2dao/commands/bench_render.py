@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import platform
 import resource
 import statistics
 import sys
 import time
+from pathlib import Path
 
 from m2dao.errors import ConfigError
 from m2dao.timeline import FRAME_RATE
@@ -20,11 +20,13 @@ EXAMPLES = """examples:
 the scene: an ellipsoidal shell like a head, seen by one camera; the mean screen radius is 5 px.
 forward_ms, backward_ms: medians over --repeats; forward with gradients recorded, backward of a plain sum.
 fps, real_time_factor: of the forward pass alone; a factor below 1 is faster than 25 frames a second.
+
+then a talker of as many Gaussians (or --identity) speaks --seconds into H.264, --streams at once:
+stages_ms: mean wall time of each stage for a frame; stages of different frames and streams overlap.
+frame_ms_p50, _p99: from asking for a frame until it is handed to the encoder. talker_real_time_factor: sound to file.
+streams: how many streams of 25 frames a second that throughput carries.
+pairs_per_s: Gaussian-pixel pairs in the rasteriser; machine_pairs_per_s: the same of its inner loop alone.
 """
-HEAD_HALF_AXES_M = (0.08, 0.11, 0.09)
-HEAD_DISTANCE_M = 0.55
-FOCAL_PER_SIZE = 2.0  # focal length in image sizes: the head fills most of the frame
-MEAN_RADIUS_PX = 5.0
 NUM_WARM_UPS = 2
 
 
@@ -41,6 +43,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--channels", type=int, default=3, help="colour channels (default 3)")
     parser.add_argument("--repeats", type=int, default=30, help="timed passes (default 30)")
     parser.add_argument("--threads", type=int, help="threads on the CPU (default: PyTorch's choice)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of sound for the talker; 0 leaves it out (default 10)")
+    parser.add_argument("--streams", type=int, default=1, help="how many talkers speak at once (default 1)")
+    parser.add_argument("--identity", type=Path, help="a fitted identity in place of a specimen for the talker")
     parser.add_argument("--seed", type=int, default=0, help="of the scene (default 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.set_defaults(run=run)
@@ -53,7 +58,7 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.render.api import default_backend, render
     from m2dao.render.threads import set_num_threads
 
-    for name in ("size", "gaussians", "channels", "repeats", "threads"):
+    for name in ("size", "gaussians", "channels", "repeats", "threads", "streams"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name}", "a whole number of at least 1", str(value))
@@ -86,34 +91,55 @@ def run(args: argparse.Namespace) -> dict:
     result = _result(backend, args, forward_s, backward_s)
     result["mean_radius_px"] = round(float(output.radii[output.radii > 0].float().mean()), 2)
     result["hardware"] = _hardware(torch, device)
+    if args.seconds > 0:
+        result |= _talker_figures(args, backend)
+        result["peak_rss_mb"] = round(_peak_rss_mb(), 1)
     if not args.json:
         _print(result)
     return result
 
 
 def make_head(args: argparse.Namespace) -> dict:
-    """Gaussians in and under the surface of an ellipsoid, and a camera in front of it: the arguments of ``render``."""
+    """Gaussians of a head and a camera in front of it: the arguments of ``render``."""
     import torch
 
+    from m2dao.identity.specimen import FOCAL_PER_SIZE, HEAD_DISTANCE_M, shell
+
     generator = torch.Generator().manual_seed(args.seed)
-    num_gaussians = args.gaussians
-    directions = torch.nn.functional.normalize(torch.randn(num_gaussians, 3, generator=generator), dim=1)
-    depth = 0.15 * torch.rand(num_gaussians, 1, generator=generator) ** 2  # most lie near the surface
-    focal_px = FOCAL_PER_SIZE * args.size
-    # A drawn radius is 3.33 standard deviations of an opaque Gaussian, eps2d included, rounded up.
-    sigma_px = math.sqrt(max((MEAN_RADIUS_PX / 3.33) ** 2 - 0.3, 0.1))
-    spread = torch.exp(0.35 * torch.randn(num_gaussians, 3, generator=generator))
+    means, scales = shell(args.gaussians, args.size, generator)
     viewmat = torch.eye(4)
     viewmat[2, 3] = HEAD_DISTANCE_M
-    center = args.size / 2
+    focal_px, center = FOCAL_PER_SIZE * args.size, args.size / 2
     return {
-        "means": directions * torch.tensor(HEAD_HALF_AXES_M) * (1 - depth),
-        "quats": torch.randn(num_gaussians, 4, generator=generator),
-        "scales": 0.87 * spread * sigma_px * HEAD_DISTANCE_M / focal_px,
-        "opacities": 0.1 + 0.85 * torch.rand(num_gaussians, generator=generator),
-        "colors": torch.rand(num_gaussians, args.channels, generator=generator),
+        "means": means,
+        "quats": torch.randn(args.gaussians, 4, generator=generator),
+        "scales": scales,
+        "opacities": 0.1 + 0.85 * torch.rand(args.gaussians, generator=generator),
+        "colors": torch.rand(args.gaussians, args.channels, generator=generator),
         "viewmats": viewmat[None],
         "Ks": torch.tensor([[[focal_px, 0, center], [0, focal_px, center], [0, 0, 1]]], dtype=torch.float32),
+    }
+
+
+def _talker_figures(args: argparse.Namespace, backend: str) -> dict:
+    """The figures of a whole talker, and of its rasteriser against the machine."""
+    from m2dao.commands.bench_talker import measure_talker
+    from m2dao.identity.checkpoint import load_identity
+    from m2dao.identity.specimen import make_specimen
+    from m2dao.identity.talker import Talker
+
+    if args.identity:
+        identity = load_identity(args.identity)
+    else:
+        identity = make_specimen(size=args.size, num_gaussians=args.gaussians, seed=args.seed)
+    figures = measure_talker(Talker(identity, backend=backend), seconds=args.seconds, num_streams=args.streams)
+    pairs_per_frame, raster_s = figures.pop("pairs_per_frame"), figures["stages_ms"]["raster"] / 1000
+    known = backend == "cpu" and raster_s > 0
+    if known:
+        from m2dao.render.roofline import machine_pairs_per_s
+    return figures | {
+        "pairs_per_s": round(pairs_per_frame / raster_s) if known else None,
+        "machine_pairs_per_s": round(machine_pairs_per_s()) if known else None,
     }
 
 
@@ -169,3 +195,16 @@ def _print(result: dict) -> None:
         f"peak memory {result['peak_rss_mb']:.0f} MB on {result['hardware']['processor']}",
         file=sys.stderr,
     )
+    if "stages_ms" in result:
+        stages = ", ".join(f"{name} {value:.1f}" for name, value in result["stages_ms"].items())
+        print(
+            f"talker, sound to H.264: {result['talker_fps']:.0f} frames/s, real-time factor {result['talker_real_time_factor']:.2f}, "
+            f"frame p50 {result['frame_ms_p50']:.1f} ms, p99 {result['frame_ms_p99']:.1f} ms; stages in ms: {stages}",
+            file=sys.stderr,
+        )
+    if result.get("pairs_per_s"):
+        print(
+            f"rasteriser: {result['pairs_per_s'] / 1e9:.2f} of {result['machine_pairs_per_s'] / 1e9:.2f} "
+            f"thousand million Gaussian-pixel pairs a second",
+            file=sys.stderr,
+        )

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from m2dao.render import cpu_bins, cpu_project, cpu_raster
 from m2dao.render.api import Camera, RenderOutput
 from m2dao.render.threads import share_out
-from m2dao.stages import timed
+from m2dao.stages import running_clock, timed
 
 # Work that is worth a thread of its own; less costs more to hand over than it saves.
 GAUSSIANS_PER_THREAD = 4000
@@ -178,6 +178,9 @@ class _View:
         self.max_threads = _threads_for(len(pair_ids), PAIRS_PER_THREAD)
         self.surroundings = (background, camera.width, camera.height)
         self.transmittances, self.lasts = np.empty_like(alphas), np.empty_like(alphas)
+        if (clock := running_clock()) is not None:
+            left, past_left, top, past_top = self.boxes.T.astype(np.int64)
+            clock.add_pairs(int(((past_left - left) * (past_top - top)).sum()))
         with timed("raster"):
             share_out(
                 cpu_raster.forward, *self.lists, self.records, self.boxes, *self.surroundings,
