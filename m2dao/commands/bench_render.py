@@ -123,7 +123,7 @@ def make_head(args: argparse.Namespace) -> dict:
 
 def _talker_figures(args: argparse.Namespace, backend: str) -> dict:
     """The figures of a whole talker, and of its rasteriser against the machine."""
-    from m2dao.commands.bench_talker import measure_talker
+    from m2dao.commands.talker_clock import measure_talker
     from m2dao.identity.checkpoint import load_identity
     from m2dao.identity.specimen import make_specimen
     from m2dao.identity.talker import Talker

@@ -1,4 +1,4 @@
-"""The part of `m2dao bench render` that measures a whole talker, from sound to H.264, stage by stage."""
+"""How long a whole talker takes, from sound to H.264, stage by stage: a part of `m2dao bench render`."""
 
 from __future__ import annotations
 
