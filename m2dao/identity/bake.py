@@ -1,8 +1,7 @@
 """An identity made ready for rendering on a CPU: everything that no frame changes is computed once.
 
 A :class:`BakedHead` gives exactly what ``TalkingHead.pose`` gives, without gradients. Activated Gaussians and the static
-features of the fields are kept, and what is left of a frame, apart from one matrix product for each group, is one pass of
-a compiled kernel.
+features of the fields are kept, and what is left of a frame are some small matrices and one pass of a compiled kernel.
 Shapes: N Gaussians of all groups.
 """
 
@@ -18,8 +17,9 @@ from m2dao.gaussians.params import Gaussians
 from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.gaussians.sh import sh_colors
 from m2dao.identity import posing_kernel
+from m2dao.motion.factored import NUM_OUTPUTS
 from m2dao.motion.rigid import camera_center
-from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.motion.talking_head import TAG_LIPS, FrameDrive, TalkingHead
 from m2dao.render.cpu_project import CHUNK
 from m2dao.render.threads import share_out
 
@@ -34,6 +34,13 @@ class PosedArrays(NamedTuple):
     colors: Tensor  # [N, 4]
 
 
+class _Motion(NamedTuple):
+    """What moves one group in one frame: static features times the frame's matrix."""
+
+    features: np.ndarray  # float32 [N * K]
+    matrix: np.ndarray  # float32 [K * 16]
+
+
 class BakedHead:
     """A talking head that no longer learns.
 
@@ -44,9 +51,9 @@ class BakedHead:
     @torch.no_grad()
     def __init__(self, head: TalkingHead):
         self._head = head
-        self._static = head.static_features()
         self._groups = {name: group.activate() for name, group in head.groups.items()}
         self._opacities = torch.cat([gaussians.opacities for gaussians in self._groups.values()])
+        self._make_motion = (_FactoredMotion if head.config.field == "factored" else _GeneralMotion)(head)
         if head.torso is not None:
             torso = self._groups["torso"]
             self._torso_colors = sh_colors(torso.sh0, torso.shN, torso.means).numpy()
@@ -55,9 +62,8 @@ class BakedHead:
     @property
     def num_bytes(self) -> int:
         """Memory taken beside the head's own parameters."""
-        kept = [value for value in self._static if value is not None]
-        kept += [value for gaussians in self._groups.values() for value in vars(gaussians).values()]
-        return sum(value.numel() * value.element_size() for value in kept)
+        kept = [value for gaussians in self._groups.values() for value in vars(gaussians).values()]
+        return sum(value.numel() * value.element_size() for value in kept) + self._make_motion.num_bytes
 
     @torch.no_grad()
     def pose(self, drive: FrameDrive, *, with_torso: bool = True) -> PosedArrays:
@@ -67,42 +73,95 @@ class BakedHead:
             drive: sound, expression and pose of the frame.
             with_torso: False leaves the torso's Gaussians out.
         """
-        head, static = self._head, self._static
-        deltas = {"facial": head.facial_delta(drive, static), "oral": head.oral_delta(drive, static)}
-        if with_torso and head.torso is not None:
-            pose = head.torso.pose_features(drive.viewmat, drive.slow_viewmat)
-            deltas["torso"] = head.torso.displace(static.torso, pose)
-        num = sum(len(self._groups[name].means) for name in deltas)
+        torso = self._head.torso if with_torso else None
+        pose = None if torso is None else torso.pose_features(drive.viewmat, drive.slow_viewmat)
+        motions = self._make_motion(drive, pose)
+        num = sum(len(self._groups[name].means) for name in motions)
         out = [np.empty((num, columns), np.float32) for columns in (3, 4, 3, 4)]
         first = 0
-        for name, delta in deltas.items():
+        for name, motion in motions.items():
             gaussians = self._groups[name]
             part = [array[first : first + len(gaussians.means)] for array in out]
-            rows = torch.cat(delta, dim=1).numpy()  # [N, 13]
             if name == "torso":
-                self._pose_torso(gaussians, rows, drive, pose, part)
+                self._pose_torso(gaussians, motion, drive, pose, part)
             else:
-                _pose_head(gaussians, rows, drive.viewmat, part)
+                _pose_head(gaussians, motion, drive.viewmat, part)
             first += len(gaussians.means)
         means, quats, scales, colors = (torch.from_numpy(array) for array in out)
         return PosedArrays(means, quats, scales, self._opacities[:num], colors)
 
-    def _pose_torso(self, gaussians: Gaussians, delta: np.ndarray, drive: FrameDrive, pose: Tensor, out: list) -> None:
+    def _pose_torso(self, gaussians: Gaussians, motion: _Motion, drive: FrameDrive, pose: Tensor, out: list) -> None:
         torso = self._head.torso
         corners = torch.cat([torch.zeros(1, 3), torch.eye(3)])  # an affine map is known by what it does to these
         rigid = _affine(torso.rigid_displacement(corners, drive.viewmat))
         sway = _affine(torso.sway_displacement(corners, pose, drive.posture))
         share_out(
-            posing_kernel.pose_torso, *_geometry(gaussians), self._torso_colors, self._follow, delta, rigid, sway, *out,
-            max_threads=-(-len(delta) // CHUNK),
+            posing_kernel.pose_torso, *_geometry(gaussians), self._torso_colors, self._follow, *motion, rigid, sway, *out,
+            max_threads=-(-len(gaussians.means) // CHUNK),
         )  # fmt: skip
 
 
-def _pose_head(gaussians: Gaussians, delta: np.ndarray, viewmat: Tensor, out: list) -> None:
+class _FactoredMotion:
+    """Motion of factored fields: their static features are constant, and lips are carried by the face in the same product."""
+
+    def __init__(self, head: TalkingHead):
+        self._head = head
+        static = head.static_features()
+        is_lip = (head.groups["oral"].tags == TAG_LIPS).float()[:, None]
+        self._features = {"facial": _flat(static.facial)}
+        self._features["oral"] = _flat(torch.cat([static.oral, is_lip * static.facial_of_oral], dim=1))
+        if head.torso is not None:
+            self._features["torso"] = _flat(static.torso)
+        self._probes = head.facial.static_features(head.oral.lip_probes)
+        self.num_bytes = sum(array.nbytes for array in self._features.values())
+
+    def __call__(self, drive: FrameDrive, pose: Tensor | None) -> dict[str, _Motion]:
+        """By group; the torso's only with a pose [12]."""
+        head = self._head
+        face = head.facial.field.frame_matrix((head.facial.audio_code(drive.audio), drive.expression))
+        lips = head.oral.motion_code(self._probes @ face[:, :3])
+        if not head.config.mouth_sees_face:
+            lips = torch.zeros_like(lips)
+        mouth = head.oral.field.frame_matrix((head.oral.audio_code(drive.audio), lips))
+        matrices = {"facial": face, "oral": torch.cat([mouth, face])}
+        if pose is not None:
+            matrices["torso"] = head.torso.field.frame_matrix((pose,))
+        return {name: _Motion(self._features[name], _padded(matrix)) for name, matrix in matrices.items()}
+
+
+class _GeneralMotion:
+    """Motion of any field: the field computes it, and the kernel has nothing left to multiply."""
+
+    num_bytes = 0
+
+    def __init__(self, head: TalkingHead):
+        self._head, self._static = head, head.static_features()
+        self._as_it_is = _padded(torch.eye(NUM_OUTPUTS))
+
+    def __call__(self, drive: FrameDrive, pose: Tensor | None) -> dict[str, _Motion]:
+        head, static = self._head, self._static
+        deltas = {"facial": head.facial_delta(drive, static), "oral": head.oral_delta(drive, static)}
+        if pose is not None:
+            deltas["torso"] = head.torso.displace(static.torso, pose)
+        return {name: _Motion(_flat(torch.cat(delta, dim=1)), self._as_it_is) for name, delta in deltas.items()}
+
+
+def _flat(rows: Tensor) -> np.ndarray:
+    return rows.contiguous().view(-1).numpy()
+
+
+def _padded(matrix: Tensor) -> np.ndarray:
+    """[K, 13] -> [K * 16]."""
+    padded = np.zeros((len(matrix), posing_kernel.NUM_COLUMNS), np.float32)
+    padded[:, :NUM_OUTPUTS] = matrix.numpy()
+    return padded.reshape(-1)
+
+
+def _pose_head(gaussians: Gaussians, motion: _Motion, viewmat: Tensor, out: list) -> None:
     share_out(
-        posing_kernel.pose_head, *_geometry(gaussians), gaussians.sh0.numpy(), gaussians.shN.numpy(), delta,
+        posing_kernel.pose_head, *_geometry(gaussians), gaussians.sh0.numpy(), gaussians.shN.numpy(), *motion,
         viewmat.numpy(), quat_from_matrix(viewmat[:3, :3]).numpy(), camera_center(viewmat).numpy(), *out,
-        max_threads=-(-len(delta) // CHUNK),
+        max_threads=-(-len(gaussians.means) // CHUNK),
     )  # fmt: skip
 
 

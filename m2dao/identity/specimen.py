@@ -125,7 +125,9 @@ def _group(
     num: int, size: int, generator: torch.Generator, tag: int, sh_degree: int, stretch: Tensor, shift: Tensor
 ) -> GaussianParams:
     means, scales = shell(num, size, generator)
-    raw = raw_gaussians(means * stretch + shift, torch.rand(num, 3, generator=generator), scales[:, 0], sh_degree=sh_degree)
+    means = means * stretch + shift
+    shades = 0.5 + 0.3 * torch.sin(40 * means + torch.arange(3)) + 0.05 * torch.randn(num, 3, generator=generator)
+    raw = raw_gaussians(means, shades, scales[:, 0], sh_degree=sh_degree)
     raw["scales"] = scales.log()
     raw["quats"] = torch.randn(num, 4, generator=generator)
     raw["opacities"] = torch.logit(0.1 + 0.85 * torch.rand(num, generator=generator))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from m2dao.motion.triplane import TriPlane
 
 _OUTPUT_SCALES = (1e-2,) * 3 + (0.1,) * 4 + (0.2,) * 3 + (0.2,) * 3  # metres, quaternion, log scale, colour
-_NUM_OUTPUTS = len(_OUTPUT_SCALES)
+NUM_OUTPUTS = len(_OUTPUT_SCALES)
 
 
 class MotionDelta(NamedTuple):
@@ -68,7 +68,7 @@ class FactoredField(nn.Module):
             nn.SiLU(),
         )
         self.attention = nn.Linear(hidden_size, len(code_sizes))
-        self.weights = nn.ParameterList([nn.Parameter(torch.zeros(size, hidden_size * _NUM_OUTPUTS)) for size in code_sizes])
+        self.weights = nn.ParameterList([nn.Parameter(torch.zeros(size, hidden_size * NUM_OUTPUTS)) for size in code_sizes])
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES), persistent=False)
 
     def static_features(self, means: Tensor) -> Tensor:
@@ -84,8 +84,12 @@ class FactoredField(nn.Module):
             features: [N, G H] from :meth:`static_features`.
             codes: G tensors [K_g].
         """
-        blocks = [(code @ weight).view(-1, _NUM_OUTPUTS) for code, weight in zip(codes, self.weights, strict=True)]
-        return _split(features @ (torch.cat(blocks) * self.output_scales))
+        return _split(features @ self.frame_matrix(codes))
+
+    def frame_matrix(self, codes: tuple[Tensor, ...]) -> Tensor:
+        """What a frame multiplies static features with: G tensors [K_g] -> [G H, 13]."""
+        blocks = [(code @ weight).view(-1, NUM_OUTPUTS) for code, weight in zip(codes, self.weights, strict=True)]
+        return torch.cat(blocks) * self.output_scales
 
 
 class ConcatField(nn.Module):
@@ -112,7 +116,7 @@ class ConcatField(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden_size, hidden_size),
             nn.ReLU(),
-            nn.Linear(hidden_size, _NUM_OUTPUTS - 3),
+            nn.Linear(hidden_size, NUM_OUTPUTS - 3),
         )
         nn.init.zeros_(self.mlp[-1].weight)
         nn.init.zeros_(self.mlp[-1].bias)

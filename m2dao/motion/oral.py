@@ -39,8 +39,12 @@ class OralField(nn.Module):
 
     def lip_motion(self, facial: FacialField, audio: Tensor, expression: Tensor) -> Tensor:
         """How far the face carries the lip probes in this frame: [3 P] centimetres."""
-        delta = facial.displace(facial.static_features(self.lip_probes), audio, expression)
-        return (_MOTION_SCALE * delta.d_means).flatten()
+        return self.motion_code(facial.displace(facial.static_features(self.lip_probes), audio, expression).d_means)
+
+    @staticmethod
+    def motion_code(d_means: Tensor) -> Tensor:
+        """What the oral field is told of how the probes move: [P, 3] metres -> [3 P] centimetres."""
+        return (_MOTION_SCALE * d_means).flatten()
 
     def displace(self, features: Tensor, audio: Tensor, lip_motion: Tensor):
         """The motion of one frame.

@@ -164,7 +164,8 @@ class TalkingHead(nn.Module):
     def oral_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
         """What moves the oral group in one frame; its lips are carried by the face."""
         lip_motion = self.oral.lip_motion(self.facial, drive.audio, drive.expression)
-        lip_motion = lip_motion if self.config.mouth_sees_face else torch.zeros_like(lip_motion)
+        if not self.config.mouth_sees_face:
+            lip_motion = torch.zeros_like(lip_motion)
         own = self.oral.displace(static.oral, drive.audio, lip_motion)
         carried = self.facial.displace(static.facial_of_oral, drive.audio, drive.expression)
         is_lip = (self.groups["oral"].tags == TAG_LIPS).to(own.d_means.dtype)[:, None]  # teeth are not skin

@@ -44,7 +44,14 @@ def a_drive(reference: torch.Tensor, *, posture: bool) -> FrameDrive:
 
 
 @pytest.mark.parametrize(
-    ("degree", "config"), [(1, {}), (0, {}), (2, {"field": "concat", "mouth_sees_face": False}), (2, {"has_torso": False})]
+    ("degree", "config"),
+    [
+        (1, {}),
+        (1, {"mouth_sees_face": False}),
+        (0, {}),
+        (2, {"field": "concat", "mouth_sees_face": False}),
+        (2, {"has_torso": False}),
+    ],
 )
 def test_every_value_is_the_one_the_head_gives(tmp_path, degree, config):
     head = restless_head(tmp_path, degree=degree, **config)
