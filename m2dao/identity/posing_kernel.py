@@ -26,13 +26,21 @@ _C20, _C21, _C22 = (np.float32(value) for value in C2)
 def _move(i, features, matrix, delta):
     """Row ``i`` of features times the frame's matrix."""
     num_features = matrix.shape[0] // NUM_COLUMNS
-    first, second = splat8(0.0), splat8(0.0)
-    for k in range(num_features):
-        feature = splat8(get(features, i * num_features + k))
-        first = first + feature * load8(matrix, k * NUM_COLUMNS)
-        second = second + feature * load8(matrix, k * NUM_COLUMNS + LANES)
-    store8(delta, 0, first)
-    store8(delta, LANES, second)
+    first, second, other_first, other_second = splat8(0.0), splat8(0.0), splat8(0.0), splat8(0.0)
+    begin = i * num_features
+    for k in range(0, num_features - 1, 2):  # two at a time, because each sum waits for its own last addition
+        feature, other = splat8(get(features, begin + k)), splat8(get(features, begin + k + 1))
+        row = k * NUM_COLUMNS
+        first = first + feature * load8(matrix, row)
+        second = second + feature * load8(matrix, row + LANES)
+        other_first = other_first + other * load8(matrix, row + 2 * LANES)
+        other_second = other_second + other * load8(matrix, row + 3 * LANES)
+    if num_features % 2:
+        feature, row = splat8(get(features, begin + num_features - 1)), (num_features - 1) * NUM_COLUMNS
+        first = first + feature * load8(matrix, row)
+        second = second + feature * load8(matrix, row + LANES)
+    store8(delta, 0, first + other_first)
+    store8(delta, LANES, second + other_second)
 
 
 @njit(inline="always")
