@@ -16,7 +16,7 @@ EXAMPLES = """examples:
 A fit that was interrupted goes on where it was when the same command is given again. While it runs, OUT.fit/ holds
 metrics.jsonl and strip.jpg (recording above, render below).
 
---json prints {steps, seconds, steps_per_s, num_gaussians, loss, psnr_train_db, speech_held_out_r, recipe, size}.
+--json prints {steps, seconds, steps_per_s, num_gaussians, loss, psnr_train_db, speech_held_out_r, recipe, size, frames_left_out}.
 """
 
 
@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("fit", help="fit an identity to a capture", epilog=EXAMPLES, formatter_class=RawFormatter)
     parser.add_argument("capture", type=Path, help="folder made by `m2dao prepare`")
     parser.add_argument("--out", type=Path, help="identity folder (default: identities/NAME OF THE CAPTURE)")
-    parser.add_argument("--recipe", default="m2dao", help="m2dao (default) or talking_gaussian")
+    parser.add_argument("--recipe", default="m2dao", help="m2dao (default), talking_gaussian or talking_gaussian_plus")
     parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=float, help="time budget, everything included (default: 10)")
