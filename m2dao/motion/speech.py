@@ -45,7 +45,7 @@ class SpeechConfig:
     rows_per_frame: int
     frames_per_window: int = 8
     window_lookahead_frames: int = 3
-    encoder_lookahead_frames: int = 3
+    encoder_lookahead_frames: int = 0  # 3 predicts held-out lips no better and keeps a live stream waiting 120 ms longer
     embedding_size: int = 16
     articulation_size: int = 8
     features_version: str = ""
