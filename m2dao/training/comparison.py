@@ -21,7 +21,8 @@ from pathlib import Path
 from m2dao.capture.dataset import MANIFEST, Capture
 from m2dao.capture.prepare import prepare
 from m2dao.training.ablation import AblationRow
-from m2dao.training.evaluate import evaluate
+from m2dao.training.evaluate import VERSION, evaluate
+from m2dao.training.recipes import Recipe
 from m2dao.training.trainer import fit
 
 PROTOCOLS = ("paper", "portrait")
@@ -103,20 +104,12 @@ class Comparison:
         key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
         folder = self.folder / row.name
         stored = folder / "row.json"
-        if stored.is_file() and (made := json.loads(stored.read_text()))["key"] == key:
+        made = json.loads(stored.read_text()) if stored.is_file() else {}
+        if made.get("key") != key:
+            made = {"key": key, "fit": self._fit(row.name, recipe, folder)}
+        elif made.get("evaluation") == VERSION:
             return made
-        result = fit(
-            self.capture_dir,
-            folder / "identity",
-            recipe=recipe,
-            minutes=self.config.minutes,
-            steps=self.config.steps,
-            seed=self.config.seed,
-            num_threads=self.config.num_threads,
-            backend=self.config.backend,
-            on_progress=lambda report: self._tell(f"{row.name}: {report.describe()}", report.progress),
-        )
-        made = {"key": key, "fit": {"steps": result.steps, "fit_seconds": round(result.seconds, 1)}}
+        made["evaluation"] = VERSION
         for protocol in PROTOCOLS:
             figures = evaluate(
                 folder / "identity",
@@ -131,6 +124,21 @@ class Comparison:
         aside.write_text(json.dumps(made, indent=2) + "\n")
         os.replace(aside, stored)
         return made
+
+    def _fit(self, name: str, recipe: Recipe, folder: Path) -> dict:
+        """Steps and seconds of the fit."""
+        result = fit(
+            self.capture_dir,
+            folder / "identity",
+            recipe=recipe,
+            minutes=self.config.minutes,
+            steps=self.config.steps,
+            seed=self.config.seed,
+            num_threads=self.config.num_threads,
+            backend=self.config.backend,
+            on_progress=lambda report: self._tell(f"{name}: {report.describe()}", report.progress),
+        )
+        return {"steps": result.steps, "fit_seconds": round(result.seconds, 1)}
 
 
 def mean_rows(comparisons: list[list[dict]]) -> list[dict]:

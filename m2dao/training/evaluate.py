@@ -1,6 +1,7 @@
 """Evaluation on frames never trained on, by the three protocols of the field.
 
-    paper     face and mouth over the recording's own torso and background (TalkingGaussian's protocol)
+    paper     face and mouth over the recording's own torso and background (TalkingGaussian's protocol); what the head
+              hides of them is filled in, by the identity's own torso if it has one
     portrait  everything generated; pose and expression from the recording; an identity without a torso gets that of the
               training frame nearest in pose, which is what deploying it would come to
     cross     another voice, synthesised pose: lip sync alone
@@ -27,15 +28,17 @@ from m2dao.identity.poses import pose_differences, slow_differences, viewmat_fro
 from m2dao.identity.talker import Talker
 from m2dao.media.audio import read_audio
 from m2dao.motion.talking_head import FrameDrive
+from m2dao.render.api import RenderOutput
 from m2dao.render.threads import one_torch_thread
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_frames_for_samples, train_test_split
-from m2dao.training.frames import TrainingFrames
+from m2dao.training.frames import TrainingFrames, head_taken
 from m2dao.training.mouth import Lips, LipTrack, lip_sync, mouth_discipline, track_lips
 from m2dao.training.nearest_torso import NearestTorso
 from m2dao.training.picture_metrics import PictureMetrics
 from m2dao.training.report import SideBySide, write_result
 
 PROTOCOLS = ("paper", "portrait", "cross")
+VERSION = 2  # of what the figures mean; figures of another version do not compare
 _MIN_SYNC_FRAMES = 60
 
 
@@ -183,8 +186,25 @@ def _rendered(talker: Talker, capture: Capture, frames: TrainingFrames, protocol
             audio=embeddings[index].to(talker.device),
             expression=torch.from_numpy(capture.expression[index]).to(talker.device),
         )
-        output = talker.render_drive(drive, head_only=protocol == "paper")
-        yield index, talker.picture(output, 255 * behind(index))
+        output = talker.render_drive(drive)
+        if protocol == "paper" and talker.head.torso is not None:
+            yield index, _over_recorded_torso(talker, drive, output, frames, index)
+        else:
+            yield index, talker.picture(output, 255 * behind(index))
+
+
+def _over_recorded_torso(
+    talker: Talker, drive: FrameDrive, output: RenderOutput, frames: TrainingFrames, index: int
+) -> np.ndarray:
+    """Protocol `paper` of an identity with a torso, [S, S, 3] uint8.
+
+    Where the recording shows torso or background, these lie behind the generated head; where it shows the head, they are
+    unknown, and the generated torso stands for them.
+    """
+    recorded = frames.rgb(index)
+    whole = talker.picture(output, 255 * frames.target(index, generate_torso=True).behind.numpy())
+    head = talker.picture(talker.render_drive(drive, head_only=True), recorded)
+    return np.where(head_taken(frames.masks(index))[..., None], whole, head)
 
 
 def _backdrops(talker: Talker, capture: Capture, frames: TrainingFrames, protocol: str) -> Callable[[int], np.ndarray]:

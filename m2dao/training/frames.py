@@ -141,8 +141,7 @@ def behind_head(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.nda
     Returns:
         [S, S, 3] float 0..1.
     """
-    head = masks[..., :3].sum(-1)
-    taken = head > 0.02
+    taken = head_taken(masks)
     if not taken.any() or taken.all():
         return plate if taken.any() else rgb
     _, labels = cv2.distanceTransformWithLabels(
@@ -156,6 +155,11 @@ def behind_head(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.nda
     near_torso = masks[..., _TORSO].ravel()[nearest][..., None]
     filled = near_torso * near_rgb + (1 - near_torso) * plate
     return np.where(taken[..., None], filled, rgb)
+
+
+def head_taken(masks: np.ndarray) -> np.ndarray:
+    """Where a recording shows any of the head: masks [S, S, 4] float 0..1 -> [S, S] bool."""
+    return masks[..., :3].sum(-1) > 0.02
 
 
 def _resize(picture: np.ndarray, size: int) -> np.ndarray:

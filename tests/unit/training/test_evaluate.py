@@ -2,14 +2,16 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
 from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
+from m2dao.identity import Talker
 from m2dao.training import trainer
-from m2dao.training.evaluate import evaluate
-from m2dao.training.frames import TrainingFrames, behind_head
+from m2dao.training.evaluate import _rendered, evaluate
+from m2dao.training.frames import TrainingFrames, behind_head, head_taken
 from m2dao.training.mouth import _phone_names, lip_sync, track_lips
 from m2dao.training.nearest_torso import NearestTorso
 from tests.support.small_capture import make_small_capture, small_recipe
@@ -50,6 +52,17 @@ def test_another_capture_is_refused_because_its_test_part_is_not_unseen(fitted, 
     other = make_small_capture(tmp_path / "other", seed=4)
     with pytest.raises(InputError, match="fitted to"):
         evaluate(fitted[0], other, "paper")
+
+
+def test_paper_shows_the_recording_outside_the_head_and_the_render_inside(fitted):
+    capture, talker = Capture.open(fitted[1]), Talker.load(fitted[0])
+    part = range(120, 121)
+    frames = TrainingFrames(capture, 64, part, plate=talker.plate)
+    pictures = {name: next(_rendered(talker, capture, frames, name))[1].astype(int) for name in ("paper", "portrait")}
+    taken = head_taken(frames.masks(120))
+    np.testing.assert_array_equal(pictures["paper"][taken], pictures["portrait"][taken])
+    far = cv2.dilate(taken.astype(np.uint8), np.ones((13, 13))) == 0
+    assert np.abs(pictures["paper"] - frames.rgb(120))[far].max() <= 3
 
 
 def test_an_identity_without_torso_gets_the_one_recorded_at_the_nearest_pose(fitted, tmp_path):
