@@ -1,0 +1,34 @@
+"""`m2dao bench live`: keys and refusals; no timings are judged."""
+
+import argparse
+
+import pytest
+
+from m2dao.commands import bench_live
+from m2dao.errors import ConfigError
+from tests.support.tiny_identity import make_tiny_identity
+
+
+def parse(*flags):
+    parser = argparse.ArgumentParser()
+    bench_live.add_parser(parser.add_subparsers())
+    return parser.parse_args(["live", *flags])
+
+
+def test_sound_is_awaited_and_every_latency_counts_it(tmp_path):
+    identity = str(make_tiny_identity(tmp_path / "ball"))
+    result = bench_live.run(parse("--identity", identity, "--seconds", "1.2", "--streams", "2"))
+    assert list(result) == [
+        "backend", "size", "num_gaussians", "streams", "seconds", "piece_ms", "lookahead_ms", "first_frame_ms",
+        "latency_ms_p50", "latency_ms_p99", "frame_ms_p50", "frame_ms_p99", "rss_growth_mb",
+    ]  # fmt: skip
+    assert (result["size"], result["num_gaussians"], result["streams"]) == (64, 440, 2)
+    # No frame can be there before the sound it needs, and the first waits for whole pieces of it.
+    assert result["lookahead_ms"] - 40 <= result["first_frame_ms"] <= result["latency_ms_p99"] + 1
+    assert 0 < result["frame_ms_p50"] <= result["frame_ms_p99"]
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--seconds", "0"), ("--piece-ms", "1"), ("--streams", "0"), ("--size", "8")])
+def test_what_cannot_be_measured_is_refused_by_flag(flag, value):
+    with pytest.raises(ConfigError, match=f"{flag}: expected at least"):
+        bench_live.run(parse(flag, value))
