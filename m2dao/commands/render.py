@@ -53,18 +53,20 @@ def run(args: argparse.Namespace) -> dict:
     talker = Talker.load(args.identity, backend=args.backend)
     duration_s = probe_audio(args.audio).duration_s
     started = time.monotonic()
+    sound = read_audio_chunks(args.audio)
+    is_film = not (isinstance(background, str) and background == "transparent")
     # The talker hears the sound a moment before it is written; what lies between the two is all that is held.
-    heard, written = itertools.tee(read_audio_chunks(args.audio))
+    heard, written = itertools.tee(sound) if is_film else (sound, None)
     frames = talker.frames(heard, background=background, seed=args.seed)
     total = math.ceil(duration_s * FRAME_RATE) if duration_s else None
     bar = tqdm(frames, total=total, unit="frame", desc="render", file=sys.stderr)
     with one_torch_thread():
-        if isinstance(background, str) and background == "transparent":
-            _write_pngs(bar, args.out)
-        else:
+        if is_film:
             with VideoWriter(args.out, width=talker.size, height=talker.size, waveform=written) as writer:
                 for frame in bar:
                     writer.write(frame)
+        else:
+            _write_pngs(bar, args.out)
     seconds = time.monotonic() - started
     print(f"{args.out}: {bar.n} frames in {seconds:.1f} s", file=sys.stderr)
     return {
