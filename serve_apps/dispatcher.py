@@ -81,7 +81,6 @@ class Dispatcher:
 
     async def _run(self) -> None:
         while not self._stopping:
-            self._wake.clear()
             try:
                 while not self._stopping and self._num_waiting() < MAX_WAITING:
                     claim = await asyncio.to_thread(
@@ -94,11 +93,10 @@ class Dispatcher:
                 log.exception("the render queue cannot be read")
             except Exception:
                 log.exception("dispatching failed; going on")
-            if self._stopping:
-                break
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._wake.wait()
+            self._wake.clear()
 
     def _num_waiting(self) -> int:
         return sum(trip.waiting for trip in self._trips)

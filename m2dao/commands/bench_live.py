@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
+from m2dao.commands.bench_render import peak_rss_mb
 from m2dao.errors import ConfigError
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
 
@@ -135,4 +136,4 @@ def _rss_mb() -> float:
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        return peak_rss_mb()

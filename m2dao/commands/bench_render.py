@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> dict:
     result["hardware"] = _hardware(torch, device)
     if args.seconds > 0:
         result |= _talker_figures(args, backend)
-        result["peak_rss_mb"] = round(_peak_rss_mb(), 1)
+        result["peak_rss_mb"] = round(peak_rss_mb(), 1)
     if not args.json:
         _print(result)
     return result
@@ -154,7 +154,7 @@ def _result(backend: str, args: argparse.Namespace, forward_s: list[float], back
         "backward_ms": round(statistics.median(backward_ms), 3),
         "fps": round(1 / median_forward_s, 4),
         "real_time_factor": round(median_forward_s * FRAME_RATE, 4),
-        "peak_rss_mb": round(_peak_rss_mb(), 1),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
         "num_channels": args.channels,
         "repeats": args.repeats,
         "seed": args.seed,
@@ -165,7 +165,8 @@ def _result(backend: str, args: argparse.Namespace, forward_s: list[float], back
     }
 
 
-def _peak_rss_mb() -> float:
+def peak_rss_mb() -> float:
+    """The most memory this process ever had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB here
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -128,7 +129,7 @@ def render(
 
 
 def warm_up(backend: str) -> None:
-    """Compiles and loads a backend's kernels by drawing one Gaussian, forward and backward.
+    """Compiles and loads a backend's kernels by drawing one Gaussian, forward and backward, and finishing its picture.
 
     The first time on a machine this takes about 20 s for ``"cpu"`` and minutes for ``"gsplat"``, later a second or two:
     both keep the machine code on disk. Call it when an image is built or a process starts, never on a request.
@@ -136,6 +137,8 @@ def warm_up(backend: str) -> None:
     Raises:
         RenderBackendUnavailable: the backend is unknown or does not run on this machine.
     """
+    from m2dao.render.composite import choose_background, finish_picture
+
     _backend_function(backend)
     device = torch.device("cuda" if backend == "gsplat" else "cpu")
     eye = torch.eye(4, device=device)
@@ -152,6 +155,10 @@ def warm_up(backend: str) -> None:
         backend=backend,
     )
     output.colors.sum().backward()
+    black = np.zeros((16, 16, 3), np.uint8)
+    for choice in ("plate", (0, 0, 0)):  # a picture and a colour lie differently in memory: a kernel for each
+        backdrop = choose_background(choice, width=16, height=16, plate=black)
+        finish_picture(output.colors[0].detach().cpu().numpy(), output.alphas[0].detach().cpu().numpy(), backdrop)
     if device.type == "cuda":
         torch.cuda.synchronize()
 

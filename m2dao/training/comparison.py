@@ -20,6 +20,7 @@ from pathlib import Path
 
 from m2dao.capture.dataset import MANIFEST, Capture
 from m2dao.capture.prepare import prepare
+from m2dao.identity.manifest import file_sha256
 from m2dao.training.ablation import AblationRow
 from m2dao.training.evaluate import VERSION, evaluate
 from m2dao.training.recipes import Recipe
@@ -73,7 +74,7 @@ class Comparison:
     def __init__(self, clip: Path, work: Path, config: ComparisonConfig, on_progress: Progress | None = None):
         self.clip, self.config = Path(clip), config
         self._tell = on_progress or (lambda what, share: None)
-        name = f"{self.clip.stem}-{_sha256(self.clip)[:8]}"
+        name = f"{self.clip.stem}-{file_sha256(self.clip)[:8]}"
         self.capture_dir = Path(work) / "captures" / name
         self.folder = Path(work) / f"{name}-{config.size}px-{config.budget}"
 
@@ -167,8 +168,3 @@ def gains(rows: list[dict], *, ours: str = "m2dao") -> list[dict]:
         }
         out.append({"over": name, "protocol": protocol, **gained})
     return out
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
