@@ -1,14 +1,20 @@
 """Connecting to the Ray cluster, embedded or the site's own.
 
 ``connect`` is for programs that use Ray in their own process; ``environment`` for those that start another program
-(``ray job submit``, ``serve run``), which must have it in place before it imports Ray.
+(``ray job submit``, ``serve run``), which must have it in place before it imports Ray. ``private_ray`` is for work that
+needs all cores of this machine and no cluster.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import sys
+import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from cluster.services import LOOPBACK, ray_environment
@@ -53,6 +59,25 @@ def connect(settings: Settings, **options: Any) -> None:
             "our token is not the cluster's" if refused else str(error)[:300],
             "check M2DAO_RAY_TOKEN_FILE" if refused else "start it with m2dao-cluster up",
         ) from error
+
+
+@contextmanager
+def private_ray() -> Iterator[None]:
+    """A Ray of this process alone, on the loopback and behind a token, gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="m2dao-ray-") as folder:
+        token = Path(folder) / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        os.environ.update(ray_environment(LOOPBACK, token))
+        if "ray" in sys.modules:
+            _reload_environment(loopback=True)
+        import ray
+
+        ray.init(namespace=NAMESPACE, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _reload_environment(*, loopback: bool) -> None:

@@ -1,4 +1,4 @@
-"""The `m2dao` command: prepare, fit, render, evaluate, inspect, bench, presenter, assets.
+"""The `m2dao` command: prepare, fit, universal, render, evaluate, inspect, bench, presenter, assets.
 
 Each command is a module of `m2dao.commands` with two functions: ``add_parser(subparsers)`` and ``run(args) -> dict``.
 A command writes progress to standard error; with ``--json`` its result is the one object on standard output.
@@ -19,7 +19,7 @@ from m2dao.command_line import run_command
 # OpenMP reads this once, when torch is loaded, so it stands before any command imports it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-COMMANDS = ("prepare", "fit", "render", "evaluate", "inspect", "bench", "presenter", "assets")
+COMMANDS = ("prepare", "fit", "universal", "render", "evaluate", "inspect", "bench", "presenter", "assets")
 DESCRIPTION = """From a plain video of a person to an identity that speaks any audio.
 
 examples:

@@ -1,4 +1,4 @@
-"""How long the stages of a frame take, for benchmarks; without a clock running it costs next to nothing.
+"""How long the stages of a frame or of a step take, for benchmarks; without a clock running it costs next to nothing.
 
 The clock belongs to the process, not to a thread: stages that run beside each other each count their own time.
 """
@@ -10,14 +10,15 @@ import threading
 import time
 from collections.abc import Iterator
 
-STAGES = ("audio", "motion", "project", "bin", "raster", "composite", "encode")
+STAGES = ("audio", "motion", "project", "bin", "raster", "composite", "encode")  # of a frame
+FIT_STAGES = ("target", "features", "pose", "render", "loss", "backward", "optimiser")  # of a step
 
 
 class StageClock:
-    """Seconds spent in each stage, and Gaussian-pixel pairs blended."""
+    """Seconds spent in each of some stages, and Gaussian-pixel pairs blended."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, stages: tuple[str, ...]) -> None:
+        self._lock, self._stages = threading.Lock(), stages
         self.reset()
 
     def add_pairs(self, pairs: int) -> None:
@@ -26,11 +27,12 @@ class StageClock:
 
     def add(self, stage: str, seconds: float) -> None:
         with self._lock:
-            self.seconds[stage] += seconds
+            if stage in self.seconds:
+                self.seconds[stage] += seconds
 
     def reset(self) -> None:
         with self._lock:
-            self.seconds = dict.fromkeys(STAGES, 0.0)
+            self.seconds = dict.fromkeys(self._stages, 0.0)
             self.pairs = 0
 
 
@@ -38,10 +40,10 @@ _running: StageClock | None = None
 
 
 @contextlib.contextmanager
-def clocked() -> Iterator[StageClock]:
-    """Let a clock run inside; one at a time."""
+def clocked(stages: tuple[str, ...] = STAGES) -> Iterator[StageClock]:
+    """Let a clock of these stages run inside; one at a time."""
     global _running
-    clock = _running = StageClock()
+    clock = _running = StageClock(stages)
     try:
         yield clock
     finally:

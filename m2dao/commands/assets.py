@@ -68,14 +68,14 @@ def _compile(*, as_json: bool) -> dict:
     from m2dao.capture.warm_up import compile_capture_kernels
     from m2dao.identity.posing_kernel import compile_posing_kernels
     from m2dao.render.api import default_backend, warm_up
-    from m2dao.training.ssim import compile_ssim_kernels
+    from m2dao.training.warm_up import compile_training_kernels
 
     seconds = {}
     for name, compile_kernels in (
         ("capture", compile_capture_kernels),
         (f"render ({default_backend()})", lambda: warm_up(default_backend())),
         ("posing", compile_posing_kernels),
-        ("training", compile_ssim_kernels),
+        ("training", compile_training_kernels),
     ):
         began = time.perf_counter()
         compile_kernels()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
+from m2dao.commands.comparing import add_fit_arguments, told_bar
 
 EXAMPLES = """examples:
   m2dao bench quality --clip anna.mp4 --size 256 --minutes 10 --json
@@ -33,22 +33,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "quality", help="compare recipes on recordings", epilog=EXAMPLES, formatter_class=RawFormatter
     )
     parser.add_argument("--clip", type=Path, action="append", required=True, help="a recording; may be given several times")
-    parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=float, help="budget of each fit (default 10)")
     budget.add_argument("--steps", type=int, help="budget of each fit in steps, for comparisons without regard to speed")
     parser.add_argument("--rows", help="names separated by commas (default: all)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="CPU threads of each fit (default: all)")
-    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
-    parser.add_argument("--work", type=Path, default=Path("bench-quality"), help="folder for what is kept (bench-quality)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    add_fit_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:
-    from tqdm import tqdm
-
     from m2dao.training.ablation import choose_rows
     from m2dao.training.comparison import Comparison, ComparisonConfig, gains, mean_rows
     from m2dao.training.comparison_report import bars, side_by_side, table
@@ -60,17 +53,7 @@ def run(args: argparse.Namespace) -> dict:
     )
     results = []
     for clip in args.clip:
-        with tqdm(total=1.0, file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {elapsed}") as bar:
-            shown_s = 0.0
-
-            def show(what: str, share: float, bar=bar, clip=clip) -> None:
-                nonlocal shown_s
-                if time.monotonic() - shown_s > 0.25:
-                    shown_s = time.monotonic()
-                    bar.set_description_str(f"{clip.name}: {what}", refresh=False)
-                    bar.n = min(1.0, share)
-                    bar.refresh()
-
+        with told_bar(clip.name) as show:
             comparison = Comparison(clip, args.work, config, show)
             entries = comparison.run(rows)
         result = {

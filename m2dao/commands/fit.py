@@ -11,6 +11,7 @@ from m2dao.commands import RawFormatter
 EXAMPLES = """examples:
   m2dao fit captures/anna --out identities/anna --size 256 --minutes 10
   m2dao fit captures/anna --out identities/anna --steps 2000 --seed 1     (the same result each time)
+  m2dao fit captures/anna --out identities/anna --universal universal/site --minutes 1
   m2dao fit captures/anna --out identities/base --recipe talking_gaussian --minutes 10
 
 A fit that was interrupted goes on where it was when the same command is given again. While it runs, OUT.fit/ holds
@@ -29,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=float, help="time budget, everything included (default: 10)")
     budget.add_argument("--steps", type=int, help="budget in steps")
+    parser.add_argument("--universal", type=Path, metavar="DIR", help="motion to start from, made by `m2dao universal`")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
@@ -41,7 +43,9 @@ def run(args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
     from m2dao.training.trainer import fit
+    from m2dao.training.universal import load_universal
 
+    universal = load_universal(args.universal) if args.universal else None
     out = args.out or Path("identities") / args.capture.name
     minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
     with tqdm(
@@ -63,6 +67,7 @@ def run(args: argparse.Namespace) -> dict:
             work_dir=args.work_dir,
             num_threads=args.threads,
             backend=args.backend,
+            universal=universal,
             on_progress=show,
         )
         bar.n = 100

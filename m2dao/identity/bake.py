@@ -7,6 +7,7 @@ Shapes: N Gaussians of all groups.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -92,9 +93,8 @@ class BakedHead:
 
     def _pose_torso(self, gaussians: Gaussians, motion: _Motion, drive: FrameDrive, pose: Tensor, out: list) -> None:
         torso = self._head.torso
-        corners = torch.cat([torch.zeros(1, 3), torch.eye(3)])  # an affine map is known by what it does to these
-        rigid = _affine(torso.rigid_displacement(corners, drive.viewmat))
-        sway = _affine(torso.sway_displacement(corners, pose, drive.posture))
+        rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat)).numpy()
+        sway = affine_of(lambda points: torso.sway_displacement(points, pose, drive.posture)).numpy()
         share_out(
             posing_kernel.pose_torso, *_geometry(gaussians), self._torso_colors, self._follow, *motion, rigid, sway, *out,
             max_threads=-(-len(gaussians.means) // CHUNK),
@@ -108,17 +108,17 @@ class _FactoredMotion:
         self._head = head
         static = head.static_features()
         is_lip = (head.groups["oral"].tags == TAG_LIPS).float()[:, None]
-        self._features = {"facial": _flat(static.facial)}
-        self._features["oral"] = _flat(torch.cat([static.oral, is_lip * static.facial_of_oral], dim=1))
+        self._features = {"facial": flat_rows(static.facial)}
+        self._features["oral"] = flat_rows(torch.cat([static.oral, is_lip * static.facial_of_oral], dim=1))
         if head.torso is not None:
-            self._features["torso"] = _flat(static.torso)
-        self._probes = head.facial.static_features(head.oral.lip_probes)
+            self._features["torso"] = flat_rows(static.torso)
+        self._probes = static.facial_of_probes
         self.num_bytes = sum(array.nbytes for array in self._features.values())
 
     def __call__(self, drive: FrameDrive, pose: Tensor | None) -> dict[str, _Motion]:
         """By group; the torso's only with a pose [12]."""
         head = self._head
-        face = head.facial.field.frame_matrix((head.facial.audio_code(drive.audio), drive.expression))
+        face = head.facial.field.frame_matrix(head.facial_codes(drive))
         lips = head.oral.motion_code(self._probes @ face[:, :3])
         if not head.config.mouth_sees_face:
             lips = torch.zeros_like(lips)
@@ -126,35 +126,42 @@ class _FactoredMotion:
         matrices = {"facial": face, "oral": torch.cat([mouth, face])}
         if pose is not None:
             matrices["torso"] = head.torso.field.frame_matrix((pose,))
-        return {name: _Motion(self._features[name], _padded(matrix)) for name, matrix in matrices.items()}
+        return {name: _Motion(self._features[name], padded_matrix(matrix)) for name, matrix in matrices.items()}
 
 
 class _GeneralMotion:
-    """Motion of any field: the field computes it, and the kernel has nothing left to multiply."""
+    """Motion of any field, computed by the field in every frame."""
 
     num_bytes = 0
 
     def __init__(self, head: TalkingHead):
         self._head, self._static = head, head.static_features()
-        self._as_it_is = _padded(torch.eye(NUM_OUTPUTS))
 
     def __call__(self, drive: FrameDrive, pose: Tensor | None) -> dict[str, _Motion]:
-        head, static = self._head, self._static
-        deltas = {"facial": head.facial_delta(drive, static), "oral": head.oral_delta(drive, static)}
-        if pose is not None:
-            deltas["torso"] = head.torso.displace(static.torso, pose)
-        return {name: _Motion(_flat(torch.cat(delta, dim=1)), self._as_it_is) for name, delta in deltas.items()}
+        motions = self._head.motions(drive, self._static)
+        return {
+            name: _Motion(flat_rows(motion.features), padded_matrix(motion.matrix))
+            for name, motion in motions.items()
+            if name != "torso" or pose is not None
+        }
 
 
-def _flat(rows: Tensor) -> np.ndarray:
-    return rows.contiguous().view(-1).numpy()
+def flat_rows(rows: Tensor) -> np.ndarray:
+    """[N, K] -> [N * K], as the kernels want features."""
+    return rows.detach().contiguous().view(-1).numpy()
 
 
-def _padded(matrix: Tensor) -> np.ndarray:
-    """[K, 13] -> [K * 16]."""
+def padded_matrix(matrix: Tensor) -> np.ndarray:
+    """[K, 13] -> [K * 16], as the kernels want a frame's matrix."""
     padded = np.zeros((len(matrix), posing_kernel.NUM_COLUMNS), np.float32)
-    padded[:, :NUM_OUTPUTS] = matrix.numpy()
+    padded[:, :NUM_OUTPUTS] = matrix.detach().numpy()
     return padded.reshape(-1)
+
+
+def affine_of(displace: Callable[[Tensor], Tensor]) -> Tensor:
+    """The matrix [3, 4] of an affine map of points [P, 3], which is known by what it does to the origin and unit vectors."""
+    moved = displace(torch.cat([torch.zeros(1, 3), torch.eye(3)]))
+    return torch.cat([(moved[1:] - moved[0]).T, moved[:1].T], dim=1)
 
 
 def _pose_head(gaussians: Gaussians, motion: _Motion, viewmat: Tensor, out: list) -> None:
@@ -167,8 +174,3 @@ def _pose_head(gaussians: Gaussians, motion: _Motion, viewmat: Tensor, out: list
 
 def _geometry(gaussians: Gaussians) -> tuple[np.ndarray, ...]:
     return gaussians.means.numpy(), gaussians.quats.numpy(), gaussians.scales.numpy()
-
-
-def _affine(moved: Tensor) -> np.ndarray:
-    """float32 [3, 4] of the affine map that takes the origin and the three unit vectors to the rows of ``moved`` [4, 3]."""
-    return np.ascontiguousarray(torch.cat([(moved[1:] - moved[0]).T, moved[:1].T], dim=1).numpy())

@@ -148,6 +148,7 @@ def _rebuild_head(folder: Path, manifest: IdentityManifest, motion: dict[str, Te
             mouth_box=motion["head.mouth_box"],
             torso_box=motion["head.torso_box"],
             lip_probes=motion["head.oral.lip_probes"],
+            eye_probes=motion["head.facial.eye_probes"],
             reference_viewmat=_load_tensors(folder / layout.SIGNALS_NAME)["reference_viewmat"],
         )
     except (KeyError, TypeError, RuntimeError) as error:

@@ -52,7 +52,7 @@ def _deform(i, delta, quats, scales, out_scales):
 
 
 @njit(inline="always")
-def _color(i, channel, x, y, z, sh0, shN):
+def sh_color(i, channel, x, y, z, sh0, shN):
     """One channel of the spherical harmonics seen along the unit vector (x, y, z), clamped."""
     value = _HALF + _C0 * sh0[i, channel]
     if shN.shape[1] >= 3:
@@ -95,7 +95,7 @@ def pose_head(
             scale = np.float32(1.0) / max(math.sqrt(dx * dx + dy * dy + dz * dz), _LEAST)
             dx, dy, dz = scale * dx, scale * dy, scale * dz
             for k in range(3):
-                out_colors[i, k] = max(_color(i, k, dx, dy, dz, sh0, shN) + delta[10 + k], _ZERO)
+                out_colors[i, k] = max(sh_color(i, k, dx, dy, dz, sh0, shN) + delta[10 + k], _ZERO)
             out_colors[i, 3] = np.float32(1.0)
             mx, my, mz = means[i, 0] + delta[0], means[i, 1] + delta[1], means[i, 2] + delta[2]
             for k in range(3):

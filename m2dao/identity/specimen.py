@@ -80,6 +80,7 @@ def make_specimen(*, size: int, num_gaussians: int, seed: int = 0) -> StoredIden
         mouth_box=0.5 * box,
         torso_box=box + torch.tensor([0.0, 0.1, HEAD_DISTANCE_M]),
         lip_probes=torch.zeros(6, 3),
+        eye_probes=torch.zeros(1, 3),
         reference_viewmat=reference,
     )
     with torch.no_grad():  # fields start at zero; here everything moves a little

@@ -39,12 +39,52 @@ class MotionDelta(NamedTuple):
     d_colors: Tensor  # [N, 3] added to RGB
 
 
+class FieldMotion(NamedTuple):
+    """The motion of one frame as a product: a row of features for each Gaussian times one matrix."""
+
+    features: Tensor  # [N, K]
+    matrix: Tensor  # [K, 13]
+
+    def delta(self) -> MotionDelta:
+        """The product."""
+        return _split(self.features @ self.matrix)
+
+    def plus(self, other: FieldMotion, weights: Tensor) -> FieldMotion:
+        """The sum with another motion of the same Gaussians, which counts by weights [N]."""
+        features = torch.cat([self.features, weights[:, None] * other.features], dim=1)
+        return FieldMotion(features, torch.cat([self.matrix, other.matrix]))
+
+
+class Reach(nn.Module):
+    """Where a group of codes moves anything: fully near some points, not at all far from them.
+
+    Without it a field learns by heart: every frame's sound differs from every other's, so hair that the pose misplaces is put
+    right by sound in the recording and sent astray by the next sentence.
+
+    Args:
+        points: [P, 3] metres.
+        near_m, far_m: distances from the nearest point where it begins to fade and where it ends.
+    """
+
+    def __init__(self, points: Tensor, near_m: float, far_m: float):
+        super().__init__()
+        self.register_buffer("points", points.float().clone(), persistent=False)
+        self.near_m, self.far_m = near_m, far_m
+
+    def forward(self, means: Tensor) -> Tensor:
+        """[N, 3] -> [N] in 0..1, smooth."""
+        distance = torch.cdist(means, self.points).amin(dim=1)
+        inward = ((self.far_m - distance) / (self.far_m - self.near_m)).clamp(0, 1)
+        return inward * inward * (3 - 2 * inward)
+
+
 class FactoredField(nn.Module):
     """Static features of points times a per-frame matrix.
 
     Args:
         box_min, box_max: where the field lives, metres, 3 numbers each.
         code_sizes: K_g for each group of codes.
+        reaches: of the first groups of codes; any others move everything.
         resolutions, num_features: of the tri-plane.
         hidden_size: H.
     """
@@ -55,6 +95,7 @@ class FactoredField(nn.Module):
         box_max: Tensor,
         *,
         code_sizes: tuple[int, ...],
+        reaches: tuple[Reach, ...] = (),
         resolutions: tuple[int, ...] = (16, 48),
         num_features: int = 6,
         hidden_size: int = 48,
@@ -70,21 +111,26 @@ class FactoredField(nn.Module):
         self.attention = nn.Linear(hidden_size, len(code_sizes))
         self.weights = nn.ParameterList([nn.Parameter(torch.zeros(size, hidden_size * NUM_OUTPUTS)) for size in code_sizes])
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES), persistent=False)
+        self.reaches = nn.ModuleList(reaches)
 
     def static_features(self, means: Tensor) -> Tensor:
         """Attended features of canonical points: [N, 3] -> [N, G H]."""
         hidden = self.mlp(self.triplane(means))  # [N, H]
         attention = self.attention(hidden).sigmoid()  # [N, G]
+        if self.reaches:
+            within = torch.stack([reach(means) for reach in self.reaches], dim=1)
+            free = attention.shape[1] - within.shape[1]
+            attention = attention * nn.functional.pad(within, (0, free), value=1.0)
         return (attention[:, :, None] * hidden[:, None, :]).flatten(1)
 
-    def displace(self, features: Tensor, codes: tuple[Tensor, ...]) -> MotionDelta:
+    def motion(self, features: Tensor, codes: tuple[Tensor, ...]) -> FieldMotion:
         """The motion of one frame.
 
         Args:
             features: [N, G H] from :meth:`static_features`.
             codes: G tensors [K_g].
         """
-        return _split(features @ self.frame_matrix(codes))
+        return FieldMotion(features, self.frame_matrix(codes))
 
     def frame_matrix(self, codes: tuple[Tensor, ...]) -> Tensor:
         """What a frame multiplies static features with: G tensors [K_g] -> [G H, 13]."""
@@ -126,11 +172,12 @@ class ConcatField(nn.Module):
         """Tri-plane features of canonical points: [N, 3] -> [N, features]."""
         return self.triplane(means)
 
-    def displace(self, features: Tensor, codes: tuple[Tensor, ...]) -> MotionDelta:
-        """The motion of one frame; see :meth:`FactoredField.displace`."""
+    def motion(self, features: Tensor, codes: tuple[Tensor, ...]) -> FieldMotion:
+        """The motion of one frame; see :meth:`FactoredField.motion`. It is the features itself: nothing is left to multiply."""
         attended = self.attention(features).relu() * torch.cat(codes)  # [N, K]
         out = self.mlp(torch.cat([features, attended], dim=-1)) * self.output_scales
-        return _split(torch.cat([out, out.new_zeros(out.shape[0], 3)], dim=-1))
+        moved = torch.cat([out, out.new_zeros(out.shape[0], 3)], dim=-1)
+        return FieldMotion(moved, torch.eye(NUM_OUTPUTS, device=moved.device))
 
 
 def _split(out: Tensor) -> MotionDelta:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from m2dao.motion.facial import AudioCode, FacialField
+from m2dao.motion.facial import AudioCode
 
 _MOTION_SCALE = 100.0  # metres to centimetres: numbers of order one
 
@@ -37,24 +37,20 @@ class OralField(nn.Module):
         """[N, 3] -> [N, features]."""
         return self.field.static_features(means)
 
-    def lip_motion(self, facial: FacialField, audio: Tensor, expression: Tensor) -> Tensor:
-        """How far the face carries the lip probes in this frame: [3 P] centimetres."""
-        return self.motion_code(facial.displace(facial.static_features(self.lip_probes), audio, expression).d_means)
-
     @staticmethod
     def motion_code(d_means: Tensor) -> Tensor:
         """What the oral field is told of how the probes move: [P, 3] metres -> [3 P] centimetres."""
         return (_MOTION_SCALE * d_means).flatten()
 
-    def displace(self, features: Tensor, audio: Tensor, lip_motion: Tensor):
+    def motion(self, features: Tensor, audio: Tensor, lip_motion: Tensor):
         """The motion of one frame.
 
         Args:
             features: [N, features] from :meth:`static_features`.
             audio: [D] audio embedding.
-            lip_motion: [3 P] from :meth:`lip_motion`.
+            lip_motion: [3 P] from :meth:`motion_code`.
         """
-        return self.field.displace(features, (self.audio_code(audio), lip_motion))
+        return self.field.motion(features, (self.audio_code(audio), lip_motion))
 
 
 def choose_lip_probes(canonical_landmarks: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ Shapes: N Gaussians of all groups, D audio embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,13 +21,15 @@ from torch import Tensor, nn
 from m2dao.errors import ConfigError
 from m2dao.gaussians.params import GaussianParams, Gaussians
 from m2dao.gaussians.sh import sh_colors
-from m2dao.motion.facial import EXPRESSION_SIZE, AudioCode, FacialField
-from m2dao.motion.factored import ConcatField, FactoredField, MotionDelta
+from m2dao.motion.facial import EXPRESSION_SIZE, POSE_SIZE, AudioCode, FacialField
+from m2dao.motion.factored import ConcatField, FactoredField, FieldMotion, MotionDelta, Reach
 from m2dao.motion.oral import OralField
 from m2dao.motion.rigid import camera_center, to_camera
 from m2dao.motion.torso import TorsoField
 
 GROUPS = ("facial", "oral", "torso")
+_MOUTH_REACH_M = (0.05, 0.10)  # to jaw and cheeks, not to ears, brows and hair (outer eye corners are 0.09 m apart)
+_EYE_REACH_M = (0.06, 0.14)  # brows take forehead and scalp along
 TAG_SKIN, TAG_LIPS, TAG_HAIR, TAG_TORSO, TAG_INNER_MOUTH = range(5)
 
 
@@ -40,6 +43,8 @@ class ModelConfig:
         sh_degree: of the head's colours; the torso's are constant.
         has_torso: whether neck and torso are generated.
         mouth_sees_face: whether the oral field is told what the face does to the lips.
+        motion_regions: whether sound moves only what is near the mouth, and lids and brows only what is not far from the eyes.
+        head_sees_pose: whether the face moves with the pose beyond the rigid head.
     """
 
     field: str = "factored"
@@ -47,6 +52,8 @@ class ModelConfig:
     sh_degree: int = 1
     has_torso: bool = True
     mouth_sees_face: bool = True
+    motion_regions: bool = True
+    head_sees_pose: bool = True
 
     def __post_init__(self):
         if self.field not in ("factored", "concat"):
@@ -55,6 +62,10 @@ class ModelConfig:
             raise ConfigError("model embedding_size", "1 to 256", str(self.embedding_size))
         if self.sh_degree not in (0, 1, 2):
             raise ConfigError("model sh_degree", "0, 1 or 2", str(self.sh_degree))
+        if self.motion_regions and self.field != "factored":
+            raise ConfigError("model motion_regions", "a factored field", f"field {self.field!r}")
+        if self.head_sees_pose and not self.has_torso:
+            raise ConfigError("model head_sees_pose", "a torso, whose reference pose it takes", "has_torso False")
 
 
 class FrameDrive(NamedTuple):
@@ -65,21 +76,24 @@ class FrameDrive(NamedTuple):
     audio: Tensor  # [D] audio embedding
     expression: Tensor  # [6] blinks and brows
     posture: Tensor | None = None  # [4] how the shoulders rest in this shot (metres, radians); the usual way if None
+    torso_pose: Tensor | None = None  # [12] what the torso's field makes of both poses, if it was asked before
 
 
 class StaticFeatures(NamedTuple):
-    """What depends on canonical positions alone."""
+    """What depends on canonical positions alone, and is constant as long as they are."""
 
     facial: Tensor
     facial_of_oral: Tensor
+    facial_of_probes: Tensor
     oral: Tensor
-    torso: Tensor | None
+    torso: Tensor | None = None
 
 
-# Each part of the static features: the field that makes it and the group whose positions it reads.
-STATIC_PARTS = {
+# Each part of the static features: the field that makes it and the group whose positions it reads (the lip probes if None).
+_STATIC_PARTS = {
     "facial": ("facial", "facial"),
     "facial_of_oral": ("facial", "oral"),
+    "facial_of_probes": ("facial", None),
     "oral": ("oral", "oral"),
     "torso": ("torso", "torso"),
 }
@@ -103,8 +117,8 @@ class TalkingHead(nn.Module):
     Args:
         config: see :class:`ModelConfig`.
         groups: ``facial``, ``oral`` and, with a torso, ``torso``; the torso's raw parameters include ``follow`` [N].
-        canonical_landmarks: [478, 3] metres, for the size of the fields and the lip probes.
-        lip_probes: [P, 3] metres.
+        head_box, mouth_box, torso_box: [2, 3] metres, corners of the fields.
+        lip_probes, eye_probes: [P, 3] metres, points on the lips and around the eyes.
         reference_viewmat: [4, 4] the pose at which the torso is canonical.
     """
 
@@ -117,6 +131,7 @@ class TalkingHead(nn.Module):
         mouth_box: Tensor,
         torso_box: Tensor,
         lip_probes: Tensor,
+        eye_probes: Tensor,
         reference_viewmat: Tensor,
     ):
         super().__init__()
@@ -127,21 +142,33 @@ class TalkingHead(nn.Module):
         self.register_buffer("torso_box", torso_box.float())
         motion_size = OralField.motion_code_size(lip_probes.shape[0])
         facial_code, oral_code = AudioCode(config.embedding_size), AudioCode(config.embedding_size)
-        facial_sizes = (facial_code.num_outputs, EXPRESSION_SIZE)
+        facial_sizes = (facial_code.num_outputs, EXPRESSION_SIZE, *([POSE_SIZE] if config.head_sees_pose else []))
         oral_sizes = (oral_code.num_outputs, motion_size)
-        self.facial = FacialField(_make_field(config, head_box, facial_sizes, (16, 39)), facial_code)
+        reaches = ()
+        if config.motion_regions:
+            reaches = (Reach(lip_probes, *_MOUTH_REACH_M), Reach(eye_probes, *_EYE_REACH_M))
+        facial_field = _make_field(config, head_box, facial_sizes, (16, 39), reaches)
+        self.facial = FacialField(facial_field, facial_code, eye_probes, sees_pose=config.head_sees_pose)
         self.oral = OralField(_make_field(config, mouth_box, oral_sizes, (58, 64)), oral_code, lip_probes)
         self.torso = TorsoField(*torso_box, reference_viewmat) if config.has_torso else None
 
-    def static_features(self) -> StaticFeatures:
-        """Features of all Gaussians; constant as long as the canonical positions are."""
-        parts = {}
-        for part, (field, group) in STATIC_PARTS.items():
-            module = getattr(self, field)
-            parts[part] = module.static_features(self.groups[group].raw["means"].detach()) if module else None
-        return StaticFeatures(**parts)
+    @property
+    def fields(self) -> dict[str, nn.Module]:
+        """The fields there are, by name."""
+        return {name: getattr(self, name) for name in GROUPS if getattr(self, name) is not None}
 
-    def pose(self, drive: FrameDrive, static: StaticFeatures, *, moving: bool = True) -> PosedGaussians:
+    def field_features(self, name: str) -> dict[str, Tensor]:
+        """What one field makes of all points it is asked about, by part of the static features."""
+        groups = {part: group for part, (field, group) in _STATIC_PARTS.items() if field == name}
+        points = [self.groups[group].raw["means"].detach() if group else self.oral.lip_probes for group in groups.values()]
+        features = self.fields[name].static_features(torch.cat(points))
+        return dict(zip(groups, features.split([len(part) for part in points]), strict=True))
+
+    def static_features(self) -> StaticFeatures:
+        """Features of all points."""
+        return StaticFeatures(**{part: value for name in self.fields for part, value in self.field_features(name).items()})
+
+    def pose(self, drive: FrameDrive, static: StaticFeatures | None, *, moving: bool = True) -> PosedGaussians:
         """Move every Gaussian to where it is in one frame.
 
         Args:
@@ -149,27 +176,40 @@ class TalkingHead(nn.Module):
             static: from :meth:`static_features`.
             moving: False leaves out all non-rigid motion (static warm-up).
         """
-        parts = [self._pose_head("facial", self.facial_delta(drive, static) if moving else None, drive)]
-        parts.append(self._pose_head("oral", self.oral_delta(drive, static) if moving else None, drive))
+        motions = self.motions(drive, static) if moving else {}
+        deltas = {name: motions[name].delta() if moving else None for name in self.groups}
+        parts = [self._pose_head(name, deltas[name], drive) for name in ("facial", "oral")]
         displacement = residual = None
         if self.torso is not None:
-            posed, displacement, residual = self._pose_torso(drive, static, moving)
+            posed, displacement, residual = self._pose_torso(drive, deltas["torso"])
             parts.append(posed)
         return PosedGaussians(*(torch.cat(values) for values in zip(*parts, strict=True)), displacement, residual)
 
-    def facial_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
-        """What moves the facial group in one frame."""
-        return self.facial.displace(static.facial, drive.audio, drive.expression)
-
-    def oral_delta(self, drive: FrameDrive, static: StaticFeatures) -> MotionDelta:
-        """What moves the oral group in one frame; its lips are carried by the face."""
-        lip_motion = self.oral.lip_motion(self.facial, drive.audio, drive.expression)
+    def motions(self, drive: FrameDrive, static: StaticFeatures) -> dict[str, FieldMotion]:
+        """What moves each group in one frame; the lips of the oral one are carried by the face."""
+        oral = self.oral
+        face = partial(self.facial.field.motion, codes=self.facial_codes(drive))
+        lip_motion = oral.motion_code(face(static.facial_of_probes).delta().d_means)
         if not self.config.mouth_sees_face:
             lip_motion = torch.zeros_like(lip_motion)
-        own = self.oral.displace(static.oral, drive.audio, lip_motion)
-        carried = self.facial.displace(static.facial_of_oral, drive.audio, drive.expression)
-        is_lip = (self.groups["oral"].tags == TAG_LIPS).to(own.d_means.dtype)[:, None]  # teeth are not skin
-        return MotionDelta(*(a + is_lip * b for a, b in zip(own, carried, strict=True)))
+        carried = face(static.facial_of_oral)
+        is_lip = (self.groups["oral"].tags == TAG_LIPS).to(carried.features.dtype)  # teeth are not skin
+        motions = {
+            "facial": face(static.facial),
+            "oral": oral.motion(static.oral, drive.audio, lip_motion).plus(carried, is_lip),
+        }
+        if self.torso is not None:
+            motions["torso"] = self.torso.motion(static.torso, self.torso_pose(drive))
+        return motions
+
+    def facial_codes(self, drive: FrameDrive) -> tuple[Tensor, ...]:
+        """What the facial field is told of a frame."""
+        pose = self.torso_pose(drive)[:POSE_SIZE] if self.config.head_sees_pose else None
+        return self.facial.codes(drive.audio, drive.expression, pose)
+
+    def torso_pose(self, drive: FrameDrive) -> Tensor:
+        """What the torso's field knows of a frame: [12], see ``TorsoField.pose_features``."""
+        return self.torso.pose_features(drive.viewmat, drive.slow_viewmat) if drive.torso_pose is None else drive.torso_pose
 
     def _pose_head(self, name: str, delta: MotionDelta | None, drive: FrameDrive) -> tuple[Tensor, ...]:
         gaussians = self.groups[name].activate()
@@ -179,13 +219,10 @@ class TalkingHead(nn.Module):
         means, quats = to_camera(moved[0], moved[1], drive.viewmat)
         return means, quats, moved[2], moved[3], nn.functional.pad(moved[4], (0, 1), value=1.0)
 
-    def _pose_torso(
-        self, drive: FrameDrive, static: StaticFeatures | None, moving: bool
-    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
+    def _pose_torso(self, drive: FrameDrive, delta: MotionDelta | None) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
         group = self.groups["torso"]
         gaussians = group.activate()
-        pose = self.torso.pose_features(drive.viewmat, drive.slow_viewmat)
-        delta = self.torso.displace(static.torso, pose) if moving else None
+        pose = self.torso_pose(drive)
         follow = group.raw["follow"].sigmoid()[:, None]
         displacement = follow * self.torso.rigid_displacement(gaussians.means, drive.viewmat)
         displacement = displacement + (1 - follow) * self.torso.sway_displacement(gaussians.means, pose, drive.posture)
@@ -209,8 +246,14 @@ def _apply(gaussians: Gaussians, colors: Tensor, delta: MotionDelta | None) -> t
     )
 
 
-def _make_field(config: ModelConfig, box: Tensor, code_sizes: tuple[int, ...], concat_range: tuple[int, int]):
+def _make_field(
+    config: ModelConfig,
+    box: Tensor,
+    code_sizes: tuple[int, ...],
+    concat_range: tuple[int, int],
+    reaches: tuple[Reach, ...] = (),
+) -> nn.Module:
     if config.field == "factored":
-        return FactoredField(*box, code_sizes=code_sizes)
+        return FactoredField(*box, code_sizes=code_sizes, reaches=reaches)
     resolutions = torch.logspace(*torch.log10(torch.tensor(concat_range).double()), 12).round().int().tolist()
     return ConcatField(*box, code_sizes=code_sizes, resolutions=tuple(resolutions))

@@ -84,11 +84,11 @@ class TorsoField(nn.Module):
         self.sway.weight.copy_(weight / _SWAY_SCALE)
         self.posture.copy_(posture)
 
-    def displace(self, features: Tensor, pose: Tensor) -> MotionDelta:
+    def motion(self, features: Tensor, pose: Tensor) -> MotionDelta:
         """The non-rigid remainder.
 
         Args:
             features: [N, H] from :meth:`static_features`.
             pose: [12] from :meth:`pose_features`.
         """
-        return self.field.displace(features, (pose,))
+        return self.field.motion(features, (pose,))

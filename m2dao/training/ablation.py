@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from m2dao.errors import ConfigError
 from m2dao.motion.talking_head import ModelConfig
@@ -19,15 +20,22 @@ class AblationRow:
         name: of the row.
         what: what it is, or what it adds to the row before.
         recipe: by size.
+        minutes: budget, if it is not that of the comparison.
+        universal: folder of universal motion to start from; None starts from rest.
     """
 
     name: str
     what: str
     recipe: Callable[[int], Recipe]
+    minutes: float | None = None
+    universal: Path | None = None
+
+
+_UNBOUND = ModelConfig(motion_regions=False, head_sees_pose=False)
 
 
 def _decoupling(size: int) -> Recipe:
-    return replace(talking_gaussian(size), name="decoupling", model=ModelConfig())
+    return replace(talking_gaussian(size), name="decoupling", model=_UNBOUND)
 
 
 def _consistency(size: int) -> Recipe:
@@ -47,6 +55,14 @@ def _refined_poses(size: int) -> Recipe:
     return replace(_soft_masks(size), name="refined_poses", poses="refined")
 
 
+def _motion_regions(size: int) -> Recipe:
+    return replace(_refined_poses(size), name="motion_regions", model=replace(_UNBOUND, motion_regions=True))
+
+
+def _pose_motion(size: int) -> Recipe:
+    return replace(_motion_regions(size), name="pose_motion", model=ModelConfig())
+
+
 ROWS = (
     AblationRow(name="talking_gaussian", what="the published design", recipe=talking_gaussian),
     AblationRow(name="talking_gaussian_plus", what="the same with our poses and masks", recipe=talking_gaussian_plus),
@@ -55,8 +71,20 @@ ROWS = (
     AblationRow(name="alternating", what="+ alternating optimisation", recipe=_alternating),
     AblationRow(name="soft_masks", what="+ soft masks", recipe=_soft_masks),
     AblationRow(name="refined_poses", what="+ poses refined on the picture", recipe=_refined_poses),
+    AblationRow(name="motion_regions", what="+ sound moves only what is near the mouth", recipe=_motion_regions),
+    AblationRow(name="pose_motion", what="+ hair and skin that the pose moves", recipe=_pose_motion),
     AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
 )
+
+
+def adaptation_rows(universal: Path, seconds: float) -> tuple[AblationRow, ...]:
+    """From scratch in the time of the comparison, and in ``seconds`` from scratch and from universal motion."""
+    short = {"recipe": m2dao, "minutes": seconds / 60}
+    return (
+        AblationRow(name="m2dao", what="from scratch", recipe=m2dao),
+        AblationRow(name=f"scratch_{seconds:g}s", what="from scratch, short", **short),
+        AblationRow(name=f"universal_{seconds:g}s", what="from universal motion, short", universal=universal, **short),
+    )
 
 
 def choose_rows(names: list[str] | None) -> tuple[AblationRow, ...]:

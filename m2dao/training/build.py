@@ -13,6 +13,7 @@ import torch
 from m2dao.capture.dataset import Capture
 from m2dao.gaussians.params import GaussianParams, raw_gaussians
 from m2dao.gaussians.seed import SeedPoints, SeedView, seed_head, seed_inner_mouth, seed_torso
+from m2dao.motion.facial import choose_eye_probes
 from m2dao.motion.oral import choose_lip_probes
 from m2dao.motion.talking_head import (
     TAG_HAIR,
@@ -24,6 +25,7 @@ from m2dao.motion.talking_head import (
 )
 from m2dao.training.frames import TrainingFrames, scaled_intrinsics
 from m2dao.training.recipes import Recipe
+from m2dao.training.universal import UniversalMotion, install_motion
 
 _NUM_TORSO_VIEWS = 12
 _MARGIN_M = 0.03  # fields reach a little beyond the seeds
@@ -51,11 +53,19 @@ def choose_reference_frames(capture: Capture, num_train: int) -> ReferenceFrames
     return ReferenceFrames(neutral=int(cost.argmin()), widest=int(opening.argmax()))
 
 
-def build_talking_head(capture: Capture, frames: TrainingFrames, recipe: Recipe, num_train: int) -> TalkingHead:
+def build_talking_head(
+    capture: Capture, frames: TrainingFrames, recipe: Recipe, num_train: int, *, universal: UniversalMotion | None = None
+) -> TalkingHead:
     """Seed every group and make the fields.
+
+    Args:
+        frames: of the training part.
+        num_train: its length.
+        universal: motion the facial and oral fields start from; None starts them at rest.
 
     Raises:
         CaptureRejected: a region needed for seeding cannot be seen.
+        ConfigError: universal motion of another kind of head.
     """
     reference = choose_reference_frames(capture, num_train)
     K = scaled_intrinsics(capture.K, capture.size, recipe.size)
@@ -80,20 +90,28 @@ def build_talking_head(capture: Capture, frames: TrainingFrames, recipe: Recipe,
     head_means = torch.cat([groups["facial"].raw["means"], groups["oral"].raw["means"]]).detach()
     torso_means = head_means
     if recipe.model.has_torso:
-        others = np.linspace(0, num_train - 1, _NUM_TORSO_VIEWS).astype(int)
+        others = np.array(frames.indices)[np.linspace(0, len(frames.indices) - 1, _NUM_TORSO_VIEWS).astype(int)]
         views = [_view(capture, frames, int(index)) for index in others]
         torso = seed_torso(neutral, views, K, canonical, num_seeds=recipe.seeds["torso"])
         groups["torso"] = _group([torso], 0)
         torso_means = torso.means
-    return TalkingHead(
+    landmarks = torch.from_numpy(canonical).float()
+    head_box, mouth_box = _box(head_means), _box(groups["oral"].raw["means"].detach(), margin=0.01)
+    if universal:
+        head_box, mouth_box = universal.box_for("head", landmarks), universal.box_for("mouth", landmarks)
+    head = TalkingHead(
         recipe.model,
         groups,
-        head_box=_box(head_means),
-        mouth_box=_box(groups["oral"].raw["means"].detach(), margin=0.01),
+        head_box=head_box,
+        mouth_box=mouth_box,
         torso_box=_box(torso_means),
-        lip_probes=choose_lip_probes(torch.from_numpy(canonical).float()),
+        lip_probes=choose_lip_probes(landmarks),
+        eye_probes=choose_eye_probes(landmarks),
         reference_viewmat=torch.from_numpy(capture.viewmats[reference.neutral]).float(),
     )
+    if universal:
+        install_motion(head, universal.motion)
+    return head
 
 
 def _view(capture: Capture, frames: TrainingFrames, index: int) -> SeedView:

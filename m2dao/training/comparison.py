@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from m2dao.capture.dataset import MANIFEST, Capture
@@ -24,7 +24,9 @@ from m2dao.identity.manifest import file_sha256
 from m2dao.training.ablation import AblationRow
 from m2dao.training.evaluate import VERSION, evaluate
 from m2dao.training.recipes import Recipe
+from m2dao.training.run import ENGINE_VERSION
 from m2dao.training.trainer import fit
+from m2dao.training.universal import UniversalMotion, load_universal
 
 PROTOCOLS = ("paper", "portrait")
 FIGURES = (
@@ -87,9 +89,7 @@ class Comparison:
         Raises:
             MediaError, CaptureRejected: the recording will not do.
         """
-        if not (self.capture_dir / MANIFEST).is_file():
-            self.capture_dir.parent.mkdir(parents=True, exist_ok=True)
-            prepare(self.clip, self.capture_dir, on_progress=lambda stage, share: self._tell(f"prepare: {stage}", share))
+        self.prepare()
         capture_sha256 = Capture.open(self.capture_dir).content_sha256
         entries = []
         for row in rows:
@@ -98,16 +98,30 @@ class Comparison:
                 entries.append({"name": row.name, "what": row.what, "protocol": protocol, **made[protocol], **made["fit"]})
         return entries
 
+    def prepare(self) -> None:
+        """Make the capture if it is missing."""
+        if not (self.capture_dir / MANIFEST).is_file():
+            self.capture_dir.parent.mkdir(parents=True, exist_ok=True)
+            prepare(self.clip, self.capture_dir, on_progress=lambda stage, share: self._tell(f"prepare: {stage}", share))
+
     def _row(self, row: AblationRow, capture_sha256: str) -> dict:
         """The stored row if it was made under the same conditions, else a new one."""
         recipe = row.recipe(self.config.size)
-        conditions = {"capture": capture_sha256, "recipe": asdict(recipe), **asdict(self.config)}
+        config = self.config if row.minutes is None else replace(self.config, minutes=row.minutes, steps=None)
+        universal = load_universal(row.universal) if row.universal else None
+        conditions = {
+            "engine": ENGINE_VERSION,
+            "capture": capture_sha256,
+            "recipe": asdict(recipe),
+            "universal": universal.sha256 if universal else None,
+            **asdict(config),
+        }
         key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
         folder = self.folder / row.name
         stored = folder / "row.json"
         made = json.loads(stored.read_text()) if stored.is_file() else {}
         if made.get("key") != key:
-            made = {"key": key, "fit": self._fit(row.name, recipe, folder)}
+            made = {"key": key, "fit": self._fit(row.name, recipe, folder, config, universal)}
         elif made.get("evaluation") == VERSION:
             return made
         made["evaluation"] = VERSION
@@ -126,20 +140,24 @@ class Comparison:
         os.replace(aside, stored)
         return made
 
-    def _fit(self, name: str, recipe: Recipe, folder: Path) -> dict:
+    def _fit(
+        self, name: str, recipe: Recipe, folder: Path, config: ComparisonConfig, universal: UniversalMotion | None
+    ) -> dict:
         """Steps and seconds of the fit."""
         result = fit(
             self.capture_dir,
             folder / "identity",
             recipe=recipe,
-            minutes=self.config.minutes,
-            steps=self.config.steps,
-            seed=self.config.seed,
-            num_threads=self.config.num_threads,
-            backend=self.config.backend,
+            minutes=config.minutes,
+            steps=config.steps,
+            seed=config.seed,
+            num_threads=config.num_threads,
+            backend=config.backend,
+            universal=universal,
             on_progress=lambda report: self._tell(f"{name}: {report.describe()}", report.progress),
         )
-        return {"steps": result.steps, "fit_seconds": round(result.seconds, 1)}
+        num_bytes = sum(file.stat().st_size for file in (folder / "identity").iterdir())
+        return {"steps": result.steps, "fit_seconds": round(result.seconds, 1), "bytes": num_bytes}
 
 
 def mean_rows(comparisons: list[list[dict]]) -> list[dict]:
@@ -152,6 +170,17 @@ def mean_rows(comparisons: list[list[dict]]) -> list[dict]:
             mean[figure] = round(sum(known) / len(known), 4) if known else None
         out.append(mean)
     return out
+
+
+def shortfalls(rows: list[dict], *, of: str = "m2dao") -> list[dict]:
+    """How far other rows stay behind one: {name, protocol, psnr_db, head_psnr_db}, negative where they are better."""
+    best = {row["protocol"]: row for row in rows if row["name"] == of}
+    return [
+        {"name": row["name"], "protocol": row["protocol"]}
+        | {figure: round(best[row["protocol"]][figure] - row[figure], 3) for figure in ("psnr_db", "head_psnr_db")}
+        for row in rows
+        if row["name"] != of
+    ]
 
 
 def gains(rows: list[dict], *, ours: str = "m2dao") -> list[dict]:

@@ -6,12 +6,13 @@ Shapes: T frames, S pixels a side.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import torch
+from numba import njit
 
 from m2dao.capture.dataset import Capture
 from m2dao.capture.plate import PlateBuilder
@@ -27,7 +28,7 @@ class TrainingFrames:
     Args:
         capture: an open capture.
         size: S.
-        indices: frames wanted.
+        indices: frames wanted, in rising order.
         plate: [S, S, 3] uint8, the background to use for all of them; made from these frames when not given, for each
             shot by itself, because a recording may be framed otherwise after a cut.
         soft_masks: False rounds the masks to 0 and 1.
@@ -39,23 +40,24 @@ class TrainingFrames:
         self,
         capture: Capture,
         size: int,
-        indices: range,
+        indices: Sequence[int] | np.ndarray,
         *,
         plate: np.ndarray | None = None,
         soft_masks: bool = True,
         num_threads: int = 2,
         on_progress: Callable[[float], None] | None = None,
     ):
-        self.size, self.indices = size, indices
+        self.size, self.indices = size, [int(index) for index in indices]
+        self._positions = {index: position for position, index in enumerate(self.indices)}
         self._soft = soft_masks
         with tempfile.TemporaryFile(prefix="m2dao-frames-") as file:  # the mapping outlives the handle
             self._data = np.memmap(file, dtype=np.uint8, mode="w+", shape=(len(indices), size, size, 7))
         self._eye_boxes = _eye_boxes(capture.landmarks) * (size / capture.size)
-        shots = capture.shots[indices.start : indices.stop]
+        shots = capture.shots[self.indices]
         self._shots = shots - shots[0] if plate is None else np.zeros_like(shots)
 
         def load(position: int) -> None:
-            index = indices[position]
+            index = self.indices[position]
             self._data[position, ..., :3] = _resize(capture.frame(index), size)
             self._data[position, ..., 3:] = _resize(capture.masks(index), size)
 
@@ -68,6 +70,7 @@ class TrainingFrames:
     def _make_plates(self) -> np.ndarray:
         """[M, S, S, 3] float 0..1, one for each shot."""
         everything, builders = PlateBuilder(), []
+        self._shots = np.unique(self._shots, return_inverse=True)[1]  # none that has no frame here
         for shot in range(self._shots[-1] + 1):
             positions = np.flatnonzero(self._shots == shot)
             builder = PlateBuilder()
@@ -84,26 +87,23 @@ class TrainingFrames:
 
     def rgb(self, index: int) -> np.ndarray:
         """[S, S, 3] uint8 of a frame of the recording."""
-        return self._data[index - self.indices.start, ..., :3]
+        return self._data[self._positions[index], ..., :3]
 
     def soft_masks(self, index: int) -> np.ndarray:
         """[S, S, 4] float 0..1, as captured."""
-        return self._data[index - self.indices.start, ..., 3:].astype(np.float32) / 255
+        return self._data[self._positions[index], ..., 3:].astype(np.float32) / 255
 
     def masks(self, index: int) -> np.ndarray:
         """[S, S, 4] float 0..1, rounded unless masks are soft here."""
         masks = self.soft_masks(index)
-        if self._soft:
-            return masks
-        background = 1 - masks.sum(-1, keepdims=True)
-        winner = np.concatenate([masks, background], axis=-1).argmax(-1)
-        return (winner[..., None] == np.arange(4)).astype(np.float32)
+        return masks if self._soft else _binary(masks)
 
     def target(self, index: int, *, generate_torso: bool) -> FrameTarget:
         """What frame ``index`` should look like, over the plate or over its own torso and background."""
-        rgb = self.rgb(index).astype(np.float32) / 255
-        masks = self.masks(index)
-        plate = self._plates[self._shots[index - self.indices.start]]
+        rgb, masks = np.empty((self.size, self.size, 3), np.float32), np.empty((self.size, self.size, 4), np.float32)
+        _unpack(self._data[self._positions[index]], rgb, masks)
+        masks = masks if self._soft else _binary(masks)
+        plate = self._plates[self._shots[self._positions[index]]]
         behind = plate if generate_torso else behind_head(rgb, masks, plate)
         focus = np.maximum(masks[..., _ORAL], self._eyes(index))
         return FrameTarget(*(torch.from_numpy(part) for part in (rgb, masks, behind, focus)))
@@ -115,6 +115,30 @@ class TrainingFrames:
             axes = (max(1, round(float(half_width))), max(1, round(0.6 * float(half_width))))
             cv2.ellipse(eyes, (round(float(x)), round(float(y))), axes, 0, 0, 360, 1, -1)
         return eyes.astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _unpack(data, rgb, masks):
+    """Bytes [S, S, 7] to picture [S, S, 3] and masks [S, S, 4] in 0..1."""
+    full = np.float32(255.0)
+    for y in range(data.shape[0]):
+        for x in range(data.shape[1]):
+            for k in range(3):
+                rgb[y, x, k] = np.float32(data[y, x, k]) / full
+            for k in range(4):
+                masks[y, x, k] = np.float32(data[y, x, 3 + k]) / full
+
+
+def compile_frame_kernels() -> None:
+    """Unpack one pixel."""
+    _unpack(np.zeros((1, 1, 7), np.uint8), np.empty((1, 1, 3), np.float32), np.empty((1, 1, 4), np.float32))
+
+
+def _binary(masks: np.ndarray) -> np.ndarray:
+    """Masks [S, S, 4] rounded to 0 and 1: each pixel belongs to one region or to the background."""
+    background = 1 - masks.sum(-1, keepdims=True)
+    winner = np.concatenate([masks, background], axis=-1).argmax(-1)
+    return (winner[..., None] == np.arange(4)).astype(np.float32)
 
 
 def _eye_boxes(landmarks: np.ndarray) -> np.ndarray:

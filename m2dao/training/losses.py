@@ -25,6 +25,30 @@ class FrameTarget(NamedTuple):
     focus: Tensor  # [H, W] 0..1: mouth and eyes
 
 
+class PixelLosses(NamedTuple):
+    """What one rendered frame costs."""
+
+    loss: Tensor  # scalar
+    composite: Tensor  # [H, W, 3]
+    mse: float
+
+
+def pixel_losses_reference(
+    colors: Tensor, alphas: Tensor, target: FrameTarget, weights: LossWeights, *, has_torso: bool
+) -> PixelLosses:
+    """All pixel-wise terms of a rendered frame.
+
+    Args:
+        colors: [H, W, 4] premultiplied, the fourth channel the head's visible alpha.
+        alphas: [H, W, 1].
+    """
+    rgb, head_alpha = colors.split((3, 1), dim=-1)
+    composite = rgb + (1 - alphas) * target.behind
+    loss = picture_loss(composite, target, weights)
+    loss = loss + mask_loss(head_alpha[..., 0], alphas[..., 0], target, weights, has_torso=has_torso)
+    return PixelLosses(loss, composite, float((composite.detach() - target.rgb).square().mean()))
+
+
 def picture_loss(rgb: Tensor, target: FrameTarget, weights: LossWeights) -> Tensor:
     """(1 - w) weighted L1 + w (1 - SSIM), as in 3D Gaussian splatting (Kerbl et al., 2023, eq. 7), mouth and eyes counting more.
 

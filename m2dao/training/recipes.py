@@ -54,9 +54,11 @@ class Recipe:
         max_gaussians: cap by group.
         soft_masks: False turns region masks into 0 and 1.
         poses: ``refined`` or ``frame_by_frame``, see capture/frame_poses.py.
+        field_block_steps: frames whose gradients are added up before they go through the fields' networks.
         densify_every: steps between rounds of density control.
         blink_repeats: how often a frame with closing lids comes up in an epoch; others come up once.
         speech_steps: batches the audio encoder learns the lips from, at most.
+        speech_adapting_steps: the same where it starts from a voice learned from others.
         rates, losses: step sizes and weights.
     """
 
@@ -68,9 +70,11 @@ class Recipe:
     max_gaussians: dict[str, int]
     soft_masks: bool = True
     poses: str = "refined"
+    field_block_steps: int = 4
     densify_every: int = 150
     blink_repeats: int = 3
     speech_steps: int = 1500
+    speech_adapting_steps: int = 200
     rates: LearningRates = LearningRates()
     losses: LossWeights = LossWeights()
 
@@ -79,9 +83,12 @@ class Recipe:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
         if self.poses not in POSE_KINDS:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
-        for name in ("densify_every", "blink_repeats", "speech_steps"):
+        for name in ("field_block_steps", "densify_every", "blink_repeats", "speech_steps", "speech_adapting_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
+
+
+_PUBLISHED_MOTION = {"mouth_sees_face": False, "motion_regions": False, "head_sees_pose": False}
 
 
 def m2dao(size: int) -> Recipe:
@@ -105,7 +112,7 @@ def talking_gaussian(size: int) -> Recipe:
     return replace(
         m2dao(size),
         name="talking_gaussian",
-        model=ModelConfig(field="concat", sh_degree=2, has_torso=False, mouth_sees_face=False),
+        model=ModelConfig(field="concat", sh_degree=2, has_torso=False, **_PUBLISHED_MOTION),
         schedule=sequential_schedule(),
         soft_masks=False,
         poses="frame_by_frame",

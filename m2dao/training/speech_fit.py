@@ -1,11 +1,12 @@
-"""What the person's lips do, in head space, and teaching the audio encoder to say it.
+"""Teaching the audio encoder to say what the lips do.
 
-Shapes: T frames, P mouth points, A components, D embedding, L rows a window, F features.
+Shapes: R feature rows, T frames, A components, D embedding, L rows a window, F features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,99 +15,95 @@ from torch import Tensor, nn
 from m2dao.audio.features import DEFAULT_FEATURES
 from m2dao.capture.dataset import Capture
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
+from m2dao.training.articulation import ArticulationBasis, find_articulation_basis, mouth_shapes
 from m2dao.training.recipes import Recipe
 
-# Outer and inner lip contours and the chin of the 478-point face mesh.
-_MOUTH_POINTS = (
-    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
-    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
-    152, 148, 377,
-)  # fmt: skip
-_HELD_OUT = 0.12  # of the training part, to stop before the encoder learns the recording by heart
+_HELD_OUT = 0.12  # of each training part, to stop before the encoder learns the recording by heart
 _BATCH_FRAMES = 64
 _NOISE = 0.4  # of a feature's standard deviation
+_RATE, _ADAPTING_RATE = 2e-3, 5e-4
+_CHECK_EVERY, _PATIENCE = 50, 10  # batches between looks at the held-out part, and looks without gain before the end
+_ADAPTING_CHECKS = 20  # in the batches of one look, because there are few to come
 
 
-def lip_articulation(
-    landmarks: np.ndarray, viewmats: np.ndarray, K: np.ndarray, canonical: np.ndarray, num_train: int, size: int
-) -> np.ndarray:
-    """Principal components of the mouth's shape, the head's motion taken out.
+class SpokenRecording(NamedTuple):
+    """The training part of what one person said, and how."""
 
-    Each landmark's ray is cut with the depth its canonical point has in that frame.
+    features: np.ndarray  # [R, F]
+    articulation: np.ndarray  # [T, A]
 
-    Args:
-        landmarks: [T, 478, 3] pixels.
-        viewmats: [T, 4, 4] head space to camera.
-        K: [3, 3].
-        canonical: [478, 3] metres.
-        num_train: the components come from this many first frames.
-        size: A.
 
-    Returns:
-        [T, A] float32; the first component has unit variance over the training part, the others less.
-    """
-    points = np.array(_MOUTH_POINTS)
-    rotation, translation = viewmats[:, :3, :3], viewmats[:, None, :3, 3]
-    depth = (np.einsum("tij,pj->tpi", rotation, canonical[points]) + translation)[..., 2]  # [T, P]
-    x = (landmarks[:, points, 0] - K[0, 2]) / K[0, 0] * depth
-    y = (landmarks[:, points, 1] - K[1, 2]) / K[1, 1] * depth
-    camera = np.stack([x, y, depth], axis=-1)
-    local = np.einsum("tpi,tij->tpj", camera - translation, rotation)[..., :2].reshape(len(landmarks), -1)
-    mean = local[:num_train].mean(0)
-    _, singular, axes = np.linalg.svd(local[:num_train] - mean, full_matrices=False)
-    scale = singular[0] / np.sqrt(num_train)
-    return ((local - mean) @ axes[:size].T / scale).astype(np.float32)
+class SpeechStart(NamedTuple):
+    """A voice learned from others, to start from."""
+
+    driver: SpeechDriver
+    basis: ArticulationBasis
+
+
+def speech_config(capture: Capture, embedding_size: int) -> SpeechConfig:
+    """The configuration that fits a capture's features."""
+    features = capture.feature(DEFAULT_FEATURES)
+    return SpeechConfig(
+        features=DEFAULT_FEATURES,
+        num_features=features.shape[1],
+        rows_per_frame=len(features) // capture.num_frames,
+        embedding_size=embedding_size,
+    )
+
+
+def spoken_recording(capture: Capture, config: SpeechConfig, num_train: int, basis: ArticulationBasis) -> SpokenRecording:
+    """What the encoder may learn of a capture."""
+    features = capture.feature(config.features)[: num_train * config.rows_per_frame]
+    return SpokenRecording(features, basis.of(mouth_shapes(capture), num_train)[:num_train])
 
 
 def fit_speech_driver(
     config: SpeechConfig,
-    features: np.ndarray,
-    articulation: np.ndarray,
-    num_train: int,
+    recordings: list[SpokenRecording],
     *,
     seed: int,
     num_steps: int,
+    start: SpeechDriver | None = None,
     on_progress: Callable[[float], None] | None = None,
-) -> tuple[SpeechDriver, dict[str, float]]:
-    """Train the audio encoder on the recording's own lips.
+) -> tuple[SpeechDriver, float]:
+    """Train the audio encoder on recorded lips.
 
-    The last part of the training frames is held out; the state that predicts it best is kept.
+    The last part of each recording is held out; the state that predicts it best is kept. Each recording is normalised by its own
+    statistics; the driver that comes back has those of the first.
 
     Args:
         config: features and sizes.
-        features: [R, F] of the whole recording; only rows of training frames are used.
-        articulation: [T, A].
-        num_train: frames to learn from.
+        recordings: of one person or several.
         seed: of initialisation and batches.
-        num_steps: batches of consecutive frames.
+        num_steps: batches of consecutive frames, at most.
+        start: a driver to go on from, whose embeddings keep their meaning: how they are read does not change.
 
     Returns:
-        The driver, and ``{"held_out_r": correlation of the first component on the held-out frames}``.
+        The driver, and the correlation of the first component with the lips on the held-out frames.
     """
     torch.manual_seed(seed)
     driver = SpeechDriver(config)
-    rows = torch.from_numpy(features[: num_train * config.rows_per_frame])
-    driver.set_feature_statistics(rows)
-    windows = driver.windows(rows, num_train)  # [T, L, F] views are copied per batch below
-    target = torch.from_numpy(articulation[:num_train])
-    num_learn = int(num_train * (1 - _HELD_OUT))
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(driver.parameters(), lr=2e-3, weight_decay=3e-2)
+    if start is not None:
+        driver.load_state_dict(start.state_dict())
+    parts = [_Part(driver, recording) for recording in recordings]
+    trained = driver.encoder if start is not None else driver
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=_RATE if start is None else _ADAPTING_RATE, weight_decay=3e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
-    best_error, best_state, waited = float("inf"), None, 0
-    batch = min(_BATCH_FRAMES, num_learn)
+    check_every = _CHECK_EVERY if start is None else _ADAPTING_CHECKS
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([float(part.num_learn) for part in parts])
+    best_error = _held_out_error(driver, parts) if start is not None else float("inf")
+    best_state, waited = {name: value.clone() for name, value in driver.state_dict().items()}, 0
     for step in range(num_steps):
         driver.train()
-        start = int(torch.randint(0, num_learn - batch + 1, (1,), generator=generator))
+        part = parts[int(torch.multinomial(lengths, 1, generator=generator))]
         optimizer.zero_grad()
-        noisy = _augment(windows[start : start + batch], driver, generator)
-        _articulation_loss(driver, noisy, target[start : start + batch]).backward()
+        windows, target = part.batch(generator)
+        _articulation_loss(driver, windows, target).backward()
         optimizer.step()
         schedule.step()
-        if step % 50 == 49:
-            with torch.no_grad():
-                driver.eval()
-                error = float(_articulation_loss(driver, windows[num_learn:], target[num_learn:]))
+        if step % check_every == check_every - 1:
+            error = _held_out_error(driver, parts)
             if error < best_error:
                 best_error, waited = error, 0
                 best_state = {name: value.clone() for name, value in driver.state_dict().items()}
@@ -114,35 +111,71 @@ def fit_speech_driver(
                 waited += 1
             if on_progress:
                 on_progress(step / num_steps)
-            if waited >= 10:
+            if waited >= _PATIENCE:
                 break
     driver.load_state_dict(best_state)
     driver.eval()
     with torch.no_grad():
-        raw = driver(windows)
-        mean, std = raw.mean(0), raw.std(0).clamp_min(1e-3)
-        driver.embedding_mean.copy_(mean)
-        driver.embedding_std.copy_(std)
-        # The linear head was trained on raw embeddings; fold the normalisation into it.
-        driver.articulation.bias += driver.articulation.weight @ mean
-        driver.articulation.weight *= std
-        predicted = driver.articulation(driver(windows))
-    held_out_r = float(np.corrcoef(predicted[num_learn:, 0], target[num_learn:, 0])[0, 1])
-    return driver, {"held_out_r": held_out_r}
+        if start is None:
+            _normalise_embeddings(driver, torch.cat([_embed(driver, part.windows) for part in parts]))
+        predicted = [driver.articulation(_embed(driver, part.windows[part.num_learn :]))[:, 0].numpy() for part in parts]
+        recorded = [part.target[part.num_learn :, 0].numpy() for part in parts]
+        driver.feature_mean.copy_(parts[0].mean)
+        driver.feature_std.copy_(parts[0].std)
+    return driver, float(np.corrcoef(np.concatenate(predicted), np.concatenate(recorded))[0, 1])
 
 
-def _augment(windows: Tensor, driver: SpeechDriver, generator: torch.Generator) -> Tensor:
-    """Noise of a part of each feature's spread: other voices differ by more than that."""
-    noise = torch.randn(windows.shape, generator=generator) * driver.feature_std
-    return windows + _NOISE * noise
+class _Part:
+    """One recording, normalised."""
+
+    def __init__(self, driver: SpeechDriver, recording: SpokenRecording):
+        rows = torch.from_numpy(recording.features).float()
+        self.mean, self.std = rows.mean(0), rows.std(0).clamp_min(1e-2)
+        self.target = torch.from_numpy(recording.articulation)
+        num_train = len(self.target)
+        self.windows = driver.windows((rows - self.mean) / self.std, num_train)  # [T, L, F] views
+        self.num_learn = int(num_train * (1 - _HELD_OUT))
+
+    def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Windows [B, L, F] with noise, because other voices differ by more than that, and their articulation [B, A]."""
+        size = min(_BATCH_FRAMES, self.num_learn)
+        first = int(torch.randint(0, self.num_learn - size + 1, (1,), generator=generator))
+        windows = self.windows[first : first + size]
+        return windows + _NOISE * torch.randn(windows.shape, generator=generator), self.target[first : first + size]
+
+
+def _embed(driver: SpeechDriver, windows: Tensor) -> Tensor:
+    """Embeddings of windows that are normalised already."""
+    return (driver.encoder(windows) - driver.embedding_mean) / driver.embedding_std
 
 
 def _articulation_loss(driver: SpeechDriver, windows: Tensor, target: Tensor) -> Tensor:
     """Smooth L1 on position and on speed."""
-    predicted = driver.articulation(driver(windows))
+    predicted = driver.articulation(_embed(driver, windows))
     position = nn.functional.smooth_l1_loss(predicted, target)
     speed = nn.functional.smooth_l1_loss(predicted.diff(dim=0), target.diff(dim=0))
     return position + 0.5 * speed
+
+
+@torch.no_grad()
+def _held_out_error(driver: SpeechDriver, parts: list[_Part]) -> float:
+    driver.eval()
+    """Of a frame held out, whoever's it is."""
+    total = num_frames = 0
+    for part in parts:
+        windows, target = part.windows[part.num_learn :], part.target[part.num_learn :]
+        total += len(target) * float(_articulation_loss(driver, windows, target))
+        num_frames += len(target)
+    return total / num_frames
+
+
+def _normalise_embeddings(driver: SpeechDriver, raw: Tensor) -> None:
+    """From now on embeddings have mean 0 and spread 1; the linear head, trained on raw ones, takes that back."""
+    mean, std = raw.mean(0), raw.std(0).clamp_min(1e-3)
+    driver.embedding_mean.copy_(mean)
+    driver.embedding_std.copy_(std)
+    driver.articulation.bias += driver.articulation.weight @ mean
+    driver.articulation.weight *= std
 
 
 def make_speech_driver(
@@ -151,31 +184,20 @@ def make_speech_driver(
     num_train: int,
     *,
     seed: int,
+    start: SpeechStart | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> tuple[SpeechDriver, float]:
-    """The driver of a capture and how well it predicts held-out lips (correlation of the first component)."""
-    features = capture.feature(DEFAULT_FEATURES)
-    config = SpeechConfig(
-        features=DEFAULT_FEATURES,
-        num_features=features.shape[1],
-        rows_per_frame=len(features) // capture.num_frames,
-        embedding_size=recipe.model.embedding_size,
-    )
-    articulation = lip_articulation(
-        capture.landmarks,
-        capture.viewmats,
-        capture.K,
-        capture.canonical_landmarks,
-        num_train,
-        config.articulation_size,
-    )
-    driver, figures = fit_speech_driver(
+    """The driver of a capture and how well it predicts held-out lips, see :func:`fit_speech_driver`."""
+    config = speech_config(capture, recipe.model.embedding_size)
+    if start is None:
+        basis = find_articulation_basis([mouth_shapes(capture)[:num_train]], config.articulation_size)
+    else:
+        basis = start.basis
+    return fit_speech_driver(
         config,
-        features,
-        articulation,
-        num_train,
+        [spoken_recording(capture, config, num_train, basis)],
         seed=seed,
-        num_steps=recipe.speech_steps,
+        num_steps=recipe.speech_steps if start is None else recipe.speech_adapting_steps,
+        start=start.driver if start else None,
         on_progress=on_progress,
     )
-    return driver, figures["held_out_r"]

@@ -186,12 +186,6 @@ def _pool(num_threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads, thread_name_prefix="dssim")
 
 
-def compile_ssim_kernels() -> None:
-    """Run the kernels once on next to nothing; the machine code stays on disk for later processes."""
-    image = torch.zeros(16, 16, 3, requires_grad=True)
-    dssim_loss(image, torch.ones(16, 16, 3)).backward()
-
-
 def _over_rows(task, height: int) -> None:
     """Run ``task(first, last)`` over ranges of rows on as many threads as kernels may use; they release the GIL."""
     num_threads = max(1, min(get_num_threads(), height // ROWS_PER_THREAD))

@@ -69,7 +69,8 @@ def _follow(frames: TrainingFrames, reference: int) -> tuple[np.ndarray, np.ndar
     motions, indices = [], []
     if points is None or len(points) < _MIN_POINTS:
         return np.zeros((0, 2, 3)), np.zeros(0, int)
-    for direction in (range(reference, frames.indices.stop, _EVERY), range(reference, -1, -_EVERY)):
+    at = frames.indices.index(reference)
+    for direction in (frames.indices[at::_EVERY], frames.indices[at::-_EVERY]):
         guess = points.copy()
         for index in direction:
             gray = cv2.cvtColor(frames.rgb(index), cv2.COLOR_RGB2GRAY)

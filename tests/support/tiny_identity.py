@@ -39,6 +39,7 @@ def make_tiny_identity(folder: Path, *, size: int = 64, seed: int = 0, hue: floa
         mouth_box=box * 0.4,
         torso_box=box + torch.tensor([0.0, 0.1, DISTANCE_M]),
         lip_probes=torch.tensor([[0.0, 0.03, -0.07], [0.0, 0.05, -0.07], [-0.02, 0.04, -0.07], [0.02, 0.04, -0.07]]),
+        eye_probes=torch.tensor([[-0.03, -0.03, -0.06], [0.03, -0.03, -0.06]]),
         reference_viewmat=reference,
     )
     with torch.no_grad():  # sound moves something, so that tests can tell a speaking identity from a still one

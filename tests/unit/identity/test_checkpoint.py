@@ -44,7 +44,7 @@ def test_a_missing_file_is_named(copy, name):
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"version": 2}, CheckpointUnsupported),
+        ({"version": 99}, CheckpointUnsupported),
         ({"format": "other"}, CheckpointUnsupported),
         ({"size": 10**9}, CheckpointCorrupt),
         ({"K": [[1]]}, CheckpointCorrupt),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from m2dao.motion.consistency import neck_consistency
-from m2dao.motion.factored import ConcatField, FactoredField
+from m2dao.motion.factored import ConcatField, FactoredField, Reach
 from m2dao.motion.rigid import camera_center, invert_rigid, pose_difference, rotation_vector, to_camera
 from m2dao.motion.torso import TorsoField
 
@@ -30,14 +30,14 @@ def rigid(angle=0.3, x=0.1):
 @pytest.mark.parametrize("kind", ["factored", "concat"])
 def test_field_starts_as_identity(kind):
     field = make_field(kind)
-    delta = field.displace(field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3)))
+    delta = field.motion(field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3))).delta()
     assert all(not part.any() for part in delta)
 
 
 @pytest.mark.parametrize("kind", ["factored", "concat"])
 def test_field_can_learn_from_rest(kind):
     field = make_field(kind)
-    delta = field.displace(field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3)))
+    delta = field.motion(field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3))).delta()
     (delta.d_means - 0.01).square().sum().backward()
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in field.parameters())
 
@@ -48,8 +48,8 @@ def test_factored_field_is_linear_in_its_codes():
         torch.nn.init.normal_(weight)
     features = field.static_features(torch.rand(7, 3) * 0.1)
     first, second = (torch.randn(5), torch.randn(3)), (torch.randn(5), torch.randn(3))
-    both = field.displace(features, (first[0] + second[0], first[1] + second[1]))
-    for total, a, b in zip(both, field.displace(features, first), field.displace(features, second), strict=True):
+    both = (first[0] + second[0], first[1] + second[1])
+    for total, a, b in zip(*(field.motion(features, codes).delta() for codes in (both, first, second)), strict=True):
         assert torch.allclose(total, a + b, atol=1e-5)
 
 
@@ -90,3 +90,18 @@ def test_consistency_is_zero_for_a_rigid_neck_and_ignores_free_shoulders():
     moved[2:] = 0.0
     assert neck_consistency(follow, moved, rigid_motion) == 0
     assert neck_consistency(follow, rigid_motion + 0.01, rigid_motion) > 1
+
+
+def test_codes_move_nothing_beyond_their_reach():
+    points = torch.tensor([[0.0, 0.0, 0.0]])
+    box = torch.full((3,), -0.2), torch.full((3,), 0.2)
+    field = FactoredField(*box, code_sizes=(5, 3), reaches=(Reach(points, 0.05, 0.1),))
+    for weight in field.weights:
+        torch.nn.init.normal_(weight)
+    means = torch.tensor([[0.03, 0.0, 0.0], [0.075, 0.0, 0.0], [0.0, 0.11, 0.0]])
+    features = field.static_features(means)
+    limited = field.motion(features, (torch.ones(5), torch.zeros(3))).delta().d_means.norm(dim=1)
+    assert limited[0] > 0 and limited[2] == 0
+    free = field.motion(features, (torch.zeros(5), torch.ones(3))).delta().d_means.norm(dim=1)
+    assert (free > 0).all(), "a group without a reach moves everything"
+    assert Reach(points, 0.05, 0.1)(means)[1] == pytest.approx(0.5, abs=1e-5)

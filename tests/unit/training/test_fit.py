@@ -10,8 +10,11 @@ import torch
 
 from m2dao.errors import ConfigError, FitDiverged
 from m2dao.identity.checkpoint import load_identity
-from m2dao.training import trainer
+from m2dao.training import run, trainer
+from m2dao.training.drives import TrainingDrives
+from m2dao.training.frames import TrainingFrames
 from m2dao.training.schedule import PhaseRow, Schedule, Turn
+from m2dao.training.step import StepRunner
 from tests.support.small_capture import make_small_capture, small_recipe
 
 # Every step moves the facial group, so an epoch surely comes to the poisoned frame's turn.
@@ -67,20 +70,20 @@ def test_the_same_seed_gives_the_same_identity(finished, capture, tmp_path):
 
 @pytest.mark.parametrize("stop_at", [7, 70])
 def test_a_fit_stopped_and_resumed_ends_as_if_it_had_not_been(finished, capture, tmp_path, monkeypatch, stop_at):
-    monkeypatch.setattr(trainer, "_SAVE_EVERY_S", 0.0)
-    run = trainer.StepRunner.run
+    monkeypatch.setattr(run, "_SAVE_EVERY_S", 0.0)
+    take_step = StepRunner.run
     steps = iter(range(10**6))
 
     def stopping(self, *args, **kwargs):
         if next(steps) == stop_at:
             raise Stopped
-        return run(self, *args, **kwargs)
+        return take_step(self, *args, **kwargs)
 
-    monkeypatch.setattr(trainer.StepRunner, "run", stopping)
+    monkeypatch.setattr(StepRunner, "run", stopping)
     with pytest.raises(Stopped):
         trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
     assert not (tmp_path / "ball").exists()
-    monkeypatch.setattr(trainer.StepRunner, "run", run)
+    monkeypatch.setattr(StepRunner, "run", take_step)
     trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
     resumed = tensors_of(tmp_path / "ball")
     for name, value in tensors_of(finished[0]).items():
@@ -88,8 +91,8 @@ def test_a_fit_stopped_and_resumed_ends_as_if_it_had_not_been(finished, capture,
 
 
 def test_a_step_checkpoint_of_another_fit_is_not_taken_over(capture, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "_SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr(trainer, "discard_step", lambda folder: None)
+    monkeypatch.setattr(run, "_SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(run, "discard_step", lambda folder: None)
     work = tmp_path / "work"
     trainer.fit(capture, tmp_path / "one", recipe=small_recipe(), steps=5, work_dir=work)
     result = trainer.fit(capture, tmp_path / "two", recipe=small_recipe(), steps=6, seed=9, work_dir=work)
@@ -104,8 +107,8 @@ def test_the_baseline_recipe_fits_without_a_torso(capture, tmp_path):
 
 
 def test_losses_that_are_never_a_number_stop_the_fit_by_name(capture, tmp_path, monkeypatch):
-    run = trainer.StepRunner.run
-    monkeypatch.setattr(trainer.StepRunner, "run", lambda self, *a, **k: run(self, *a, **k)._replace(loss=float("nan")))
+    take_step = StepRunner.run
+    monkeypatch.setattr(StepRunner, "run", lambda self, *a, **k: take_step(self, *a, **k)._replace(loss=float("nan")))
     with pytest.raises(FitDiverged, match="step 0, frame"):
         trainer.fit(capture, tmp_path / "nan", recipe=small_recipe(), steps=3)
 
@@ -115,25 +118,25 @@ def test_a_poisoned_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, 
     """Its target is not a number, or its loss is one and the gradients are not; either way the rest is fitted."""
     bad, reports = 17, []
     if where == "picture":
-        target = trainer.TrainingFrames.target
+        target = TrainingFrames.target
 
         def poisoned(self, index, **options):
             found = target(self, index, **options)
             return found._replace(rgb=found.rgb * (math.nan if index == bad else 1.0))
 
-        monkeypatch.setattr(trainer.TrainingFrames, "target", poisoned)
+        monkeypatch.setattr(TrainingFrames, "target", poisoned)
     else:
-        drive, run = trainer._Fit.drive, trainer.StepRunner.run
+        drive, take_step = TrainingDrives.of, StepRunner.run
         seen = []
-        monkeypatch.setattr(trainer._Fit, "drive", lambda self, index: seen.append(index) or drive(self, index))
+        monkeypatch.setattr(TrainingDrives, "of", lambda self, index: seen.append(index) or drive(self, index))
 
         def infinite(self, *args, **options):
-            result = run(self, *args, **options)
+            result = take_step(self, *args, **options)
             if seen[-1] == bad:
                 self.head.groups["facial"].raw["means"].grad[5] = math.inf
             return result
 
-        monkeypatch.setattr(trainer.StepRunner, "run", infinite)
+        monkeypatch.setattr(StepRunner, "run", infinite)
     recipe = replace(small_recipe(), schedule=ALL_FACIAL)
     result = trainer.fit(capture, tmp_path / "fit", recipe=recipe, steps=130, on_progress=reports.append)
     assert result.steps == 130 and result.frames_left_out == [bad]

@@ -46,3 +46,11 @@ def test_a_given_background_is_used_for_all():
     for index in (0, NUM_FRAMES - 1):
         np.testing.assert_allclose(frames.target(index, generate_torso=True).behind.numpy() * 255, 17, atol=1e-4)
     np.testing.assert_array_equal(frames.latest_plate, plate)
+
+
+def test_frames_may_have_gaps():
+    frames = TrainingFrames(CutRecording(), SIZE, [1, 2, CUT + 3])
+    assert np.array_equal(frames.rgb(CUT + 3), CutRecording().frame(CUT + 3))
+    for index, wall in ((2, WALLS[0]), (CUT + 3, WALLS[1])):
+        behind = frames.target(index, generate_torso=True).behind.numpy() * 255
+        assert np.abs(behind[:, :4] - wall).max() < 2

@@ -1,0 +1,78 @@
+"""What drives each frame of a recording in training: sound, expression, pose and what the shoulders make of it.
+
+Shapes: T frames, D embedding.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from m2dao.capture.dataset import Capture
+from m2dao.identity.poses import find_shots, pose_differences, slow_differences, viewmat_from_difference
+from m2dao.motion.speech import SpeechDriver
+from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.training.build import choose_reference_frames
+from m2dao.training.frames import TrainingFrames
+from m2dao.training.torso_sway import measure_torso_sway
+
+
+class TrainingDrives:
+    """Drives of a capture.
+
+    Args:
+        capture: an open capture.
+        head: the model, whose reference pose they refer to.
+        speech: the voice as learned.
+        num_train: frames of the training part.
+
+    Attributes:
+        poses, slow_poses: [T, 6] rotation vector (radians) and translation (metres) against the reference pose.
+        expression: [T, 6].
+        reference_viewmat: [4, 4].
+    """
+
+    def __init__(self, capture: Capture, head: TalkingHead, speech: SpeechDriver, num_train: int):
+        self._num_train = num_train
+        self._reference = choose_reference_frames(capture, num_train).neutral
+        self._viewmats = torch.from_numpy(np.asarray(capture.viewmats, np.float32))
+        neutral = self._viewmats[self._reference]
+        self.reference_viewmat = neutral if head.torso is None else head.torso.reference_viewmat
+        self.poses = pose_differences(capture.viewmats, self.reference_viewmat.numpy())
+        self.slow_poses = slow_differences(self.poses)
+        self._slow_viewmats = torch.stack([viewmat_from_difference(row, self.reference_viewmat) for row in self.slow_poses])
+        self.expression = torch.from_numpy(np.asarray(capture.expression, np.float32))
+        with torch.no_grad():
+            features = capture.feature(speech.config.features)
+            self._embeddings = speech(speech.windows(features, capture.num_frames))
+        self._torso_poses = self._postures = None
+
+    def of(self, index: int) -> FrameDrive:
+        """What drives a frame of the training part."""
+        return FrameDrive(
+            viewmat=self._viewmats[index],
+            slow_viewmat=self._slow_viewmats[index],
+            audio=self._embeddings[index],
+            expression=self.expression[index],
+            posture=None if self._postures is None else self._postures[index],
+            torso_pose=None if self._torso_poses is None else self._torso_poses[index],
+        )
+
+    def measure_torso(self, head: TalkingHead, frames: TrainingFrames, K: np.ndarray, *, start: bool) -> None:
+        """What the torso knows of each frame, and how the shoulders rest in its shot.
+
+        Args:
+            frames: of the training part.
+            K: [3, 3] for their size.
+            start: whether the torso takes over the sway found, as a fit begins.
+        """
+        if head.torso is None:
+            return
+        views = zip(self._viewmats[: self._num_train], self._slow_viewmats, strict=False)
+        self._torso_poses = torch.stack([head.torso.pose_features(*pair) for pair in views])
+        shots = find_shots(self.poses[: self._num_train])
+        sway = measure_torso_sway(head, frames, self._reference, self._torso_poses.numpy(), shots, K)
+        postures = torch.from_numpy(sway.postures).float()
+        if start:
+            head.torso.set_sway(torch.from_numpy(sway.weight).float(), postures[-1])
+        self._postures = postures[torch.from_numpy(shots)]

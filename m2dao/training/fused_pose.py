@@ -1,0 +1,168 @@
+"""``TalkingHead.pose`` for training on a CPU: one autograd function with compiled kernels instead of some hundred operations.
+
+It gives the values and the gradients of ``TalkingHead.pose``, which defines what is correct and serves everywhere else.
+Shapes: N Gaussians of all groups, n of one, K features of each.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from m2dao.gaussians.rotations import quat_from_matrix
+from m2dao.gaussians.sh import sh_colors
+from m2dao.identity import posing_kernel
+from m2dao.identity.bake import affine_of, flat_rows, padded_matrix
+from m2dao.motion.factored import NUM_OUTPUTS, FieldMotion
+from m2dao.motion.rigid import camera_center
+from m2dao.motion.talking_head import FrameDrive, PosedGaussians, StaticFeatures, TalkingHead
+from m2dao.render.cpu_project import CHUNK
+from m2dao.render.threads import share_out
+from m2dao.training import pose_gradients
+
+_RAW_NAMES = ("means", "quats", "scales", "opacities", "sh0", "shN")
+
+
+def fused_pose(
+    head: TalkingHead, drive: FrameDrive, static: StaticFeatures | None, *, moving: bool = True
+) -> PosedGaussians:
+    """``head.pose(drive, static, moving=moving)``; arguments are described there."""
+    motions = head.motions(drive, static) if moving else {}
+    inputs, torso = [], head.torso
+    for name, group in head.groups.items():
+        motion = motions.get(name) or _at_rest(len(group))
+        inputs += [*(group.raw[raw_name] for raw_name in _RAW_NAMES), *motion]
+    view = _View(
+        drive.viewmat.numpy(), quat_from_matrix(drive.viewmat[:3, :3]).numpy(), camera_center(drive.viewmat).numpy()
+    )
+    if torso is None:
+        return PosedGaussians(*_Pose.apply(view, None, *inputs)[:5], None, None)
+    pose = head.torso_pose(drive)
+    rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat)).numpy()
+    sway = affine_of(lambda points: torso.sway_displacement(points, pose, drive.posture))
+    posed = PosedGaussians(*_Pose.apply(view, rigid, *inputs, head.groups["torso"].raw["follow"], sway))
+    return posed if moving else posed._replace(torso_residual=None)
+
+
+class _View(NamedTuple):
+    """Where the head is seen from."""
+
+    viewmat: np.ndarray  # float32 [4, 4]
+    quat: np.ndarray  # float32 [4]
+    camera: np.ndarray  # float32 [3]
+
+
+def _at_rest(num: int) -> FieldMotion:
+    return FieldMotion(torch.zeros(num, 1), torch.zeros(1, NUM_OUTPUTS))
+
+
+class _Group(NamedTuple):
+    """The inputs of one group."""
+
+    means: Tensor
+    quats: Tensor
+    scales: Tensor
+    opacities: Tensor
+    sh0: Tensor
+    shN: Tensor
+    features: Tensor  # [n, K]
+    matrix: Tensor  # [K, 13]
+
+
+class _Pose(torch.autograd.Function):
+    """Inputs of each group in turn, the last the torso's if there is one, then the torso's weights and sway."""
+
+    @staticmethod
+    def forward(ctx, view, rigid, *tensors):
+        has_torso = rigid is not None
+        torso_extra = tensors[-2:] if has_torso else ()
+        groups = [_Group(*tensors[at : at + 8]) for at in range(0, len(tensors) - len(torso_extra), 8)]
+        sizes = [len(group.means) for group in groups]
+        means, quats, scales, colors = (torch.empty(sum(sizes), columns) for columns in (3, 4, 3, 4))
+        opacities = torch.cat([group.opacities for group in groups]).sigmoid_()
+        follow = sway = None
+        for number, (group, *out) in enumerate(
+            zip(groups, *(array.split(sizes) for array in (means, quats, scales, colors)), strict=True)
+        ):
+            arrays = [part.numpy() for part in out]
+            geometry = (
+                group.means.numpy(), torch.nn.functional.normalize(group.quats, dim=-1).numpy(), group.scales.exp().numpy(),
+            )  # fmt: skip
+            motion = flat_rows(group.features), padded_matrix(group.matrix)
+            if has_torso and number == len(groups) - 1:
+                follow, sway = torso_extra[0].sigmoid().numpy(), torso_extra[1].numpy()
+                colors_at_rest = sh_colors(group.sh0, group.shN, group.means).numpy()
+                _share(
+                    posing_kernel.pose_torso, sizes[number], *geometry, colors_at_rest, follow, *motion, rigid, sway, *arrays
+                )
+            else:
+                appearance = group.sh0.numpy(), group.shN.numpy()
+                _share(posing_kernel.pose_head, sizes[number], *geometry, *appearance, *motion, *view, *arrays)
+        ctx.kept = view, rigid, groups, sizes, (opacities, scales, colors), follow, sway
+        ctx.set_materialize_grads(False)
+        displacement = residual = means.new_zeros(0, 3)
+        if has_torso:
+            torso = groups[-1]
+            displacement = means[-sizes[-1] :] - torso.means
+            residual = torso.features @ torso.matrix[:, :3]
+        return means, quats, scales, opacities, colors, displacement, residual
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, v_means, v_quats, v_scales, v_opacities, v_colors, v_displacement, v_residual):
+        view, rigid, groups, sizes, (opacities, scales, colors), follow, sway = ctx.kept
+        v_logits = v_opacities * opacities * (1 - opacities)
+        rows = zip(*(array.split(sizes) for array in (scales, colors, v_means, v_quats, v_scales, v_colors)), strict=True)
+        grads: list[Tensor | None] = [None, None]
+        for number, (group, v_logit, (posed_scales, posed_colors, *v_posed)) in enumerate(
+            zip(groups, v_logits.split(sizes), rows, strict=True)
+        ):
+            is_torso = rigid is not None and number == len(groups) - 1
+            needed = ctx.needs_input_grad[2 + 8 * number : 10 + 8 * number]
+            if not (any(needed) or is_torso):
+                grads += [None] * 8
+                continue
+            v_raw = [torch.empty_like(value) for value in (group.means, group.quats, group.scales, group.sh0, group.shN)]
+            v_delta = torch.empty(sizes[number], posing_kernel.NUM_COLUMNS)
+            given = [value.numpy() for value in (group.means, group.quats, group.sh0, group.shN)]
+            posed = [value.contiguous().numpy() for value in (posed_scales, posed_colors, *v_posed)]
+            out = [value.numpy() for value in v_raw]
+            if is_torso:
+                still = torch.zeros(sizes[number], 3)
+                extra = [(v if v is not None else still).contiguous().numpy() for v in (v_displacement, v_residual)]
+                v_follow = torch.empty(sizes[number])
+                v_sway = torch.empty(-(-sizes[number] // CHUNK), 3, 4)
+                _share(
+                    pose_gradients.pose_torso_backward, sizes[number], *given, follow, rigid, sway, *posed, *extra, *out[:4],
+                    v_follow.numpy(), v_delta.numpy(), v_sway.numpy(),
+                )  # fmt: skip
+            else:
+                _share(pose_gradients.pose_head_backward, sizes[number], *given, *view, *posed, *out, v_delta.numpy())
+            v_motion = v_delta[:, :NUM_OUTPUTS]
+            v_features = v_motion @ group.matrix.T if needed[6] else None
+            v_matrix = group.features.T @ v_motion if needed[7] else None
+            grads += [*v_raw[:3], v_logit, *v_raw[3:], v_features, v_matrix]
+        if rigid is not None:
+            grads += [v_follow, v_sway.sum(dim=0)]
+        return tuple(grads)
+
+
+def _share(kernel, num_gaussians: int, *args) -> None:
+    share_out(kernel, *args, max_threads=-(-num_gaussians // CHUNK))
+
+
+def compile_pose_gradients() -> None:
+    """Differentiate one Gaussian of each kind; the machine code stays on disk for later processes."""
+    view = _View(np.eye(4, dtype=np.float32), np.float32([1, 0, 0, 0]), np.zeros(3, np.float32))
+
+    def group(num_bases: int) -> list[Tensor]:
+        sizes = ((1, 3), (1, 4), (1, 3), (1,), (1, 3), (1, num_bases, 3), (1, 1), (1, NUM_OUTPUTS))
+        return [torch.ones(size, requires_grad=True) for size in sizes]
+
+    extra = [torch.ones(1, requires_grad=True), torch.ones(3, 4, requires_grad=True)]
+    posed = _Pose.apply(view, np.ones((3, 4), np.float32), *group(3), *group(0), *extra)
+    sum(value.sum() for value in posed).backward()

@@ -1,0 +1,149 @@
+"""The kernels of a fit on a CPU give the values and gradients of plain PyTorch."""
+
+import pytest
+import torch
+
+from m2dao.errors import ConfigError
+from m2dao.motion.talking_head import PosedGaussians
+from m2dao.render.threads import set_num_threads
+from m2dao.training.feature_cache import FeatureCache
+from m2dao.training.fused_losses import pixel_losses
+from m2dao.training.fused_pose import fused_pose
+from m2dao.training.losses import FrameTarget, pixel_losses_reference
+from m2dao.training.recipes import LossWeights
+from tests.support.restless_head import KINDS, a_drive, restless_head
+
+
+def reference_view():
+    view = torch.eye(4)
+    view[2, 3] = 0.8
+    return view
+
+
+def gradients(head, posed: PosedGaussians, weights):
+    head.zero_grad()
+    parts = [(value * weight).sum() for value, weight in zip(posed, weights, strict=True) if value is not None]
+    sum(parts).backward()
+    return {name: p.grad.clone() for name, p in head.named_parameters() if p.grad is not None and p.numel()}
+
+
+@pytest.mark.parametrize(("degree", "config"), KINDS)
+@pytest.mark.parametrize("moving", [True, False])
+def test_posing_and_its_gradients(tmp_path, degree, config, moving):
+    head = restless_head(tmp_path, degree=degree, **config)
+    drive = a_drive(reference_view(), posture=True)
+    plain = head.pose(drive, head.static_features(), moving=moving)
+    fused = fused_pose(head, drive, head.static_features(), moving=moving)
+    weights = [None if value is None else torch.randn_like(value) for value in plain]
+    for name, a, b in zip(PosedGaussians._fields, plain, fused, strict=True):
+        assert (a is None) == (b is None), name
+        if a is not None:
+            torch.testing.assert_close(b, a, atol=3e-6, rtol=3e-5, msg=lambda text, name=name: f"{name}: {text}")
+    wanted, found = gradients(head, plain, weights), gradients(head, fused, weights)
+    assert wanted.keys() == found.keys() and len(wanted) > 10
+    for name, gradient in wanted.items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(
+            found[name], gradient, atol=2e-5 * scale + 1e-9, rtol=2e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_frozen_groups_get_no_gradients_and_change_nobody_elses(tmp_path):
+    head = restless_head(tmp_path, degree=1)
+    drive = a_drive(reference_view(), posture=False)
+
+    def run(frozen):
+        head.requires_grad_(True)
+        for name in frozen:
+            head.groups[name].requires_grad_(False)
+            getattr(head, name).requires_grad_(False)
+        head.zero_grad(set_to_none=True)
+        posed = fused_pose(head, drive, head.static_features())
+        sum(value.sum() for value in posed if value is not None).backward()
+        return {name: p.grad for name, p in head.named_parameters()}
+
+    everything, part = run(()), run(("facial",))
+    for name, gradient in part.items():
+        if name.startswith(("facial.", "groups.facial.")):
+            assert gradient is None
+        elif gradient is not None:
+            torch.testing.assert_close(gradient, everything[name])
+
+
+def picture(size=70):
+    torch.manual_seed(5)
+    colors, alphas = torch.rand(size, size, 4), torch.rand(size, size, 1)
+    masks = torch.rand(size, size, 4) / 4
+    return colors, alphas, FrameTarget(torch.rand(size, size, 3), masks, torch.rand(size, size, 3), torch.rand(size, size))
+
+
+@pytest.mark.parametrize("has_torso", [True, False])
+@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(focus_emphasis=0.0, head_mask=0.7, dssim=0.5)])
+def test_pixel_losses_and_their_gradients(has_torso, weights):
+    colors, alphas, target = picture()
+    results = []
+    for function in (pixel_losses_reference, pixel_losses):
+        inputs = colors.clone().requires_grad_(), alphas.clone().requires_grad_()
+        losses = function(*inputs, target, weights, has_torso=has_torso)
+        losses.loss.backward()
+        results.append((losses, [value.grad for value in inputs]))
+    (plain, plain_grads), (fused, fused_grads) = results
+    torch.testing.assert_close(fused.loss, plain.loss, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fused.composite, plain.composite, rtol=1e-6, atol=1e-6)
+    assert fused.mse == pytest.approx(plain.mse, rel=1e-5)
+    for a, b in zip(fused_grads, plain_grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8)
+
+
+def test_pixel_losses_do_not_depend_on_the_number_of_threads():
+    colors, alphas, target = picture(size=300)
+    grads = []
+    for num_threads in (1, 2):
+        set_num_threads(num_threads)
+        inputs = colors.clone().requires_grad_(), alphas.clone().requires_grad_()
+        losses = pixel_losses(*inputs, target, LossWeights(), has_torso=True)
+        losses.loss.backward()
+        grads.append((losses.loss.detach(), losses.composite.detach(), *(value.grad for value in inputs)))
+    set_num_threads(None)
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_a_block_of_frames_gives_the_sum_of_their_gradients(tmp_path):
+    head = restless_head(tmp_path, degree=1)
+    drives = [a_drive(reference_view(), posture=False) for _ in range(3)]
+    head.zero_grad()
+    for drive in drives:
+        head.pose(drive, head.static_features()).means.square().sum().backward()
+    wanted = {name: p.grad.clone() for name, p in head.named_parameters() if p.grad is not None}
+    head.zero_grad()
+    cache = FeatureCache(head, 3)
+    for number, drive in enumerate(drives):
+        assert (
+            (head.facial.field.mlp[0].weight.grad is None) or number == 0 or not head.facial.field.mlp[0].weight.grad.any()
+        )
+        head.pose(drive, cache.get()).means.square().sum().backward()
+        cache.differentiate()
+    for name, gradient in wanted.items():
+        found = dict(head.named_parameters())[name].grad
+        torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max()) + 1e-9)
+
+
+def test_fields_that_do_not_train_are_asked_once_and_forgotten_when_told(tmp_path):
+    head = restless_head(tmp_path, degree=1)
+    head.facial.requires_grad_(False)
+    cache = FeatureCache(head, 1)
+    first = cache.get()
+    cache.differentiate()
+    second = cache.get()
+    assert second.facial is first.facial and second.oral is not first.oral
+    cache.clear()
+    assert cache.get().facial is not first.facial
+
+
+def test_a_model_that_cannot_be_is_refused():
+    from m2dao.motion.talking_head import ModelConfig
+
+    with pytest.raises(ConfigError, match="motion_regions"):
+        ModelConfig(field="concat")
+    with pytest.raises(ConfigError, match="head_sees_pose"):
+        ModelConfig(has_torso=False)

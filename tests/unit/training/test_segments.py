@@ -1,0 +1,69 @@
+"""A short fit looks at the seconds that differ most."""
+
+import numpy as np
+import pytest
+
+from m2dao.capture.dataset import Capture
+from m2dao.training.budget import FitBudget
+from m2dao.training.segments import SEGMENT_FRAMES, choose_frames
+from tests.support.small_capture import make_small_capture
+
+NUM_FRAMES = 12 * SEGMENT_FRAMES
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    return Capture.open(make_small_capture(tmp_path_factory.mktemp("segments") / "ball", num_frames=NUM_FRAMES))
+
+
+def segments_of(frames):
+    return sorted({int(frame) // SEGMENT_FRAMES for frame in frames})
+
+
+def test_all_frames_where_there_are_no_more_than_wanted(capture):
+    assert np.array_equal(choose_frames(capture, 150, 150), np.arange(150))
+
+
+def test_whole_segments_of_the_training_part_and_what_must_be_there(capture):
+    frames = choose_frames(capture, 260, 75, always=(3, 259))
+    assert {3, 259} <= set(frames.tolist()) and frames.max() < 260
+    assert np.array_equal(frames, np.unique(frames))
+    assert len(frames) in (75, 76, 77)
+
+
+def test_the_one_second_that_differs_is_among_the_first_two(capture):
+    poses, lips, width = capture.viewmats.copy(), capture.lip_opening.copy(), capture.lip_width.copy()
+    poses[:], lips[:], width[:] = poses[0], 0.05, 0.4
+    odd = 7
+    part = slice(odd * SEGMENT_FRAMES, (odd + 1) * SEGMENT_FRAMES)
+    turned = poses[part].copy()
+    turned[:, 0, 3] += 0.05
+    poses[part] = turned
+    rows = capture.feature("phones")
+    same = np.broadcast_to(rows[:1], rows.shape)
+
+    class Still:
+        viewmats, lip_opening, lip_width = poses, lips, width
+        valid, num_frames = capture.valid, capture.num_frames
+
+        def feature(self, name):
+            return same
+
+    assert odd in segments_of(choose_frames(Still(), 275, 50))
+
+
+def test_a_second_without_a_face_is_not_chosen(capture):
+    hidden = capture.valid.copy()
+    hidden[: 3 * SEGMENT_FRAMES] = False
+
+    class Hidden:
+        viewmats, lip_opening, lip_width = capture.viewmats, capture.lip_opening, capture.lip_width
+        valid, num_frames, feature = hidden, capture.num_frames, capture.feature
+
+    assert min(segments_of(choose_frames(Hidden(), 275, 200))) >= 3
+
+
+def test_longer_budgets_look_at_more_frames():
+    assert FitBudget(minutes=1).num_frames == 480
+    assert FitBudget(minutes=10).num_frames == 4800
+    assert FitBudget(steps=20).num_frames == 250
