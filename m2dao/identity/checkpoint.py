@@ -9,8 +9,6 @@ plate.png                clean background
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from m2dao.errors import CheckpointCorrupt, InputError
+from m2dao.errors import CheckpointCorrupt
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity import manifest as layout
+from m2dao.identity.folders import replaced_folder
 from m2dao.identity.manifest import IdentityManifest, file_sha256, verify_identity
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import GROUPS, ModelConfig, TalkingHead
@@ -52,20 +51,8 @@ def save_identity(folder: Path, identity: StoredIdentity) -> IdentityManifest:
     Raises:
         InputError: the folder holds something else.
     """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / layout.MANIFEST_NAME).is_file():
-        raise InputError(str(folder), "an empty folder or an identity", "other files", "choose another --out")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        manifest = _write_files(aside, identity)
-        if folder.exists():
-            shutil.rmtree(folder)
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return manifest
+    with replaced_folder(Path(folder), marker=layout.MANIFEST_NAME, kind="an identity") as aside:
+        return _write_files(aside, identity)
 
 
 def _write_files(folder: Path, identity: StoredIdentity) -> IdentityManifest:
@@ -92,7 +79,6 @@ def _write_files(folder: Path, identity: StoredIdentity) -> IdentityManifest:
         num_gaussians={name: len(head.groups[name]) for name in head.groups},
     )
     (folder / layout.MANIFEST_NAME).write_text(manifest.to_json())
-    folder.chmod(0o755)
     return manifest
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from m2dao.motion.factored import FactoredField, MotionDelta
+from m2dao.motion.factored import FactoredField, FieldMotion
 from m2dao.motion.rigid import invert_rigid, pose_difference
 
 _POSE_SCALE = (5.0, 5.0, 5.0, 30.0, 30.0, 30.0)  # radians and metres to numbers of order one
@@ -84,7 +84,7 @@ class TorsoField(nn.Module):
         self.sway.weight.copy_(weight / _SWAY_SCALE)
         self.posture.copy_(posture)
 
-    def motion(self, features: Tensor, pose: Tensor) -> MotionDelta:
+    def motion(self, features: Tensor, pose: Tensor) -> FieldMotion:
         """The non-rigid remainder.
 
         Args:

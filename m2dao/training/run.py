@@ -93,6 +93,9 @@ class FitRun:
         self._started = time.monotonic()
         self._elapsed_before, self._on_progress = 0.0, on_progress
         self.recipe, self.budget, self.seed, self.work_dir = recipe, budget, seed, work_dir
+        if universal and universal.model != recipe.model:
+            odd = [f.name for f in fields(recipe.model) if getattr(recipe.model, f.name) != getattr(universal.model, f.name)]
+            raise ConfigError(f"universal motion for recipe {recipe.name}", "the same model", f"another {', '.join(odd)}")
         self.capture = with_poses(Capture.open(capture_dir), recipe.poses)
         train, _ = train_test_split(self.capture.num_frames)
         if len(train) < _MIN_FRAMES:
@@ -114,9 +117,6 @@ class FitRun:
             on_progress=lambda share: self._tell("decoding frames", share),
         )
         self.K = scaled_intrinsics(self.capture.K, self.capture.size, recipe.size)
-        if universal and universal.model != recipe.model:
-            odd = [f.name for f in fields(recipe.model) if getattr(recipe.model, f.name) != getattr(universal.model, f.name)]
-            raise ConfigError(f"universal motion for recipe {recipe.name}", "the same model", f"another {', '.join(odd)}")
         self._universal_sha256 = universal.sha256 if universal else None
         state = load_step(work_dir, self._key())
         torch.manual_seed(seed)

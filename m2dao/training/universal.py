@@ -16,9 +16,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError, InputError
+from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError
+from m2dao.identity.folders import replaced_folder
 from m2dao.identity.manifest import file_sha256
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import ModelConfig, TalkingHead
@@ -133,12 +131,7 @@ def save_universal(folder: Path, universal: UniversalMotion) -> None:
     Raises:
         InputError: the folder holds something else.
     """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST_NAME).is_file():
-        raise InputError(str(folder), "an empty folder or universal motion", "other files", "choose another --out")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with replaced_folder(Path(folder), marker=MANIFEST_NAME, kind="universal motion") as aside:
         save_file(_tensors(universal), aside / TENSORS_NAME)
         manifest = {
             "format": FORMAT,
@@ -149,13 +142,6 @@ def save_universal(folder: Path, universal: UniversalMotion) -> None:
             "sha256": file_sha256(aside / TENSORS_NAME),
         }
         (aside / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n")
-        aside.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(aside, folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def load_universal(folder: Path) -> UniversalMotion:
