@@ -29,7 +29,7 @@ from m2dao.errors import CaptureCorrupt
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 FORMAT = "m2dao.capture"
-VERSION = 1
+VERSION = 2
 REGION_NAMES = ("facial", "oral", "head", "torso")  # background is what is left of 255
 MANIFEST = "capture.json"
 NUM_LANDMARKS, NUM_BLENDSHAPES = 478, 52
@@ -44,7 +44,7 @@ TRACK_SHAPES: dict[str, tuple[bool, tuple[int, ...], type]] = {
     "lip_opening": (True, (), np.float32),
     "lip_width": (True, (), np.float32),
     "blink": (True, (2,), np.float32),
-    "expression": (True, (6,), np.float32),
+    "expression": (True, (8,), np.float32),
     "valid": (True, (), np.uint8),
 }
 
@@ -64,7 +64,7 @@ class Capture:
         blendshapes: float32 [T, 52].
         lip_opening, lip_width: float32 [T], in outer-eye distances.
         blink: float32 [T, 2], left and right, 0 open to 1 closed.
-        expression: float32 [T, 6], named by `expression_names`.
+        expression: float32 [T, 8], named by `expression_names`.
         valid: bool [T], False where the face was not seen and its track is interpolated.
     """
 

@@ -28,7 +28,7 @@ from m2dao.identity.manifest import IdentityManifest, file_sha256, verify_identi
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import GROUPS, ModelConfig, TalkingHead
 
-_SIGNALS = {"poses": (None, 6), "slow_poses": (None, 6), "expression": (None, 6), "reference_viewmat": (4, 4)}
+_SIGNALS = {"poses": (None, 6), "slow_poses": (None, 6), "expression": (None, 8), "reference_viewmat": (4, 4)}
 
 
 class StoredIdentity(NamedTuple):
@@ -37,7 +37,7 @@ class StoredIdentity(NamedTuple):
     manifest: IdentityManifest
     head: TalkingHead
     speech: SpeechDriver
-    signals: dict[str, Tensor]  # poses [T, 6], slow_poses [T, 6], expression [T, 6], reference_viewmat [4, 4]
+    signals: dict[str, Tensor]  # poses [T, 6], slow_poses [T, 6], expression [T, 8], reference_viewmat [4, 4]
     plate: np.ndarray  # [H, W, 3] uint8
 
 

@@ -16,6 +16,7 @@ from m2dao.audio.features import DEFAULT_FEATURES, get_extractor
 from m2dao.gaussians.params import GaussianParams, raw_gaussians
 from m2dao.identity.checkpoint import StoredIdentity
 from m2dao.identity.manifest import IdentityManifest
+from m2dao.motion.facial import EXPRESSION_SIZE
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import TAG_LIPS, TAG_SKIN, TAG_TORSO, ModelConfig, TalkingHead
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
@@ -107,7 +108,7 @@ def make_specimen(*, size: int, num_gaussians: int, seed: int = 0) -> StoredIden
         {
             "poses": poses,
             "slow_poses": poses.clone(),
-            "expression": torch.zeros(_TRACK_FRAMES, 6),
+            "expression": torch.zeros(_TRACK_FRAMES, EXPRESSION_SIZE),
             "reference_viewmat": reference,
         },
         np.full((size, size, 3), 90, np.uint8),

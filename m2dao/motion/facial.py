@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-EXPRESSION_SIZE = 6  # blinks and brows; see the capture's `expression_names`
+EXPRESSION_SIZE = 8  # blinks, brows and gaze; see the capture's `expression_names`
+_LIDS, _BROWS, _GAZE = slice(0, 2), slice(2, 6), slice(6, 8)
 POSE_SIZE = 6
+NUM_LID_PROBES = 8  # of the eye probes, the first; the others lie on the brows
 _POSE_LIMIT = 2.0  # 23 degrees or 67 mm from the reference: beyond that, a motion linear in the pose is a guess
 
 
@@ -29,22 +31,27 @@ class AudioCode(nn.Module):
 
 
 class FacialField(nn.Module):
-    """Sound, expression and pose to the motion of the face, each with its own region attention.
+    """Sound, eyes, brows and pose to the motion of the face, each with its own region attention.
 
     Args:
-        field: a field with two code groups, of sizes ``audio_code.num_outputs`` and ``EXPRESSION_SIZE``, and a third of size
-            ``POSE_SIZE`` if it sees the pose.
+        field: a field with the code groups of :meth:`code_sizes`.
         audio_code: the extension of the audio embedding.
         eye_probes: [P, 3] canonical points around the eyes.
         sees_pose: whether the head's pose moves anything beyond the rigid head: hair lags, and depths are never quite right.
+        sees_gaze: whether irises move.
     """
 
-    def __init__(self, field: nn.Module, audio_code: AudioCode, eye_probes: Tensor, *, sees_pose: bool):
+    def __init__(self, field: nn.Module, audio_code: AudioCode, eye_probes: Tensor, *, sees_pose: bool, sees_gaze: bool):
         super().__init__()
         self.field = field
         self.audio_code = audio_code
-        self.sees_pose = sees_pose
+        self.sees_pose, self.sees_gaze = sees_pose, sees_gaze
         self.register_buffer("eye_probes", eye_probes.float().clone())
+
+    @staticmethod
+    def code_sizes(audio_code: AudioCode, *, sees_pose: bool, sees_gaze: bool) -> tuple[int, ...]:
+        """Entries of each code group: sound, eyes, brows, and the pose if it is seen."""
+        return (audio_code.num_outputs, 4 if sees_gaze else 2, 4, *([POSE_SIZE] if sees_pose else []))
 
     def static_features(self, means: Tensor) -> Tensor:
         """[N, 3] -> [N, features]."""
@@ -55,14 +62,15 @@ class FacialField(nn.Module):
 
         Args:
             audio: [D] audio embedding.
-            expression: [6] blinks and brows.
+            expression: [8] blinks, brows and gaze.
             pose: [6] how the head stands, numbers of order one; not read by a field that does not see it.
         """
-        codes = (self.audio_code(audio), expression)
+        eyes = torch.cat([expression[_LIDS], expression[_GAZE]]) if self.sees_gaze else expression[_LIDS]
+        codes = (self.audio_code(audio), eyes, expression[_BROWS])
         return (*codes, pose.clamp(-_POSE_LIMIT, _POSE_LIMIT)) if self.sees_pose else codes
 
 
 def choose_eye_probes(canonical_landmarks: Tensor) -> Tensor:
-    """Corners of the eyes and three points of each brow, from the 478-point mesh: [478, 3] -> [10, 3] metres."""
-    indices = torch.tensor([33, 133, 362, 263, 70, 105, 107, 300, 334, 336])
+    """Corners and lids of the eyes and three points of each brow, from the 478-point mesh: [478, 3] -> [14, 3] metres."""
+    indices = torch.tensor([33, 133, 362, 263, 159, 145, 386, 374, 70, 105, 107, 300, 334, 336])
     return canonical_landmarks[indices]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from m2dao.errors import ConfigError
 from m2dao.gaussians.params import GaussianParams, Gaussians
 from m2dao.gaussians.sh import sh_colors
-from m2dao.motion.facial import EXPRESSION_SIZE, POSE_SIZE, AudioCode, FacialField
+from m2dao.motion.facial import NUM_LID_PROBES, POSE_SIZE, AudioCode, FacialField
 from m2dao.motion.factored import ConcatField, FactoredField, FieldMotion, MotionDelta, Reach
 from m2dao.motion.oral import OralField
 from m2dao.motion.rigid import camera_center, to_camera
@@ -29,7 +29,8 @@ from m2dao.motion.torso import TorsoField
 
 GROUPS = ("facial", "oral", "torso")
 _MOUTH_REACH_M = (0.05, 0.10)  # to jaw and cheeks, not to ears, brows and hair (outer eye corners are 0.09 m apart)
-_EYE_REACH_M = (0.06, 0.14)  # brows take forehead and scalp along
+_EYE_REACH_M = (0.02, 0.06)  # lids and irises
+_BROW_REACH_M = (0.06, 0.14)  # brows take forehead and scalp along
 TAG_SKIN, TAG_LIPS, TAG_HAIR, TAG_TORSO, TAG_INNER_MOUTH = range(5)
 
 
@@ -45,6 +46,7 @@ class ModelConfig:
         mouth_sees_face: whether the oral field is told what the face does to the lips.
         motion_regions: whether sound moves only what is near the mouth, and lids and brows only what is not far from the eyes.
         head_sees_pose: whether the face moves with the pose beyond the rigid head.
+        face_sees_gaze: whether irises move.
     """
 
     field: str = "factored"
@@ -54,6 +56,7 @@ class ModelConfig:
     mouth_sees_face: bool = True
     motion_regions: bool = True
     head_sees_pose: bool = True
+    face_sees_gaze: bool = True
 
     def __post_init__(self):
         if self.field not in ("factored", "concat"):
@@ -74,7 +77,7 @@ class FrameDrive(NamedTuple):
     viewmat: Tensor  # [4, 4] head space to camera
     slow_viewmat: Tensor  # [4, 4] the same, low-passed
     audio: Tensor  # [D] audio embedding
-    expression: Tensor  # [6] blinks and brows
+    expression: Tensor  # [8] blinks, brows and gaze
     posture: Tensor | None = None  # [4] how the shoulders rest in this shot (metres, radians); the usual way if None
     torso_pose: Tensor | None = None  # [12] what the torso's field makes of both poses, if it was asked before
 
@@ -142,13 +145,18 @@ class TalkingHead(nn.Module):
         self.register_buffer("torso_box", torso_box.float())
         motion_size = OralField.motion_code_size(lip_probes.shape[0])
         facial_code, oral_code = AudioCode(config.embedding_size), AudioCode(config.embedding_size)
-        facial_sizes = (facial_code.num_outputs, EXPRESSION_SIZE, *([POSE_SIZE] if config.head_sees_pose else []))
+        sees = {"sees_pose": config.head_sees_pose, "sees_gaze": config.face_sees_gaze}
+        facial_sizes = FacialField.code_sizes(facial_code, **sees)
         oral_sizes = (oral_code.num_outputs, motion_size)
         reaches = ()
         if config.motion_regions:
-            reaches = (Reach(lip_probes, *_MOUTH_REACH_M), Reach(eye_probes, *_EYE_REACH_M))
+            reaches = (
+                Reach(lip_probes, *_MOUTH_REACH_M),
+                Reach(eye_probes[:NUM_LID_PROBES], *_EYE_REACH_M),
+                Reach(eye_probes, *_BROW_REACH_M),
+            )
         facial_field = _make_field(config, head_box, facial_sizes, (16, 39), reaches)
-        self.facial = FacialField(facial_field, facial_code, eye_probes, sees_pose=config.head_sees_pose)
+        self.facial = FacialField(facial_field, facial_code, eye_probes, **sees)
         self.oral = OralField(_make_field(config, mouth_box, oral_sizes, (58, 64)), oral_code, lip_probes)
         self.torso = TorsoField(*torso_box, reference_viewmat) if config.has_torso else None
 

@@ -28,7 +28,7 @@ class TrainingDrives:
 
     Attributes:
         poses, slow_poses: [T, 6] rotation vector (radians) and translation (metres) against the reference pose.
-        expression: [T, 6].
+        expression: [T, 8].
         reference_viewmat: [4, 4].
     """
 

@@ -38,7 +38,7 @@ from m2dao.training.picture_metrics import PictureMetrics
 from m2dao.training.report import SideBySide, write_result
 
 PROTOCOLS = ("paper", "portrait", "cross")
-VERSION = 2  # of what the figures mean; figures of another version do not compare
+VERSION = 3  # of what the figures mean; figures of another version do not compare
 _MIN_SYNC_FRAMES = 60
 
 
@@ -202,7 +202,7 @@ def _over_recorded_torso(
     unknown, and the generated torso stands for them.
     """
     recorded = frames.rgb(index)
-    whole = talker.picture(output, 255 * frames.target(index, generate_torso=True).behind.numpy())
+    whole = talker.picture(output, 255 * frames.target(index, generate_torso=False).behind.numpy())
     head = talker.picture(talker.render_drive(drive, head_only=True), recorded)
     return np.where(head_taken(frames.masks(index))[..., None], whole, head)
 
@@ -213,7 +213,9 @@ def _backdrops(talker: Talker, capture: Capture, frames: TrainingFrames, protoco
         manifest = talker.manifest
         torso = NearestTorso(capture, talker.size, manifest.fit["num_train"], soft_masks=manifest.soft_masks)
         return lambda index: torso.behind(index, talker.plate)
-    return lambda index: frames.target(index, generate_torso=protocol == "portrait").behind.numpy()
+    if protocol == "portrait":
+        return frames.plate
+    return lambda index: frames.target(index, generate_torso=False).behind.numpy()
 
 
 @one_torch_thread()

@@ -19,6 +19,8 @@ from m2dao.capture.plate import PlateBuilder
 from m2dao.training.losses import FrameTarget
 
 _ORAL, _TORSO = 1, 3  # channels of the region masks
+_ANY = 0.02  # share of a pixel
+_NEIGHBOURHOOD = 0.025  # of the picture's width, half a side
 _PLATE_FRAMES = 200  # at most, that a shot's background is made from
 
 
@@ -85,6 +87,10 @@ class TrainingFrames:
         """[S, S, 3] uint8, the background of the last shot."""
         return np.round(self._plates[-1] * 255).astype(np.uint8)
 
+    def plate(self, index: int) -> np.ndarray:
+        """[S, S, 3] float 0..1, the background of a frame's shot."""
+        return self._plates[self._shots[self._positions[index]]]
+
     def rgb(self, index: int) -> np.ndarray:
         """[S, S, 3] uint8 of a frame of the recording."""
         return self._data[self._positions[index], ..., :3]
@@ -99,12 +105,11 @@ class TrainingFrames:
         return masks if self._soft else _binary(masks)
 
     def target(self, index: int, *, generate_torso: bool) -> FrameTarget:
-        """What frame ``index`` should look like, over the plate or over its own torso and background."""
+        """What frame ``index`` should look like, over its own background, or its own torso and background."""
         rgb, masks = np.empty((self.size, self.size, 3), np.float32), np.empty((self.size, self.size, 4), np.float32)
         _unpack(self._data[self._positions[index]], rgb, masks)
         masks = masks if self._soft else _binary(masks)
-        plate = self._plates[self._shots[self._positions[index]]]
-        behind = plate if generate_torso else behind_head(rgb, masks, plate)
+        behind = (behind_person if generate_torso else behind_head)(rgb, masks, self.plate(index))
         focus = np.maximum(masks[..., _ORAL], self._eyes(index))
         return FrameTarget(*(torch.from_numpy(part) for part in (rgb, masks, behind, focus)))
 
@@ -154,8 +159,8 @@ def _eye_boxes(landmarks: np.ndarray) -> np.ndarray:
 def behind_head(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.ndarray:
     """The recording's torso and background with the head taken out.
 
-    Where the head was, the torso's nearest colour is continued if torso is what lies nearest, else the plate shows: the
-    protocol of TalkingGaussian, whose torso pictures are filled up at the neck in the same way.
+    Where the head was, the torso's nearest colour is continued if torso is what lies nearest: the protocol of
+    TalkingGaussian, whose torso pictures are filled up at the neck in the same way. Else the background shows.
 
     Args:
         rgb: [S, S, 3] float 0..1.
@@ -177,13 +182,28 @@ def behind_head(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.nda
     nearest = position_of_label[labels]
     near_rgb = rgb.reshape(-1, 3)[nearest]
     near_torso = masks[..., _TORSO].ravel()[nearest][..., None]
-    filled = near_torso * near_rgb + (1 - near_torso) * plate
+    filled = near_torso * near_rgb + (1 - near_torso) * _background(rgb, masks, plate)
     return np.where(taken[..., None], filled, rgb)
 
 
+def behind_person(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.ndarray:
+    """The recording's background with the person taken out; arguments and result as of :func:`behind_head`."""
+    return np.where((masks.sum(-1) > _ANY)[..., None], _background(rgb, masks, plate), rgb)
+
+
+def _background(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.ndarray:
+    """The plate as it looks in one frame, [S, S, 3]: backgrounds move and cameras adapt, so near what the frame shows of its
+    background the plate takes over how that differs from it."""
+    side = 2 * max(1, round(_NEIGHBOURHOOD * rgb.shape[1])) + 1
+    free = (masks.sum(-1) <= _ANY).astype(np.float32)
+    difference = cv2.blur((rgb - plate) * free[..., None], (side, side))
+    return np.clip(plate + difference / np.maximum(cv2.blur(free, (side, side)), _ANY)[..., None], 0, 1)
+
+
 def head_taken(masks: np.ndarray) -> np.ndarray:
-    """Where a recording shows any of the head: masks [S, S, 4] float 0..1 -> [S, S] bool."""
-    return masks[..., :3].sum(-1) > 0.02
+    """Where a recording shows any of the head and not mainly torso: masks [S, S, 4] float 0..1 -> [S, S] bool."""
+    head = masks[..., :3].sum(-1)
+    return (head > _ANY) & (head >= masks[..., _TORSO])
 
 
 def _resize(picture: np.ndarray, size: int) -> np.ndarray:

@@ -15,7 +15,8 @@ SIZES = (64, 128, 256, 512)
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRates:
-    """Adam's step sizes at the start; ``means`` and fields fall to ``final_factor`` of it by the end."""
+    """Adam's step sizes at the start. ``means`` and fields fall to ``final_factor`` of it by the end, everything else to
+    ``appearance_final_factor``."""
 
     means: float = 4e-5  # metres
     quats: float = 2e-3
@@ -27,6 +28,7 @@ class LearningRates:
     planes: float = 5e-3
     networks: float = 2e-3
     final_factor: float = 0.1
+    appearance_final_factor: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,7 @@ class Recipe:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 
 
-_PUBLISHED_MOTION = {"mouth_sees_face": False, "motion_regions": False, "head_sees_pose": False}
+_PUBLISHED_MOTION = {"mouth_sees_face": False, "motion_regions": False, "head_sees_pose": False, "face_sees_gaze": False}
 
 
 def m2dao(size: int) -> Recipe:

@@ -33,7 +33,7 @@ from m2dao.motion.talking_head import ModelConfig, TalkingHead
 from m2dao.training.articulation import SHAPE_SIZE, ArticulationBasis
 from m2dao.training.speech_fit import SpeechStart
 
-FORMAT, VERSION = "m2dao.universal", 1
+FORMAT, VERSION = "m2dao.universal", 2
 MANIFEST_NAME, TENSORS_NAME = "universal.json", "universal.safetensors"
 NUM_LANDMARKS = 478
 _MAX_MANIFEST_BYTES, _MAX_TENSORS_BYTES = 1 << 20, 1 << 28
@@ -82,7 +82,7 @@ def _axis_fit(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def shared_names(head: TalkingHead) -> list[str]:
     """Names of the head's parameters that are everybody's."""
-    own = {"facial.field.weights.2"}  # what the pose moves is where this face's depths are wrong
+    own = {"facial.field.weights.3"}  # what the pose moves is where this face's depths are wrong
     return [name for name, _ in head.named_parameters() if name.startswith(("facial.", "oral.")) and name not in own]
 
 

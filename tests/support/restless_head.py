@@ -6,6 +6,7 @@ from m2dao.gaussians.params import GaussianParams
 from m2dao.gaussians.sh import NUM_BASES
 from m2dao.identity.checkpoint import load_identity
 from m2dao.identity.poses import viewmat_from_difference
+from m2dao.motion.facial import EXPRESSION_SIZE
 from m2dao.motion.talking_head import FrameDrive, ModelConfig, TalkingHead
 from tests.support.tiny_identity import make_tiny_identity
 
@@ -52,4 +53,4 @@ def restless_head(folder, *, degree: int, **config) -> TalkingHead:
 
 def a_drive(reference: torch.Tensor, *, posture: bool) -> FrameDrive:
     views = [viewmat_from_difference(0.1 * torch.randn(6).numpy(), reference) for _ in range(2)]
-    return FrameDrive(*views, torch.randn(16), torch.rand(6), 0.02 * torch.randn(4) if posture else None)
+    return FrameDrive(*views, torch.randn(16), torch.rand(EXPRESSION_SIZE), 0.02 * torch.randn(4) if posture else None)

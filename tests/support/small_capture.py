@@ -46,7 +46,7 @@ def make_small_capture(folder: Path, *, num_frames: int = 132, size: int = 64, s
     landmarks = np.stack(
         [_project(_opened(canonical, gap), view, talker.manifest.K) for gap, view in zip(opening, viewmats, strict=True)]
     )
-    expression = np.zeros((num_frames, 6), np.float32)
+    expression = np.zeros((num_frames, len(EXPRESSION_NAMES)), np.float32)
     with CaptureWriter(folder) as writer:
         for index in range(num_frames):
             rgb, masks = _filmed(talker, viewmats[index], opening[index])

@@ -12,6 +12,7 @@ from m2dao.audio.features import DEFAULT_FEATURES, get_extractor
 from m2dao.gaussians.params import GaussianParams, raw_gaussians
 from m2dao.identity.checkpoint import StoredIdentity, save_identity
 from m2dao.identity.manifest import IdentityManifest
+from m2dao.motion.facial import EXPRESSION_SIZE
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import TAG_INNER_MOUTH, TAG_LIPS, TAG_SKIN, TAG_TORSO, ModelConfig, TalkingHead
 
@@ -45,7 +46,7 @@ def make_tiny_identity(folder: Path, *, size: int = 64, seed: int = 0, hue: floa
     with torch.no_grad():  # sound moves something, so that tests can tell a speaking identity from a still one
         for name in ("facial", "oral"):
             for weight in getattr(head, name).field.weights:
-                weight.view(len(weight), -1, 13)[..., :3].normal_(std=0.7)  # positions alone: nothing grows or fades
+                weight.view(len(weight), -1, 13)[..., :3].normal_(std=1.0)  # positions alone: nothing grows or fades
     extractor = get_extractor(DEFAULT_FEATURES)
     speech = SpeechDriver(
         SpeechConfig(
@@ -59,7 +60,7 @@ def make_tiny_identity(folder: Path, *, size: int = 64, seed: int = 0, hue: floa
     poses = torch.zeros(NUM_TRACK_FRAMES, 6)
     for axis, (extent, per_s) in {0: (0.05, 0.41), 1: (0.1, 0.3), 3: (0.01, 0.23)}.items():  # no common period
         poses[:, axis] = extent * torch.sin(2 * torch.pi * per_s * time_s)
-    expression = torch.zeros(NUM_TRACK_FRAMES, 6)
+    expression = torch.zeros(NUM_TRACK_FRAMES, EXPRESSION_SIZE)
     expression[::50, :2] = 1.0
     signals = {"poses": poses, "slow_poses": poses * 0.5, "expression": expression, "reference_viewmat": reference}
     focal = 2.5 * size

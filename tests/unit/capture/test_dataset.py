@@ -30,7 +30,7 @@ def fill(writer, seed=0):
         "lip_opening": rng.random(T, np.float32),
         "lip_width": rng.random(T, np.float32),
         "blink": rng.random((T, 2), np.float32),
-        "expression": rng.random((T, 6), np.float32),
+        "expression": rng.random((T, 8), np.float32),
         "valid": np.array([1, 1, 0, 1, 1, 1], np.uint8),
     }
     features = {"logmel": rng.random((4 * T, 80), np.float32), "phones": rng.random((4 * T, 40), np.float32)}
@@ -45,7 +45,7 @@ def fill(writer, seed=0):
 
 
 FEATURES = {name: feature_version(name) for name in ("logmel", "phones")}
-MANIFEST = {"size": S, "num_frames": T, "features": FEATURES, "expression_names": list("abcdef")}
+MANIFEST = {"size": S, "num_frames": T, "features": FEATURES, "expression_names": list("abcdefgh")}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def capture(tmp_path):
 def test_everything_written_is_read_again(capture):
     folder, written = capture
     opened = Capture.open(folder)
-    assert (opened.num_frames, opened.size, opened.expression_names) == (T, S, tuple("abcdef"))
+    assert (opened.num_frames, opened.size, opened.expression_names) == (T, S, tuple("abcdefgh"))
     for name in ("viewmats", "K", "landmarks", "blendshapes", "lip_opening", "blink", "expression"):
         np.testing.assert_array_equal(getattr(opened, name), written["tracks"][name])
     np.testing.assert_array_equal(opened.valid, written["tracks"]["valid"].astype(bool))
@@ -116,7 +116,7 @@ def test_a_missing_or_shortened_file_is_noticed_without_hashing(capture):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version 1"),
+        ({"version": 1}, "version 2"),
         ({"format": "something"}, "format"),
         ({"num_frames": "6"}, "num_frames"),
         ({"frame_rate": 30}, "complete manifest"),

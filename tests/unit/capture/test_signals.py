@@ -1,4 +1,4 @@
-"""Blinks, brows and lips: ratios that do not change when the head does."""
+"""Blinks, brows, gaze and lips: ratios that do not change when the head does."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,25 @@ import pytest
 from m2dao.capture.cameras import OUTER_EYE_DISTANCE_M  # noqa: F401  (the unit lip openings are measured in)
 from m2dao.capture.face_layout import face_layout
 from m2dao.capture.rotations import rotation_from_vector
-from m2dao.capture.signals import EXPRESSION_NAMES, INNER_LIP_PAIRS, LEFT_LID_PAIRS, RIGHT_LID_PAIRS, measure_signals
+from m2dao.capture.signals import (
+    EXPRESSION_NAMES,
+    GAZE_RANGE,
+    INNER_LIP_PAIRS,
+    LEFT_EYE_CORNERS,
+    LEFT_IRIS,
+    LEFT_LID_PAIRS,
+    RIGHT_EYE_CORNERS,
+    RIGHT_IRIS,
+    RIGHT_LID_PAIRS,
+    measure_signals,
+)
 
 T = 60
 
 
-def faces(lip_gap, left_lids, right_lids, brow_lift=None, turn=None, scale=100.0):
-    """Landmarks [T, 478, 3] of a flat face whose lip and lid gaps are set; all gaps in outer-eye distances."""
+def faces(lip_gap, left_lids, right_lids, brow_lift=None, glance=None, turn=None, scale=100.0):
+    """Landmarks [T, 478, 3] of a flat face whose lip and lid gaps are set; all gaps in outer-eye distances, glances [T, 2] in
+    half widths of an eye."""
     flat = np.zeros((478, 3))
     flat[:468, :2] = face_layout()
     frames = np.tile(flat, (len(lip_gap), 1, 1))
@@ -23,6 +35,10 @@ def faces(lip_gap, left_lids, right_lids, brow_lift=None, turn=None, scale=100.0
     if brow_lift is not None:
         for index in (285, 295, 282, 283, 276, 336, 296, 334, 293, 300):
             frames[:, index, 1] -= brow_lift
+    for iris, (one, other) in ((LEFT_IRIS, LEFT_EYE_CORNERS), (RIGHT_IRIS, RIGHT_EYE_CORNERS)):
+        frames[:, iris] = (flat[one] + flat[other]) / 2
+        if glance is not None:
+            frames[:, iris, :2] += glance * np.linalg.norm(flat[one] - flat[other]) / 2
     if turn is not None:
         frames = np.einsum("tij,tnj->tni", rotation_from_vector(turn), frames)
     return frames * scale + 300.0
@@ -66,3 +82,21 @@ def test_a_raised_brow_is_told_by_side():
     raised = dict(zip(EXPRESSION_NAMES, measured(brow_lift=lift).expression.T, strict=True))
     assert raised["brow_raise_left"][30:35].min() > 0.4
     assert np.abs(raised["brow_raise_right"]).max() == pytest.approx(0, abs=0.02)
+
+
+def test_gaze_is_where_the_irises_are_and_does_not_care_how_the_head_turns():
+    glance = np.zeros((T, 2))
+    glance[20:40] = (0.2, -0.1)
+    turn = np.stack([0.2 * np.sin(np.arange(T) / 9), 0.4 * np.sin(np.arange(T) / 7), np.zeros(T)], -1)
+    for options in ({}, {"turn": turn, "scale": 173.0}):
+        told = dict(zip(EXPRESSION_NAMES, measured(glance=glance, **options).expression.T, strict=True))
+        np.testing.assert_allclose(told["gaze_across"], glance[:, 0] / GAZE_RANGE, atol=0.02)
+        np.testing.assert_allclose(told["gaze_down"], glance[:, 1] / GAZE_RANGE, atol=0.02)
+
+
+def test_irises_behind_closed_lids_move_evenly_to_where_they_come_up_again():
+    glance, lids = np.zeros((T, 2)), np.full(T, 0.12)
+    glance[30:, 0], glance[26:32, 1], lids[26:32] = 0.2, 0.9, 0.01  # the model puts hidden irises anywhere
+    told = dict(zip(EXPRESSION_NAMES, measured(glance=glance, left_lids=lids, right_lids=lids).expression.T, strict=True))
+    assert np.abs(told["gaze_down"]).max() < 0.02
+    assert (np.diff(told["gaze_across"][24:34]) >= -1e-6).all() and np.ptp(told["gaze_across"]) == pytest.approx(0.8, abs=0.05)
