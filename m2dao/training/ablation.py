@@ -31,7 +31,7 @@ class AblationRow:
     universal: Path | None = None
 
 
-_UNBOUND = ModelConfig(motion_regions=False, head_sees_pose=False)
+_UNBOUND = ModelConfig(motion_regions=False, head_sees_pose=False, face_sees_gaze=False)
 
 
 def _decoupling(size: int) -> Recipe:
@@ -60,7 +60,12 @@ def _motion_regions(size: int) -> Recipe:
 
 
 def _pose_motion(size: int) -> Recipe:
-    return replace(_motion_regions(size), name="pose_motion", model=ModelConfig())
+    model = replace(_UNBOUND, motion_regions=True, head_sees_pose=True)
+    return replace(_motion_regions(size), name="pose_motion", model=model)
+
+
+def _gaze(size: int) -> Recipe:
+    return replace(_pose_motion(size), name="gaze", model=ModelConfig())
 
 
 ROWS = (
@@ -73,6 +78,7 @@ ROWS = (
     AblationRow(name="refined_poses", what="+ poses refined on the picture", recipe=_refined_poses),
     AblationRow(name="motion_regions", what="+ sound moves only what is near the mouth", recipe=_motion_regions),
     AblationRow(name="pose_motion", what="+ hair and skin that the pose moves", recipe=_pose_motion),
+    AblationRow(name="gaze", what="+ irises that move", recipe=_gaze),
     AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
 )
 

@@ -65,6 +65,8 @@ class EvaluateResult:
     recording_sync_offset_frames: float | None = None
     recording_sync_confidence: float | None = None
     lip_correlation: float | None = None
+    lip_change: float | None = None
+    recording_lip_change: float | None = None
     jitter_silence: float | None = None
     recording_jitter_silence: float | None = None
     closure_mbp: float | None = None

@@ -98,7 +98,7 @@ def lip_sync(phone_rows: np.ndarray, lip_opening: np.ndarray) -> SyncResult | No
 
 
 def mouth_discipline(phone_rows: np.ndarray, lip_opening: np.ndarray) -> dict[str, float | None]:
-    """Jitter in silence and closure on m, b and p.
+    """How much the lips move, in all and in silence, and closure on m, b and p.
 
     Args:
         phone_rows: [R, F] rows of the feature "phones" for just these frames.
@@ -107,7 +107,12 @@ def mouth_discipline(phone_rows: np.ndarray, lip_opening: np.ndarray) -> dict[st
     posteriors = posteriors_of(phone_rows)
     silent = silent_frames(posteriors[:, 0], len(lip_opening))
     closure, _ = bilabial_closure(lip_opening, posteriors, _phone_names(), closed_below=_CLOSED_BELOW)
-    return {"jitter_silence": _known(lip_jitter(lip_opening, silent)), "closure_mbp": _known(closure)}
+    everywhere = np.ones(len(lip_opening), bool)
+    return {
+        "lip_change": _known(lip_jitter(lip_opening, everywhere)),
+        "jitter_silence": _known(lip_jitter(lip_opening, silent)),
+        "closure_mbp": _known(closure),
+    }
 
 
 @functools.cache
