@@ -102,7 +102,7 @@ def _filmed(talker: Talker, viewmat: np.ndarray, gap: float) -> tuple[np.ndarray
     """A frame and its masks, rendered by the identity itself."""
     view = torch.from_numpy(viewmat).float()
     sound = torch.full((talker.speech.config.embedding_size,), float(gap))
-    drive = FrameDrive(view, view, sound, torch.zeros(6))
+    drive = FrameDrive(view, view, sound, torch.zeros(len(EXPRESSION_NAMES)))
     out = talker.render_drive(drive)
     alpha, head = out.alphas[0, ..., 0].numpy(), out.colors[0, ..., 3].numpy()
     rgb = out.colors[0, ..., :3].numpy() + (1 - alpha[..., None]) * talker.plate / 255
