@@ -67,6 +67,8 @@ class _Cutter:
 
     def __call__(self, square: tuple[int, np.ndarray]) -> np.ndarray:
         index, rgb = square
+        if self._writer.adopt_frame(index):  # of a run that was killed
+            return self._writer.masks(index)
         masks = self._segmenter.segment(rgb, self._landmarks[index])
         self._writer.add_frame(index, rgb, masks)
         return masks

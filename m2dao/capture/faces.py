@@ -60,6 +60,11 @@ class FaceTracker:
         self._roi: FaceRoi | None = None
         self._num_seen = 0
 
+    def go_on(self, num_seen: int, found: FaceObservation | None) -> None:
+        """Track as if ``num_seen`` frames had been seen, with ``found`` in the last of them."""
+        self._roi = None if found is None else roi_of_landmarks(found.landmarks)
+        self._num_seen = num_seen
+
     def track(self, rgb: np.ndarray) -> FaceObservation | None:
         """Find the face in the next frame.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from m2dao.audio.features import feature_version
 from m2dao.capture.cameras import CameraSolution, solve_cameras
 from m2dao.capture.crop import Crop, choose_crop
 from m2dao.capture.cutting import cut_and_store
-from m2dao.capture.dataset import REGION_NAMES
+from m2dao.capture.dataset import REGION_NAMES, VERSION
 from m2dao.capture.face_models import BLENDSHAPE_NAMES
 from m2dao.capture.faces import FaceTracker
 from m2dao.capture.quality import (
@@ -118,6 +119,9 @@ def prepare(
 ) -> PrepareResult:
     """Make the capture folder `out` from the recording `video`.
 
+    If an earlier call was killed, this one goes on with its work: faces found and frames stored are not made again, and the
+    capture is the one it would have been.
+
     Args:
         size: side of the stored frames, px, even.
         features: audio features to store, names of `m2dao.audio.features`.
@@ -135,7 +139,8 @@ def prepare(
     started = time.perf_counter()
     video = Path(video)
     progress = _Progress(on_progress)
-    with CaptureWriter(Path(out), overwrite=overwrite) as writer:
+    progress.stage("reading the sound")
+    with CaptureWriter(Path(out), overwrite=overwrite, key=_key(video, size, features)) as writer:
         maker = _Maker(video, writer, size, features, progress, QualityRules())
         return maker.run(started)
 
@@ -173,7 +178,6 @@ class _Maker:
         self.jumps: list[int] = []
 
     def run(self, started: float) -> PrepareResult:
-        self.progress.stage("reading the sound")
         info = probe_video(self.video, LIMITS)
         if not info.has_audio:
             raise CaptureRejected(self.name, "a recording with sound", "none", "record picture and sound together")
@@ -210,7 +214,7 @@ class _Maker:
         expected = (info.duration_s or 60.0) * FRAME_RATE
         trackers = [FaceTracker(count_every=COUNT_EVERY) for _ in range(NUM_TRACKERS)]
         return track_recording(
-            self.video, info, trackers, limits=LIMITS,
+            self.video, info, trackers, journals=self.writer.notes, limits=LIMITS,
             on_frame=lambda done: self.progress.stage("following the face", done / expected),
         )  # fmt: skip
 
@@ -359,12 +363,23 @@ def _of_length(values: np.ndarray, length: int) -> np.ndarray:
     return np.pad(values[:length], (0, max(0, length - len(values))))
 
 
+def _key(video: Path, size: int, features: tuple[str, ...]) -> str | None:
+    """What decides a capture's content, as a word; None for a file that cannot be read, which is told later."""
+    if not video.is_file():
+        return None
+    parts = [_file_sha256(video), VERSION, size, {name: feature_version(name) for name in features}]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _source(info: VideoInfo) -> dict:
-    with info.path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "name": info.path.name,
-        "sha256": sha256,
+        "sha256": _file_sha256(info.path),
         "codec": info.codec,
         "width": info.width,
         "height": info.height,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from m2dao.capture.face_journal import RememberingTracker
 from m2dao.capture.faces import FaceObservation, FaceTracker
 from m2dao.capture.prefetch import in_turn, prefetch
 from m2dao.errors import CaptureRejected
@@ -67,21 +68,32 @@ class Tracks:
 
 
 def track_recording(
-    path: Path, info: VideoInfo, trackers: Sequence[FaceTracker], *, limits: MediaLimits, on_frame: Callable[[int], None]
+    path: Path,
+    info: VideoInfo,
+    trackers: Sequence[FaceTracker],
+    *,
+    journals: Path,
+    limits: MediaLimits,
+    on_frame: Callable[[int], None],
 ) -> Tracks:
     """Follow the face through the whole recording, in memory that does not hold its pictures.
 
     Args:
         trackers: each follows the face in every n-th frame, in a thread of its own: the square a face is looked for in
             leaves room for what it moves within two frames.
+        journals: folder where their findings are kept; those that lie there already are not made again.
 
     Raises:
         MediaError: the recording does not decode to its end.
         CaptureRejected: no face anywhere.
     """
     collected = _Collector(info)
-    follow = [lambda frame, tracker=tracker: tracker.track(frame.rgb) for tracker in trackers]
-    with closing(prefetch(read_frames(path, max_side=TRACKING_SIDE, limits=limits))) as frames:
+    with ExitStack() as stack:
+        follow = [
+            stack.enter_context(closing(RememberingTracker(tracker, journals / f"faces-{number}.f32")))
+            for number, tracker in enumerate(trackers)
+        ]
+        frames = stack.enter_context(closing(prefetch(read_frames(path, max_side=TRACKING_SIDE, limits=limits))))
         with closing(in_turn(follow, frames)) as followed:
             for frame, found in followed:
                 collected.add(frame, found)

@@ -1,4 +1,8 @@
-"""Writing a capture: aside, every file hashed as it is written, renamed when complete."""
+"""Writing a capture: aside, every file hashed as it is written, renamed when complete.
+
+What a killed process leaves is a hidden folder beside the target. The next process that makes the same capture goes on
+in it; one that makes another capture in that place removes it.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,7 @@ JPEG_OPTIONS = [
     cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 ]  # fmt: skip
+_NOTES = "notes"
 # Differences to the row above, compressed lightly: a third of the time of OpenCV's own choice for the same size.
 PNG_OPTIONS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP, cv2.IMWRITE_PNG_COMPRESSION, 1]
 
@@ -38,13 +43,19 @@ class CaptureWriter:
     Args:
         out: the capture folder to make.
         overwrite: replace what lies there, if that is a capture.
+        key: what decides the capture's content, as a word of letters and digits; None makes each a new one.
+
+    Attributes:
+        folder: where files are until `finish`.
+        notes: a folder in it for what is needed only until then.
 
     Raises:
         InputError: `out` exists and may not be replaced, or cannot be written.
     """
 
-    def __init__(self, out: Path, *, overwrite: bool = False):
+    def __init__(self, out: Path, *, overwrite: bool = False, key: str | None = None):
         self.out = Path(out)
+        self._key = key
         self._overwrite = overwrite
         self._files: dict[str, dict] = {}
         self._lock = threading.Lock()
@@ -54,15 +65,31 @@ class CaptureWriter:
         self._check_target()
         try:
             self.out.absolute().parent.mkdir(parents=True, exist_ok=True)
-            _remove_stale(self.out.absolute().parent, f".{self.out.name}.partial-")
-            self.folder = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.partial-", dir=self.out.absolute().parent))
-            self._claim = _claimed(self.folder)
+            self._find_place(self.out.absolute().parent, f".{self.out.name}.partial-")
+            for name in ("frames", "masks", _NOTES):
+                (self.folder / name).mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(str(self.out), "a place that can be written", str(error), "choose another --out") from error
-        os.chmod(self.folder, 0o755)
-        for name in ("frames", "masks"):
-            (self.folder / name).mkdir()
         return self
+
+    def _find_place(self, parent: Path, prefix: str) -> None:
+        """A folder that is ours alone: the one a killed process left for the same capture, or a new one."""
+        unfinished = None if self._key is None else parent / f"{prefix}{self._key}"
+        _remove_stale(parent, prefix, keep=unfinished)
+        if unfinished is not None:
+            unfinished.mkdir(exist_ok=True)
+            try:
+                self._claim, self.folder = _claimed(unfinished), unfinished
+            except BlockingIOError:  # somebody makes the same at this moment
+                unfinished = None
+        if unfinished is None:
+            self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            self._claim = _claimed(self.folder)
+        os.chmod(self.folder, 0o755)
+
+    @property
+    def notes(self) -> Path:
+        return self.folder / _NOTES
 
     def __exit__(self, kind, error, trace) -> None:
         os.close(self._claim)
@@ -83,9 +110,14 @@ class CaptureWriter:
     def add_bytes(self, name: str, data: bytes) -> None:
         """Store `data` as `name` and note its hash."""
         try:
-            (self.folder / name).write_bytes(data)
+            aside = self.notes / name.replace("/", "-")
+            aside.write_bytes(data)
+            os.replace(aside, self.folder / name)  # so a file is whole, or not there
         except OSError as error:
             raise M2daoError(str(self.out / name), "room to write it", str(error), "free some disk space") from error
+        self._note(name, data)
+
+    def _note(self, name: str, data: bytes) -> None:
         with self._lock:
             self._files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
@@ -113,16 +145,25 @@ class CaptureWriter:
 
     def add_frame(self, index: int, rgb: np.ndarray, masks: np.ndarray) -> None:
         """Store frame `index`, uint8 [S, S, 3] and [S, S, 4]; several threads may do so at once."""
-        self.add_bytes(f"frames/{index:06d}.jpg", _encoded(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), JPEG_OPTIONS))
-        self.add_bytes(f"masks/{index:06d}.png", _encoded(".png", pack_masks(masks), PNG_OPTIONS))
+        frame_name, masks_name = _names_of(index)
+        self.add_bytes(frame_name, _encoded(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), JPEG_OPTIONS))
+        self.add_bytes(masks_name, _encoded(".png", pack_masks(masks), PNG_OPTIONS))
+
+    def adopt_frame(self, index: int) -> bool:
+        """Take frame `index` and its masks over from a killed run, if it got that far."""
+        if any(not (self.folder / name).is_file() for name in _names_of(index)):
+            return False
+        for name in _names_of(index):
+            self._note(name, (self.folder / name).read_bytes())
+        return True
 
     def frame(self, index: int) -> np.ndarray:
         """A frame that is stored already, as it will be read: uint8 [S, S, 3]."""
-        return self.read_picture(f"frames/{index:06d}.jpg")
+        return self.read_picture(_names_of(index)[0])
 
     def masks(self, index: int) -> np.ndarray:
         """Masks that are stored already: uint8 [S, S, 4]."""
-        return pack_masks(cv2.imread(str(self.folder / f"masks/{index:06d}.png"), cv2.IMREAD_UNCHANGED))
+        return pack_masks(cv2.imread(str(self.folder / _names_of(index)[1]), cv2.IMREAD_UNCHANGED))
 
     def read_picture(self, name: str) -> np.ndarray:
         """A picture that is stored already: uint8 [h, w, 3]."""
@@ -133,6 +174,7 @@ class CaptureWriter:
         files = dict(sorted(self._files.items()))
         manifest = {"format": FORMAT, "version": VERSION, "frame_rate": FRAME_RATE, **manifest, "files": files}
         (self.folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        shutil.rmtree(self.notes)
         self._check_target()  # somebody else may have been faster
         try:
             if self.out.is_dir() and any(self.out.iterdir()):
@@ -147,6 +189,11 @@ class CaptureWriter:
         return files_sha256(files)
 
 
+def _names_of(index: int) -> tuple[str, str]:
+    """Files of a frame and of its masks."""
+    return f"frames/{index:06d}.jpg", f"masks/{index:06d}.png"
+
+
 def _claimed(folder: Path) -> int:
     """A handle on `folder` whose lock says that a living process works in it."""
     handle = os.open(folder, os.O_RDONLY)
@@ -154,9 +201,11 @@ def _claimed(folder: Path) -> int:
     return handle
 
 
-def _remove_stale(parent: Path, prefix: str) -> None:
-    """Remove unfinished folders of processes that were killed: nobody holds their lock any more."""
+def _remove_stale(parent: Path, prefix: str, *, keep: Path | None) -> None:
+    """Remove unfinished folders of processes that were killed, but for one: nobody holds their lock any more."""
     for folder in parent.glob(f"{prefix}*"):
+        if folder == keep:
+            continue
         try:
             handle = _claimed(folder)
         except (BlockingIOError, FileNotFoundError, NotADirectoryError):

@@ -1,0 +1,67 @@
+"""Identities that speak with other people's voices are compared with themselves."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from m2dao import cli
+from m2dao.capture.face_layout import face_layout
+from m2dao.capture.faces import FaceObservation
+from m2dao.media.audio import write_wav
+from m2dao.training import trainer
+from m2dao.training.voices import OWN_VOICE, VoiceRow, spread
+from tests.support.small_capture import make_small_capture, small_recipe
+
+ROW = VoiceRow(
+    identity="anna", voice="german", sync_offset_frames=0.5, sync_confidence=0.6, offset_from_own=0.4, confidence_ratio=0.9,
+    jitter_silence=None, lip_change=0.01, closure_mbp=1.0, num_frames=100,
+)  # fmt: skip
+
+
+class ChewingFace:
+    """Finds the same face in any picture, its lips opening and closing twice a second."""
+
+    def __init__(self):
+        self._num_frames = 0
+
+    def track(self, picture):
+        landmarks = np.zeros((478, 3), np.float32)
+        landmarks[:468, :2] = face_layout()
+        landmarks[14, 1] += 0.2 + 0.1 * np.sin(self._num_frames / 2)
+        self._num_frames += 1
+        return FaceObservation(64 * landmarks, np.zeros(52, np.float32), 1.0, (0, 0, 64, 64))
+
+
+def test_each_voice_is_compared_with_the_identitys_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("m2dao.training.evaluate.FaceTracker", ChewingFace)
+    capture = make_small_capture(tmp_path / "ball")
+    trainer.fit(capture, tmp_path / "identity", recipe=small_recipe(), steps=5)
+    voice = tmp_path / "rustle.wav"
+    write_wav(voice, np.random.default_rng(0).normal(0, 0.1, 16000 * 3).astype(np.float32))
+    arguments = ["--identity", str(tmp_path / "identity"), str(capture), "--audio", str(voice), "--out", str(tmp_path / "out")]
+    assert cli.main(["bench", "voices", *arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    own, other = result["rows"]
+    assert (own["voice"], other["voice"]) == (OWN_VOICE, "rustle") and {own["identity"], other["identity"]} == {"ball"}
+    assert own["confidence_ratio"] == 1 and own["offset_from_own"] == 0
+    assert other["confidence_ratio"] == pytest.approx(other["sync_confidence"] / own["sync_confidence"], abs=2e-3)
+    assert other["num_frames"] == 75 and other["lip_change"] == pytest.approx(own["lip_change"], rel=0.05) and own["lip_change"]
+    assert json.loads((tmp_path / "out" / "voices.json").read_text()) == result
+    assert (tmp_path / "out" / "voices.png").stat().st_size > 1000
+    assert (tmp_path / "out" / "ball" / "rustle" / "side_by_side.mp4").stat().st_size > 1000
+
+
+def test_the_spread_is_over_identities_and_leaves_out_what_nobody_knows():
+    rows = [
+        ROW,
+        dataclasses.replace(ROW, identity="ben", sync_offset_frames=-0.5, confidence_ratio=None),
+        dataclasses.replace(ROW, voice="noise", sync_offset_frames=None, confidence_ratio=None),
+    ]
+    german, noise = spread(rows)
+    assert german == {
+        "voice": "german", "offset_mean": 0.0, "offset_spread": 1.0, "confidence_ratio_mean": 0.9, "confidence_ratio_least": 0.9,
+        "num": 2,
+    }  # fmt: skip
+    assert noise["offset_mean"] is None and noise["num"] == 1
