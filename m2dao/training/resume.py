@@ -18,7 +18,7 @@ from torch import Tensor
 from m2dao.errors import CheckpointCorrupt
 
 _NAME = "step.safetensors"
-_VERSION = "3"
+_VERSION = "4"
 
 
 class StepState(NamedTuple):

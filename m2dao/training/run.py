@@ -24,6 +24,7 @@ from m2dao.gaussians.density import DensityConfig, ScreenGradients, control_dens
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity.checkpoint import StoredIdentity, save_identity
 from m2dao.identity.manifest import IdentityManifest
+from m2dao.motion.speech import SpeechDriver
 from m2dao.render.threads import get_num_threads
 from m2dao.stages import timed
 from m2dao.timeline import train_test_split
@@ -37,7 +38,7 @@ from m2dao.training.progress import FitProgress, ProgressFiles
 from m2dao.training.recipes import Recipe
 from m2dao.training.resume import StepState, discard_step, load_step, prefixed, save_step, without_prefix
 from m2dao.training.segments import choose_frames
-from m2dao.training.speech_fit import make_speech_driver
+from m2dao.training.speech_fit import make_speech_driver, speech_config
 from m2dao.training.step import StepRunner
 from m2dao.training.universal import UniversalMotion, install_motion
 
@@ -119,11 +120,7 @@ class FitRun:
         self.K = scaled_intrinsics(self.capture.K, self.capture.size, recipe.size)
         self._universal_sha256 = universal.sha256 if universal else None
         state = load_step(work_dir, self._key())
-        torch.manual_seed(seed)
-        self.speech, self.held_out_r = make_speech_driver(
-            self.capture, recipe, len(train), seed=seed, start=universal.speech if universal else None,
-            on_progress=lambda share: self._tell("learning the voice", share),
-        )  # fmt: skip
+        self.speech, self.held_out_r = self._make_speech(universal, state)
         self._tell("placing Gaussians")
         torch.manual_seed(seed)
         self.head = build_talking_head(self.capture, self.frames, recipe, len(train), universal=universal)
@@ -144,6 +141,17 @@ class FitRun:
         """Say what is done before the first step."""
         phase = what if share is None else f"{what} {share:.0%}"
         self._on_progress(FitProgress(0, 0.0, phase, math.nan, math.nan, self._elapsed()))
+
+    def _make_speech(self, universal: UniversalMotion | None, state: StepState | None) -> tuple[SpeechDriver, float]:
+        """The voice, and how well it predicts held-out lips; not learned again where a fit goes on."""
+        if state:
+            speech = SpeechDriver(speech_config(self.capture, self.recipe.model.embedding_size))
+            speech.load_state_dict(without_prefix("speech.", state.tensors))
+            return speech.eval(), float(state.tensors["held_out_r"])
+        return make_speech_driver(
+            self.capture, self.recipe, len(self.train), seed=self.seed, start=universal.speech if universal else None,
+            on_progress=lambda share: self._tell("learning the voice", share),
+        )  # fmt: skip
 
     def complete(self, out_dir: Path) -> FitResult:
         """Run to the end of the budget and write the identity.
@@ -271,6 +279,7 @@ class FitRun:
         tensors |= prefixed("speech.", self.speech.state_dict())
         for name, value in self.gradients.items():
             tensors |= {f"gradients.{name}.total": value.total, f"gradients.{name}.count": value.count}
+        tensors["held_out_r"] = torch.tensor(self.held_out_r, dtype=torch.float64)
         tensors["poisoned"] = torch.tensor(sorted(self.order.poisoned), dtype=torch.int64)
         save_step(self.work_dir, StepState(self.step, self._elapsed(), self._key(), tensors))
 
@@ -278,7 +287,6 @@ class FitRun:
         """Take over parameters; groups may have another size than their seeds."""
         self.step, self._elapsed_before = state.step, state.elapsed_s
         self.order.poisoned = set(state.tensors["poisoned"].tolist())
-        self.speech.load_state_dict(without_prefix("speech.", state.tensors))
         for name in list(self.head.groups):
             stored = without_prefix(f"head.groups.{name}.", state.tensors)
             tensors = without_prefix("raw.", stored) | {"tags": stored["tags"]}

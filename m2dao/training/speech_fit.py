@@ -159,8 +159,8 @@ def _articulation_loss(driver: SpeechDriver, windows: Tensor, target: Tensor) ->
 
 @torch.no_grad()
 def _held_out_error(driver: SpeechDriver, parts: list[_Part]) -> float:
-    driver.eval()
     """Of a frame held out, whoever's it is."""
+    driver.eval()
     total = num_frames = 0
     for part in parts:
         windows, target = part.windows[part.num_learn :], part.target[part.num_learn :]
