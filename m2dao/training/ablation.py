@@ -8,7 +8,7 @@ from pathlib import Path
 
 from m2dao.errors import ConfigError
 from m2dao.motion.talking_head import ModelConfig
-from m2dao.training.recipes import LossWeights, Recipe, m2dao, talking_gaussian, talking_gaussian_plus
+from m2dao.training.recipes import FACTORED_RATES, LossWeights, Recipe, m2dao, talking_gaussian, talking_gaussian_plus
 from m2dao.training.schedule import alternating_schedule
 
 
@@ -68,6 +68,10 @@ def _gaze(size: int) -> Recipe:
     return replace(_pose_motion(size), name="gaze", model=ModelConfig())
 
 
+def _field_rates(size: int) -> Recipe:
+    return replace(_gaze(size), name="field_rates", rates=FACTORED_RATES)
+
+
 ROWS = (
     AblationRow(name="talking_gaussian", what="the published design", recipe=talking_gaussian),
     AblationRow(name="talking_gaussian_plus", what="the same with our poses and masks", recipe=talking_gaussian_plus),
@@ -79,6 +83,7 @@ ROWS = (
     AblationRow(name="motion_regions", what="+ sound moves only what is near the mouth", recipe=_motion_regions),
     AblationRow(name="pose_motion", what="+ hair and skin that the pose moves", recipe=_pose_motion),
     AblationRow(name="gaze", what="+ irises that move", recipe=_gaze),
+    AblationRow(name="field_rates", what="+ larger steps of the fields", recipe=_field_rates),
     AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
 )
 

@@ -15,7 +15,7 @@ from m2dao.training.recipes import LearningRates
 
 _BETAS, _EPS = (0.9, 0.99), 1e-15
 _COLOR_NAMES = ("sh0", "shN")
-_APPEARANCE = ("quats", "scales", "opacities", "sh0", "shN", "follow")
+_DECAYING = ("means", "planes", "networks")
 
 
 class NamedAdam:
@@ -43,13 +43,12 @@ class NamedAdam:
 
     def select(self, trainables: tuple[str, ...], progress: float) -> None:
         """Switch to the parameters of a turn and set the step sizes for a progress of 0..1."""
-        rates = self._rates
+        decay = self._rates.final_factor**progress
         for group in self._groups:
             active = group["trainable"] in trainables
             if "colors" in trainables and group["rate"] in _COLOR_NAMES:
                 active = True
-            factor = rates.appearance_final_factor if group["rate"] in _APPEARANCE else rates.final_factor
-            group["lr"] = getattr(rates, group["rate"]) * factor**progress
+            group["lr"] = getattr(self._rates, group["rate"]) * (decay if group["rate"] in _DECAYING else 1.0)
             for parameter in group["params"]:
                 parameter.requires_grad_(active)
 
