@@ -1,8 +1,8 @@
 """Identity checkpoints: a hashed folder of plain tensors, written aside and renamed, loaded without pickle.
 
 identity.json            manifest: format, recipe, camera, model, hashes of the files below
-gaussians.safetensors    raw parameters of each group, ``<group>.<name>``
-motion.safetensors       ``head.*`` the fields, ``speech.*`` the audio encoder
+gaussians.safetensors    raw parameters of each group, ``<group>.<name>``; all but the means in half precision
+motion.safetensors       ``head.*`` the fields, ``speech.*`` the audio encoder; what is learned in half precision
 signals.safetensors      poses, slow poses and expression of the recording, reference pose, lip calibration
 plate.png                clean background
 """
@@ -57,13 +57,14 @@ def save_identity(folder: Path, identity: StoredIdentity) -> IdentityManifest:
 
 def _write_files(folder: Path, identity: StoredIdentity) -> IdentityManifest:
     head, speech = identity.head, identity.speech
-    tensors = {
-        f"{name}.{key}": value.contiguous() for name in head.groups for key, value in head.groups[name].tensors().items()
-    }
-    save_file(tensors, folder / layout.GAUSSIANS_NAME)
+    tensors = {f"{name}.{key}": value for name in head.groups for key, value in head.groups[name].tensors().items()}
+    rounded = {name for name, value in tensors.items() if value.is_floating_point() and not name.endswith(".means")}
+    _save(folder / layout.GAUSSIANS_NAME, tensors, rounded)
     fields = {f"head.{key}": value for key, value in head.state_dict().items() if not key.startswith("groups.")}
     fields |= {f"speech.{key}": value for key, value in speech.state_dict().items()}
-    save_file({key: value.contiguous() for key, value in fields.items()}, folder / layout.MOTION_NAME)
+    learned = [("head", name) for name, _ in head.named_parameters() if not name.startswith("groups.")]
+    learned += [("speech", name) for name, _ in speech.named_parameters()]
+    _save(folder / layout.MOTION_NAME, fields, {f"{owner}.{name}" for owner, name in learned})
     save_file({key: value.contiguous() for key, value in identity.signals.items()}, folder / layout.SIGNALS_NAME)
     ok, png = cv2.imencode(".png", cv2.cvtColor(identity.plate, cv2.COLOR_RGB2BGR))
     assert ok
@@ -108,11 +109,17 @@ def load_identity(folder: Path) -> StoredIdentity:
     return StoredIdentity(manifest, head, speech, signals, cv2.cvtColor(plate, cv2.COLOR_BGR2RGB))
 
 
+def _save(path: Path, tensors: dict[str, Tensor], rounded: set[str]) -> None:
+    """Write tensors, those named in half precision."""
+    save_file({name: (value.half() if name in rounded else value).contiguous() for name, value in tensors.items()}, path)
+
+
 def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointCorrupt(str(path), "a safetensors file", str(error)) from error
+    return {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
 
 
 def _rebuild_head(folder: Path, manifest: IdentityManifest, motion: dict[str, Tensor]) -> TalkingHead:

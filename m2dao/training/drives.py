@@ -42,10 +42,15 @@ class TrainingDrives:
         self.slow_poses = slow_differences(self.poses)
         self._slow_viewmats = torch.stack([viewmat_from_difference(row, self.reference_viewmat) for row in self.slow_poses])
         self.expression = torch.from_numpy(np.asarray(capture.expression, np.float32))
-        with torch.no_grad():
-            features = capture.feature(speech.config.features)
-            self._embeddings = speech(speech.windows(features, capture.num_frames))
+        self._capture = capture
+        self._embeddings = self.embeddings_by(speech)
         self._torso_poses = self._postures = None
+
+    @torch.no_grad()
+    def embeddings_by(self, speech: SpeechDriver) -> torch.Tensor:
+        """What a voice makes of the recording's sound: [T, D]."""
+        features = self._capture.feature(speech.config.features)
+        return speech(speech.windows(features, self._capture.num_frames))
 
     def of(self, index: int) -> FrameDrive:
         """What drives a frame of the training part."""

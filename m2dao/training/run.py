@@ -22,7 +22,7 @@ from m2dao.capture.frame_poses import with_poses
 from m2dao.errors import CaptureRejected, ConfigError, FitDiverged
 from m2dao.gaussians.density import DensityConfig, ScreenGradients, control_density
 from m2dao.gaussians.params import GaussianParams
-from m2dao.identity.checkpoint import StoredIdentity, save_identity
+from m2dao.identity.checkpoint import StoredIdentity, load_identity, save_identity
 from m2dao.identity.manifest import IdentityManifest
 from m2dao.motion.speech import SpeechDriver
 from m2dao.render.threads import get_num_threads
@@ -40,6 +40,7 @@ from m2dao.training.resume import StepState, discard_step, load_step, prefixed, 
 from m2dao.training.segments import choose_frames
 from m2dao.training.speech_fit import make_speech_driver, speech_config
 from m2dao.training.step import StepRunner
+from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion
 
 ENGINE_VERSION = 3  # to be raised when the same recipe gives another identity than before
@@ -52,7 +53,16 @@ _CLOSING = 0.35  # lids closed by this share make a frame worth repeating
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """How a fit went; the JSON of `m2dao fit`."""
+    """How a fit went; the JSON of `m2dao fit`.
+
+    Attributes:
+        steps, seconds, steps_per_s: taken.
+        num_gaussians: of all groups.
+        loss, psnr_train_db: of the last frames trained on.
+        speech_held_out_r: correlation of predicted and recorded lips in the part that the voice was not learned from.
+        stored_loss_db: PSNR that half precision costs on the training part.
+        frames_left_out: numbers of frames whose losses were no numbers.
+    """
 
     steps: int
     seconds: float
@@ -61,6 +71,7 @@ class FitResult:
     loss: float
     psnr_train_db: float
     speech_held_out_r: float
+    stored_loss_db: float
     recipe: str
     size: int
     frames_left_out: list[int]
@@ -93,7 +104,7 @@ class FitRun:
     ):
         self._started = time.monotonic()
         self._elapsed_before, self._on_progress = 0.0, on_progress
-        self.recipe, self.budget, self.seed, self.work_dir = recipe, budget, seed, work_dir
+        self.recipe, self.budget, self.seed, self.work_dir, self.backend = recipe, budget, seed, work_dir, backend
         if universal and universal.model != recipe.model:
             odd = [f.name for f in fields(recipe.model) if getattr(recipe.model, f.name) != getattr(universal.model, f.name)]
             raise ConfigError(f"universal motion for recipe {recipe.name}", "the same model", f"another {', '.join(odd)}")
@@ -169,6 +180,9 @@ class FitRun:
             )  # fmt: skip
         loop_s = max(1e-9, time.monotonic() - loop_started)
         self._write_identity(out_dir)
+        stored_loss_db = storage_loss_db(
+            self.head, load_identity(out_dir), self.drives, self.frames, torch.from_numpy(self.K), backend=self.backend
+        )
         discard_step(self.work_dir)
         return FitResult(
             steps=self.step,
@@ -178,6 +192,7 @@ class FitRun:
             loss=self._loss,
             psnr_train_db=self.recent_psnr_db,
             speech_held_out_r=self.held_out_r,
+            stored_loss_db=stored_loss_db,
             recipe=self.recipe.name,
             size=self.recipe.size,
             frames_left_out=sorted(self.order.poisoned),

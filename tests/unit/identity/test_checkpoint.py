@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, InputError
 from m2dao.identity import Talker, verify_identity
@@ -70,6 +71,18 @@ def test_what_is_saved_is_what_is_loaded(identity, tmp_path):
         assert torch.equal(value, second.head.state_dict()[name]), name
     assert np.array_equal(first.plate, second.plate)
     assert first.manifest.files == second.manifest.files
+
+
+def test_what_is_learned_is_stored_in_half_precision_and_what_is_measured_is_not(identity):
+    kinds = {}
+    for file in ("gaussians.safetensors", "motion.safetensors"):
+        with safe_open(identity / file, "pt") as tensors:
+            kinds |= {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118 (not a dict)
+    exact = {name for name, kind in kinds.items() if kind == "F32"}
+    assert {"facial.means", "oral.means", "torso.means", "head.head_box", "head.oral.lip_probes"} <= exact
+    assert kinds["facial.quats"] == kinds["torso.follow"] == kinds["head.facial.field.weights.0"] == "F16"
+    assert all(kind == "F16" for name, kind in kinds.items() if ".planes." in name or ".encoder." in name)
+    assert all(value.dtype == torch.float32 for value in load_identity(identity).head.parameters())
 
 
 def test_saving_never_replaces_a_folder_that_is_not_an_identity(identity, tmp_path):

@@ -47,6 +47,7 @@ def test_a_fit_comes_close_to_the_recording(finished):
     _, result, reports = finished
     assert result.steps == 100 and result.num_gaussians > 400
     assert result.psnr_train_db > 22
+    assert 0 < abs(result.stored_loss_db) < 0.05
     steps = [report for report in reports if report.step]
     assert {"decoding", "learning", "placing"} <= {report.phase.split()[0] for report in reports[: -len(steps)]}
     assert steps[-1].psnr_db > steps[0].psnr_db
