@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from m2dao.capture.crop import Crop
 from m2dao.capture.face_models import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
@@ -36,6 +37,8 @@ class QualityRules:
     several_faces_share: float = 0.05  # of the counts
     good_yaw_deg: float = 35.0
     good_pose_jitter_deg: float = 0.1
+    good_turn_deg_per_s: float = 75.0  # of all but a twentieth of the frames
+    max_covered_share: float = 0.1  # of the face, in one piece
     min_sharpness: float = 25.0
     min_distinct_rate: float = 18.0  # different pictures per second
     max_still_s: float = 0.3
@@ -253,6 +256,10 @@ def picture_problems(tracks: Tracks, crop: Crop, rules: QualityRules) -> list[st
         problems.append("the face is dark: use more light")
     if dark > 190 or bright > 252:
         problems.append("parts of the face are overexposed: use less or softer light")
+    looked = np.flatnonzero(np.isfinite(tracks.covered))
+    begins = looked[_run_starts(tracks.covered[looked] > rules.max_covered_share)]
+    if len(begins):
+        problems.append(f"something covers the face (a hand, a microphone, a glare), at {_clocks(begins)}: keep it free")
     times = np.unique(tracks.source_times_s)
     if len(times) > 1:
         rate = (len(times) - 1) / (times[-1] - times[0])
@@ -272,6 +279,10 @@ def motion_problems(viewmats: np.ndarray, lip_opening: np.ndarray, pose_jitter_d
     turned = np.abs(yaw - np.median(yaw)) > rules.good_yaw_deg
     if turned.mean() > 0.02:
         problems.append(f"the head is turned far to the side in {turned.mean():.0%} of the frames")
+    speed = np.degrees(Rotation.from_matrix(viewmats[1:, :3, :3] @ viewmats[:-1, :3, :3].swapaxes(1, 2)).magnitude())
+    quick = np.percentile(speed * FRAME_RATE, 95)
+    if quick > rules.good_turn_deg_per_s:
+        problems.append(f"the head turns by up to {quick:.0f} degrees a second: quick turns blur, and hair lags behind")
     if pose_jitter_deg > rules.good_pose_jitter_deg:
         problems.append(f"head poses jitter by {pose_jitter_deg:.2f} degrees (good: below {rules.good_pose_jitter_deg:g})")
     if np.std(lip_opening) < rules.min_lip_motion:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from m2dao.capture.covering import covered_share, face_patch
 from m2dao.capture.face_journal import RememberingTracker
 from m2dao.capture.faces import FaceObservation, FaceTracker
 from m2dao.capture.prefetch import in_turn, prefetch
@@ -40,6 +41,7 @@ class Tracks:
         source_times_s: float64 [T] of the stored frames that were chosen.
         sharpness: float32 [T], variance of the Laplacian over the face at 128 px; nan where not measured.
         brightness: float32 [T, 3], 5th, 50th and 95th percentile of the face's luma 0..255; nan likewise.
+        covered: float32 [T], the largest part of the face that looks unlike itself, 0..1; nan likewise.
         samples: frames spread over the recording, (index, uint8 [h, w, 3]), at tracking size.
     """
 
@@ -54,6 +56,7 @@ class Tracks:
     source_times_s: np.ndarray
     sharpness: np.ndarray
     brightness: np.ndarray
+    covered: np.ndarray
     samples: list[tuple[int, np.ndarray]]
 
     @property
@@ -117,6 +120,7 @@ class _Collector:
         self._times: list[float] = []
         self._sharpness: list[float] = []
         self._brightness: list[np.ndarray] = []
+        self._patches: dict[int, np.ndarray] = {}
         self._last_thumb: np.ndarray | None = None
         self._samples: list[tuple[int, np.ndarray]] = []
         self._stride = 5
@@ -137,6 +141,7 @@ class _Collector:
             sharpness, brightness = np.nan, np.full(3, np.nan)
         else:
             sharpness, brightness = _look_of(frame.rgb, found.box)
+            self._patches[frame.index] = face_patch(frame.rgb, found.landmarks)
         self._sharpness.append(sharpness)
         self._brightness.append(brightness)
         if found is not None and frame.index % self._stride == 0:
@@ -152,6 +157,9 @@ class _Collector:
                 str(self._info.path), "a face", f"none in {len(valid)} frames",
                 "film the face from the front, upright and at least a tenth of the picture's height",
             )  # fmt: skip
+        covered = np.full(len(valid), np.nan, np.float32)
+        if self._patches:
+            covered[list(self._patches)] = covered_share(np.stack(list(self._patches.values())))
         return Tracks(
             width=self._info.width,
             height=self._info.height,
@@ -164,6 +172,7 @@ class _Collector:
             source_times_s=np.array(self._times),
             sharpness=np.array(self._sharpness, np.float32),
             brightness=np.array(self._brightness, np.float32),
+            covered=covered,
             samples=self._samples,
         )
 

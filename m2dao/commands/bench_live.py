@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import resource
+import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from m2dao.commands import RawFormatter
 from m2dao.commands.bench_render import peak_rss_mb
 from m2dao.errors import ConfigError
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
+
+_COLD_STARTS = 7
 
 EXAMPLES = """examples:
   m2dao bench live --size 256 --gaussians 13500 --json
@@ -25,10 +29,12 @@ Sound arrives as from a microphone: in pieces of --piece-ms, each when its last 
 latency_ms: from the instant a frame shows, the middle of its 40 ms of sound, until the frame is there. In it are the
 look-ahead (lookahead_ms: later sound the features, their window and the encoder need), the wait for the piece to be
 full, and the work. first_frame_ms: the same of the first frame. frame_ms: the work alone, from having the sound.
+cold_first_frame_ms: from a request for an identity that this process has never seen, its folder on the disk and its sound in
+memory, to its first frame: reading, checking hashes, preparing, sound features and rendering (median of 7).
 rss_growth_mb: memory at the end above that after a tenth of the time.
 
---json prints {backend, size, num_gaussians, streams, seconds, piece_ms, lookahead_ms, first_frame_ms, latency_ms_p50,
-latency_ms_p99, frame_ms_p50, frame_ms_p99, rss_growth_mb}.
+--json prints {backend, size, num_gaussians, streams, seconds, piece_ms, lookahead_ms, cold_first_frame_ms, first_frame_ms,
+latency_ms_p50, latency_ms_p99, frame_ms_p50, frame_ms_p99, rss_growth_mb}.
 """
 
 
@@ -77,6 +83,7 @@ def run(args: argparse.Namespace) -> dict:
     identity = load_identity(args.identity) if args.identity else make_specimen(size=args.size, num_gaussians=args.gaussians)
     talker = Talker(identity, backend=args.backend)
     list(talker.frames(babble(1.0)))  # kernels are compiled and caches warm, as in a process that serves
+    cold_s = _cold_start_s(identity, args.backend, round(args.piece_ms * SAMPLE_RATE / 1000))
     num_frames = round(args.seconds * FRAME_RATE)
     latencies, works = np.full((args.streams, num_frames), np.nan), np.full((args.streams, num_frames), np.nan)
     memory: list[float] = []
@@ -115,6 +122,7 @@ def run(args: argparse.Namespace) -> dict:
         "seconds": args.seconds,
         "piece_ms": args.piece_ms,
         "lookahead_ms": round(1000 * talker.lookahead_s, 1),
+        "cold_first_frame_ms": _ms(cold_s),
         "first_frame_ms": _ms(latencies[:, 0].max()),
         "latency_ms_p50": _ms(np.percentile(latencies, 50)),
         "latency_ms_p99": _ms(np.percentile(latencies, 99)),
@@ -125,6 +133,25 @@ def run(args: argparse.Namespace) -> dict:
     for name, value in result.items():
         print(f"{name:16} {value}", file=sys.stderr)
     return result
+
+
+def _cold_start_s(identity, backend: str | None, piece_samples: int) -> float:
+    """Median seconds from a folder to a first frame."""
+    from m2dao.identity.checkpoint import save_identity
+    from m2dao.identity.specimen import babble
+    from m2dao.identity.talker import Talker
+    from m2dao.render.threads import one_torch_thread
+
+    sound = babble(1.0)
+    taken_s = []
+    with tempfile.TemporaryDirectory(prefix="m2dao-cold-") as folder, one_torch_thread():
+        save_identity(Path(folder) / "identity", identity)
+        for _ in range(_COLD_STARTS):
+            started_s = time.perf_counter()
+            talker = Talker.load(Path(folder) / "identity", backend=backend)
+            next(talker.frames(sound[at : at + piece_samples] for at in range(0, len(sound), piece_samples)))
+            taken_s.append(time.perf_counter() - started_s)
+    return statistics.median(taken_s)
 
 
 def _ms(seconds: float) -> float:

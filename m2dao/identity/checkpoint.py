@@ -154,7 +154,7 @@ def _rebuild_head(folder: Path, manifest: IdentityManifest, motion: dict[str, Te
 def _load_state(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
     state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     try:
-        module.load_state_dict(state, strict=True)
+        module.load_state_dict(state, strict=True, assign=True)  # the tensors read become the module's own
     except RuntimeError as error:
         raise CheckpointCorrupt(str(path), "tensors that fit the manifest", str(error)) from error
     if not all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point()):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from m2dao.capture.crop import choose_crop
 from m2dao.capture.face_layout import face_layout
@@ -43,6 +44,7 @@ def tracks(face_px=300.0, **changes):
         source_times_s=np.arange(T) / 25,
         sharpness=np.full(T, 150, np.float32),
         brightness=np.tile(np.array([60, 130, 190], np.float32), (T, 1)),
+        covered=np.where(np.arange(T) % 5 == 0, np.float32(0.02), np.float32(np.nan)),
         samples=[],
     )  # fmt: skip
     return dataclasses.replace(made, **changes)
@@ -141,6 +143,14 @@ def test_blur_darkness_and_enlargement_are_reported():
     assert "--size 2" in text
 
 
+def test_what_covers_the_face_is_reported_with_the_places():
+    usual = tracks()
+    crop = choose_crop(usual.landmarks, usual.valid, width=1280, height=720, size=512)
+    hand = dataclasses.replace(usual, covered=with_rows(usual.covered, [50, 55, 60, 150], 0.3))
+    (problem,) = picture_problems(hand, crop, RULES)
+    assert "covers the face" in problem and "at 0:02.00, 0:06.00:" in problem
+
+
 def test_length_decides():
     with pytest.raises(CaptureRejected, match=r"at least 5 s.*4\.9 s"):
         check_length(123, "a.mp4", RULES)
@@ -170,3 +180,12 @@ def test_still_lips_and_jitter_are_reported():
     assert motion_problems(views, talking, 0.02, RULES) == []
     assert "lips hardly move" in motion_problems(views, np.full(T, 0.1), 0.02, RULES)[0]
     assert "jitter" in motion_problems(views, talking, 0.3, RULES)[0]
+
+
+@pytest.mark.parametrize(("swing_deg", "is_quick"), [(4.0, False), (20.0, True)])
+def test_quick_turns_are_reported_with_their_speed(swing_deg, is_quick):
+    angles = swing_deg * np.sin(2 * np.pi * 0.8 * np.arange(T) / 25)
+    views = np.tile(np.eye(4), (T, 1, 1))
+    views[:, :3, :3] = Rotation.from_euler("x", angles[:, None], degrees=True).as_matrix()
+    problems = motion_problems(views, 0.1 + 0.05 * np.sin(np.arange(T)), 0.02, RULES)
+    assert len(problems) == is_quick and all("100 degrees a second" in problem for problem in problems)
