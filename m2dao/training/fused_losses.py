@@ -44,7 +44,8 @@ class _Pixels(torch.autograd.Function):
         composite = torch.empty(height, width, 3)
         sums = np.zeros((-(-height // _ROWS), 4))
         arrays = [value.detach().contiguous().numpy() for value in (colors, alphas[..., 0], *target)]
-        ctx.arrays, ctx.emphasis, ctx.scales, ctx.composite = arrays, np.float32(emphasis), np.float32(scales), composite
+        ctx.arrays, ctx.emphasis, ctx.scales = arrays, np.float32(emphasis), np.float32(scales)
+        ctx.composite = composite.detach()  # an output kept as it is would keep this operation, for ever
         share_out(
             _forward, *arrays, ctx.emphasis, composite.numpy(), sums, max_threads=max(1, height // _ROWS_PER_THREAD)
         )  # fmt: skip

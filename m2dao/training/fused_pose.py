@@ -102,7 +102,8 @@ class _Pose(torch.autograd.Function):
             else:
                 appearance = group.sh0.numpy(), group.shN.numpy()
                 _share(posing_kernel.pose_head, sizes[number], *geometry, *appearance, *motion, *view, *arrays)
-        ctx.kept = view, rigid, groups, sizes, (opacities, scales, colors), follow, sway
+        # Detached: what an operation keeps of its own outputs would keep the operation, for ever.
+        ctx.kept = view, rigid, groups, sizes, [value.detach() for value in (opacities, scales, colors)], follow, sway
         ctx.set_materialize_grads(False)
         displacement = residual = means.new_zeros(0, 3)
         if has_torso:

@@ -32,7 +32,7 @@ def test_a_hand_or_a_microphone_is_found_in_the_frames_it_is_in(faces, color):
     pictures, landmarks = [picture.copy() for picture in faces[0]], faces[1]
     for index in HIDDEN:
         x, y = landmarks[index][152, :2]
-        cv2.ellipse(pictures[index], (int(x), int(y)), (SIDE // 11, SIDE // 5), 15, 0, 360, color, -1)
+        cv2.ellipse(pictures[index], (int(x), int(y)), (SIDE // 8, SIDE // 5), 15, 0, 360, color, -1)
     found = shares(pictures, landmarks)
     assert found[list(HIDDEN)].min() > 0.1
     assert np.delete(found, HIDDEN).max() < 0.05

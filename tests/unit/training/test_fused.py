@@ -1,10 +1,14 @@
 """The kernels of a fit on a CPU give the values and gradients of plain PyTorch."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
 from m2dao.errors import ConfigError
 from m2dao.motion.talking_head import PosedGaussians
+from m2dao.render.api import render
 from m2dao.render.threads import set_num_threads
 from m2dao.training.feature_cache import FeatureCache
 from m2dao.training.fused_losses import pixel_losses
@@ -147,3 +151,18 @@ def test_a_model_that_cannot_be_is_refused():
         ModelConfig(field="concat")
     with pytest.raises(ConfigError, match="head_sees_pose"):
         ModelConfig(has_torso=False)
+
+
+def test_nothing_is_left_of_a_step(tmp_path):
+    head = restless_head(tmp_path, degree=1)
+    size, K = 64, torch.tensor([[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]])
+    left = []
+    for _ in range(2):
+        posed = fused_pose(head, a_drive(reference_view(), posture=False), head.static_features())
+        out = render(*posed[:5], torch.eye(4)[None], K[None], width=size, height=size, backend="cpu")
+        pixels = pixel_losses(out.colors[0], out.alphas[0], picture(size=size)[2], LossWeights(), has_torso=True)
+        pixels.loss.backward()
+        left += [weakref.ref(value) for value in (*posed[:6], out.colors, out.means2d, pixels.composite, pixels.loss)]
+        del posed, out, pixels
+    gc.collect()
+    assert not [reference() for reference in left if reference() is not None]
