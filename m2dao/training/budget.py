@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from m2dao.errors import ConfigError
 
 _FRAMES_PER_S = 8.0  # of a budget in minutes, that are worth decoding: others would come up less than twice
 _LEAST_FRAMES = 250
 _FINISH_SHARE = 0.01  # of a budget in minutes, kept for writing the identity
+
+
+class ProgressBegin(NamedTuple):
+    """Where a process begins with its steps."""
+
+    progress: float
+    elapsed_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +40,15 @@ class FitBudget:
         wanted = self.steps / 2 if self.minutes is None else 60 * _FRAMES_PER_S * self.minutes
         return max(_LEAST_FRAMES, round(wanted))
 
-    def progress(self, step: int, elapsed_s: float) -> float:
-        """0 at the start, 1 when the budget is used up."""
+    def progress(self, step: int, elapsed_s: float, begin: ProgressBegin) -> float:
+        """0 at the first step, 1 when the budget is used up.
+
+        Args:
+            step, elapsed_s: taken so far, preparations included.
+            begin: where the steps of this process began. What came before them counts in a budget of minutes, but not as
+                progress, or the schedule's first phases would fall to the preparations.
+        """
         if self.steps is not None:
             return step / self.steps
-        return elapsed_s / (60 * self.minutes * (1 - _FINISH_SHARE))
+        left_s = 60 * self.minutes * (1 - _FINISH_SHARE) - begin.elapsed_s
+        return begin.progress + (1 - begin.progress) * (elapsed_s - begin.elapsed_s) / left_s if left_s > 0 else 1.0

@@ -26,6 +26,7 @@ class StepState(NamedTuple):
 
     step: int
     elapsed_s: float
+    progress: float
     key: str  # what is being fitted to what; another key means another fit
     tensors: dict[str, Tensor]
 
@@ -33,7 +34,7 @@ class StepState(NamedTuple):
 def save_step(folder: Path, state: StepState) -> None:
     """Write a step checkpoint; the former one stays until the new one is whole."""
     aside = folder / f".{_NAME}.{os.getpid()}"
-    meta = {"version": _VERSION, "step": state.step, "elapsed_s": state.elapsed_s, "key": state.key}
+    meta = {"version": _VERSION, "step": state.step, "elapsed_s": state.elapsed_s, "progress": state.progress, "key": state.key}
     save_file(
         {name: value.detach().contiguous() for name, value in state.tensors.items()},
         aside,
@@ -59,7 +60,7 @@ def load_step(folder: Path, key: str) -> StepState | None:
         raise CheckpointCorrupt(str(path), "a step checkpoint", str(error), "delete it to start the fit afresh") from error
     if meta.get("version") != _VERSION or meta.get("key") != key:
         return None
-    return StepState(int(meta["step"]), float(meta["elapsed_s"]), key, tensors)
+    return StepState(int(meta["step"]), float(meta["elapsed_s"]), float(meta["progress"]), key, tensors)
 
 
 def discard_step(folder: Path) -> None:

@@ -28,7 +28,7 @@ from m2dao.motion.speech import SpeechDriver
 from m2dao.render.threads import get_num_threads
 from m2dao.stages import timed
 from m2dao.timeline import train_test_split
-from m2dao.training.budget import FitBudget
+from m2dao.training.budget import FitBudget, ProgressBegin
 from m2dao.training.build import build_talking_head, choose_reference_frames
 from m2dao.training.drives import TrainingDrives
 from m2dao.training.frames import TrainingFrames, scaled_intrinsics
@@ -43,7 +43,7 @@ from m2dao.training.step import StepRunner
 from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion
 
-ENGINE_VERSION = 3  # to be raised when the same recipe gives another identity than before
+ENGINE_VERSION = 4  # to be raised when the same recipe gives another identity than before
 _MIN_FRAMES = 100
 _SAVE_EVERY_S = 20.0
 _REPORT_EVERY_STEPS = 25
@@ -147,6 +147,7 @@ class FitRun:
         self.runner = StepRunner(self.head, recipe, torch.from_numpy(self.K), backend=backend)
         self.drives = TrainingDrives(self.capture, self.head, self.speech, len(train))
         self.drives.measure_torso(self.head, self.frames, self.K, start=state is None)
+        self._begin = ProgressBegin(state.progress if state else 0.0, self._elapsed())
 
     def _tell(self, what: str, share: float | None = None) -> None:
         """Say what is done before the first step."""
@@ -274,7 +275,7 @@ class FitRun:
         return self._elapsed_before + time.monotonic() - self._started
 
     def _progress(self) -> float:
-        return self.budget.progress(self.step, self._elapsed())
+        return self.budget.progress(self.step, self._elapsed(), self._begin)
 
     def _key(self) -> str:
         """What makes two fits the same fit."""
@@ -296,7 +297,7 @@ class FitRun:
             tensors |= {f"gradients.{name}.total": value.total, f"gradients.{name}.count": value.count}
         tensors["held_out_r"] = torch.tensor(self.held_out_r, dtype=torch.float64)
         tensors["poisoned"] = torch.tensor(sorted(self.order.poisoned), dtype=torch.int64)
-        save_step(self.work_dir, StepState(self.step, self._elapsed(), self._key(), tensors))
+        save_step(self.work_dir, StepState(self.step, self._elapsed(), self._progress(), self._key(), tensors))
 
     def _restore(self, state: StepState) -> None:
         """Take over parameters; groups may have another size than their seeds."""
