@@ -3,6 +3,7 @@
 import pytest
 
 from m2dao.errors import ConfigError
+from m2dao.training.budget import ProgressBegin
 from m2dao.training.recipes import RECIPES, SIZES, get_recipe
 from m2dao.training.schedule import PhaseRow, Schedule, Turn, alternating_schedule
 from m2dao.training.trainer import FitBudget

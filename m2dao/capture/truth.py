@@ -1,0 +1,97 @@
+"""A capture against the truth about its recording, which synthetic presenters leave beside theirs.
+
+Shapes: T frames, S pixels a side of the capture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from m2dao.capture.dataset import Capture
+
+REGIONS = ("facial", "oral", "head", "torso")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruthComparison:
+    """How far a capture is from the truth.
+
+    Attributes:
+        rotation_error_deg: root mean square over frames, apart from one constant turn between the two head spaces.
+        rotation_range_deg: the same of the head's own turns about their mean: what there was to find.
+        lip_correlation, lip_error: of the lip opening; the error is a mean, in outer-eye distances.
+        lip_opening_when_closed: the largest that was measured while lips were closed.
+        blink_correlation: of the lids.
+        facial_iou, oral_iou, head_iou, torso_iou, person_iou: soft intersection over union of the masks.
+    """
+
+    rotation_error_deg: float
+    rotation_range_deg: float
+    lip_correlation: float
+    lip_error: float
+    lip_opening_when_closed: float
+    blink_correlation: float
+    facial_iou: float
+    oral_iou: float
+    head_iou: float
+    torso_iou: float
+    person_iou: float
+
+    def as_dict(self) -> dict[str, float]:
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+def compare_with_truth(capture: Capture, truth: dict[str, np.ndarray]) -> TruthComparison:
+    """Compare.
+
+    Args:
+        capture: an open capture.
+        truth: tensors of a ``truth.safetensors``; its frames are those of the capture.
+    """
+    num_frames = capture.num_frames
+    found = Rotation.from_matrix(capture.viewmats[:, :3, :3])
+    true = Rotation.from_matrix(truth["viewmats"][:num_frames, :3, :3])
+    offset = (true.inv() * found).mean()
+    lips = truth["lip_opening"][:num_frames]
+    return TruthComparison(
+        rotation_error_deg=_rms_deg(found * (true * offset).inv()),
+        rotation_range_deg=_rms_deg(true * true.mean().inv()),
+        lip_correlation=_correlation(capture.lip_opening, lips),
+        lip_error=float(np.abs(capture.lip_opening - lips).mean()),
+        lip_opening_when_closed=float(capture.lip_opening[truth["closed"][:num_frames] > 0].max()),
+        blink_correlation=_correlation(capture.blink.mean(1), truth["blink"][:num_frames].mean(1)),
+        **{f"{name}_iou": value for name, value in _mask_overlaps(capture, truth).items()},
+    )
+
+
+def _rms_deg(rotations: Rotation) -> float:
+    return float(np.degrees(np.sqrt(np.mean(rotations.magnitude() ** 2))))
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _mask_overlaps(capture: Capture, truth: dict[str, np.ndarray]) -> dict[str, float]:
+    crop, size = capture.manifest["crop"], capture.size
+    scale = size / crop["side"]
+    to_capture = np.array([[scale, 0, -crop["x"] * scale], [0, scale, -crop["y"] * scale]])
+    overlaps: dict[str, list[float]] = {name: [] for name in (*REGIONS, "person")}
+    for index, drawn in zip(truth["mask_frames"], truth["masks"], strict=True):
+        if index >= capture.num_frames:
+            continue
+        true = cv2.warpAffine(drawn, to_capture, (size, size), flags=cv2.INTER_LINEAR).astype(np.float64) / 255
+        found = capture.masks(int(index)).astype(np.float64) / 255
+        for channel, name in enumerate(REGIONS):
+            overlaps[name].append(_overlap(found[..., channel], true[..., channel]))
+        overlaps["person"].append(_overlap(found.sum(-1), true.sum(-1)))
+    return {name: float(np.mean(values)) for name, values in overlaps.items()}
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two soft masks."""
+    return float(np.minimum(one, other).sum() / np.maximum(one, other).sum())
