@@ -209,13 +209,13 @@ def files_sha256(files: dict[str, dict]) -> str:
 
 def pack_masks(masks: np.ndarray) -> np.ndarray:
     """Masks uint8 [S, S, 4] in the channel order OpenCV writes: blue, green, red, alpha become ours in the file."""
-    return np.ascontiguousarray(masks[..., [2, 1, 0, 3]])
+    return cv2.cvtColor(masks, cv2.COLOR_RGBA2BGRA)
 
 
 def _unpack_masks(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] != 4:
         raise CaptureCorrupt("region mask", "four channels", f"shape {image.shape}", "prepare the recording again")
-    return np.ascontiguousarray(image[..., [2, 1, 0, 3]])
+    return pack_masks(image)  # its own inverse
 
 
 def _read_manifest(folder: Path) -> dict:
