@@ -22,7 +22,15 @@ report, with the noise of their poses as two independent halves of the face's te
 lip_error, lip_opening_when_closed, blink_correlation, facial_iou, oral_iou, head_iou, torso_iou, person_iou}], recordings:
 [{video, seconds, real_time_factor, verdict, problems, pose_jitter_deg, poses_on_picture_share, reprojection_px}]}.
 """
-_TOLD = ("seconds", "real_time_factor", "verdict", "problems", "pose_jitter_deg", "poses_on_picture_share", "reprojection_px")
+_TOLD = (
+    "seconds",
+    "real_time_factor",
+    "verdict",
+    "problems",
+    "pose_jitter_deg",
+    "poses_on_picture_share",
+    "reprojection_px",
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:

@@ -45,9 +45,7 @@ def run(args: argparse.Namespace) -> dict:
     with told_bar("voices") as show:
         for identity, capture in args.identity:
             out_dir = args.out / capture.name
-            rows += drive_with_voices(
-                identity, capture, args.audio, out_dir=out_dir, backend=args.backend, on_progress=show
-            )
+            rows += drive_with_voices(identity, capture, args.audio, out_dir=out_dir, backend=args.backend, on_progress=show)
     result = {"rows": as_dicts(rows), "spread": spread(rows)}
     write_voices(args.out, result, rows)
     print(table(rows), file=sys.stderr)

@@ -34,7 +34,13 @@ class StepState(NamedTuple):
 def save_step(folder: Path, state: StepState) -> None:
     """Write a step checkpoint; the former one stays until the new one is whole."""
     aside = folder / f".{_NAME}.{os.getpid()}"
-    meta = {"version": _VERSION, "step": state.step, "elapsed_s": state.elapsed_s, "progress": state.progress, "key": state.key}
+    meta = {
+        "version": _VERSION,
+        "step": state.step,
+        "elapsed_s": state.elapsed_s,
+        "progress": state.progress,
+        "key": state.key,
+    }
     save_file(
         {name: value.detach().contiguous() for name, value in state.tensors.items()},
         aside,

@@ -36,7 +36,17 @@ def frames_stored(folder):
 @pytest.mark.parametrize(("done", "others"), [(faces_found, "segment"), (frames_stored, "track")])
 def test_a_killed_call_is_gone_on_with_and_the_capture_is_the_same(recording, tmp_path, monkeypatch, done, others):
     video, whole = recording
-    command = [sys.executable, "-m", "m2dao.cli", "prepare", str(video), "--out", str(tmp_path / "capture"), "--size", str(SIZE)]
+    command = [
+        sys.executable,
+        "-m",
+        "m2dao.cli",
+        "prepare",
+        str(video),
+        "--out",
+        str(tmp_path / "capture"),
+        "--size",
+        str(SIZE),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while done(tmp_path) < ENOUGH and process.poll() is None and time.monotonic() < deadline:
@@ -59,7 +69,9 @@ def test_a_killed_call_is_gone_on_with_and_the_capture_is_the_same(recording, tm
     num_frames = Capture.open(tmp_path / "capture").num_frames
     made_again = {faces_found: "track", frames_stored: "segment"}[done]
     assert calls[made_again] == num_frames - num_kept
-    assert calls[others] == (num_frames if others == "segment" else 0)  # what comes later is all to do, what came before none
+    assert calls[others] == (
+        num_frames if others == "segment" else 0
+    )  # what comes later is all to do, what came before none
     assert [path.name for path in tmp_path.iterdir()] == ["capture"]
     assert not (tmp_path / "capture" / "notes").exists()
 

@@ -40,14 +40,24 @@ def test_each_voice_is_compared_with_the_identitys_own(tmp_path, monkeypatch, ca
     trainer.fit(capture, tmp_path / "identity", recipe=small_recipe(), steps=5)
     voice = tmp_path / "rustle.wav"
     write_wav(voice, np.random.default_rng(0).normal(0, 0.1, 16000 * 3).astype(np.float32))
-    arguments = ["--identity", str(tmp_path / "identity"), str(capture), "--audio", str(voice), "--out", str(tmp_path / "out")]
+    arguments = [
+        "--identity",
+        str(tmp_path / "identity"),
+        str(capture),
+        "--audio",
+        str(voice),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert cli.main(["bench", "voices", *arguments, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     own, other = result["rows"]
     assert (own["voice"], other["voice"]) == (OWN_VOICE, "rustle") and {own["identity"], other["identity"]} == {"ball"}
     assert own["confidence_ratio"] == 1 and own["offset_from_own"] == 0
     assert other["confidence_ratio"] == pytest.approx(other["sync_confidence"] / own["sync_confidence"], abs=2e-3)
-    assert other["num_frames"] == 75 and other["lip_change"] == pytest.approx(own["lip_change"], rel=0.05) and own["lip_change"]
+    assert (
+        other["num_frames"] == 75 and other["lip_change"] == pytest.approx(own["lip_change"], rel=0.05) and own["lip_change"]
+    )
     assert json.loads((tmp_path / "out" / "voices.json").read_text()) == result
     assert (tmp_path / "out" / "voices.png").stat().st_size > 1000
     assert (tmp_path / "out" / "ball" / "rustle" / "side_by_side.mp4").stat().st_size > 1000
