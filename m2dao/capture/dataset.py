@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import json
 import wave
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -120,11 +119,11 @@ class Capture:
 
     def frame(self, index: int) -> np.ndarray:
         """Frame `index` as uint8 [S, S, 3], RGB."""
-        return cv2.cvtColor(self._image(f"frames/{self._checked(index):06d}.jpg", cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(self._image(frame_names(self._checked(index))[0], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
     def masks(self, index: int) -> np.ndarray:
         """Region masks of frame `index` as uint8 [S, S, 4] in the order of REGION_NAMES; they sum to at most 255."""
-        return _unpack_masks(self._image(f"masks/{self._checked(index):06d}.png", cv2.IMREAD_UNCHANGED))
+        return _unpack_masks(self._image(frame_names(self._checked(index))[1], cv2.IMREAD_UNCHANGED))
 
     @property
     def plate(self) -> np.ndarray:
@@ -249,7 +248,7 @@ def _check_files(folder: Path, files: dict[str, dict], verify: bool) -> None:
             raise CaptureCorrupt(str(path), f"{row.get('bytes')} bytes", got, "prepare the recording again")
     if verify:
         with ThreadPoolExecutor(2) as pool:
-            digests = pool.map(lambda name: _sha256(folder / name), files)
+            digests = pool.map(lambda name: file_sha256(folder / name), files)
             for name, digest in zip(files, digests, strict=True):
                 if digest != files[name].get("sha256"):
                     raise CaptureCorrupt(
@@ -257,7 +256,8 @@ def _check_files(folder: Path, files: dict[str, dict], verify: bool) -> None:
                     )
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file."""
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
@@ -283,8 +283,6 @@ def _checked_track(name: str, value: np.ndarray, num_frames: int, folder: Path) 
     return value
 
 
-def frame_names(num_frames: int) -> Iterable[str]:
-    """Names of the pictures and masks of a capture of `num_frames` frames."""
-    for index in range(num_frames):
-        yield f"frames/{index:06d}.jpg"
-        yield f"masks/{index:06d}.png"
+def frame_names(index: int) -> tuple[str, str]:
+    """Files of a frame and of its masks."""
+    return f"frames/{index:06d}.jpg", f"masks/{index:06d}.png"

@@ -20,11 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
+from m2dao import __version__
+from m2dao.assets import read_lock
 from m2dao.audio.features import feature_version
 from m2dao.capture.cameras import CameraSolution, solve_cameras
 from m2dao.capture.crop import Crop, choose_crop
 from m2dao.capture.cutting import cut_and_store
-from m2dao.capture.dataset import REGION_NAMES, VERSION
+from m2dao.capture.dataset import REGION_NAMES, VERSION, file_sha256
 from m2dao.capture.face_models import BLENDSHAPE_NAMES
 from m2dao.capture.faces import FaceTracker
 from m2dao.capture.quality import (
@@ -41,7 +43,7 @@ from m2dao.capture.quality import (
 )
 from m2dao.capture.signals import EXPRESSION_NAMES, Signals, measure_signals
 from m2dao.capture.sync import SyncFinding, find_sync, shift_sound
-from m2dao.capture.tracking import Tracks, track_recording
+from m2dao.capture.tracking import TRACKING_SIDE, Tracks, track_recording
 from m2dao.capture.writer import CaptureWriter
 from m2dao.errors import CaptureRejected, ConfigError
 from m2dao.media.audio import as_16_bit, read_audio
@@ -54,6 +56,8 @@ MIN_SIZE, MAX_SIZE = 64, 1024
 LIMITS = MediaLimits(max_duration_s=20 * 60.0, min_sample_rate=8000)
 STORED_FEATURES = ("logmel", "phones")
 SYNC_FEATURE = "phones"
+GENERATION = 1  # to be raised when the same recording gives another capture than before
+MODELS = ("face_landmarker", "selfie_segmentation")
 NUM_TRACKERS = 2
 COUNT_EVERY = 6  # of a tracker's frames, between two looks for further faces
 MAX_SOUND_MISSING_S = 0.5
@@ -140,8 +144,10 @@ def prepare(
     video = Path(video)
     progress = _Progress(on_progress)
     progress.stage("reading the sound")
-    with CaptureWriter(Path(out), overwrite=overwrite, key=_key(video, size, features)) as writer:
-        maker = _Maker(video, writer, size, features, progress, QualityRules())
+    info = probe_video(video, LIMITS)
+    source = _source(info)
+    with CaptureWriter(Path(out), overwrite=overwrite, key=_key(source, size, features)) as writer:
+        maker = _Maker(info, source, writer, size, features, progress, QualityRules())
         return maker.run(started)
 
 
@@ -164,27 +170,28 @@ class _Maker:
 
     def __init__(
         self,
-        video: Path,
+        info: VideoInfo,
+        source: dict,
         writer: CaptureWriter,
         size: int,
         features: tuple[str, ...],
         progress: _Progress,
         rules: QualityRules,
     ):
-        self.video, self.writer, self.size, self.features = video, writer, size, features
+        self.info, self.source, self.video = info, source, info.path
+        self.writer, self.size, self.features = writer, size, features
         self.progress, self.rules = progress, rules
-        self.name = video.name
+        self.name = self.video.name
         self.problems: list[str] = []
         self.jumps: list[int] = []
 
     def run(self, started: float) -> PrepareResult:
-        info = probe_video(self.video, LIMITS)
-        if not info.has_audio:
+        if not self.info.has_audio:
             raise CaptureRejected(self.name, "a recording with sound", "none", "record picture and sound together")
         waveform = read_audio(self.video, limits=LIMITS)
         sound = check_sound(waveform, self.name)
         check_length(len(waveform) // SAMPLES_PER_FRAME, self.name, self.rules)
-        tracks = self._track(info)
+        tracks = self._track()
         num_frames = self._num_frames(tracks, waveform)
         tracks = tracks.cut_to(num_frames)
         self.problems += check_length(num_frames, self.name, self.rules)
@@ -208,13 +215,13 @@ class _Maker:
         self.problems += sound_problems(sound, self.rules) + picture_problems(tracks, crop, self.rules)
         self.problems += motion_problems(cameras.viewmats, signals.lip_opening, cameras.pose_jitter_deg, self.rules)
         self.problems += sync.problems
-        return self._finish(started, info, tracks, crop, landmarks, cameras, signals, stored, feature_rows, sync, sound)
+        return self._finish(started, tracks, crop, landmarks, cameras, signals, stored, feature_rows, sync, sound)
 
-    def _track(self, info: VideoInfo) -> Tracks:
-        expected = (info.duration_s or 60.0) * FRAME_RATE
+    def _track(self) -> Tracks:
+        expected = (self.info.duration_s or 60.0) * FRAME_RATE
         trackers = [FaceTracker(count_every=COUNT_EVERY) for _ in range(NUM_TRACKERS)]
         return track_recording(
-            self.video, info, trackers, journals=self.writer.notes, limits=LIMITS,
+            self.video, self.info, trackers, journals=self.writer.notes, limits=LIMITS,
             on_frame=lambda done: self.progress.stage("following the face", done / expected),
         )  # fmt: skip
 
@@ -245,7 +252,7 @@ class _Maker:
         return solve_cameras(landmarks, tracks.valid, self.size, frame, jumps=self.jumps)
 
     def _finish(
-        self, started: float, info: VideoInfo, tracks: Tracks, crop: Crop, landmarks: np.ndarray,
+        self, started: float, tracks: Tracks, crop: Crop, landmarks: np.ndarray,
         cameras: CameraSolution, signals: Signals, waveform: np.ndarray, feature_rows: dict[str, np.ndarray],
         sync: SyncFinding, sound: SoundMeasures,
     ) -> PrepareResult:  # fmt: skip
@@ -289,7 +296,7 @@ class _Maker:
             {
                 "size": self.size,
                 "num_frames": num_frames,
-                "source": _source(info),
+                "source": self.source,
                 "crop": crop.as_dict(),
                 "K": cameras.K.tolist(),
                 "region_names": list(REGION_NAMES),
@@ -363,23 +370,20 @@ def _of_length(values: np.ndarray, length: int) -> np.ndarray:
     return np.pad(values[:length], (0, max(0, length - len(values))))
 
 
-def _key(video: Path, size: int, features: tuple[str, ...]) -> str | None:
-    """What decides a capture's content, as a word; None for a file that cannot be read, which is told later."""
-    if not video.is_file():
-        return None
-    parts = [_file_sha256(video), VERSION, size, {name: feature_version(name) for name in features}]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _key(source: dict, size: int, features: tuple[str, ...]) -> str:
+    """What decides a capture's content, as a word."""
+    models = {name: [file.sha256 for file in read_lock()[name].files] for name in MODELS}
+    parts = [
+        source, VERSION, GENERATION, __version__, size, {name: feature_version(name) for name in features}, models,
+        [NUM_TRACKERS, COUNT_EVERY, TRACKING_SIDE],
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _source(info: VideoInfo) -> dict:
     return {
         "name": info.path.name,
-        "sha256": _file_sha256(info.path),
+        "sha256": file_sha256(info.path),
         "codec": info.codec,
         "width": info.width,
         "height": info.height,

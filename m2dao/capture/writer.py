@@ -1,26 +1,23 @@
 """Writing a capture: aside, every file hashed as it is written, renamed when complete.
 
-What a killed process leaves is a hidden folder beside the target. The next process that makes the same capture goes on
-in it; one that makes another capture in that place removes it.
+What a killed process stored whole is not made again, see unfinished.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
-import tempfile
 import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from m2dao.capture.dataset import FORMAT, MANIFEST, VERSION, files_sha256, pack_masks
+from m2dao.capture.dataset import FORMAT, MANIFEST, VERSION, files_sha256, frame_names, pack_masks
+from m2dao.capture.unfinished import Ledger, claim_place
 from m2dao.errors import InputError, M2daoError
 from m2dao.timeline import FRAME_RATE
 
@@ -55,7 +52,7 @@ class CaptureWriter:
 
     def __init__(self, out: Path, *, overwrite: bool = False, key: str | None = None):
         self.out = Path(out)
-        self._key = key
+        self._key, self._finished = key, False
         self._overwrite = overwrite
         self._files: dict[str, dict] = {}
         self._lock = threading.Lock()
@@ -64,37 +61,23 @@ class CaptureWriter:
     def __enter__(self) -> CaptureWriter:
         self._check_target()
         try:
-            self.out.absolute().parent.mkdir(parents=True, exist_ok=True)
-            self._find_place(self.out.absolute().parent, f".{self.out.name}.partial-")
+            self.folder, self._claim = claim_place(self.out, self._key)
             for name in ("frames", "masks", _NOTES):
                 (self.folder / name).mkdir(exist_ok=True)
+            self._ledger = Ledger(self.notes / "stored")
         except OSError as error:
             raise InputError(str(self.out), "a place that can be written", str(error), "choose another --out") from error
         return self
-
-    def _find_place(self, parent: Path, prefix: str) -> None:
-        """A folder that is ours alone: the one a killed process left for the same capture, or a new one."""
-        unfinished = None if self._key is None else parent / f"{prefix}{self._key}"
-        _remove_stale(parent, prefix, keep=unfinished)
-        if unfinished is not None:
-            unfinished.mkdir(exist_ok=True)
-            try:
-                self._claim, self.folder = _claimed(unfinished), unfinished
-            except BlockingIOError:  # somebody makes the same at this moment
-                unfinished = None
-        if unfinished is None:
-            self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-            self._claim = _claimed(self.folder)
-        os.chmod(self.folder, 0o755)
 
     @property
     def notes(self) -> Path:
         return self.folder / _NOTES
 
     def __exit__(self, kind, error, trace) -> None:
+        self._ledger.close()
+        if not self._finished:
+            shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._claim)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.folder)
 
     def _check_target(self) -> None:
         if not os.path.lexists(self.out):
@@ -115,11 +98,14 @@ class CaptureWriter:
             os.replace(aside, self.folder / name)  # so a file is whole, or not there
         except OSError as error:
             raise M2daoError(str(self.out / name), "room to write it", str(error), "free some disk space") from error
-        self._note(name, data)
-
-    def _note(self, name: str, data: bytes) -> None:
+        digest = hashlib.sha256(data).hexdigest()
         with self._lock:
-            self._files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            self._ledger.add(name, digest)
+        self._note(name, data, digest)
+
+    def _note(self, name: str, data: bytes, sha256: str) -> None:
+        with self._lock:
+            self._files[name] = {"sha256": sha256, "bytes": len(data)}
 
     def add_json(self, name: str, value: dict) -> None:
         self.add_bytes(name, (json.dumps(value, indent=2) + "\n").encode())
@@ -145,25 +131,31 @@ class CaptureWriter:
 
     def add_frame(self, index: int, rgb: np.ndarray, masks: np.ndarray) -> None:
         """Store frame `index`, uint8 [S, S, 3] and [S, S, 4]; several threads may do so at once."""
-        frame_name, masks_name = _names_of(index)
+        frame_name, masks_name = frame_names(index)
         self.add_bytes(frame_name, _encoded(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), JPEG_OPTIONS))
         self.add_bytes(masks_name, _encoded(".png", pack_masks(masks), PNG_OPTIONS))
 
     def adopt_frame(self, index: int) -> bool:
-        """Take frame `index` and its masks over from a killed run, if it got that far."""
-        if any(not (self.folder / name).is_file() for name in _names_of(index)):
-            return False
-        for name in _names_of(index):
-            self._note(name, (self.folder / name).read_bytes())
+        """Take frame `index` and its masks over from a killed run, if it got that far and they are what it stored."""
+        found = {}
+        for name in frame_names(index):
+            path = self.folder / name
+            data = path.read_bytes() if path.is_file() else b""
+            digest = hashlib.sha256(data).hexdigest()
+            if not self._ledger.knows(name, digest):
+                return False
+            found[name] = data, digest
+        for name, (data, digest) in found.items():
+            self._note(name, data, digest)
         return True
 
     def frame(self, index: int) -> np.ndarray:
         """A frame that is stored already, as it will be read: uint8 [S, S, 3]."""
-        return self.read_picture(_names_of(index)[0])
+        return self.read_picture(frame_names(index)[0])
 
     def masks(self, index: int) -> np.ndarray:
         """Masks that are stored already: uint8 [S, S, 4]."""
-        return pack_masks(cv2.imread(str(self.folder / _names_of(index)[1]), cv2.IMREAD_UNCHANGED))
+        return pack_masks(cv2.imread(str(self.folder / frame_names(index)[1]), cv2.IMREAD_UNCHANGED))
 
     def read_picture(self, name: str) -> np.ndarray:
         """A picture that is stored already: uint8 [h, w, 3]."""
@@ -184,34 +176,10 @@ class CaptureWriter:
                 shutil.rmtree(retired, ignore_errors=True)
             else:
                 os.replace(self.folder, self.out)
+            self._finished = True
         except OSError as error:
             raise M2daoError(str(self.out), "to be put in place", str(error), "choose another --out") from error
         return files_sha256(files)
-
-
-def _names_of(index: int) -> tuple[str, str]:
-    """Files of a frame and of its masks."""
-    return f"frames/{index:06d}.jpg", f"masks/{index:06d}.png"
-
-
-def _claimed(folder: Path) -> int:
-    """A handle on `folder` whose lock says that a living process works in it."""
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return handle
-
-
-def _remove_stale(parent: Path, prefix: str, *, keep: Path | None) -> None:
-    """Remove unfinished folders of processes that were killed, but for one: nobody holds their lock any more."""
-    for folder in parent.glob(f"{prefix}*"):
-        if folder == keep:
-            continue
-        try:
-            handle = _claimed(folder)
-        except (BlockingIOError, FileNotFoundError, NotADirectoryError):
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
 
 
 def _encoded(suffix: str, image: np.ndarray, options: list[int]) -> bytes:

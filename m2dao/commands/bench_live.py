@@ -29,7 +29,7 @@ Sound arrives as from a microphone: in pieces of --piece-ms, each when its last 
 latency_ms: from the instant a frame shows, the middle of its 40 ms of sound, until the frame is there. In it are the
 look-ahead (lookahead_ms: later sound the features, their window and the encoder need), the wait for the piece to be
 full, and the work. first_frame_ms: the same of the first frame. frame_ms: the work alone, from having the sound.
-cold_first_frame_ms: from a request for an identity that this process has never seen, its folder on the disk and its sound in
+cold_first_frame_ms: from a request for an identity that is not loaded, its files read lately by this machine and its sound in
 memory, to its first frame: reading, checking hashes, preparing, sound features and rendering (median of 7).
 rss_growth_mb: memory at the end above that after a tenth of the time.
 
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> dict:
         "rss_growth_mb": round(memory[-1] - memory[0], 2),
     }
     for name, value in result.items():
-        print(f"{name:16} {value}", file=sys.stderr)
+        print(f"{name:22} {value}", file=sys.stderr)
     return result
 
 

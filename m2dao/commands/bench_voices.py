@@ -8,6 +8,7 @@ from pathlib import Path
 
 from m2dao.commands import RawFormatter
 from m2dao.commands.comparing import told_bar
+from m2dao.errors import ConfigError
 
 EXAMPLES = """examples:
   m2dao bench voices --identity identities/anna captures/anna --audio speech/*.wav --json
@@ -19,7 +20,7 @@ speech have no sync; how much the lips move with them stands in lip_change, besi
 
 --json prints {rows: [{identity, voice, sync_offset_frames, sync_confidence, offset_from_own, confidence_ratio,
 jitter_silence, lip_change, closure_mbp, num_frames}], spread: [{voice, offset_mean, offset_spread, confidence_ratio_mean,
-confidence_ratio_least, num}]}. Videos, voices.json and voices.png stay in --out.
+confidence_ratio_least, num_identities}]}. Videos, voices.json and voices.png stay in --out.
 """
 
 
@@ -41,12 +42,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> dict:
     from m2dao.training.voices import as_dicts, drive_with_voices, spread, table, write_voices
 
+    _refuse_twins("capture", [capture.resolve().name for _, capture in args.identity])
+    _refuse_twins("sound", [path.stem for path in args.audio] + ["own"])
     rows = []
     with told_bar("voices") as show:
         for identity, capture in args.identity:
-            out_dir = args.out / capture.name
+            out_dir = args.out / capture.resolve().name
             rows += drive_with_voices(identity, capture, args.audio, out_dir=out_dir, backend=args.backend, on_progress=show)
     result = {"rows": as_dicts(rows), "spread": spread(rows)}
     write_voices(args.out, result, rows)
     print(table(rows), file=sys.stderr)
     return result
+
+
+def _refuse_twins(what: str, names: list[str]) -> None:
+    """Results are told apart by these names."""
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise ConfigError(f"bench voices, {what}", "a name of its own for each, and none called own", ", ".join(twins))

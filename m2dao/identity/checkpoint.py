@@ -20,15 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from m2dao.errors import CheckpointCorrupt
+from m2dao.errors import CheckpointCorrupt, FitDiverged
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity import manifest as layout
 from m2dao.identity.folders import replaced_folder
 from m2dao.identity.manifest import IdentityManifest, file_sha256, verify_identity
+from m2dao.motion.facial import EXPRESSION_SIZE
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import GROUPS, ModelConfig, TalkingHead
 
-_SIGNALS = {"poses": (None, 6), "slow_poses": (None, 6), "expression": (None, 8), "reference_viewmat": (4, 4)}
+_SIGNALS = {"poses": (None, 6), "slow_poses": (None, 6), "expression": (None, EXPRESSION_SIZE), "reference_viewmat": (4, 4)}
 
 
 class StoredIdentity(NamedTuple):
@@ -50,6 +51,7 @@ def save_identity(folder: Path, identity: StoredIdentity) -> IdentityManifest:
 
     Raises:
         InputError: the folder holds something else.
+        FitDiverged: a parameter is not finite.
     """
     with replaced_folder(Path(folder), marker=layout.MANIFEST_NAME, kind="an identity") as aside:
         return _write_files(aside, identity)
@@ -110,8 +112,16 @@ def load_identity(folder: Path) -> StoredIdentity:
 
 
 def _save(path: Path, tensors: dict[str, Tensor], rounded: set[str]) -> None:
-    """Write tensors, those named in half precision."""
-    save_file({name: (value.half() if name in rounded else value).contiguous() for name, value in tensors.items()}, path)
+    """Write tensors, those named in half precision.
+
+    Raises:
+        FitDiverged: one is not finite, or too large for it.
+    """
+    stored = {name: (value.half() if name in rounded else value).contiguous() for name, value in tensors.items()}
+    beyond = [name for name in rounded if not torch.isfinite(stored[name]).all()]
+    if beyond:
+        raise FitDiverged(f"identity {path.parent.name}", "parameters below 65504", f"beyond it in {min(beyond)}")
+    save_file(stored, path)
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
@@ -153,6 +163,10 @@ def _rebuild_head(folder: Path, manifest: IdentityManifest, motion: dict[str, Te
 
 def _load_state(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
     state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    kinds = {key: value.dtype for key, value in module.state_dict().items()}
+    odd = [key for key, value in state.items() if value.dtype != kinds.get(key, value.dtype)]
+    if odd:
+        raise CheckpointCorrupt(str(path), f"{odd[0]} as {kinds[odd[0]]}", f"{state[odd[0]].dtype}")
     try:
         module.load_state_dict(state, strict=True, assign=True)  # the tensors read become the module's own
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Non-rigid facial motion: skin, jaw, brows and lids, driven by sound and expression; and hair, which a turning head leaves behind."""
+"""Non-rigid facial motion: skin, jaw, brows, lids and irises, driven by sound and expression; and hair, which a turning head leaves behind."""
 
 from __future__ import annotations
 
@@ -48,9 +48,11 @@ class FacialField(nn.Module):
         self.sees_pose, self.sees_gaze = sees_pose, sees_gaze
         self.register_buffer("eye_probes", eye_probes.float().clone())
 
+    POSE_WEIGHTS_NAME = "field.weights.3"  # of the factored field: what the pose moves
+
     @staticmethod
     def code_sizes(audio_code: AudioCode, *, sees_pose: bool, sees_gaze: bool) -> tuple[int, ...]:
-        """Entries of each code group: sound, eyes, brows, and the pose if it is seen."""
+        """Entries of each code group: sound; lids and irises; brows and squint; the pose if it is seen."""
         return (audio_code.num_outputs, 4 if sees_gaze else 2, 4, *([POSE_SIZE] if sees_pose else []))
 
     def static_features(self, means: Tensor) -> Tensor:

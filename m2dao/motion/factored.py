@@ -7,7 +7,7 @@ step in training) and static features plus the frame's motion codes into a :clas
 
     d(x, c) = sum_g a_g(x) h(x) · (W_g c_g),        h(x) = MLP(tri-plane(x))
 
-with one region attention ``a_g`` for each group of codes (sound, expression). A frame costs one [N, G H] x [G H, 13]
+with one region attention ``a_g`` for each group of codes (sound, eyes, brows, pose). A frame costs one [N, G H] x [G H, 13]
 product. The field is linear in its codes, like blendshapes; the codes may be any function of sound and expression.
 
 ``ConcatField`` is the field of TalkingGaussian (Li et al., 2024, section 3.2): an MLP over tri-plane features and

@@ -44,7 +44,8 @@ class ModelConfig:
         sh_degree: of the head's colours; the torso's are constant.
         has_torso: whether neck and torso are generated.
         mouth_sees_face: whether the oral field is told what the face does to the lips.
-        motion_regions: whether sound moves only what is near the mouth, and lids and brows only what is not far from the eyes.
+        motion_regions: whether sound moves only what is near the mouth, lids and irises only what is near the eyes, and brows
+            only what is not far from them.
         head_sees_pose: whether the face moves with the pose beyond the rigid head.
         face_sees_gaze: whether irises move.
     """

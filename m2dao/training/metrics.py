@@ -214,6 +214,11 @@ class ChangeMeter:
         return self._sum / self._num if self._num else float("nan")
 
 
+def lip_change(lip_opening: np.ndarray) -> float:
+    """How much the lips move: root mean square change of the opening [T] from frame to frame, NaN where there was no face."""
+    return float(np.sqrt(_mean_of_known(np.square(np.diff(np.asarray(lip_opening, np.float64))))))
+
+
 def lip_jitter(lip_opening: np.ndarray, silent: np.ndarray) -> float:
     """How much the lips tremble while nobody speaks: root mean square change of the opening from frame to frame.
 

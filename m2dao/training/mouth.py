@@ -15,7 +15,7 @@ from m2dao.audio.lipsync import SyncResult, expected_lip_opening, sync_offset_an
 from m2dao.audio.phones import Phones, posteriors_of
 from m2dao.capture.faces import FaceTracker
 from m2dao.capture.signals import measure_signals
-from m2dao.training.metrics import bilabial_closure, blendshape_error, lip_jitter, lmd_px, silent_frames
+from m2dao.training.metrics import bilabial_closure, blendshape_error, lip_change, lip_jitter, lmd_px, silent_frames
 
 _MAX_LAG_FRAMES = 15
 _MIN_LAG_FRAMES = 5
@@ -107,9 +107,8 @@ def mouth_discipline(phone_rows: np.ndarray, lip_opening: np.ndarray) -> dict[st
     posteriors = posteriors_of(phone_rows)
     silent = silent_frames(posteriors[:, 0], len(lip_opening))
     closure, _ = bilabial_closure(lip_opening, posteriors, _phone_names(), closed_below=_CLOSED_BELOW)
-    everywhere = np.ones(len(lip_opening), bool)
     return {
-        "lip_change": _known(lip_jitter(lip_opening, everywhere)),
+        "lip_change": _known(lip_change(lip_opening)),
         "jitter_silence": _known(lip_jitter(lip_opening, silent)),
         "closure_mbp": _known(closure),
     }

@@ -117,9 +117,9 @@ class FitRun:
         wanted = choose_frames(
             self.capture, len(train), budget.num_frames, (reference.neutral, reference.widest, len(train) - 1)
         )
-        usable = wanted[self.capture.valid[wanted]]
-        closing = usable[self.capture.blink[usable].max(axis=1) > _CLOSING]
-        self.order = FrameOrder(usable, closing, recipe.blink_repeats, seed)
+        self.usable = wanted[self.capture.valid[wanted]]
+        closing = self.usable[self.capture.blink[self.usable].max(axis=1) > _CLOSING]
+        self.order = FrameOrder(self.usable, closing, recipe.blink_repeats, seed)
         self.frames = TrainingFrames(
             self.capture,
             recipe.size,
@@ -181,8 +181,15 @@ class FitRun:
             )  # fmt: skip
         loop_s = max(1e-9, time.monotonic() - loop_started)
         self._write_identity(out_dir)
+        healthy = [index for index in self.usable if index not in self.order.poisoned]
         stored_loss_db = storage_loss_db(
-            self.head, load_identity(out_dir), self.drives, self.frames, torch.from_numpy(self.K), backend=self.backend
+            self.head,
+            load_identity(out_dir),
+            self.drives,
+            self.frames,
+            healthy,
+            torch.from_numpy(self.K),
+            backend=self.backend,
         )
         discard_step(self.work_dir)
         return FitResult(

@@ -16,11 +16,19 @@ from m2dao.training.drives import TrainingDrives
 from m2dao.training.frames import TrainingFrames
 
 _NUM_FRAMES = 8
+_LEAST = 1e-10  # mean squared error
 
 
 @torch.no_grad()
 def storage_loss_db(
-    head: TalkingHead, stored: StoredIdentity, drives: TrainingDrives, frames: TrainingFrames, K: Tensor, *, backend: str
+    head: TalkingHead,
+    stored: StoredIdentity,
+    drives: TrainingDrives,
+    frames: TrainingFrames,
+    indices: list[int],
+    K: Tensor,
+    *,
+    backend: str,
 ) -> float:
     """PSNR that frames of the training part lose, mean of the loss of each.
 
@@ -28,11 +36,12 @@ def storage_loss_db(
         head: as it was fitted.
         stored: the same read from its checkpoint.
         drives, frames: what both are shown and compared with.
+        indices: frames to choose from, none of which is poisoned.
         K: [3, 3] for the frames' size.
         backend: render backend.
     """
     embeddings = drives.embeddings_by(stored.speech)
-    chosen = np.array(frames.indices)[np.linspace(0, len(frames.indices) - 1, _NUM_FRAMES).astype(int)]
+    chosen = np.array(indices)[np.linspace(0, len(indices) - 1, _NUM_FRAMES).astype(int)]
     losses = []
     for index in chosen:
         drive = drives.of(int(index))
@@ -41,7 +50,7 @@ def storage_loss_db(
             float((_picture(each, drive_of_it, target.behind, K, backend) - target.rgb).square().mean())
             for each, drive_of_it in ((head, drive), (stored.head, drive._replace(audio=embeddings[index])))
         ]
-        losses.append(10 * np.log10(errors[1] / errors[0]))
+        losses.append(10 * np.log10(max(errors[1], _LEAST) / max(errors[0], _LEAST)))
     return float(np.mean(losses))
 
 

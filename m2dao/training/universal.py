@@ -28,6 +28,7 @@ from torch import Tensor
 from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError
 from m2dao.identity.folders import replaced_folder
 from m2dao.identity.manifest import file_sha256
+from m2dao.motion.facial import FacialField
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import ModelConfig, TalkingHead
 from m2dao.training.articulation import SHAPE_SIZE, ArticulationBasis
@@ -82,7 +83,7 @@ def _axis_fit(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def shared_names(head: TalkingHead) -> list[str]:
     """Names of the head's parameters that are everybody's."""
-    own = {"facial.field.weights.3"}  # what the pose moves is where this face's depths are wrong
+    own = {f"facial.{FacialField.POSE_WEIGHTS_NAME}"}  # what the pose moves is where this face's depths are wrong
     return [name for name, _ in head.named_parameters() if name.startswith(("facial.", "oral.")) and name not in own]
 
 

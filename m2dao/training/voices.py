@@ -72,7 +72,7 @@ def drive_with_voices(
         InputError: a sound is too short.
     """
     tell = on_progress or (lambda what, share: None)
-    name = capture.name
+    name = capture.resolve().name
     rows: list[VoiceRow] = []
     with tempfile.TemporaryDirectory(prefix="m2dao-voices-") as folder:
         own = Path(folder) / "own.wav"
@@ -94,8 +94,8 @@ def drive_with_voices(
                     voice=voice,
                     sync_offset_frames=result.sync_offset_frames,
                     sync_confidence=result.sync_confidence,
-                    offset_from_own=_apply(np.subtract, result.sync_offset_frames, first.sync_offset_frames),
-                    confidence_ratio=_apply(np.divide, result.sync_confidence, first.sync_confidence),
+                    offset_from_own=_difference(result.sync_offset_frames, first.sync_offset_frames),
+                    confidence_ratio=_ratio(result.sync_confidence, first.sync_confidence),
                     jitter_silence=result.jitter_silence,
                     lip_change=result.lip_change,
                     closure_mbp=result.closure_mbp,
@@ -105,12 +105,16 @@ def drive_with_voices(
     return rows
 
 
-def _apply(operation, value: float | None, own: float | None) -> float | None:
-    return None if value is None or not own else float(operation(value, own))
+def _difference(value: float | None, own: float | None) -> float | None:
+    return None if value is None or own is None else value - own
+
+
+def _ratio(value: float | None, own: float | None) -> float | None:
+    return None if value is None or own is None or own <= 0 else value / own
 
 
 def spread(rows: list[VoiceRow]) -> list[dict]:
-    """By voice over identities: {voice, offset_mean, offset_spread, confidence_ratio_mean, confidence_ratio_least, num}.
+    """By voice over identities: {voice, offset_mean, offset_spread, confidence_ratio_mean, confidence_ratio_least, num_identities}.
 
     Identities whose own voice is too short to tell sync have no ratio and do not count in it.
     """
@@ -126,7 +130,7 @@ def spread(rows: list[VoiceRow]) -> list[dict]:
                 "offset_spread": _rounded(np.ptp, offsets),
                 "confidence_ratio_mean": _rounded(np.mean, ratios),
                 "confidence_ratio_least": _rounded(np.min, ratios),
-                "num": len(part),
+                "num_identities": len(part),
             }
         )
     return out

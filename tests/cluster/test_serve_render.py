@@ -217,6 +217,7 @@ def test_evicting_an_identity_does_not_disturb_its_open_render(api, own, folders
     )
     with source.prepare(_ref(own, "anna")) as prepared:
         one = prepared.num_bytes
+        assert prepared.load().num_bytes <= one, "more than it will need"
     talkers = TalkerCache(source.prepare, byte_budget=one * 3 // 2)  # room for one, not for two
     waveform = np.frombuffer(speech(1)[44:], "<i2").astype(np.float32) / 32768
     undisturbed = list(Talker.load(folders[0]).frames(waveform))

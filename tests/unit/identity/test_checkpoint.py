@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, InputError
+from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, FitDiverged, InputError
 from m2dao.identity import Talker, verify_identity
 from m2dao.identity.checkpoint import load_identity, save_identity
-from m2dao.identity.manifest import FILE_NAMES
+from m2dao.identity.manifest import FILE_NAMES, file_sha256
 from tests.support.tiny_identity import make_tiny_identity
 
 
@@ -81,8 +82,28 @@ def test_what_is_learned_is_stored_in_half_precision_and_what_is_measured_is_not
     exact = {name for name, kind in kinds.items() if kind == "F32"}
     assert {"facial.means", "oral.means", "torso.means", "head.head_box", "head.oral.lip_probes"} <= exact
     assert kinds["facial.quats"] == kinds["torso.follow"] == kinds["head.facial.field.weights.0"] == "F16"
-    assert all(kind == "F16" for name, kind in kinds.items() if ".planes." in name or ".encoder." in name)
+    learned = [kind for name, kind in kinds.items() if ".planes." in name or ".encoder." in name]
+    assert len(learned) > 10 and set(learned) == {"F16"}
     assert all(value.dtype == torch.float32 for value in load_identity(identity).head.parameters())
+
+
+def test_tensors_of_another_kind_are_refused(copy):
+    path = copy / "motion.safetensors"
+    tensors = load_file(path)
+    save_file({name: value.double() if value.is_floating_point() else value for name, value in tensors.items()}, path)
+    manifest = json.loads((copy / "identity.json").read_text())
+    manifest["files"][path.name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+    (copy / "identity.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointCorrupt, match="float64"):
+        load_identity(copy)
+
+
+def test_what_half_precision_cannot_hold_is_not_stored(identity, tmp_path):
+    stored = load_identity(identity)
+    stored.head.groups["facial"].raw["sh0"].data[0] = 1e6
+    with pytest.raises(FitDiverged, match="facial.sh0"):
+        save_identity(tmp_path / "new", stored)
+    assert not list(tmp_path.iterdir())
 
 
 def test_saving_never_replaces_a_folder_that_is_not_an_identity(identity, tmp_path):

@@ -2,11 +2,16 @@
 
 import pytest
 import torch
+from torch import nn
 
+from m2dao.capture.dataset import TRACK_SHAPES
+from m2dao.capture.signals import EXPRESSION_NAMES
 from m2dao.motion.consistency import neck_consistency
+from m2dao.motion.facial import EXPRESSION_SIZE, AudioCode, FacialField
 from m2dao.motion.factored import ConcatField, FactoredField, Reach
 from m2dao.motion.rigid import camera_center, invert_rigid, pose_difference, rotation_vector, to_camera
 from m2dao.motion.torso import TorsoField
+from tests.support.restless_head import a_drive, restless_head
 
 BOX = (torch.full((3,), -0.1), torch.full((3,), 0.1))
 
@@ -105,3 +110,36 @@ def test_codes_move_nothing_beyond_their_reach():
     free = field.motion(features, (torch.zeros(5), torch.ones(3))).delta().d_means.norm(dim=1)
     assert (free > 0).all(), "a group without a reach moves everything"
     assert Reach(points, 0.05, 0.1)(means)[1] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_eyes_and_brows_are_told_apart_by_the_names_of_the_capture():
+    names = dict(zip(EXPRESSION_NAMES, range(EXPRESSION_SIZE), strict=True))
+    assert TRACK_SHAPES["expression"][1] == (EXPRESSION_SIZE,)
+    code = AudioCode(4)
+    for sees_gaze in (True, False):
+        field = FacialField(nn.Identity(), code, torch.zeros(1, 3), sees_pose=False, sees_gaze=sees_gaze)
+        _, eyes, brows = field.codes(torch.zeros(4), torch.arange(EXPRESSION_SIZE).float(), None)
+        gaze = ["gaze_across", "gaze_down"] if sees_gaze else []
+        assert eyes.tolist() == [names[name] for name in ("blink_left", "blink_right", *gaze)]
+        assert brows.tolist() == [names[name] for name in ("brow_raise_left", "brow_raise_right", "brow_down", "eye_squint")]
+        assert FacialField.code_sizes(code, sees_pose=False, sees_gaze=sees_gaze)[1:] == (len(eyes), len(brows))
+
+
+def test_gaze_moves_the_eyes_alone_and_brows_reach_further(tmp_path):
+    head = restless_head(tmp_path, degree=1)
+    means = head.groups["facial"].raw["means"]
+    outward = torch.linspace(0, 0.2, len(means))[:, None] * torch.tensor([0.0, -1.0, 0.0])
+    means.data.copy_(head.facial.eye_probes[0] + outward)
+    drive = a_drive(torch.eye(4), posture=False)
+    static = head.static_features()
+
+    def moved_by(name):
+        changed = drive.expression.clone()
+        changed[EXPRESSION_NAMES.index(name)] += 1
+        before, after = (
+            head.motions(each, static)["facial"].delta().d_means for each in (drive, drive._replace(expression=changed))
+        )
+        away = torch.cdist(means, head.facial.eye_probes).amin(dim=1)
+        return away[(after - before).abs().amax(dim=1) > 1e-7].max()
+
+    assert moved_by("gaze_across") < 0.06 < moved_by("brow_down") < 0.14

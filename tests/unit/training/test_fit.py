@@ -140,7 +140,7 @@ def test_a_poisoned_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, 
         monkeypatch.setattr(StepRunner, "run", infinite)
     recipe = replace(small_recipe(), schedule=ALL_FACIAL)
     result = trainer.fit(capture, tmp_path / "fit", recipe=recipe, steps=130, on_progress=reports.append)
-    assert result.steps == 130 and result.frames_left_out == [bad]
+    assert result.steps == 130 and result.frames_left_out == [bad] and math.isfinite(result.stored_loss_db)
     assert any(f"frame {bad} left out" in report.phase for report in reports)
     assert all(torch.isfinite(value).all() for value in tensors_of(tmp_path / "fit").values())
 

@@ -72,6 +72,6 @@ def test_the_spread_is_over_identities_and_leaves_out_what_nobody_knows():
     german, noise = spread(rows)
     assert german == {
         "voice": "german", "offset_mean": 0.0, "offset_spread": 1.0, "confidence_ratio_mean": 0.9, "confidence_ratio_least": 0.9,
-        "num": 2,
+        "num_identities": 2,
     }  # fmt: skip
-    assert noise["offset_mean"] is None and noise["num"] == 1
+    assert noise["offset_mean"] is None and noise["num_identities"] == 1
