@@ -22,25 +22,27 @@ class TruthComparison:
         rotation_error_deg: root mean square over frames, apart from one constant turn between the two head spaces.
         rotation_range_deg: the same of the head's own turns about their mean: what there was to find.
         lip_correlation, lip_error: of the lip opening; the error is a mean, in outer-eye distances.
-        lip_opening_when_closed: the largest that was measured while lips were closed.
+        lip_opening_when_closed: the largest that was measured while lips were closed; None if they never were.
         blink_correlation: of the lids.
+        gaze_across_correlation: of the irises' way across. Presenters hardly look up or down (about one degree), which says nothing.
         facial_iou, oral_iou, head_iou, torso_iou, person_iou: soft intersection over union of the masks.
     """
 
     rotation_error_deg: float
     rotation_range_deg: float
-    lip_correlation: float
+    lip_correlation: float | None
     lip_error: float
-    lip_opening_when_closed: float
-    blink_correlation: float
+    lip_opening_when_closed: float | None
+    blink_correlation: float | None
+    gaze_across_correlation: float | None
     facial_iou: float
     oral_iou: float
     head_iou: float
     torso_iou: float
     person_iou: float
 
-    def as_dict(self) -> dict[str, float]:
-        return {name: round(value, 4) for name, value in asdict(self).items()}
+    def as_dict(self) -> dict[str, float | None]:
+        return {name: None if value is None else round(value, 4) for name, value in asdict(self).items()}
 
 
 def compare_with_truth(capture: Capture, truth: dict[str, np.ndarray]) -> TruthComparison:
@@ -54,14 +56,16 @@ def compare_with_truth(capture: Capture, truth: dict[str, np.ndarray]) -> TruthC
     found = Rotation.from_matrix(capture.viewmats[:, :3, :3])
     true = Rotation.from_matrix(truth["viewmats"][:num_frames, :3, :3])
     offset = (true.inv() * found).mean()
-    lips = truth["lip_opening"][:num_frames]
+    lips, closed = truth["lip_opening"][:num_frames], truth["closed"][:num_frames] > 0
+    across = capture.expression[:, capture.expression_names.index("gaze_across")]
     return TruthComparison(
         rotation_error_deg=_rms_deg(found * (true * offset).inv()),
         rotation_range_deg=_rms_deg(true * true.mean().inv()),
         lip_correlation=_correlation(capture.lip_opening, lips),
         lip_error=float(np.abs(capture.lip_opening - lips).mean()),
-        lip_opening_when_closed=float(capture.lip_opening[truth["closed"][:num_frames] > 0].max()),
+        lip_opening_when_closed=float(capture.lip_opening[closed].max()) if closed.any() else None,
         blink_correlation=_correlation(capture.blink.mean(1), truth["blink"][:num_frames].mean(1)),
+        gaze_across_correlation=_correlation(across, truth["gaze"][:num_frames, 0]),
         **{f"{name}_iou": value for name, value in _mask_overlaps(capture, truth).items()},
     )
 
@@ -70,8 +74,9 @@ def _rms_deg(rotations: Rotation) -> float:
     return float(np.degrees(np.sqrt(np.mean(rotations.magnitude() ** 2))))
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.corrcoef(one, other)[0, 1])
+def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    """None where one of them does not change."""
+    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) and np.ptp(other) else None
 
 
 def _mask_overlaps(capture: Capture, truth: dict[str, np.ndarray]) -> dict[str, float]:

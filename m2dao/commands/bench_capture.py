@@ -19,7 +19,7 @@ recordings: head rotation, lips, lids, masks. Recordings given by --video have n
 report, with the noise of their poses as two independent halves of the face's texture disagree about it.
 
 --json prints {presenters: [{person, seconds, real_time_factor, verdict, sync_offset_frames, rotation_error_deg, rotation_range_deg, lip_correlation,
-lip_error, lip_opening_when_closed, blink_correlation, facial_iou, oral_iou, head_iou, torso_iou, person_iou}], recordings:
+lip_error, lip_opening_when_closed, blink_correlation, gaze_across_correlation, facial_iou, oral_iou, head_iou, torso_iou, person_iou}], recordings:
 [{video, seconds, real_time_factor, verdict, problems, pose_jitter_deg, poses_on_picture_share, reprojection_px}]}.
 """
 _TOLD = (
@@ -46,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     from m2dao.capture.prepare import prepare
+    from m2dao.errors import CaptureRejected
     from m2dao.presenter import persons
 
     presenters, recordings = [], []
@@ -53,11 +54,15 @@ def run(args: argparse.Namespace) -> dict:
         for person in persons():
             presenters.append(_presenter(person, Path(folder), args, show))
         for number, video in enumerate(args.video):
-            result = prepare(
-                video, Path(folder) / f"recording-{number}", size=args.size,
-                on_progress=lambda stage, share, video=video: show(f"{video.name}: {stage}", share),
-            )  # fmt: skip
-            recordings.append({"video": video.name} | {name: _short(getattr(result, name)) for name in _TOLD})
+            try:
+                result = prepare(
+                    video, Path(folder) / f"recording-{number}", size=args.size,
+                    on_progress=lambda stage, share, video=video: show(f"{video.name}: {stage}", share),
+                )  # fmt: skip
+            except CaptureRejected as error:  # says what is wrong with this one; the others are measured all the same
+                recordings.append({"video": video.name, "verdict": "rejected", "problems": [str(error)]})
+            else:
+                recordings.append({"video": video.name} | {name: _short(getattr(result, name)) for name in _TOLD})
     for row in (*presenters, *recordings):
         print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
     return {"presenters": presenters, "recordings": recordings}

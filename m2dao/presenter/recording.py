@@ -33,6 +33,7 @@ _KEYS = {
     "lip_opening": "f32 [T] gap between the inner lips at the middle / distance of the outer eye corners",
     "lip_width": "f32 [T] distance of the mouth corners / distance of the outer eye corners",
     "blink": "f32 [T,2] image-left and image-right eye, 0 open to 1 closed",
+    "gaze": "f32 [T,2] radians the eyes turn in the head, to image right and down",
     "controls": "f32 [T,K] weights of control_names",
     "landmarks": "f32 [T,L,2] pixels, of landmark_names",
     "closed": "u8 [T] 1 where the presenter closes the lips for m, b or p",
@@ -176,6 +177,7 @@ def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Spe
         "lip_opening": np.array(openings, np.float32),
         "lip_width": np.array(widths, np.float32),
         "blink": np.stack(blinks).astype(np.float32),
+        "gaze": np.array([s.gaze for s in states], np.float32),
         "controls": np.stack([s.controls for s in states]).astype(np.float32),
         "landmarks": np.stack(landmarks),
         "closed": closed,
@@ -188,7 +190,7 @@ def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Spe
     save_file(tensors, truth)
     document = {
         "format": "m2dao.presenter-truth",
-        "version": 1,
+        "version": 2,
         "person": who.name,
         "size": stage.size,
         "frame_rate": FRAME_RATE,

@@ -9,7 +9,7 @@ from m2dao.errors import ConfigError
 
 _FRAMES_PER_S = 8.0  # of a budget in minutes, that are worth decoding: others would come up less than twice
 _LEAST_FRAMES = 250
-_FINISH_SHARE = 0.01  # of a budget in minutes, kept for writing the identity
+_FINISH_SHARE, _FINISH_S = 0.01, 1.5  # of a budget in minutes, kept for writing the identity and measuring what that costs
 
 
 class ProgressBegin(NamedTuple):
@@ -50,5 +50,5 @@ class FitBudget:
         """
         if self.steps is not None:
             return step / self.steps
-        left_s = 60 * self.minutes * (1 - _FINISH_SHARE) - begin.elapsed_s
+        left_s = 60 * self.minutes * (1 - _FINISH_SHARE) - _FINISH_S - begin.elapsed_s
         return begin.progress + (1 - begin.progress) * (elapsed_s - begin.elapsed_s) / left_s if left_s > 0 else 1.0

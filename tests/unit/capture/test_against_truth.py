@@ -33,6 +33,7 @@ def test_lips_and_lids_move_as_they_did(found, person):
     assert row["lip_correlation"] > 0.9 and row["lip_error"] < 0.05
     assert row["lip_opening_when_closed"] < 0.06
     assert row["blink_correlation"] > 0.85
+    assert row["gaze_across_correlation"] > 0.7
 
 
 @pytest.mark.parametrize("person", persons())

@@ -57,9 +57,9 @@ def test_preparations_use_up_minutes_but_no_part_of_the_schedule():
     budget = FitBudget(minutes=2)
     first = ProgressBegin(progress=0.0, elapsed_s=60.0)
     assert budget.progress(0, 60.0, first) == 0.0
-    assert budget.progress(9, 89.4, first) == pytest.approx(0.5)
-    assert budget.progress(9, 118.8, first) == pytest.approx(1.0)
+    assert budget.progress(9, 88.65, first) == pytest.approx(0.5)
+    assert budget.progress(9, 117.3, first) == pytest.approx(1.0)
     again = ProgressBegin(progress=0.5, elapsed_s=100.0)  # gone on with after more preparations
-    assert budget.progress(9, 100.0, again) == 0.5 and budget.progress(9, 118.8, again) == pytest.approx(1.0)
+    assert budget.progress(9, 100.0, again) == 0.5 and budget.progress(9, 117.3, again) == pytest.approx(1.0)
     assert budget.progress(0, 130.0, ProgressBegin(progress=0.0, elapsed_s=130.0)) == 1.0, "nothing is left for steps"
     assert FitBudget(steps=10).progress(5, 1e9, first) == 0.5
