@@ -67,14 +67,13 @@ class BakedHead:
         return sum(value.numel() * value.element_size() for value in kept) + self._make_motion.num_bytes
 
     @torch.no_grad()
-    def pose(self, drive: FrameDrive, *, with_torso: bool = True) -> PosedArrays:
+    def pose(self, drive: FrameDrive) -> PosedArrays:
         """Move every Gaussian to where it is in one frame.
 
         Args:
             drive: sound, expression and pose of the frame.
-            with_torso: False leaves the torso's Gaussians out.
         """
-        torso = self._head.torso if with_torso else None
+        torso = self._head.torso
         pose = None if torso is None else torso.pose_features(drive.viewmat, drive.slow_viewmat)
         motions = self._make_motion(drive, pose)
         num = sum(len(self._groups[name].means) for name in motions)

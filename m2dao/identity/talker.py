@@ -111,18 +111,17 @@ class Talker:
             yield picture
 
     @torch.no_grad()
-    def render_drive(self, drive: FrameDrive, *, head_only: bool = False) -> RenderOutput:
+    def render_drive(self, drive: FrameDrive) -> RenderOutput:
         """Render one frame from explicit conditions.
 
         Args:
             drive: pose, sound and expression.
-            head_only: leave out neck and torso (protocol `paper`).
 
         Returns:
             colors [1, H, W, 4] premultiplied RGB and visible head alpha; alphas [1, H, W, 1].
         """
         with timed("motion"):
-            posed = self._pose(drive, head_only)
+            posed = self._pose(drive)
         return render(
             *posed,
             self._camera,
@@ -132,15 +131,11 @@ class Talker:
             backend=self.backend,
         )
 
-    def _pose(self, drive: FrameDrive, head_only: bool) -> tuple[Tensor, ...]:
+    def _pose(self, drive: FrameDrive) -> tuple[Tensor, ...]:
         """Means, quaternions, scales, opacities and colours in camera space."""
         if self._baked is not None:
-            return self._baked.pose(drive, with_torso=not head_only)
-        posed = self.head.pose(drive, self._static)
-        num = len(posed.means)
-        if head_only and self.head.torso is not None:
-            num -= len(self.head.groups["torso"])
-        return tuple(value[:num] for value in posed[:5])
+            return self._baked.pose(drive)
+        return tuple(self.head.pose(drive, self._static)[:5])
 
     def _embeddings(self, pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:
         stream = self.speech.stream()

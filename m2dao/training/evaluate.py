@@ -38,7 +38,7 @@ from m2dao.training.picture_metrics import PictureMetrics
 from m2dao.training.report import SideBySide, write_result
 
 PROTOCOLS = ("paper", "portrait", "cross")
-VERSION = 3  # of what the figures mean; figures of another version do not compare
+VERSION = 4  # of what the figures mean; figures of another version do not compare
 _MIN_SYNC_FRAMES = 60
 
 
@@ -190,23 +190,22 @@ def _rendered(talker: Talker, capture: Capture, frames: TrainingFrames, protocol
         )
         output = talker.render_drive(drive)
         if protocol == "paper" and talker.head.torso is not None:
-            yield index, _over_recorded_torso(talker, drive, output, frames, index)
+            yield index, _over_recorded_torso(talker, output, frames, index)
         else:
             yield index, talker.picture(output, 255 * behind(index))
 
 
-def _over_recorded_torso(
-    talker: Talker, drive: FrameDrive, output: RenderOutput, frames: TrainingFrames, index: int
-) -> np.ndarray:
+def _over_recorded_torso(talker: Talker, output: RenderOutput, frames: TrainingFrames, index: int) -> np.ndarray:
     """Protocol `paper` of an identity with a torso, [S, S, 3] uint8.
 
-    Where the recording shows torso or background, these lie behind the generated head; where it shows the head, they are
-    unknown, and the generated torso stands for them.
+    Where the recording shows torso or background, these lie behind what is visible of the generated head; where it shows the
+    head, they are unknown, and the generated torso stands for them.
     """
     recorded = frames.rgb(index)
     whole = talker.picture(output, 255 * frames.target(index, generate_torso=False).behind.numpy())
-    head = talker.picture(talker.render_drive(drive, head_only=True), recorded)
-    return np.where(head_taken(frames.masks(index))[..., None], whole, head)
+    head_alpha = output.colors[0, ..., 3:].cpu().numpy()
+    share = np.where(head_taken(frames.masks(index))[..., None], 1, head_alpha)
+    return np.round(share * whole + (1 - share) * recorded).astype(np.uint8)
 
 
 def _backdrops(talker: Talker, capture: Capture, frames: TrainingFrames, protocol: str) -> Callable[[int], np.ndarray]:

@@ -26,13 +26,3 @@ def test_every_value_is_the_one_the_head_gives(tmp_path, degree, config):
             truth = getattr(posed, name)
             assert ours.shape == truth.shape
             torch.testing.assert_close(ours, truth, atol=2e-6, rtol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
-
-
-def test_without_the_torso_the_rest_stays_the_same(tmp_path):
-    head = restless_head(tmp_path, degree=1)
-    baked = BakedHead(head)
-    drive = a_drive(torch.eye(4), posture=True)
-    whole, part = baked.pose(drive), baked.pose(drive, with_torso=False)
-    num = len(head.groups["facial"]) + len(head.groups["oral"])
-    for a, b in zip(whole, part, strict=True):
-        assert len(b) == num and torch.equal(a[:num], b)
