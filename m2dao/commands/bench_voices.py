@@ -40,10 +40,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
+    from m2dao.training.evaluate import cross_audio
     from m2dao.training.voices import as_dicts, drive_with_voices, spread, table, write_voices
 
     _refuse_twins("capture", [capture.resolve().name for _, capture in args.identity])
     _refuse_twins("sound", [path.stem for path in args.audio] + ["own"])
+    for path in args.audio:
+        cross_audio(path)  # refused now, not after an hour of rendering
     rows = []
     with told_bar("voices") as show:
         for identity, capture in args.identity:

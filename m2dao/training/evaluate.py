@@ -219,14 +219,25 @@ def _backdrops(talker: Talker, capture: Capture, frames: TrainingFrames, protoco
     return lambda index: frames.target(index, generate_torso=False).behind.numpy()
 
 
-@one_torch_thread()
-def _evaluate_cross(talker, capture, audio: Path, out_dir, max_frames, told) -> EvaluateResult:
-    sound = read_audio(audio)
+def cross_audio(path: Path, max_frames: int | None = None) -> np.ndarray:
+    """Sound that lip sync can be told from: [S] at 16 kHz, whole frames.
+
+    Raises:
+        MediaError: no sound that can be read.
+        InputError: too short.
+    """
+    sound = read_audio(path)
     sound = sound[: max_frames * SAMPLES_PER_FRAME] if max_frames else sound
     total = num_frames_for_samples(len(sound))
     if total < _MIN_SYNC_FRAMES:
-        raise InputError(f"audio {audio}", f"at least {_MIN_SYNC_FRAMES / FRAME_RATE:.1f} s", f"{total / FRAME_RATE:.1f} s")
-    sound = np.pad(sound, (0, total * SAMPLES_PER_FRAME - len(sound)))
+        raise InputError(f"audio {path}", f"at least {_MIN_SYNC_FRAMES / FRAME_RATE:.1f} s", f"{total / FRAME_RATE:.1f} s")
+    return np.pad(sound, (0, total * SAMPLES_PER_FRAME - len(sound)))
+
+
+@one_torch_thread()
+def _evaluate_cross(talker, capture, audio: Path, out_dir, max_frames, told) -> EvaluateResult:
+    sound = cross_audio(audio, max_frames)
+    total = num_frames_for_samples(len(sound))
     lips = LipTrack(FaceTracker())
     with _film(out_dir, talker.size, sound, has_recording=False) as film:
         for index, picture in enumerate(talker.frames(sound)):

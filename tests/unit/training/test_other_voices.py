@@ -75,3 +75,11 @@ def test_the_spread_is_over_identities_and_leaves_out_what_nobody_knows():
         "num_identities": 2,
     }  # fmt: skip
     assert noise["offset_mean"] is None and noise["num_identities"] == 1
+
+
+def test_a_sound_that_is_too_short_is_refused_before_anything_is_rendered(tmp_path, capsys):
+    for name, seconds in (("long", 3), ("short", 1)):
+        write_wav(tmp_path / f"{name}.wav", np.zeros(16000 * seconds, np.float32))
+    sounds = [str(tmp_path / f"{name}.wav") for name in ("long", "short")]
+    assert cli.main(["bench", "voices", "--identity", "nobody", "nothing", "--audio", *sounds]) == 2
+    assert "short.wav: expected at least 2.4 s" in capsys.readouterr().err
