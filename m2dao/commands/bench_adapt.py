@@ -36,7 +36,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    from m2dao.capture.dataset import Capture
     from m2dao.errors import InputError
     from m2dao.training.ablation import adaptation_rows
     from m2dao.training.comparison import Comparison, ComparisonConfig, shortfalls
@@ -46,11 +45,11 @@ def run(args: argparse.Namespace) -> dict:
     config = ComparisonConfig(
         size=args.size, minutes=args.minutes, seed=args.seed, num_threads=args.threads, backend=args.backend
     )
-    rows = adaptation_rows(args.universal, args.seconds)
+    universal = load_universal(args.universal)
+    rows = adaptation_rows(universal, args.seconds)
     with told_bar(args.clip.name) as show:
         comparison = Comparison(args.clip, args.work, config, show)
-        comparison.prepare()
-        if Capture.open(comparison.capture_dir).content_sha256 in load_universal(args.universal).sources:
+        if comparison.capture_sha256 in universal.sources:
             raise InputError(
                 str(args.universal), "motion learned from other recordings", f"{args.clip.name} is among them",
                 "learn it without this recording",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from m2dao.errors import ConfigError
 from m2dao.motion.talking_head import ModelConfig
 from m2dao.training.recipes import FACTORED_RATES, LossWeights, Recipe, m2dao, talking_gaussian, talking_gaussian_plus
 from m2dao.training.schedule import alternating_schedule
+from m2dao.training.universal import UniversalMotion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +21,14 @@ class AblationRow:
         what: what it is, or what it adds to the row before.
         recipe: by size.
         minutes: budget, if it is not that of the comparison.
-        universal: folder of universal motion to start from; None starts from rest.
+        universal: motion to start from; None starts from rest.
     """
 
     name: str
     what: str
     recipe: Callable[[int], Recipe]
     minutes: float | None = None
-    universal: Path | None = None
+    universal: UniversalMotion | None = None
 
 
 _UNBOUND = ModelConfig(motion_regions=False, head_sees_pose=False, face_sees_gaze=False)
@@ -88,7 +88,7 @@ ROWS = (
 )
 
 
-def adaptation_rows(universal: Path, seconds: float) -> tuple[AblationRow, ...]:
+def adaptation_rows(universal: UniversalMotion, seconds: float) -> tuple[AblationRow, ...]:
     """From scratch in the time of the comparison, and in ``seconds`` from scratch and from universal motion."""
     short = {"recipe": m2dao, "minutes": seconds / 60}
     return (

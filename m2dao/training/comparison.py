@@ -11,6 +11,7 @@ Everything is kept, so that a comparison goes on where it was interrupted and a 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from m2dao.training.evaluate import VERSION, evaluate
 from m2dao.training.recipes import Recipe
 from m2dao.training.run import ENGINE_VERSION
 from m2dao.training.trainer import fit
-from m2dao.training.universal import UniversalMotion, load_universal
+from m2dao.training.universal import UniversalMotion
 
 PROTOCOLS = ("paper", "portrait")
 FIGURES = (
@@ -89,31 +90,30 @@ class Comparison:
         Raises:
             MediaError, CaptureRejected: the recording will not do.
         """
-        self.prepare()
-        capture_sha256 = Capture.open(self.capture_dir).content_sha256
         entries = []
         for row in rows:
-            made = self._row(row, capture_sha256)
+            made = self._row(row)
             for protocol in PROTOCOLS:
                 entries.append({"name": row.name, "what": row.what, "protocol": protocol, **made[protocol], **made["fit"]})
         return entries
 
-    def prepare(self) -> None:
-        """Make the capture if it is missing."""
+    @functools.cached_property
+    def capture_sha256(self) -> str:
+        """Content hash of the capture, which is made if it is missing."""
         if not (self.capture_dir / MANIFEST).is_file():
             self.capture_dir.parent.mkdir(parents=True, exist_ok=True)
             prepare(self.clip, self.capture_dir, on_progress=lambda stage, share: self._tell(f"prepare: {stage}", share))
+        return Capture.open(self.capture_dir).content_sha256
 
-    def _row(self, row: AblationRow, capture_sha256: str) -> dict:
+    def _row(self, row: AblationRow) -> dict:
         """The stored row if it was made under the same conditions, else a new one."""
         recipe = row.recipe(self.config.size)
         config = self.config if row.minutes is None else replace(self.config, minutes=row.minutes, steps=None)
-        universal = load_universal(row.universal) if row.universal else None
         conditions = {
             "engine": ENGINE_VERSION,
-            "capture": capture_sha256,
+            "capture": self.capture_sha256,
             "recipe": asdict(recipe),
-            "universal": universal.sha256 if universal else None,
+            "universal": row.universal.sha256 if row.universal else None,
             **asdict(config),
         }
         key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
@@ -121,7 +121,7 @@ class Comparison:
         stored = folder / "row.json"
         made = json.loads(stored.read_text()) if stored.is_file() else {}
         if made.get("key") != key:
-            made = {"key": key, "fit": self._fit(row.name, recipe, folder, config, universal)}
+            made = {"key": key, "fit": self._fit(row.name, recipe, folder, config, row.universal)}
         elif made.get("evaluation") == VERSION:
             return made
         made["evaluation"] = VERSION
