@@ -94,8 +94,8 @@ def _remove_stale(parent: Path, prefix: str, *, keep: Path | None) -> None:
 
 
 class Ledger:
-    """Names and hashes of the files that were stored whole, kept beside them; safe to use from several threads if calls are
-    not at the same time.
+    """Names and hashes of the files that were stored whole, kept beside them; its owner sees to it that one thread adds at a
+    time.
 
     Args:
         path: of the ledger; whole lines that it holds are believed.

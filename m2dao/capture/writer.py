@@ -101,11 +101,7 @@ class CaptureWriter:
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
             self._ledger.add(name, digest)
-        self._note(name, data, digest)
-
-    def _note(self, name: str, data: bytes, sha256: str) -> None:
-        with self._lock:
-            self._files[name] = {"sha256": sha256, "bytes": len(data)}
+            self._files[name] = {"sha256": digest, "bytes": len(data)}
 
     def add_json(self, name: str, value: dict) -> None:
         self.add_bytes(name, (json.dumps(value, indent=2) + "\n").encode())
@@ -144,9 +140,9 @@ class CaptureWriter:
             digest = hashlib.sha256(data).hexdigest()
             if not self._ledger.knows(name, digest):
                 return False
-            found[name] = data, digest
-        for name, (data, digest) in found.items():
-            self._note(name, data, digest)
+            found[name] = {"sha256": digest, "bytes": len(data)}
+        with self._lock:
+            self._files |= found
         return True
 
     def frame(self, index: int) -> np.ndarray:

@@ -76,8 +76,7 @@ class BakedHead:
         torso = self._head.torso
         pose = None if torso is None else torso.pose_features(drive.viewmat, drive.slow_viewmat)
         motions = self._make_motion(drive, pose)
-        num = sum(len(self._groups[name].means) for name in motions)
-        out = [np.empty((num, columns), np.float32) for columns in (3, 4, 3, 4)]
+        out = [np.empty((len(self._opacities), columns), np.float32) for columns in (3, 4, 3, 4)]
         first = 0
         for name, motion in motions.items():
             gaussians = self._groups[name]
@@ -88,15 +87,15 @@ class BakedHead:
                 _pose_head(gaussians, motion, drive.viewmat, part)
             first += len(gaussians.means)
         means, quats, scales, colors = (torch.from_numpy(array) for array in out)
-        return PosedArrays(means, quats, scales, self._opacities[:num], colors)
+        return PosedArrays(means, quats, scales, self._opacities, colors)
 
     def _pose_torso(self, gaussians: Gaussians, motion: _Motion, drive: FrameDrive, pose: Tensor, out: list) -> None:
         torso = self._head.torso
         rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat)).numpy()
         sway = affine_of(lambda points: torso.sway_displacement(points, pose, drive.posture)).numpy()
-        share_out(
-            posing_kernel.pose_torso, *_geometry(gaussians), self._torso_colors, self._follow, *motion, rigid, sway, *out,
-            max_threads=-(-len(gaussians.means) // CHUNK),
+        share_gaussians(
+            posing_kernel.pose_torso, len(gaussians.means), *_geometry(gaussians), self._torso_colors, self._follow, *motion,
+            rigid, sway, *out,
         )  # fmt: skip
 
 
@@ -115,7 +114,7 @@ class _FactoredMotion:
         self.num_bytes = sum(array.nbytes for array in self._features.values())
 
     def __call__(self, drive: FrameDrive, pose: Tensor | None) -> dict[str, _Motion]:
-        """By group; the torso's only with a pose [12]."""
+        """By group; pose is the torso's [12], None if there is none."""
         head = self._head
         face = head.facial.field.frame_matrix(head.facial_codes(drive))
         lips = head.oral.motion_code(self._probes @ face[:, :3])
@@ -138,11 +137,7 @@ class _GeneralMotion:
 
     def __call__(self, drive: FrameDrive, pose: Tensor | None) -> dict[str, _Motion]:
         motions = self._head.motions(drive, self._static)
-        return {
-            name: _Motion(flat_rows(motion.features), padded_matrix(motion.matrix))
-            for name, motion in motions.items()
-            if name != "torso" or pose is not None
-        }
+        return {name: _Motion(flat_rows(motion.features), padded_matrix(motion.matrix)) for name, motion in motions.items()}
 
 
 def flat_rows(rows: Tensor) -> np.ndarray:
@@ -157,6 +152,11 @@ def padded_matrix(matrix: Tensor) -> np.ndarray:
     return padded.reshape(-1)
 
 
+def share_gaussians(kernel: Callable, num_gaussians: int, *args) -> None:
+    """Run a kernel that takes Gaussians chunk by chunk, on no more threads than there are chunks."""
+    share_out(kernel, *args, max_threads=-(-num_gaussians // CHUNK))
+
+
 def affine_of(displace: Callable[[Tensor], Tensor]) -> Tensor:
     """The matrix [3, 4] of an affine map of points [P, 3], which is known by what it does to the origin and unit vectors."""
     moved = displace(torch.cat([torch.zeros(1, 3), torch.eye(3)]))
@@ -164,10 +164,9 @@ def affine_of(displace: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _pose_head(gaussians: Gaussians, motion: _Motion, viewmat: Tensor, out: list) -> None:
-    share_out(
-        posing_kernel.pose_head, *_geometry(gaussians), gaussians.sh0.numpy(), gaussians.shN.numpy(), *motion,
-        viewmat.numpy(), quat_from_matrix(viewmat[:3, :3]).numpy(), camera_center(viewmat).numpy(), *out,
-        max_threads=-(-len(gaussians.means) // CHUNK),
+    share_gaussians(
+        posing_kernel.pose_head, len(gaussians.means), *_geometry(gaussians), gaussians.sh0.numpy(), gaussians.shN.numpy(),
+        *motion, viewmat.numpy(), quat_from_matrix(viewmat[:3, :3]).numpy(), camera_center(viewmat).numpy(), *out,
     )  # fmt: skip
 
 

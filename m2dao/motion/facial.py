@@ -41,14 +41,14 @@ class FacialField(nn.Module):
         sees_gaze: whether irises move.
     """
 
+    POSE_WEIGHTS_NAME = "field.weights.3"  # of the factored field: what the pose moves
+
     def __init__(self, field: nn.Module, audio_code: AudioCode, eye_probes: Tensor, *, sees_pose: bool, sees_gaze: bool):
         super().__init__()
         self.field = field
         self.audio_code = audio_code
         self.sees_pose, self.sees_gaze = sees_pose, sees_gaze
         self.register_buffer("eye_probes", eye_probes.float().clone())
-
-    POSE_WEIGHTS_NAME = "field.weights.3"  # of the factored field: what the pose moves
 
     @staticmethod
     def code_sizes(audio_code: AudioCode, *, sees_pose: bool, sees_gaze: bool) -> tuple[int, ...]:

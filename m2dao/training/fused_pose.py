@@ -16,12 +16,11 @@ from torch.autograd.function import once_differentiable
 from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.gaussians.sh import sh_colors
 from m2dao.identity import posing_kernel
-from m2dao.identity.bake import affine_of, flat_rows, padded_matrix
+from m2dao.identity.bake import affine_of, flat_rows, padded_matrix, share_gaussians
 from m2dao.motion.factored import NUM_OUTPUTS, FieldMotion
 from m2dao.motion.rigid import camera_center
 from m2dao.motion.talking_head import FrameDrive, PosedGaussians, StaticFeatures, TalkingHead
 from m2dao.render.cpu_project import CHUNK
-from m2dao.render.threads import share_out
 from m2dao.training import pose_gradients
 
 _RAW_NAMES = ("means", "quats", "scales", "opacities", "sh0", "shN")
@@ -96,12 +95,12 @@ class _Pose(torch.autograd.Function):
             if has_torso and number == len(groups) - 1:
                 follow, sway = torso_extra[0].sigmoid().numpy(), torso_extra[1].numpy()
                 colors_at_rest = sh_colors(group.sh0, group.shN, group.means).numpy()
-                _share(
+                share_gaussians(
                     posing_kernel.pose_torso, sizes[number], *geometry, colors_at_rest, follow, *motion, rigid, sway, *arrays
                 )
             else:
                 appearance = group.sh0.numpy(), group.shN.numpy()
-                _share(posing_kernel.pose_head, sizes[number], *geometry, *appearance, *motion, *view, *arrays)
+                share_gaussians(posing_kernel.pose_head, sizes[number], *geometry, *appearance, *motion, *view, *arrays)
         # Detached: what an operation keeps of its own outputs would keep the operation, for ever.
         ctx.kept = view, rigid, groups, sizes, [value.detach() for value in (opacities, scales, colors)], follow, sway
         ctx.set_materialize_grads(False)
@@ -137,12 +136,14 @@ class _Pose(torch.autograd.Function):
                 extra = [(v if v is not None else still).contiguous().numpy() for v in (v_displacement, v_residual)]
                 v_follow = torch.empty(sizes[number])
                 v_sway = torch.empty(-(-sizes[number] // CHUNK), 3, 4)
-                _share(
+                share_gaussians(
                     pose_gradients.pose_torso_backward, sizes[number], *given, follow, rigid, sway, *posed, *extra, *out[:4],
                     v_follow.numpy(), v_delta.numpy(), v_sway.numpy(),
                 )  # fmt: skip
             else:
-                _share(pose_gradients.pose_head_backward, sizes[number], *given, *view, *posed, *out, v_delta.numpy())
+                share_gaussians(
+                    pose_gradients.pose_head_backward, sizes[number], *given, *view, *posed, *out, v_delta.numpy()
+                )
             v_motion = v_delta[:, :NUM_OUTPUTS]
             v_features = v_motion @ group.matrix.T if needed[6] else None
             v_matrix = group.features.T @ v_motion if needed[7] else None
@@ -150,10 +151,6 @@ class _Pose(torch.autograd.Function):
         if rigid is not None:
             grads += [v_follow, v_sway.sum(dim=0)]
         return tuple(grads)
-
-
-def _share(kernel, num_gaussians: int, *args) -> None:
-    share_out(kernel, *args, max_threads=-(-num_gaussians // CHUNK))
 
 
 def compile_pose_gradients() -> None:
