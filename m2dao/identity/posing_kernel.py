@@ -1,7 +1,7 @@
 """Numba kernels that pose Gaussians for rendering: the arithmetic of ``TalkingHead.pose`` in one pass over memory.
 
 There are no gradients here; ``m2dao.motion.talking_head`` defines what is correct, and a test compares the two.
-Shapes: N Gaussians of one group, K features of each, B spherical-harmonic bases.
+Shapes: N Gaussians of one group, B spherical-harmonic bases.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 from numba import njit
 
 from m2dao.gaussians.sh import C0, C1, C2
+from m2dao.identity.motion_kernel import NUM_COLUMNS, compile_motion_kernels
 from m2dao.render.cpu_project import CHUNK
-from m2dao.render.simd import LANES, fetch_add, get, load8, splat8, store8
+from m2dao.render.simd import fetch_add
 
-NUM_COLUMNS = 2 * LANES  # of a frame's matrix: the 13 of the motion and padding
 _HALF, _ZERO = np.float32(0.5), np.float32(0.0)
 _LEAST = np.float32(1e-12)  # distance: a Gaussian where the camera stands has no direction
 _C0, _C1 = np.float32(C0), np.float32(C1)
@@ -23,32 +23,11 @@ _C20, _C21, _C22 = (np.float32(value) for value in C2)
 
 
 @njit(inline="always")
-def _move(i, features, matrix, delta):
-    """Row ``i`` of features times the frame's matrix."""
-    num_features = matrix.shape[0] // NUM_COLUMNS
-    first, second, other_first, other_second = splat8(0.0), splat8(0.0), splat8(0.0), splat8(0.0)
-    begin = i * num_features
-    for k in range(0, num_features - 1, 2):  # two at a time, because each sum waits for its own last addition
-        feature, other = splat8(get(features, begin + k)), splat8(get(features, begin + k + 1))
-        row = k * NUM_COLUMNS
-        first = first + feature * load8(matrix, row)
-        second = second + feature * load8(matrix, row + LANES)
-        other_first = other_first + other * load8(matrix, row + 2 * LANES)
-        other_second = other_second + other * load8(matrix, row + 3 * LANES)
-    if num_features % 2:
-        feature, row = splat8(get(features, begin + num_features - 1)), (num_features - 1) * NUM_COLUMNS
-        first = first + feature * load8(matrix, row)
-        second = second + feature * load8(matrix, row + LANES)
-    store8(delta, 0, first + other_first)
-    store8(delta, LANES, second + other_second)
-
-
-@njit(inline="always")
 def _deform(i, delta, quats, scales, out_scales):
     """The deformed quaternion of Gaussian ``i``; its scales are stored."""
     for k in range(3):
-        out_scales[i, k] = scales[i, k] * math.exp(delta[7 + k])
-    return quats[i, 0] + delta[3], quats[i, 1] + delta[4], quats[i, 2] + delta[5], quats[i, 3] + delta[6]
+        out_scales[i, k] = scales[i, k] * math.exp(delta[i, 7 + k])
+    return quats[i, 0] + delta[i, 3], quats[i, 1] + delta[i, 4], quats[i, 2] + delta[i, 5], quats[i, 3] + delta[i, 6]
 
 
 @njit(inline="always")
@@ -72,8 +51,7 @@ def pose_head(
     scales,  # float32 [N, 3] metres
     sh0,  # float32 [N, 3]
     shN,  # float32 [N, B - 1, 3]
-    features,  # float32 [N * K] static features
-    matrix,  # float32 [K * 16] features to motion: means, quats, log scales, colours, three columns of nothing
+    delta,  # float32 [N, 16] motion: means, quats, log scales, colours, three columns of nothing
     viewmat,  # float32 [4, 4]
     quat,  # float32 [4] of the view's rotation
     camera,  # float32 [3] where the camera stands in head space
@@ -84,20 +62,18 @@ def pose_head(
 ):
     """Deforms and carries Gaussians of the head into camera space; the fourth channel says that they are head."""
     w, x, y, z = quat
-    delta = np.empty(NUM_COLUMNS, np.float32)
     while True:
         first = fetch_add(queue, 1) * CHUNK
         if first >= means.shape[0]:
             break
         for i in range(first, min(first + CHUNK, means.shape[0])):
-            _move(i, features, matrix, delta)
             dx, dy, dz = means[i, 0] - camera[0], means[i, 1] - camera[1], means[i, 2] - camera[2]
             scale = np.float32(1.0) / max(math.sqrt(dx * dx + dy * dy + dz * dz), _LEAST)
             dx, dy, dz = scale * dx, scale * dy, scale * dz
             for k in range(3):
-                out_colors[i, k] = max(sh_color(i, k, dx, dy, dz, sh0, shN) + delta[10 + k], _ZERO)
+                out_colors[i, k] = max(sh_color(i, k, dx, dy, dz, sh0, shN) + delta[i, 10 + k], _ZERO)
             out_colors[i, 3] = np.float32(1.0)
-            mx, my, mz = means[i, 0] + delta[0], means[i, 1] + delta[1], means[i, 2] + delta[2]
+            mx, my, mz = means[i, 0] + delta[i, 0], means[i, 1] + delta[i, 1], means[i, 2] + delta[i, 2]
             for k in range(3):
                 out_means[i, k] = viewmat[k, 0] * mx + viewmat[k, 1] * my + viewmat[k, 2] * mz + viewmat[k, 3]
             qw, qx, qy, qz = _deform(i, delta, quats, scales, out_scales)
@@ -115,8 +91,7 @@ def pose_torso(
     scales,  # float32 [N, 3] metres
     colors,  # float32 [N, 3]
     follow,  # float32 [N] weight of the head's motion
-    features,  # float32 [N * K] static features
-    matrix,  # float32 [K * 16] features to motion: means, quats, log scales, colours, three columns of nothing
+    delta,  # float32 [N, 16] motion: means, quats, log scales, colours, three columns of nothing
     rigid,  # float32 [3, 4] what the head's motion since the reference adds to a position
     sway,  # float32 [3, 4] what the sway adds to it
     out_means,  # out float32 [N, 3] camera space
@@ -125,30 +100,29 @@ def pose_torso(
     out_colors,  # out float32 [N, 4]
 ):
     """Moves Gaussians of the torso: between the head's motion and the sway by weight, and what the field adds."""
-    delta = np.empty(NUM_COLUMNS, np.float32)
     while True:
         first = fetch_add(queue, 1) * CHUNK
         if first >= means.shape[0]:
             break
         for i in range(first, min(first + CHUNK, means.shape[0])):
-            _move(i, features, matrix, delta)
             x, y, z, weight = means[i, 0], means[i, 1], means[i, 2], follow[i]
             for k in range(3):
                 carried = rigid[k, 0] * x + rigid[k, 1] * y + rigid[k, 2] * z + rigid[k, 3]
                 swayed = sway[k, 0] * x + sway[k, 1] * y + sway[k, 2] * z + sway[k, 3]
-                out_means[i, k] = means[i, k] + weight * carried + (np.float32(1.0) - weight) * swayed + delta[k]
-                out_colors[i, k] = max(colors[i, k] + delta[10 + k], _ZERO)
+                out_means[i, k] = means[i, k] + weight * carried + (np.float32(1.0) - weight) * swayed + delta[i, k]
+                out_colors[i, k] = max(colors[i, k] + delta[i, 10 + k], _ZERO)
             out_colors[i, 3] = _ZERO
             out_quats[i, 0], out_quats[i, 1], out_quats[i, 2], out_quats[i, 3] = _deform(i, delta, quats, scales, out_scales)
 
 
 def compile_posing_kernels() -> None:
-    """Pose one Gaussian of each kind; the machine code stays on disk for later processes."""
+    """Move and pose one Gaussian of each kind; the machine code stays on disk for later processes."""
 
     def of(*shape: int) -> np.ndarray:
         return np.ones(shape, np.float32)
 
     out = of(1, 3), of(1, 4), of(1, 3), of(1, 4)
-    geometry, motion = (of(1, 3), of(1, 4), of(1, 3)), (of(1), of(NUM_COLUMNS))
-    pose_head(np.zeros(1, np.int64), *geometry, of(1, 3), of(1, 3, 3), *motion, of(4, 4), of(4), of(3), *out)
-    pose_torso(np.zeros(1, np.int64), *geometry, of(1, 3), of(1), *motion, of(3, 4), of(3, 4), *out)
+    geometry, delta = (of(1, 3), of(1, 4), of(1, 3)), of(1, NUM_COLUMNS)
+    pose_head(np.zeros(1, np.int64), *geometry, of(1, 3), of(1, 3, 3), delta, of(4, 4), of(4), of(3), *out)
+    pose_torso(np.zeros(1, np.int64), *geometry, of(1, 3), of(1), delta, of(3, 4), of(3, 4), *out)
+    compile_motion_kernels()

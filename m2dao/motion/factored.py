@@ -7,8 +7,9 @@ step in training) and static features plus the frame's motion codes into a :clas
 
     d(x, c) = sum_g a_g(x) h(x) · (W_g c_g),        h(x) = MLP(tri-plane(x))
 
-with one region attention ``a_g`` for each group of codes (sound, eyes, brows, pose). A frame costs one [N, G H] x [G H, 13]
-product. The field is linear in its codes, like blendshapes; the codes may be any function of sound and expression.
+with one region attention ``a_g`` for each group of codes (sound, eyes, brows, pose). A frame costs one product for each
+Gaussian and each group that moves it. The field is linear in its codes, like blendshapes; the codes may be any function of sound and
+expression.
 
 ``ConcatField`` is the field of TalkingGaussian (Li et al., 2024, section 3.2): an MLP over tri-plane features and
 attended codes, evaluated for every Gaussian in every frame.
@@ -19,11 +20,14 @@ Shapes: N Gaussians, H hidden features, G code groups, K_g entries of group g.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from m2dao.errors import ConfigError
 from m2dao.motion.triplane import TriPlane
 
 _OUTPUT_SCALES = (1e-2,) * 3 + (0.1,) * 4 + (0.2,) * 3 + (0.2,) * 3  # metres, quaternion, log scale, colour
@@ -40,19 +44,28 @@ class MotionDelta(NamedTuple):
 
 
 class FieldMotion(NamedTuple):
-    """The motion of one frame as a product: a row of features for each Gaussian times one matrix."""
+    """What a field does to Gaussians in one frame."""
 
-    features: Tensor  # [N, K]
-    matrix: Tensor  # [K, 13]
+    features: Tensor  # [N, H + G] hidden features, then attentions; without a matrix [N, 13], the motion itself
+    matrix: Tensor | None = None  # [G, H, 13]
 
-    def delta(self) -> MotionDelta:
-        """The product."""
-        return _split(self.features @ self.matrix)
+    def weighted(self, weights: Tensor) -> FieldMotion:
+        """The same, counting by weights [N]."""
+        num_hidden = 0 if self.matrix is None else self.matrix.shape[1]
+        hidden, linear = self.features[:, :num_hidden], self.features[:, num_hidden:]
+        return FieldMotion(torch.cat([hidden, weights[:, None] * linear], dim=1), self.matrix)
 
-    def plus(self, other: FieldMotion, weights: Tensor) -> FieldMotion:
-        """The sum with another motion of the same Gaussians, which counts by weights [N]."""
-        features = torch.cat([self.features, weights[:, None] * other.features], dim=1)
-        return FieldMotion(features, torch.cat([self.matrix, other.matrix]))
+    def total(self) -> Tensor:
+        """[N, 13]."""
+        if self.matrix is None:
+            return self.features
+        hidden, attention = self.features.split((self.matrix.shape[1], self.matrix.shape[0]), dim=1)
+        return (attention[:, :, None] * hidden[:, None, :]).flatten(1) @ self.matrix.flatten(0, 1)
+
+
+def sum_motions(motions: tuple[FieldMotion, ...]) -> MotionDelta:
+    """What several fields do to the same Gaussians together."""
+    return MotionDelta(*sum(motion.total() for motion in motions).split((3, 4, 3, 3), dim=1))
 
 
 class Reach(nn.Module):
@@ -86,7 +99,10 @@ class FactoredField(nn.Module):
         code_sizes: K_g for each group of codes.
         reaches: of the first groups of codes; any others move everything.
         resolutions, num_features: of the tri-plane.
-        hidden_size: H.
+        hidden_size: H, a multiple of 8.
+
+    Raises:
+        ConfigError: another H.
     """
 
     def __init__(
@@ -101,6 +117,8 @@ class FactoredField(nn.Module):
         hidden_size: int = 48,
     ):
         super().__init__()
+        if hidden_size % 8:
+            raise ConfigError("hidden_size of a factored field", "a multiple of 8, as its kernels take it", str(hidden_size))
         self.triplane = TriPlane(box_min, box_max, resolutions, num_features)
         self.mlp = nn.Sequential(
             nn.Linear(self.triplane.num_outputs, hidden_size),
@@ -114,28 +132,27 @@ class FactoredField(nn.Module):
         self.reaches = nn.ModuleList(reaches)
 
     def static_features(self, means: Tensor) -> Tensor:
-        """Attended features of canonical points: [N, 3] -> [N, G H]."""
+        """Hidden features and attentions of canonical points: [N, 3] -> [N, H + G]."""
         hidden = self.mlp(self.triplane(means))  # [N, H]
         attention = self.attention(hidden).sigmoid()  # [N, G]
         if self.reaches:
             within = torch.stack([reach(means) for reach in self.reaches], dim=1)
             free = attention.shape[1] - within.shape[1]
             attention = attention * nn.functional.pad(within, (0, free), value=1.0)
-        return (attention[:, :, None] * hidden[:, None, :]).flatten(1)
+        return torch.cat([hidden, attention], dim=1)
 
-    def motion(self, features: Tensor, codes: tuple[Tensor, ...]) -> FieldMotion:
-        """The motion of one frame.
+    def frame(self, codes: tuple[Tensor, ...]) -> Callable[[Tensor], FieldMotion]:
+        """What the field does in one frame, a function of what :meth:`static_features` gave.
 
         Args:
-            features: [N, G H] from :meth:`static_features`.
             codes: G tensors [K_g].
         """
-        return FieldMotion(features, self.frame_matrix(codes))
+        return partial(FieldMotion, matrix=self.frame_matrix(codes))
 
     def frame_matrix(self, codes: tuple[Tensor, ...]) -> Tensor:
-        """What a frame multiplies static features with: G tensors [K_g] -> [G H, 13]."""
+        """What a frame multiplies hidden features with: G tensors [K_g] -> [G, H, 13]."""
         blocks = [(code @ weight).view(-1, NUM_OUTPUTS) for code, weight in zip(codes, self.weights, strict=True)]
-        return torch.cat(blocks) * self.output_scales
+        return torch.stack(blocks) * self.output_scales
 
 
 class ConcatField(nn.Module):
@@ -172,13 +189,11 @@ class ConcatField(nn.Module):
         """Tri-plane features of canonical points: [N, 3] -> [N, features]."""
         return self.triplane(means)
 
-    def motion(self, features: Tensor, codes: tuple[Tensor, ...]) -> FieldMotion:
-        """The motion of one frame; see :meth:`FactoredField.motion`. It is the features itself: nothing is left to multiply."""
-        attended = self.attention(features).relu() * torch.cat(codes)  # [N, K]
+    def frame(self, codes: tuple[Tensor, ...]) -> Callable[[Tensor], FieldMotion]:
+        """What the field does in one frame; see :meth:`FactoredField.frame`."""
+        return partial(self._motion, torch.cat(codes))
+
+    def _motion(self, codes: Tensor, features: Tensor) -> FieldMotion:
+        attended = self.attention(features).relu() * codes  # [N, K]
         out = self.mlp(torch.cat([features, attended], dim=-1)) * self.output_scales
-        moved = torch.cat([out, out.new_zeros(out.shape[0], 3)], dim=-1)
-        return FieldMotion(moved, torch.eye(NUM_OUTPUTS, device=moved.device))
-
-
-def _split(out: Tensor) -> MotionDelta:
-    return MotionDelta(*out.split((3, 4, 3, 3), dim=1))
+        return FieldMotion(nn.functional.pad(out, (0, 3)))

@@ -5,10 +5,13 @@ Shapes: N oral Gaussians, P probe points on the lips.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from m2dao.motion.facial import AudioCode
+from m2dao.motion.factored import FieldMotion
 
 _MOTION_SCALE = 100.0  # metres to centimetres: numbers of order one
 
@@ -42,15 +45,14 @@ class OralField(nn.Module):
         """What the oral field is told of how the probes move: [P, 3] metres -> [3 P] centimetres."""
         return (_MOTION_SCALE * d_means).flatten()
 
-    def motion(self, features: Tensor, audio: Tensor, lip_motion: Tensor):
-        """The motion of one frame.
+    def frame(self, audio: Tensor, lip_motion: Tensor) -> Callable[[Tensor], FieldMotion]:
+        """What the field does in one frame, a function of what :meth:`static_features` gave.
 
         Args:
-            features: [N, features] from :meth:`static_features`.
             audio: [D] audio embedding.
             lip_motion: [3 P] from :meth:`motion_code`.
         """
-        return self.field.motion(features, (self.audio_code(audio), lip_motion))
+        return self.field.frame((self.audio_code(audio), lip_motion))
 
 
 def choose_lip_probes(canonical_landmarks: Tensor) -> Tensor:

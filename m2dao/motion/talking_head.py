@@ -12,7 +12,6 @@ Shapes: N Gaussians of all groups, D audio embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,7 +21,7 @@ from m2dao.errors import ConfigError
 from m2dao.gaussians.params import GaussianParams, Gaussians
 from m2dao.gaussians.sh import sh_colors
 from m2dao.motion.facial import NUM_LID_PROBES, POSE_SIZE, AudioCode, FacialField
-from m2dao.motion.factored import ConcatField, FactoredField, FieldMotion, MotionDelta, Reach
+from m2dao.motion.factored import ConcatField, FactoredField, FieldMotion, MotionDelta, Reach, sum_motions
 from m2dao.motion.oral import OralField
 from m2dao.motion.rigid import camera_center, to_camera
 from m2dao.motion.torso import TorsoField
@@ -186,7 +185,7 @@ class TalkingHead(nn.Module):
             moving: False leaves out all non-rigid motion (static warm-up).
         """
         motions = self.motions(drive, static) if moving else {}
-        deltas = {name: motions[name].delta() if moving else None for name in self.groups}
+        deltas = {name: sum_motions(motions[name]) if moving else None for name in self.groups}
         parts = [self._pose_head(name, deltas[name], drive) for name in ("facial", "oral")]
         displacement = residual = None
         if self.torso is not None:
@@ -194,21 +193,17 @@ class TalkingHead(nn.Module):
             parts.append(posed)
         return PosedGaussians(*(torch.cat(values) for values in zip(*parts, strict=True)), displacement, residual)
 
-    def motions(self, drive: FrameDrive, static: StaticFeatures) -> dict[str, FieldMotion]:
+    def motions(self, drive: FrameDrive, static: StaticFeatures) -> dict[str, tuple[FieldMotion, ...]]:
         """What moves each group in one frame; the lips of the oral one are carried by the face."""
-        oral = self.oral
-        face = partial(self.facial.field.motion, codes=self.facial_codes(drive))
-        lip_motion = oral.motion_code(face(static.facial_of_probes).delta().d_means)
+        face = self.facial.field.frame(self.facial_codes(drive))
+        lip_motion = self.oral.motion_code(sum_motions((face(static.facial_of_probes),)).d_means)
         if not self.config.mouth_sees_face:
             lip_motion = torch.zeros_like(lip_motion)
-        carried = face(static.facial_of_oral)
-        is_lip = (self.groups["oral"].tags == TAG_LIPS).to(carried.features.dtype)  # teeth are not skin
-        motions = {
-            "facial": face(static.facial),
-            "oral": oral.motion(static.oral, drive.audio, lip_motion).plus(carried, is_lip),
-        }
+        is_lip = (self.groups["oral"].tags == TAG_LIPS).to(static.oral.dtype)  # teeth are not skin
+        oral = self.oral.frame(drive.audio, lip_motion)(static.oral)
+        motions = {"facial": (face(static.facial),), "oral": (oral, face(static.facial_of_oral).weighted(is_lip))}
         if self.torso is not None:
-            motions["torso"] = self.torso.motion(static.torso, self.torso_pose(drive))
+            motions["torso"] = (self.torso.frame(self.torso_pose(drive))(static.torso),)
         return motions
 
     def facial_codes(self, drive: FrameDrive) -> tuple[Tensor, ...]:

@@ -10,6 +10,8 @@ Shapes: N Gaussians.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +49,7 @@ class TorsoField(nn.Module):
         )
 
     def static_features(self, means: Tensor) -> Tensor:
-        """[N, 3] -> [N, H]."""
+        """[N, 3] -> [N, H + 1]."""
         return self.field.static_features(means)
 
     def rigid_displacement(self, means: Tensor, viewmat: Tensor) -> Tensor:
@@ -84,11 +86,10 @@ class TorsoField(nn.Module):
         self.sway.weight.copy_(weight / _SWAY_SCALE)
         self.posture.copy_(posture)
 
-    def motion(self, features: Tensor, pose: Tensor) -> FieldMotion:
-        """The non-rigid remainder.
+    def frame(self, pose: Tensor) -> Callable[[Tensor], FieldMotion]:
+        """The non-rigid remainder of one frame, a function of what :meth:`static_features` gave.
 
         Args:
-            features: [N, H] from :meth:`static_features`.
             pose: [12] from :meth:`pose_features`.
         """
-        return self.field.motion(features, (pose,))
+        return self.field.frame((pose,))

@@ -1,7 +1,7 @@
 """``TalkingHead.pose`` for training on a CPU: one autograd function with compiled kernels instead of some hundred operations.
 
 It gives the values and the gradients of ``TalkingHead.pose``, which defines what is correct and serves everywhere else.
-Shapes: N Gaussians of all groups, n of one, K features of each.
+Shapes: N Gaussians of all groups, n of one, H hidden features, G code groups.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from torch.autograd.function import once_differentiable
 
 from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.gaussians.sh import sh_colors
-from m2dao.identity import posing_kernel
-from m2dao.identity.bake import affine_of, flat_rows, padded_matrix, share_gaussians
+from m2dao.identity import motion_kernel, posing_kernel
+from m2dao.identity.bake import affine_of
+from m2dao.identity.motion_kernel import NUM_COLUMNS
+from m2dao.identity.moving import add_up, flat, share_gaussians
 from m2dao.motion.factored import NUM_OUTPUTS, FieldMotion
 from m2dao.motion.rigid import camera_center
 from m2dao.motion.talking_head import FrameDrive, PosedGaussians, StaticFeatures, TalkingHead
@@ -24,6 +26,7 @@ from m2dao.render.cpu_project import CHUNK
 from m2dao.training import pose_gradients
 
 _RAW_NAMES = ("means", "quats", "scales", "opacities", "sh0", "shN")
+_NUM_INPUTS = len(_RAW_NAMES) + 1  # of each group
 
 
 def fused_pose(
@@ -33,8 +36,8 @@ def fused_pose(
     motions = head.motions(drive, static) if moving else {}
     inputs, torso = [], head.torso
     for name, group in head.groups.items():
-        motion = motions.get(name) or _at_rest(len(group))
-        inputs += [*(group.raw[raw_name] for raw_name in _RAW_NAMES), *motion]
+        delta = sum(map(_total, motions[name])) if moving else torch.zeros(len(group), NUM_COLUMNS)
+        inputs += [*(group.raw[raw_name] for raw_name in _RAW_NAMES), delta]
     view = _View(
         drive.viewmat.numpy(), quat_from_matrix(drive.viewmat[:3, :3]).numpy(), camera_center(drive.viewmat).numpy()
     )
@@ -47,16 +50,42 @@ def fused_pose(
     return posed if moving else posed._replace(torso_residual=None)
 
 
+def _total(motion: FieldMotion) -> Tensor:
+    """The motion [N, 16]: 13 columns and three of nothing."""
+    if motion.matrix is None:
+        return torch.nn.functional.pad(motion.features, (0, NUM_COLUMNS - NUM_OUTPUTS))
+    return _Move.apply(*motion)
+
+
+class _Move(torch.autograd.Function):
+    """``FieldMotion.total`` of features [N, H + G] and a matrix [G, H, 13], padded to 16 columns."""
+
+    @staticmethod
+    def forward(ctx, features, matrix):
+        ctx.save_for_backward(features, matrix)
+        return add_up((FieldMotion(features, matrix),))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, v_out):
+        features, matrix = ctx.saved_tensors
+        num_groups, num_hidden, _ = matrix.shape
+        v_features = torch.empty(features.shape)
+        v_chunks = torch.empty(-(-len(features) // CHUNK), num_groups * num_hidden * NUM_COLUMNS)
+        share_gaussians(
+            motion_kernel.move_backward, len(features), flat(features), flat(matrix.transpose(1, 2)), num_hidden, num_groups,
+            flat(v_out), flat(v_features), v_chunks.numpy(),
+        )  # fmt: skip
+        v_matrix = v_chunks.sum(dim=0).view(num_groups, num_hidden, NUM_COLUMNS)[..., :NUM_OUTPUTS]
+        return v_features, v_matrix
+
+
 class _View(NamedTuple):
     """Where the head is seen from."""
 
     viewmat: np.ndarray  # float32 [4, 4]
     quat: np.ndarray  # float32 [4]
     camera: np.ndarray  # float32 [3]
-
-
-def _at_rest(num: int) -> FieldMotion:
-    return FieldMotion(torch.zeros(num, 1), torch.zeros(1, NUM_OUTPUTS))
 
 
 class _Group(NamedTuple):
@@ -68,8 +97,7 @@ class _Group(NamedTuple):
     opacities: Tensor
     sh0: Tensor
     shN: Tensor
-    features: Tensor  # [n, K]
-    matrix: Tensor  # [K, 13]
+    delta: Tensor  # [n, 16] motion and three columns of nothing
 
 
 class _Pose(torch.autograd.Function):
@@ -79,7 +107,7 @@ class _Pose(torch.autograd.Function):
     def forward(ctx, view, rigid, *tensors):
         has_torso = rigid is not None
         torso_extra = tensors[-2:] if has_torso else ()
-        groups = [_Group(*tensors[at : at + 8]) for at in range(0, len(tensors) - len(torso_extra), 8)]
+        groups = [_Group(*tensors[at : at + _NUM_INPUTS]) for at in range(0, len(tensors) - len(torso_extra), _NUM_INPUTS)]
         sizes = [len(group.means) for group in groups]
         means, quats, scales, colors = (torch.empty(sum(sizes), columns) for columns in (3, 4, 3, 4))
         opacities = torch.cat([group.opacities for group in groups]).sigmoid_()
@@ -91,16 +119,16 @@ class _Pose(torch.autograd.Function):
             geometry = (
                 group.means.numpy(), torch.nn.functional.normalize(group.quats, dim=-1).numpy(), group.scales.exp().numpy(),
             )  # fmt: skip
-            motion = flat_rows(group.features), padded_matrix(group.matrix)
+            delta = group.delta.numpy()
             if has_torso and number == len(groups) - 1:
                 follow, sway = torso_extra[0].sigmoid().numpy(), torso_extra[1].numpy()
                 colors_at_rest = sh_colors(group.sh0, group.shN, group.means).numpy()
                 share_gaussians(
-                    posing_kernel.pose_torso, sizes[number], *geometry, colors_at_rest, follow, *motion, rigid, sway, *arrays
+                    posing_kernel.pose_torso, sizes[number], *geometry, colors_at_rest, follow, delta, rigid, sway, *arrays
                 )
             else:
                 appearance = group.sh0.numpy(), group.shN.numpy()
-                share_gaussians(posing_kernel.pose_head, sizes[number], *geometry, *appearance, *motion, *view, *arrays)
+                share_gaussians(posing_kernel.pose_head, sizes[number], *geometry, *appearance, delta, *view, *arrays)
         # Detached: what an operation keeps of its own outputs would keep the operation, for ever.
         ctx.kept = view, rigid, groups, sizes, [value.detach() for value in (opacities, scales, colors)], follow, sway
         ctx.set_materialize_grads(False)
@@ -108,7 +136,7 @@ class _Pose(torch.autograd.Function):
         if has_torso:
             torso = groups[-1]
             displacement = means[-sizes[-1] :] - torso.means
-            residual = torso.features @ torso.matrix[:, :3]
+            residual = torso.delta[:, :3].clone()
         return means, quats, scales, opacities, colors, displacement, residual
 
     @staticmethod
@@ -122,12 +150,12 @@ class _Pose(torch.autograd.Function):
             zip(groups, v_logits.split(sizes), rows, strict=True)
         ):
             is_torso = rigid is not None and number == len(groups) - 1
-            needed = ctx.needs_input_grad[2 + 8 * number : 10 + 8 * number]
-            if not (any(needed) or is_torso):
-                grads += [None] * 8
+            first = 2 + _NUM_INPUTS * number
+            if not (any(ctx.needs_input_grad[first : first + _NUM_INPUTS]) or is_torso):
+                grads += [None] * _NUM_INPUTS
                 continue
             v_raw = [torch.empty_like(value) for value in (group.means, group.quats, group.scales, group.sh0, group.shN)]
-            v_delta = torch.empty(sizes[number], posing_kernel.NUM_COLUMNS)
+            v_delta = torch.empty(sizes[number], NUM_COLUMNS)
             given = [value.numpy() for value in (group.means, group.quats, group.sh0, group.shN)]
             posed = [value.contiguous().numpy() for value in (posed_scales, posed_colors, *v_posed)]
             out = [value.numpy() for value in v_raw]
@@ -144,10 +172,7 @@ class _Pose(torch.autograd.Function):
                 share_gaussians(
                     pose_gradients.pose_head_backward, sizes[number], *given, *view, *posed, *out, v_delta.numpy()
                 )
-            v_motion = v_delta[:, :NUM_OUTPUTS]
-            v_features = v_motion @ group.matrix.T if needed[6] else None
-            v_matrix = group.features.T @ v_motion if needed[7] else None
-            grads += [*v_raw[:3], v_logit, *v_raw[3:], v_features, v_matrix]
+            grads += [*v_raw[:3], v_logit, *v_raw[3:], v_delta]
         if rigid is not None:
             grads += [v_follow, v_sway.sum(dim=0)]
         return tuple(grads)
@@ -158,7 +183,7 @@ def compile_pose_gradients() -> None:
     view = _View(np.eye(4, dtype=np.float32), np.float32([1, 0, 0, 0]), np.zeros(3, np.float32))
 
     def group(num_bases: int) -> list[Tensor]:
-        sizes = ((1, 3), (1, 4), (1, 3), (1,), (1, 3), (1, num_bases, 3), (1, 1), (1, NUM_OUTPUTS))
+        sizes = ((1, 3), (1, 4), (1, 3), (1,), (1, 3), (1, num_bases, 3), (1, NUM_COLUMNS))
         return [torch.ones(size, requires_grad=True) for size in sizes]
 
     extra = [torch.ones(1, requires_grad=True), torch.ones(3, 4, requires_grad=True)]

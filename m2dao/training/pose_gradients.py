@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 
 from m2dao.gaussians.sh import C0, C1, C2
-from m2dao.identity.posing_kernel import NUM_COLUMNS, sh_color
+from m2dao.identity.motion_kernel import NUM_COLUMNS
+from m2dao.identity.posing_kernel import sh_color
 from m2dao.render.cpu_project import CHUNK
 from m2dao.render.simd import fetch_add
 

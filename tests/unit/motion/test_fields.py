@@ -8,7 +8,7 @@ from m2dao.capture.dataset import TRACK_SHAPES
 from m2dao.capture.signals import EXPRESSION_NAMES
 from m2dao.motion.consistency import neck_consistency
 from m2dao.motion.facial import EXPRESSION_SIZE, AudioCode, FacialField
-from m2dao.motion.factored import ConcatField, FactoredField, Reach
+from m2dao.motion.factored import ConcatField, FactoredField, Reach, sum_motions
 from m2dao.motion.rigid import camera_center, invert_rigid, pose_difference, rotation_vector, to_camera
 from m2dao.motion.torso import TorsoField
 from tests.support.restless_head import a_drive, restless_head
@@ -23,6 +23,10 @@ def make_field(kind):
     return ConcatField(*BOX, code_sizes=(5, 3), resolutions=(8, 16))
 
 
+def moved(field, features, codes):
+    return sum_motions((field.frame(codes)(features),))
+
+
 def rigid(angle=0.3, x=0.1):
     matrix = torch.eye(4)
     cosine, sine = torch.cos(torch.tensor(angle)), torch.sin(torch.tensor(angle))
@@ -35,14 +39,14 @@ def rigid(angle=0.3, x=0.1):
 @pytest.mark.parametrize("kind", ["factored", "concat"])
 def test_field_starts_as_identity(kind):
     field = make_field(kind)
-    delta = field.motion(field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3))).delta()
+    delta = moved(field, field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3)))
     assert all(not part.any() for part in delta)
 
 
 @pytest.mark.parametrize("kind", ["factored", "concat"])
 def test_field_can_learn_from_rest(kind):
     field = make_field(kind)
-    delta = field.motion(field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3))).delta()
+    delta = moved(field, field.static_features(torch.rand(7, 3) * 0.1), (torch.randn(5), torch.randn(3)))
     (delta.d_means - 0.01).square().sum().backward()
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in field.parameters())
 
@@ -54,7 +58,7 @@ def test_factored_field_is_linear_in_its_codes():
     features = field.static_features(torch.rand(7, 3) * 0.1)
     first, second = (torch.randn(5), torch.randn(3)), (torch.randn(5), torch.randn(3))
     both = (first[0] + second[0], first[1] + second[1])
-    for total, a, b in zip(*(field.motion(features, codes).delta() for codes in (both, first, second)), strict=True):
+    for total, a, b in zip(*(moved(field, features, codes) for codes in (both, first, second)), strict=True):
         assert torch.allclose(total, a + b, atol=1e-5)
 
 
@@ -105,9 +109,9 @@ def test_codes_move_nothing_beyond_their_reach():
         torch.nn.init.normal_(weight)
     means = torch.tensor([[0.03, 0.0, 0.0], [0.075, 0.0, 0.0], [0.0, 0.11, 0.0]])
     features = field.static_features(means)
-    limited = field.motion(features, (torch.ones(5), torch.zeros(3))).delta().d_means.norm(dim=1)
+    limited = moved(field, features, (torch.ones(5), torch.zeros(3))).d_means.norm(dim=1)
     assert limited[0] > 0 and limited[2] == 0
-    free = field.motion(features, (torch.zeros(5), torch.ones(3))).delta().d_means.norm(dim=1)
+    free = moved(field, features, (torch.zeros(5), torch.ones(3))).d_means.norm(dim=1)
     assert (free > 0).all(), "a group without a reach moves everything"
     assert Reach(points, 0.05, 0.1)(means)[1] == pytest.approx(0.5, abs=1e-5)
 
@@ -137,7 +141,7 @@ def test_gaze_moves_the_eyes_alone_and_brows_reach_further(tmp_path):
         changed = drive.expression.clone()
         changed[EXPRESSION_NAMES.index(name)] += 1
         before, after = (
-            head.motions(each, static)["facial"].delta().d_means for each in (drive, drive._replace(expression=changed))
+            sum_motions(head.motions(each, static)["facial"]).d_means for each in (drive, drive._replace(expression=changed))
         )
         away = torch.cdist(means, head.facial.eye_probes).amin(dim=1)
         return away[(after - before).abs().amax(dim=1) > 1e-7].max()
