@@ -31,7 +31,8 @@ from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.api import RenderOutput
 from m2dao.render.threads import one_torch_thread
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_frames_for_samples, train_test_split
-from m2dao.training.frames import TrainingFrames, head_taken
+from m2dao.training.behind import head_taken
+from m2dao.training.frames import TrainingFrames
 from m2dao.training.mouth import Lips, LipTrack, lip_sync, mouth_discipline, track_lips
 from m2dao.training.nearest_torso import NearestTorso
 from m2dao.training.picture_metrics import PictureMetrics

@@ -16,11 +16,10 @@ from numba import njit
 
 from m2dao.capture.dataset import Capture
 from m2dao.capture.plate import PlateBuilder
+from m2dao.training.behind import behind_head, behind_person
 from m2dao.training.losses import FrameTarget
 
-_ORAL, _TORSO = 1, 3  # channels of the region masks
-_ANY = 0.02  # share of a pixel
-_NEIGHBOURHOOD = 0.025  # of the picture's width, half a side
+_ORAL = 1  # channel of the region masks
 _PLATE_FRAMES = 200  # at most, that a shot's background is made from
 
 
@@ -135,8 +134,10 @@ def _unpack(data, rgb, masks):
 
 
 def compile_frame_kernels() -> None:
-    """Unpack one pixel."""
-    _unpack(np.zeros((1, 1, 7), np.uint8), np.empty((1, 1, 3), np.float32), np.empty((1, 1, 4), np.float32))
+    """Unpack one pixel and look behind it."""
+    rgb, masks = np.empty((1, 1, 3), np.float32), np.empty((1, 1, 4), np.float32)
+    _unpack(np.zeros((1, 1, 7), np.uint8), rgb, masks)
+    behind_person(rgb, masks, rgb)
 
 
 def _binary(masks: np.ndarray) -> np.ndarray:
@@ -154,56 +155,6 @@ def _eye_boxes(landmarks: np.ndarray) -> np.ndarray:
         half_width = 0.65 * np.linalg.norm(landmarks[:, outer, :2] - landmarks[:, inner, :2], axis=1)
         boxes.append(np.concatenate([center, half_width[:, None]], axis=1))
     return np.stack(boxes, axis=1)
-
-
-def behind_head(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.ndarray:
-    """The recording's torso and background with the head taken out.
-
-    Where the head was, the torso's nearest colour is continued if torso is what lies nearest: the protocol of
-    TalkingGaussian, whose torso pictures are filled up at the neck in the same way. Else the background shows.
-
-    Args:
-        rgb: [S, S, 3] float 0..1.
-        masks: [S, S, 4] float 0..1.
-        plate: [S, S, 3] float 0..1.
-
-    Returns:
-        [S, S, 3] float 0..1.
-    """
-    taken = head_taken(masks)
-    if not taken.any() or taken.all():
-        return plate if taken.any() else rgb
-    _, labels = cv2.distanceTransformWithLabels(
-        taken.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    free = ~taken
-    position_of_label = np.zeros(labels.max() + 1, dtype=np.int64)
-    position_of_label[labels[free]] = np.flatnonzero(free)
-    nearest = position_of_label[labels]
-    near_rgb = rgb.reshape(-1, 3)[nearest]
-    near_torso = masks[..., _TORSO].ravel()[nearest][..., None]
-    filled = near_torso * near_rgb + (1 - near_torso) * _background(rgb, masks, plate)
-    return np.where(taken[..., None], filled, rgb)
-
-
-def behind_person(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.ndarray:
-    """The recording's background with the person taken out; arguments and result as of :func:`behind_head`."""
-    return np.where((masks.sum(-1) > _ANY)[..., None], _background(rgb, masks, plate), rgb)
-
-
-def _background(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.ndarray:
-    """The plate as it looks in one frame, [S, S, 3]: backgrounds move and cameras adapt, so near what the frame shows of its
-    background the plate takes over how that differs from it."""
-    side = 2 * max(1, round(_NEIGHBOURHOOD * rgb.shape[1])) + 1
-    free = (masks.sum(-1) <= _ANY).astype(np.float32)
-    difference = cv2.blur((rgb - plate) * free[..., None], (side, side))
-    return np.clip(plate + difference / np.maximum(cv2.blur(free, (side, side)), _ANY)[..., None], 0, 1)
-
-
-def head_taken(masks: np.ndarray) -> np.ndarray:
-    """Where a recording shows any of the head and not mainly torso: masks [S, S, 4] float 0..1 -> [S, S] bool."""
-    head = masks[..., :3].sum(-1)
-    return (head > _ANY) & (head >= masks[..., _TORSO])
 
 
 def _resize(picture: np.ndarray, size: int) -> np.ndarray:

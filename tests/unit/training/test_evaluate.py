@@ -11,7 +11,8 @@ from m2dao.errors import ConfigError, InputError
 from m2dao.identity import Talker
 from m2dao.training import trainer
 from m2dao.training.evaluate import _rendered, evaluate
-from m2dao.training.frames import TrainingFrames, behind_head, head_taken
+from m2dao.training.behind import behind_head, head_taken
+from m2dao.training.frames import TrainingFrames
 from m2dao.training.mouth import _phone_names, lip_sync, track_lips
 from m2dao.training.nearest_torso import NearestTorso
 from tests.support.small_capture import make_small_capture, small_recipe
