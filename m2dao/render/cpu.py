@@ -95,17 +95,17 @@ class _Project(torch.autograd.Function):
         arrays = [grad.view(array.shape).numpy() for grad, array in zip(grads, inputs, strict=True)]
         v_means2d = np.zeros((B, C, N, 2), np.float32) if v_means2d is None else _array(v_means2d, B, C, N, 2)
         v_conics = np.zeros((B, C, N, 3)) if v_conics is None else _array(v_conics, B, C, N, 3)
-        v_viewmats = np.zeros((B, C, 4, 4))
+        v_viewmats, wants_view = np.zeros((B, C, 4, 4)), ctx.needs_input_grad[5]
         for b in range(B):
             for c in range(C):
                 chunks = np.zeros((-(-N // cpu_project.CHUNK), 4, 4))
                 share_out(
                     cpu_project.project_backward, *(array[b] for array in inputs), viewmats[b, c], Ks[b, c],
                     camera.width, camera.height, conics[b, c], radii[b, c], v_means2d[b, c], v_conics[b, c],
-                    *(array[b] for array in arrays), chunks, max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
+                    *(array[b] for array in arrays), chunks, wants_view, max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
                 )  # fmt: skip
                 v_viewmats[b, c] = chunks.sum(axis=0)
-        v_viewmats = torch.from_numpy(v_viewmats.astype(np.float32)).view(ctx.shapes[3])
+        v_viewmats = torch.from_numpy(v_viewmats.astype(np.float32)).view(ctx.shapes[3]) if wants_view else None
         return *grads, None, None, v_viewmats, None, None
 
 

@@ -70,7 +70,7 @@ def _times_rotation(V, a, b, c):
 
 @njit(fastmath=SAFE_MATH)
 def _project_one(
-    i, means, quats, scales, opacities, colors, V, K, width, height, near_plane, eps2d,
+    i, means, quats, scales, opacities, colors, V, K, limits, width, height, near_plane, eps2d,
     means2d, conics, depths, radii, records, boxes,
 ):  # fmt: skip
     means2d[i, 0] = means2d[i, 1] = 0.0
@@ -88,7 +88,7 @@ def _project_one(
     if not norm > 0.0:
         return
     r00, r01, r02, r10, r11, r12, r20, r21, r22 = _rotation_of(qw / norm, qx / norm, qy / norm, qz / norm)
-    min_x, max_x, min_y, max_y = _ray_limits(K, width, height)
+    min_x, max_x, min_y, max_y = limits
     inverse_z = 1.0 / z
     jx, jy = K[0, 0] * inverse_z, K[1, 1] * inverse_z
     jxz = -jx * min(max(x * inverse_z, min_x), max_x)
@@ -170,7 +170,7 @@ def _covariance_gradient(a, b, c, v_a, v_b, v_c):
 
 @njit(fastmath=SAFE_MATH)
 def _project_one_backward(
-    i, means, quats, scales, V, K, width, height, conics, v_means2d, v_conics, v_means, v_quats, v_scales, v_V,
+    i, means, quats, scales, V, K, limits, conics, v_means2d, v_conics, v_means, v_quats, v_scales, v_V, wants_view,
 ):  # fmt: skip
     px, py, pz = float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
     x, y, z = _times_rotation(V, px, py, pz)
@@ -179,7 +179,7 @@ def _project_one_backward(
     inverse_norm = 1.0 / math.sqrt(qw * qw + qx * qx + qy * qy + qz * qz)
     qw, qx, qy, qz = qw * inverse_norm, qx * inverse_norm, qy * inverse_norm, qz * inverse_norm
     rotation = _rotation_of(qw, qx, qy, qz)
-    min_x, max_x, min_y, max_y = _ray_limits(K, width, height)
+    min_x, max_x, min_y, max_y = limits
     inverse_z = 1.0 / z
     jx, jy = K[0, 0] * inverse_z, K[1, 1] * inverse_z
     ray_x, ray_y = x * inverse_z, y * inverse_z
@@ -206,7 +206,8 @@ def _project_one_backward(
         v_jxz += v_image_x * az
         v_jyz += v_image_y * az
         v_ax, v_ay, v_az = v_image_x * jx, v_image_y * jy, v_image_x * jxz + v_image_y * jyz
-        _add_outer(v_V, v_ax, v_ay, v_az, sx, sy, sz)
+        if wants_view:
+            _add_outer(v_V, v_ax, v_ay, v_az, sx, sy, sz)
         v_sx = V[0, 0] * v_ax + V[1, 0] * v_ay + V[2, 0] * v_az
         v_sy = V[0, 1] * v_ax + V[1, 1] * v_ay + V[2, 1] * v_az
         v_sz = V[0, 2] * v_ax + V[1, 2] * v_ay + V[2, 2] * v_az
@@ -233,10 +234,11 @@ def _project_one_backward(
         v_ray = -jy * v_jyz
         v_y += v_ray * inverse_z
         v_z -= v_ray * ray_y * inverse_z
-    _add_outer(v_V, v_x, v_y, v_z, px, py, pz)
-    v_V[0, 3] += v_x
-    v_V[1, 3] += v_y
-    v_V[2, 3] += v_z
+    if wants_view:
+        _add_outer(v_V, v_x, v_y, v_z, px, py, pz)
+        v_V[0, 3] += v_x
+        v_V[1, 3] += v_y
+        v_V[2, 3] += v_z
     v_means[i, 0] += V[0, 0] * v_x + V[1, 0] * v_y + V[2, 0] * v_z
     v_means[i, 1] += V[0, 1] * v_x + V[1, 1] * v_y + V[2, 1] * v_z
     v_means[i, 2] += V[0, 2] * v_x + V[1, 2] * v_y + V[2, 2] * v_z
@@ -297,13 +299,14 @@ def _build(simd_digest):
     ):
         """Projects every Gaussian into one image."""
         simd_digest  # noqa: B018
+        limits = _ray_limits(K, width, height)
         while True:
             first = fetch_add(queue, 1) * CHUNK
             if first >= means.shape[0]:
                 break
             for i in range(first, min(first + CHUNK, means.shape[0])):
                 _project_one(
-                    i, means, quats, scales, opacities, colors, viewmat, K, width, height, near_plane, eps2d,
+                    i, means, quats, scales, opacities, colors, viewmat, K, limits, width, height, near_plane, eps2d,
                     means2d, conics, depths, radii, records, boxes,
                 )  # fmt: skip
 
@@ -325,9 +328,11 @@ def _build(simd_digest):
         v_quats,  # inout float32 [N, 4]
         v_scales,  # inout float32 [N, 3]
         v_viewmat_chunks,  # inout float64 [ceil(N / CHUNK), 4, 4], zero on entry; to be summed by the caller
+        wants_view,  # whether the camera's gradient is asked for
     ):
         """Gradients of the inputs of ``project`` from those of its outputs. A leading ``v_`` is dLoss/d(name)."""
         simd_digest  # noqa: B018
+        limits = _ray_limits(K, width, height)
         while True:
             chunk = fetch_add(queue, 1)
             if chunk * CHUNK >= means.shape[0]:
@@ -336,8 +341,8 @@ def _build(simd_digest):
             for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, means.shape[0])):
                 if radii[i] > 0:
                     _project_one_backward(
-                        i, means, quats, scales, viewmat, K, width, height, conics, v_means2d, v_conics,
-                        v_means, v_quats, v_scales, v_viewmat,
+                        i, means, quats, scales, viewmat, K, limits, conics, v_means2d, v_conics,
+                        v_means, v_quats, v_scales, v_viewmat, wants_view,
                     )  # fmt: skip
 
     return project, project_backward
