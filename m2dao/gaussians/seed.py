@@ -16,23 +16,18 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from m2dao.errors import CaptureRejected
+from m2dao.gaussians.sweep import sweep_depths
+from m2dao.gaussians.views import SeedView, unproject
 
 _BEND_BACK = 0.7  # metres of depth for each metre outside the landmark hull
 _DEEPEST_M = 0.09  # hair and ears lie at most this far behind the hull's rim
+_SURFACE_FREEDOM_M = 0.008  # how far landmarks may be off
+_OUTSIDE_FREEDOM = 0.8  # metres more for each metre outside the hull
 _TORSO_BEHIND_M = 0.12  # the torso sheet's distance behind the head's origin: always hidden by the head
 _BEYOND_EDGE = 0.06  # of the picture's size, how far the torso goes on outside it
 _INNER_MOUTH_BEHIND_M = 0.010  # teeth behind the lips
 _FACIAL, _ORAL, _HEAD, _TORSO = range(4)  # channels of the region masks
 _CHIN, _BROW, _MOUTH_LEFT, _MOUTH_RIGHT, _LIP_TOP, _LIP_BOTTOM = 152, 9, 61, 291, 13, 14  # landmark indices
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedView:
-    """One frame seeds are taken from."""
-
-    rgb: np.ndarray  # [H, W, 3] float 0..1
-    masks: np.ndarray  # [H, W, 4] float 0..1: facial, oral, head, torso
-    viewmat: np.ndarray  # [4, 4] head space to camera
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +42,20 @@ class SeedPoints:
 
 
 def seed_head(
-    view: SeedView, K: np.ndarray, canonical: np.ndarray, *, num_seeds: int, region: str, tag_of: dict[str, int]
+    view: SeedView,
+    others: list[SeedView],
+    K: np.ndarray,
+    canonical: np.ndarray,
+    *,
+    num_seeds: int,
+    region: str,
+    tag_of: dict[str, int],
 ) -> SeedPoints:
     """Lift head pixels into head space.
 
     Args:
         view: the reference frame, face to the camera.
+        others: frames of other poses, which say how deep hair and ears lie.
         K: [3, 3] for its size.
         canonical: [L, 3] landmarks in head space.
         num_seeds: about how many.
@@ -65,8 +68,9 @@ def seed_head(
     masks = view.masks
     weight = masks[..., _ORAL] if region == "oral" else masks[..., _FACIAL] + masks[..., _HEAD]
     pixels, stride = _grid_pixels(weight > 0.4, num_seeds, f"{region} region of the reference frame")
-    depth = _surface_depth(pixels, view, K, canonical)
-    camera_points = _unproject(pixels, depth, K)
+    depth, freedom_m = _surface_depth(pixels, view, K, canonical)
+    depth = sweep_depths(pixels, depth, freedom_m, view, others, K)
+    camera_points = unproject(pixels, depth, K)
     rotation, translation = view.viewmat[:3, :3], view.viewmat[:3, 3]
     rows, cols = pixels[:, 1].astype(int), pixels[:, 0].astype(int)
     if region == "oral":
@@ -161,7 +165,7 @@ def seed_torso(
     aside = np.abs(pixels[:, 0] - marks[_CHIN, 0]) / face_height
     follow = np.clip(1 - down, 0, 1) * np.clip(1.6 - 1.6 * aside, 0, 1)
     return SeedPoints(
-        means=torch.from_numpy(_unproject(pixels, depth, K)).float(),
+        means=torch.from_numpy(unproject(pixels, depth, K)).float(),
         rgb=torch.from_numpy(rgb[source[0], source[1]]).float(),
         scale_m=torch.from_numpy(0.55 * stride * depth / K[0, 0]).float(),
         tags=torch.zeros(len(pixels), dtype=torch.uint8),
@@ -183,8 +187,10 @@ def _grid_pixels(inside: np.ndarray, num: int, name: str) -> tuple[np.ndarray, f
     return pixels[inside[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]], stride
 
 
-def _surface_depth(pixels: np.ndarray, view: SeedView, K: np.ndarray, canonical: np.ndarray) -> np.ndarray:
-    """Camera depth [N] of head pixels [N, 2]."""
+def _surface_depth(
+    pixels: np.ndarray, view: SeedView, K: np.ndarray, canonical: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Camera depth of head pixels [N, 2], and how far it may be off: [N], [N] metres."""
     camera = canonical @ view.viewmat[:3, :3].T + view.viewmat[:3, 3]
     marks = (camera @ K.T)[:, :2] / camera[:, 2:]
     depth = LinearNDInterpolator(marks, camera[:, 2])(pixels)
@@ -192,9 +198,6 @@ def _surface_depth(pixels: np.ndarray, view: SeedView, K: np.ndarray, canonical:
     distance_px, index = cKDTree(marks).query(pixels[outside])
     distance_m = distance_px * camera[index, 2] / K[0, 0]
     depth[outside] = camera[index, 2] + np.minimum(_BEND_BACK * distance_m, _DEEPEST_M)
-    return depth
-
-
-def _unproject(pixels: np.ndarray, depth: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """Pixels [N, 2] at depths [N] to camera space [N, 3]."""
-    return np.stack([(pixels[:, 0] - K[0, 2]) * depth / K[0, 0], (pixels[:, 1] - K[1, 2]) * depth / K[1, 1], depth], axis=-1)
+    freedom_m = np.full(len(pixels), _SURFACE_FREEDOM_M)
+    freedom_m[outside] += np.minimum(_OUTSIDE_FREEDOM * distance_m, _DEEPEST_M)
+    return depth, freedom_m

@@ -5,6 +5,7 @@ Shapes: T frames, S pixels a side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 
 from m2dao.capture.dataset import Capture
 from m2dao.gaussians.params import GaussianParams, raw_gaussians
-from m2dao.gaussians.seed import SeedPoints, SeedView, seed_head, seed_inner_mouth, seed_torso
+from m2dao.gaussians.seed import SeedPoints, seed_head, seed_inner_mouth, seed_torso
+from m2dao.gaussians.views import SeedView
 from m2dao.motion.facial import choose_eye_probes
 from m2dao.motion.oral import choose_lip_probes
 from m2dao.motion.talking_head import (
@@ -28,6 +30,7 @@ from m2dao.training.recipes import Recipe
 from m2dao.training.universal import UniversalMotion, install_motion
 
 _NUM_TORSO_VIEWS = 12
+_NUM_SWEEP_VIEWS = 20
 _MARGIN_M = 0.03  # fields reach a little beyond the seeds
 _OUTER_EYE_DISTANCE_M = 0.09  # of head space
 
@@ -53,6 +56,22 @@ def choose_reference_frames(capture: Capture, num_train: int) -> ReferenceFrames
     return ReferenceFrames(neutral=int(cost.argmin()), widest=int(opening.argmax()))
 
 
+def choose_views(capture: Capture, indices: Sequence[int], neutral: int) -> list[int]:
+    """Frames whose poses differ from the neutral one and from each other, those that differ most first."""
+    usable = [index for index in indices if capture.valid[index]]
+    rotations = capture.viewmats[usable, :3, :3].astype(np.float64)
+    turned = rotations @ capture.viewmats[neutral, :3, :3].T.astype(np.float64)
+    poses = np.stack([turned[:, 2, 1], turned[:, 0, 2], turned[:, 1, 0]], axis=1)  # sines of nod, turn and tilt
+    away = np.linalg.norm(poses, axis=1)
+    chosen: list[int] = []
+    while len(chosen) < min(_NUM_SWEEP_VIEWS, len(usable)):
+        farthest = int(away.argmax())
+        chosen.append(usable[farthest])
+        away = np.minimum(away, np.linalg.norm(poses - poses[farthest], axis=1))
+        away[farthest] = -1
+    return chosen
+
+
 def build_talking_head(
     capture: Capture, frames: TrainingFrames, recipe: Recipe, num_train: int, *, universal: UniversalMotion | None = None
 ) -> TalkingHead:
@@ -72,8 +91,9 @@ def build_talking_head(
     canonical = capture.canonical_landmarks.astype(np.float64)
     neutral = _view(capture, frames, reference.neutral)
     tags = {"skin": TAG_SKIN, "hair": TAG_HAIR, "lips": TAG_LIPS}
-    facial = seed_head(neutral, K, canonical, num_seeds=recipe.seeds["facial"], region="facial", tag_of=tags)
-    lips = seed_head(neutral, K, canonical, num_seeds=recipe.seeds["oral"], region="oral", tag_of=tags)
+    turned = [_view(capture, frames, index) for index in choose_views(capture, frames.indices, reference.neutral)]
+    facial = seed_head(neutral, turned, K, canonical, num_seeds=recipe.seeds["facial"], region="facial", tag_of=tags)
+    lips = seed_head(neutral, turned, K, canonical, num_seeds=recipe.seeds["oral"], region="oral", tag_of=tags)
     inner = seed_inner_mouth(
         _view(capture, frames, reference.widest),
         K,
