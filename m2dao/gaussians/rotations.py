@@ -5,6 +5,8 @@ Shapes: N Gaussians.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,9 @@ def multiply_quats(left: Tensor, right: Tensor) -> Tensor:
 
 
 def quat_from_matrix(matrix: Tensor) -> Tensor:
-    """Unit quaternion of one rotation matrix.
+    """Unit quaternion of one rotation matrix, a constant: there is no gradient.
+
+    In plain numbers, because thirty operations on tensors of one element take longer than posing some thousand Gaussians.
 
     Args:
         matrix: [3, 3].
@@ -38,16 +42,16 @@ def quat_from_matrix(matrix: Tensor) -> Tensor:
     Returns:
         [4] wxyz with the largest component positive; stable for every angle (Shepperd, 1978).
     """
-    m = matrix
-    trace = m[0, 0] + m[1, 1] + m[2, 2]
-    squares = torch.stack([trace, m[0, 0], m[1, 1], m[2, 2]])
-    biggest = int(squares.argmax())
-    if biggest == 0:
-        q = torch.stack([1 + trace, m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]])
-    elif biggest == 1:
-        q = torch.stack([m[2, 1] - m[1, 2], 1 + 2 * m[0, 0] - trace, m[0, 1] + m[1, 0], m[0, 2] + m[2, 0]])
-    elif biggest == 2:
-        q = torch.stack([m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], 1 + 2 * m[1, 1] - trace, m[1, 2] + m[2, 1]])
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    trace = a + e + i
+    biggest = max(trace, a, e, i)
+    if biggest == trace:
+        quat = (1 + trace, h - f, c - g, d - b)
+    elif biggest == a:
+        quat = (h - f, 1 + 2 * a - trace, b + d, c + g)
+    elif biggest == e:
+        quat = (c - g, b + d, 1 + 2 * e - trace, f + h)
     else:
-        q = torch.stack([m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], 1 + 2 * m[2, 2] - trace])
-    return q / q.norm()
+        quat = (d - b, c + g, f + h, 1 + 2 * i - trace)
+    length = math.hypot(*quat)
+    return matrix.new_tensor([value / length for value in quat])

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 _NEAREST_M = 1e-3  # what lies nearer than that is in no picture
 
 

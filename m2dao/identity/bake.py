@@ -68,6 +68,8 @@ class BakedHead:
         if self._head.torso is not None:
             drive = drive._replace(torso_pose=self._head.torso_pose(drive))
         out = [np.empty((len(self._opacities), columns), np.float32) for columns in (3, 4, 3, 4)]
+        viewmat = drive.viewmat
+        view = viewmat.numpy(), quat_from_matrix(viewmat[:3, :3]).numpy(), camera_center(viewmat).numpy()
         first = 0
         for name, motions in self._head.motions(drive, self._static).items():
             gaussians, delta = self._groups[name], add_up(motions).numpy()
@@ -75,7 +77,7 @@ class BakedHead:
             if name == "torso":
                 self._pose_torso(gaussians, delta, drive, part)
             else:
-                _pose_head(gaussians, delta, drive.viewmat, part)
+                _pose_head(gaussians, delta, view, part)
             first += len(gaussians.means)
         means, quats, scales, colors = (torch.from_numpy(array) for array in out)
         return PosedArrays(means, quats, scales, self._opacities, colors)
@@ -96,10 +98,10 @@ def affine_of(displace: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.cat([(moved[1:] - moved[0]).T, moved[:1].T], dim=1)
 
 
-def _pose_head(gaussians: Gaussians, delta: np.ndarray, viewmat: Tensor, out: list) -> None:
+def _pose_head(gaussians: Gaussians, delta: np.ndarray, view: tuple[np.ndarray, ...], out: list) -> None:
     share_gaussians(
         posing_kernel.pose_head, len(gaussians.means), *_geometry(gaussians), gaussians.sh0.numpy(), gaussians.shN.numpy(),
-        delta, viewmat.numpy(), quat_from_matrix(viewmat[:3, :3]).numpy(), camera_center(viewmat).numpy(), *out,
+        delta, *view, *out,
     )  # fmt: skip
 
 

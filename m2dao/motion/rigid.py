@@ -5,6 +5,8 @@ Shapes: N Gaussians.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,11 +32,11 @@ def camera_center(viewmat: Tensor) -> Tensor:
 
 def rotation_vector(matrix: Tensor) -> Tensor:
     """Axis times angle of one rotation matrix: [3, 3] -> [3] radians; exact for angles below 180 degrees."""
-    quat = quat_from_matrix(matrix)
-    quat = torch.where(quat[0] < 0, -quat, quat)
-    sine = quat[1:].norm()
-    angle = 2 * torch.atan2(sine, quat[0])
-    return quat[1:] * torch.where(sine > 1e-8, angle / sine.clamp_min(1e-8), torch.full_like(sine, 2.0))
+    w, *axis = quat_from_matrix(matrix).tolist()
+    sine = math.hypot(*axis)
+    angle = 2 * math.atan2(sine, abs(w))
+    scale = math.copysign(angle / sine if sine > 1e-8 else 2.0, w)
+    return matrix.new_tensor([scale * value for value in axis])
 
 
 def pose_difference(viewmat: Tensor, reference: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
 from m2dao.identity import Talker
 from m2dao.training import trainer
-from m2dao.training.evaluate import _rendered, evaluate
 from m2dao.training.behind import behind_head, head_taken
+from m2dao.training.evaluate import _rendered, evaluate
 from m2dao.training.frames import TrainingFrames
 from m2dao.training.mouth import _phone_names, lip_sync, track_lips
 from m2dao.training.nearest_torso import NearestTorso
