@@ -6,6 +6,7 @@ from torch import nn
 
 from m2dao.capture.dataset import TRACK_SHAPES
 from m2dao.capture.signals import EXPRESSION_NAMES
+from m2dao.errors import ConfigError
 from m2dao.motion.consistency import neck_consistency
 from m2dao.motion.facial import EXPRESSION_SIZE, AudioCode, FacialField
 from m2dao.motion.factored import ConcatField, FactoredField, Reach, sum_motions
@@ -60,6 +61,11 @@ def test_factored_field_is_linear_in_its_codes():
     both = (first[0] + second[0], first[1] + second[1])
     for total, a, b in zip(*(moved(field, features, codes) for codes in (both, first, second)), strict=True):
         assert torch.allclose(total, a + b, atol=1e-5)
+
+
+def test_hidden_sizes_that_no_kernel_takes_are_refused():
+    with pytest.raises(ConfigError, match="multiple of 8"):
+        FactoredField(*BOX, code_sizes=(5, 3), hidden_size=20)
 
 
 def test_rigid_motion_agrees_with_the_matrix_and_its_inverse():

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from m2dao.errors import ConfigError
+from m2dao.motion.factored import FieldMotion
 from m2dao.motion.talking_head import PosedGaussians
 from m2dao.render.api import render
 from m2dao.render.threads import set_num_threads
+from m2dao.training import fused_pose as fused_pose_module
 from m2dao.training.feature_cache import FeatureCache
 from m2dao.training.fused_losses import pixel_losses
 from m2dao.training.fused_pose import fused_pose
@@ -50,6 +52,31 @@ def test_posing_and_its_gradients(tmp_path, degree, config, moving):
         torch.testing.assert_close(
             found[name], gradient, atol=2e-5 * scale + 1e-9, rtol=2e-4, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_motion_does_not_depend_on_the_number_of_threads_nor_on_groups_out_of_reach():
+    torch.manual_seed(3)
+    num, num_groups, num_hidden = 1300, 3, 16
+    attention = torch.rand(num, num_groups) * (torch.rand(num, num_groups) > 0.5)
+    features = torch.cat([torch.randn(num, num_hidden), attention], dim=1)
+    matrix, weights = torch.randn(num_groups, num_hidden, 13), torch.randn(num, 16)
+    weights[:, 13:] = 0
+    results = []
+    for num_threads in (1, 2, None):
+        inputs = features.clone().requires_grad_(), matrix.clone().requires_grad_()
+        if num_threads:
+            set_num_threads(num_threads)
+            out = fused_pose_module._Move.apply(*inputs)
+        else:
+            set_num_threads(None)
+            out = torch.nn.functional.pad(FieldMotion(*inputs).total(), (0, 3))
+        (out * weights).sum().backward()
+        results.append((out.detach(), *(value.grad for value in inputs)))
+    one, two, plain = results
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    plain[1][:, num_hidden:][attention == 0] = 0  # what is out of reach learns nothing, and need not say what it would
+    for a, b in zip(one, plain, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5 * float(b.abs().max()), rtol=1e-4)
 
 
 def test_frozen_groups_get_no_gradients_and_change_nobody_elses(tmp_path):
