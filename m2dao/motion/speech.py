@@ -8,6 +8,7 @@ Shapes: R feature rows, F values a row, T frames, L rows a window, D embedding, 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +113,12 @@ class SpeechDriver(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """Embeddings of consecutive frames of order one: [T, L, F] -> [T, D]."""
         return (self.encoder(self.normalise(windows)) - self.embedding_mean) / self.embedding_std
+
+    def scaled(self, gain: float) -> SpeechDriver:
+        """One whose embeddings go ``gain`` times as far."""
+        driver = copy.deepcopy(self)
+        driver.embedding_std /= gain
+        return driver
 
     def stream(self) -> SpeechStream:
         """Embeddings of sound that arrives in pieces; the values of :meth:`forward`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from m2dao.errors import ConfigError
 from m2dao.motion.talking_head import ModelConfig
 from m2dao.training.recipes import FACTORED_RATES, LossWeights, Recipe, m2dao, talking_gaussian, talking_gaussian_plus
-from m2dao.training.schedule import alternating_schedule
+from m2dao.training.schedule import alternating_schedule, refining_schedule
 from m2dao.training.universal import UniversalMotion
 
 
@@ -72,18 +72,30 @@ def _field_rates(size: int) -> Recipe:
     return replace(_gaze(size), name="field_rates", rates=FACTORED_RATES)
 
 
+def _joint_growth(size: int) -> Recipe:
+    return replace(_field_rates(size), name="joint_growth", schedule=refining_schedule())
+
+
+def _speech_gain(size: int) -> Recipe:
+    return replace(_joint_growth(size), name="speech_gain", speech_gain=True)
+
+
 ROWS = (
     AblationRow(name="talking_gaussian", what="the published design", recipe=talking_gaussian),
     AblationRow(name="talking_gaussian_plus", what="the same with our poses and masks", recipe=talking_gaussian_plus),
     AblationRow(name="decoupling", what="published + decoupled motion, own torso", recipe=_decoupling),
     AblationRow(name="consistency", what="+ motion consistency", recipe=_consistency),
-    AblationRow(name="alternating", what="+ alternating optimisation", recipe=_alternating),
+    AblationRow(name="alternating", what="+ alternating optimisation in place of one after the other", recipe=_alternating),
     AblationRow(name="soft_masks", what="+ soft masks", recipe=_soft_masks),
     AblationRow(name="refined_poses", what="+ poses refined on the picture", recipe=_refined_poses),
     AblationRow(name="motion_regions", what="+ sound moves only what is near the mouth", recipe=_motion_regions),
     AblationRow(name="pose_motion", what="+ hair and skin that the pose moves", recipe=_pose_motion),
     AblationRow(name="gaze", what="+ irises that move", recipe=_gaze),
     AblationRow(name="field_rates", what="+ larger steps of the fields", recipe=_field_rates),
+    AblationRow(
+        name="joint_growth", what="+ facial and oral motion at once until Gaussians are grown", recipe=_joint_growth
+    ),
+    AblationRow(name="speech_gain", what="+ lips that go only as far as the voice is right", recipe=_speech_gain),
     AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
 )
 

@@ -39,7 +39,7 @@ from m2dao.training.picture_metrics import PictureMetrics
 from m2dao.training.report import SideBySide, write_result
 
 PROTOCOLS = ("paper", "portrait", "cross")
-VERSION = 4  # of what the figures mean; figures of another version do not compare
+VERSION = 5  # of what the figures mean; figures of another version do not compare
 _MIN_SYNC_FRAMES = 60
 
 
@@ -190,23 +190,27 @@ def _rendered(talker: Talker, capture: Capture, frames: TrainingFrames, protocol
             expression=torch.from_numpy(capture.expression[index]).to(talker.device),
         )
         output = talker.render_drive(drive)
-        if protocol == "paper" and talker.head.torso is not None:
-            yield index, _over_recorded_torso(talker, output, frames, index)
-        else:
-            yield index, talker.picture(output, 255 * behind(index))
+        picture = talker.picture(output, 255 * behind(index))
+        yield index, _over_recording(picture, talker, output, frames, index) if protocol == "paper" else picture
 
 
-def _over_recorded_torso(talker: Talker, output: RenderOutput, frames: TrainingFrames, index: int) -> np.ndarray:
-    """Protocol `paper` of an identity with a torso, [S, S, 3] uint8.
+def _over_recording(
+    picture: np.ndarray, talker: Talker, output: RenderOutput, frames: TrainingFrames, index: int
+) -> np.ndarray:
+    """Protocol `paper`, [S, S, 3] uint8: the recording with the generated head in it.
 
-    Where the recording shows torso or background, these lie behind what is visible of the generated head; where it shows the
-    head, they are unknown, and the generated torso stands for them.
+    Where the recording shows the head, ``picture`` stands: what lies behind is unknown. Elsewhere the head covers the recorded torso
+    and background as far as it goes beyond what a soft mask says that the recorded pixel holds of it already.
     """
-    recorded = frames.rgb(index)
-    whole = talker.picture(output, 255 * frames.target(index, generate_torso=False).behind.numpy())
-    head_alpha = output.colors[0, ..., 3:].cpu().numpy()
-    share = np.where(head_taken(frames.masks(index))[..., None], 1, head_alpha)
-    return np.round(share * whole + (1 - share) * recorded).astype(np.uint8)
+    masks, recorded = frames.masks(index), frames.rgb(index)
+    has_torso = talker.head.torso is not None
+    coverage = (output.colors[0, ..., 3] if has_torso else output.alphas[0, ..., 0]).cpu().numpy()
+    held = masks[..., :3].sum(-1)
+    beyond = np.clip((coverage - held) / np.maximum(1 - held, 1e-6), 0, 1)
+    if not has_torso:  # the recording shines through the picture already
+        beyond = beyond / np.maximum(coverage, 1e-6)
+    share = np.where(head_taken(masks), 1, beyond)[..., None]
+    return np.round(share * picture + (1 - share) * recorded).astype(np.uint8)
 
 
 def _backdrops(talker: Talker, capture: Capture, frames: TrainingFrames, protocol: str) -> Callable[[int], np.ndarray]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from m2dao.capture.frame_poses import POSE_KINDS
 from m2dao.errors import ConfigError
 from m2dao.motion.talking_head import ModelConfig
-from m2dao.training.schedule import Schedule, alternating_schedule, sequential_schedule
+from m2dao.training.schedule import Schedule, refining_schedule, sequential_schedule
 
 SIZES = (64, 128, 256, 512)
 
@@ -59,6 +59,7 @@ class Recipe:
         blink_repeats: how often a frame with closing lids comes up in an epoch; others come up once.
         speech_steps: batches the audio encoder learns the lips from, at most.
         speech_adapting_steps: the same where it starts from a voice learned from others.
+        speech_gain: whether lips go only as far as the voice has proved to be right on held-out lips.
         rates, losses: step sizes and weights.
     """
 
@@ -75,6 +76,7 @@ class Recipe:
     blink_repeats: int = 3
     speech_steps: int = 1500
     speech_adapting_steps: int = 200
+    speech_gain: bool = True
     rates: LearningRates = LearningRates()
     losses: LossWeights = LossWeights()
 
@@ -88,8 +90,8 @@ class Recipe:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 
 
-# Fields linear in their codes stand larger steps than the published MLP, which only learns more by heart with them.
-FACTORED_RATES = LearningRates(planes=1e-2, networks=6e-3)
+# Fields linear in their codes stand larger steps than the published MLP, and larger ones at the end; it learns more by heart with them.
+FACTORED_RATES = LearningRates(planes=1e-2, networks=6e-3, final_factor=0.3)
 _PUBLISHED_MOTION = {"mouth_sees_face": False, "motion_regions": False, "head_sees_pose": False, "face_sees_gaze": False}
 
 
@@ -102,7 +104,7 @@ def m2dao(size: int) -> Recipe:
         name="m2dao",
         size=size,
         model=ModelConfig(),
-        schedule=alternating_schedule(),
+        schedule=refining_schedule(),
         seeds={name: max(64, round(num * scale)) for name, num in seeds.items()},
         max_gaussians={name: max(128, round(num * scale)) for name, num in caps.items()},
         rates=FACTORED_RATES,
@@ -120,6 +122,7 @@ def talking_gaussian(size: int) -> Recipe:
         soft_masks=False,
         poses="frame_by_frame",
         blink_repeats=1,
+        speech_gain=False,
         rates=LearningRates(),
         losses=LossWeights(focus_emphasis=0.0, consistency=0.0),
     )

@@ -38,12 +38,12 @@ from m2dao.training.progress import FitProgress, ProgressFiles
 from m2dao.training.recipes import Recipe
 from m2dao.training.resume import StepState, discard_step, load_step, prefixed, save_step, without_prefix
 from m2dao.training.segments import choose_frames
-from m2dao.training.speech_fit import make_speech_driver, speech_config
+from m2dao.training.speech_fit import SpeechFit, make_speech_driver, speech_config
 from m2dao.training.step import StepRunner
 from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion
 
-ENGINE_VERSION = 4  # to be raised when the same recipe gives another identity than before
+ENGINE_VERSION = 5  # to be raised when the same recipe gives another identity than before
 _MIN_FRAMES = 100
 _SAVE_EVERY_S = 20.0
 _REPORT_EVERY_STEPS = 25
@@ -60,6 +60,7 @@ class FitResult:
         num_gaussians: of all groups.
         loss, psnr_train_db: of the last frames trained on.
         speech_held_out_r: correlation of predicted and recorded lips in the part that the voice was not learned from.
+        speech_gain: share of what the voice says that the identity's lips do.
         stored_loss_db: PSNR that half precision costs on the training part.
         frames_left_out: numbers of frames whose losses were no numbers.
     """
@@ -71,6 +72,7 @@ class FitResult:
     loss: float
     psnr_train_db: float
     speech_held_out_r: float
+    speech_gain: float
     stored_loss_db: float
     recipe: str
     size: int
@@ -131,7 +133,7 @@ class FitRun:
         self.K = scaled_intrinsics(self.capture.K, self.capture.size, recipe.size)
         self._universal_sha256 = universal.sha256 if universal else None
         state = load_step(work_dir, self._key())
-        self.speech, self.held_out_r = self._make_speech(universal, state)
+        self.voice = self._make_speech(universal, state)
         self._tell("placing Gaussians")
         torch.manual_seed(seed)
         self.head = build_talking_head(self.capture, self.frames, recipe, len(train), universal=universal)
@@ -145,7 +147,7 @@ class FitRun:
         if state:
             self._restore_optimizer(state)
         self.runner = StepRunner(self.head, recipe, torch.from_numpy(self.K), backend=backend)
-        self.drives = TrainingDrives(self.capture, self.head, self.speech, len(train))
+        self.drives = TrainingDrives(self.capture, self.head, self.voice.driver, len(train))
         self.drives.measure_torso(self.head, self.frames, self.K, start=state is None)
         self._begin = ProgressBegin(state.progress if state else 0.0, self._elapsed())
 
@@ -154,12 +156,12 @@ class FitRun:
         phase = what if share is None else f"{what} {share:.0%}"
         self._on_progress(FitProgress(0, 0.0, phase, math.nan, math.nan, self._elapsed()))
 
-    def _make_speech(self, universal: UniversalMotion | None, state: StepState | None) -> tuple[SpeechDriver, float]:
-        """The voice, and how well it predicts held-out lips; not learned again where a fit goes on."""
+    def _make_speech(self, universal: UniversalMotion | None, state: StepState | None) -> SpeechFit:
+        """The voice, not learned again where a fit goes on."""
         if state:
             speech = SpeechDriver(speech_config(self.capture, self.recipe.model.embedding_size))
             speech.load_state_dict(without_prefix("speech.", state.tensors))
-            return speech.eval(), float(state.tensors["held_out_r"])
+            return SpeechFit(speech.eval(), *state.tensors["voice"].tolist())
         return make_speech_driver(
             self.capture, self.recipe, len(self.train), seed=self.seed, start=universal.speech if universal else None,
             on_progress=lambda share: self._tell("learning the voice", share),
@@ -199,12 +201,17 @@ class FitRun:
             num_gaussians=sum(len(group) for group in self.head.groups.values()),
             loss=self._loss,
             psnr_train_db=self.recent_psnr_db,
-            speech_held_out_r=self.held_out_r,
+            speech_held_out_r=self.voice.held_out_r,
+            speech_gain=self._speech_gain,
             stored_loss_db=stored_loss_db,
             recipe=self.recipe.name,
             size=self.recipe.size,
             frames_left_out=sorted(self.order.poisoned),
         )
+
+    @property
+    def _speech_gain(self) -> float:
+        return self.voice.gain if self.recipe.speech_gain else 1.0
 
     @property
     def recent_psnr_db(self) -> float:
@@ -299,10 +306,10 @@ class FitRun:
     def save(self) -> None:
         """Write a step checkpoint; only where :meth:`advance` has stopped or between its blocks."""
         tensors = prefixed("head.", self.head.state_dict()) | prefixed("adam.", self.adam.state_tensors())
-        tensors |= prefixed("speech.", self.speech.state_dict())
+        tensors |= prefixed("speech.", self.voice.driver.state_dict())
         for name, value in self.gradients.items():
             tensors |= {f"gradients.{name}.total": value.total, f"gradients.{name}.count": value.count}
-        tensors["held_out_r"] = torch.tensor(self.held_out_r, dtype=torch.float64)
+        tensors["voice"] = torch.tensor([self.voice.held_out_r, self.voice.gain], dtype=torch.float64)
         tensors["poisoned"] = torch.tensor(sorted(self.order.poisoned), dtype=torch.int64)
         save_step(self.work_dir, StepState(self.step, self._elapsed(), self._progress(), self._key(), tensors))
 
@@ -342,7 +349,8 @@ class FitRun:
             "expression": self.drives.expression[:num_train],
             "reference_viewmat": self.drives.reference_viewmat,
         }
-        save_identity(out_dir, StoredIdentity(manifest, self.head, self.speech, signals, self.frames.latest_plate))
+        speech = self.voice.driver.scaled(self._speech_gain)
+        save_identity(out_dir, StoredIdentity(manifest, self.head, speech, signals, self.frames.latest_plate))
 
 
 def _psnr_db(mses: list[float]) -> float:

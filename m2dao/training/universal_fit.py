@@ -231,9 +231,7 @@ def _begin(captures: list[Capture], config: UniversalConfig, tell: Callable[[flo
     shapes = [mouth_shapes(capture)[:num] for capture, num in zip(captures, num_train, strict=True)]
     basis = find_articulation_basis(shapes, speech.articulation_size)
     recordings = [spoken_recording(capture, speech, num, basis) for capture, num in zip(captures, num_train, strict=True)]
-    driver, held_out_r = fit_speech_driver(
-        speech, recordings, seed=config.seed, num_steps=config.speech_steps, on_progress=tell
-    )
+    voice = fit_speech_driver(speech, recordings, seed=config.seed, num_steps=config.speech_steps, on_progress=tell)
     template = torch.stack([torch.from_numpy(capture.canonical_landmarks).float() for capture in captures]).mean(0)
     boxes = {"head": _around(template, _HEAD_MARGIN_M), "mouth": _around(template[list(LIP_LANDMARKS)], _MOUTH_MARGIN_M)}
     torch.manual_seed(config.seed)
@@ -248,8 +246,8 @@ def _begin(captures: list[Capture], config: UniversalConfig, tell: Callable[[flo
         reference_viewmat=torch.eye(4),
     )
     sources = [capture.content_sha256 for capture in captures]
-    start = SpeechStart(driver, basis)
-    return UniversalMotion(recipe.model, start, template, boxes, shared_motion(at_rest), sources), held_out_r
+    start = SpeechStart(voice.driver, basis)
+    return UniversalMotion(recipe.model, start, template, boxes, shared_motion(at_rest), sources), voice.held_out_r
 
 
 def _around(points: Tensor, margin_m: tuple) -> Tensor:

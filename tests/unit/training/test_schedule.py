@@ -5,7 +5,7 @@ import pytest
 from m2dao.errors import ConfigError
 from m2dao.training.budget import ProgressBegin
 from m2dao.training.recipes import RECIPES, SIZES, get_recipe
-from m2dao.training.schedule import PhaseRow, Schedule, Turn, alternating_schedule
+from m2dao.training.schedule import PhaseRow, Schedule, Turn, alternating_schedule, refining_schedule
 from m2dao.training.trainer import FitBudget
 
 ROW = PhaseRow(until=1.0, turns=(Turn(name="all", trainables=("colors",)),))
@@ -18,6 +18,13 @@ def test_facial_and_oral_take_turns_with_the_other_frozen():
     for turn, other in zip(turns, turns[1:], strict=False):
         frozen = {"facial.gaussians", "facial.field", "oral.gaussians", "oral.field"} - set(turn.trainables)
         assert frozen and frozen <= set(other.trainables)
+
+
+def test_ours_grows_facial_and_oral_together_and_refines_them_in_turns():
+    schedule = refining_schedule()
+    growing, refining = schedule.row_at(0.5), schedule.row_at(0.8)
+    assert growing.densify and {"facial.field", "oral.field"} <= set(growing.turn_at(0).trainables)
+    assert not refining.densify and [turn.name for turn in refining.turns] == ["facial", "oral"]
 
 
 @pytest.mark.parametrize("name", RECIPES)
