@@ -70,6 +70,10 @@ class EvaluateResult:
     recording_lip_change: float | None = None
     jitter_silence: float | None = None
     recording_jitter_silence: float | None = None
+    opening_silence: float | None = None
+    recording_opening_silence: float | None = None
+    held_vowel_jitter: float | None = None
+    recording_held_vowel_jitter: float | None = None
     closure_mbp: float | None = None
     recording_closure_mbp: float | None = None
     num_frames_without_face: int = 0

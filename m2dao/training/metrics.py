@@ -28,6 +28,7 @@ LOWER_FACE = tuple(i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswi
 UPPER_FACE = tuple(i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("brow", "eye", "cheekSquint")))
 
 BILABIALS = ("M", "B", "P")
+VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 
 
 def psnr_db(image: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> float:
@@ -127,7 +128,7 @@ def lmd_px(landmarks_a: np.ndarray, landmarks_b: np.ndarray, *, indices: tuple[i
     chosen = slice(None) if indices is None else list(indices)
     a, b = (value.reshape(-1, *value.shape[-2:])[:, chosen, :2] for value in (a, b))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    return _mean_of_known(np.linalg.norm(a - b, axis=2).mean(axis=1))
+    return mean_of_known(np.linalg.norm(a - b, axis=2).mean(axis=1))
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ def blendshape_error(blendshapes_a: np.ndarray, blendshapes_b: np.ndarray) -> Bl
         raise InputError("blendshape error", f"two tables [T, {len(BLENDSHAPE_NAMES)}]", f"{a.shape}, {b.shape}")
     difference = np.abs(a - b)
     return BlendshapeError(
-        lower=_mean_of_known(difference[:, LOWER_FACE].mean(axis=1)),
-        upper=_mean_of_known(difference[:, UPPER_FACE].mean(axis=1)),
+        lower=mean_of_known(difference[:, LOWER_FACE].mean(axis=1)),
+        upper=mean_of_known(difference[:, UPPER_FACE].mean(axis=1)),
     )
 
 
@@ -216,24 +217,24 @@ class ChangeMeter:
 
 def lip_change(lip_opening: np.ndarray) -> float:
     """How much the lips move: root mean square change of the opening [T] from frame to frame, NaN where there was no face."""
-    return float(np.sqrt(_mean_of_known(np.square(np.diff(np.asarray(lip_opening, np.float64))))))
+    return float(np.sqrt(mean_of_known(np.square(np.diff(np.asarray(lip_opening, np.float64))))))
 
 
-def lip_jitter(lip_opening: np.ndarray, silent: np.ndarray) -> float:
-    """How much the lips tremble while nobody speaks: root mean square change of the opening from frame to frame.
+def lip_jitter(lip_opening: np.ndarray, chosen: np.ndarray) -> float:
+    """How much the lips tremble in frames where they should be still: root mean square change of the opening from frame to frame.
 
     Args:
         lip_opening: [T] opening over outer-eye distance; NaN where there was no face.
-        silent: [T] bool, frames in the middle of silence.
+        chosen: [T] bool, see :func:`silent_frames` and :func:`held_vowel_frames`.
 
     Returns:
-        In the unit of ``lip_opening``; NaN if there are no two neighbouring silent frames.
+        In the unit of ``lip_opening``; NaN if no two neighbouring frames are chosen.
     """
-    opening, silent = np.asarray(lip_opening, np.float64), np.asarray(silent, bool)
-    if opening.shape != silent.shape or opening.ndim != 1:
-        raise InputError("lip jitter", "opening and silence of shape [T]", f"{opening.shape}, {silent.shape}")
-    both = silent[1:] & silent[:-1]
-    return float(np.sqrt(_mean_of_known(np.square(np.diff(opening)[both]))))
+    opening, chosen = np.asarray(lip_opening, np.float64), np.asarray(chosen, bool)
+    if opening.shape != chosen.shape or opening.ndim != 1:
+        raise InputError("lip jitter", "opening and chosen frames of shape [T]", f"{opening.shape}, {chosen.shape}")
+    both = chosen[1:] & chosen[:-1]
+    return float(np.sqrt(mean_of_known(np.square(np.diff(opening)[both]))))
 
 
 def silent_frames(silence_probability: np.ndarray, num_frames: int, *, margin_frames: int = 4) -> np.ndarray:
@@ -248,6 +249,28 @@ def silent_frames(silence_probability: np.ndarray, num_frames: int, *, margin_fr
     silence = np.asarray(silence_probability).reshape(num_frames, -1).min(axis=1) > 0.9
     kernel = np.ones(2 * margin_frames + 1, np.uint8)
     return cv2.erode(silence.astype(np.uint8)[None], kernel[None], borderValue=1)[0].astype(bool)
+
+
+def held_vowel_frames(
+    posteriors: np.ndarray, phones: tuple[str, ...], num_frames: int, *, min_frames: int = 4
+) -> np.ndarray:
+    """Frames in which one vowel goes on for at least ``min_frames``.
+
+    Args:
+        posteriors: [R, F] of the sound, R a multiple of ``num_frames``.
+        phones: names of the columns.
+
+    Returns:
+        [num_frames] bool; the first frame of each vowel is left out, so that two vowels are never neighbours.
+    """
+    vowels = np.asarray(posteriors)[:, [phones.index(name) for name in VOWELS]]
+    heard = vowels.reshape(num_frames, -1, len(VOWELS)).mean(axis=1)
+    vowel = np.where(heard.max(axis=1) > 0.5, heard.argmax(axis=1), -1)
+    starts = np.flatnonzero(np.diff(vowel, prepend=-2))
+    held = np.zeros(num_frames, bool)
+    for start, end in zip(starts, [*starts[1:], num_frames], strict=True):
+        held[start + 1 : end] = vowel[start] >= 0 and end - start >= min_frames
+    return held
 
 
 def bilabial_closure(
@@ -315,6 +338,7 @@ def _meeting(one: np.ndarray, other: np.ndarray, width: float) -> np.ndarray:
     return np.clip(near, 0, 1).astype(np.float32)
 
 
-def _mean_of_known(values: np.ndarray) -> float:
+def mean_of_known(values: np.ndarray) -> float:
+    """Mean of the values that are numbers; NaN if none is."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")

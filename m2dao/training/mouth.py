@@ -15,7 +15,16 @@ from m2dao.audio.lipsync import SyncResult, expected_lip_opening, sync_offset_an
 from m2dao.audio.phones import Phones, posteriors_of
 from m2dao.capture.faces import FaceTracker
 from m2dao.capture.signals import measure_signals
-from m2dao.training.metrics import bilabial_closure, blendshape_error, lip_change, lip_jitter, lmd_px, silent_frames
+from m2dao.training.metrics import (
+    bilabial_closure,
+    blendshape_error,
+    held_vowel_frames,
+    lip_change,
+    lip_jitter,
+    lmd_px,
+    mean_of_known,
+    silent_frames,
+)
 
 _MAX_LAG_FRAMES = 15
 _MIN_LAG_FRAMES = 5
@@ -98,7 +107,7 @@ def lip_sync(phone_rows: np.ndarray, lip_opening: np.ndarray) -> SyncResult | No
 
 
 def mouth_discipline(phone_rows: np.ndarray, lip_opening: np.ndarray) -> dict[str, float | None]:
-    """How much the lips move, in all and in silence, and closure on m, b and p.
+    """How much the lips move, in all, in silence and in held vowels, how open they are in silence, and closure on m, b and p.
 
     Args:
         phone_rows: [R, F] rows of the feature "phones" for just these frames.
@@ -106,10 +115,13 @@ def mouth_discipline(phone_rows: np.ndarray, lip_opening: np.ndarray) -> dict[st
     """
     posteriors = posteriors_of(phone_rows)
     silent = silent_frames(posteriors[:, 0], len(lip_opening))
+    held = held_vowel_frames(posteriors, _phone_names(), len(lip_opening))
     closure, _ = bilabial_closure(lip_opening, posteriors, _phone_names(), closed_below=_CLOSED_BELOW)
     return {
         "lip_change": _known(lip_change(lip_opening)),
         "jitter_silence": _known(lip_jitter(lip_opening, silent)),
+        "opening_silence": _known(mean_of_known(lip_opening[silent])),
+        "held_vowel_jitter": _known(lip_jitter(lip_opening, held)),
         "closure_mbp": _known(closure),
     }
 

@@ -12,10 +12,12 @@ from m2dao.errors import InputError
 from m2dao.training.metrics import (
     LIP_LANDMARKS,
     MAX_PSNR_DB,
+    VOWELS,
     FlickerMeter,
     bilabial_closure,
     blendshape_error,
     edge_band,
+    held_vowel_frames,
     lip_jitter,
     lmd_px,
     neck_band,
@@ -154,6 +156,15 @@ def test_silent_frames_keep_away_from_speech():
     probability[20] = 0.1
     silent = silent_frames(probability, 20, margin_frames=2)
     np.testing.assert_array_equal(np.flatnonzero(~silent), [8, 9, 10, 11, 12])
+
+
+def test_vowels_are_held_from_four_frames_on():
+    phones = ("SIL", *VOWELS)
+    sounds = ["SIL", "AA", "AA", "AA", "SIL", "IY", "IY", "IY", "IY", "EH", "EH", "EH", "EH", "EH"]
+    posteriors = np.repeat(np.eye(len(phones))[[phones.index(sound) for sound in sounds]], 2, axis=0)
+    held = held_vowel_frames(posteriors, phones, len(sounds))
+    np.testing.assert_array_equal(np.flatnonzero(held), [6, 7, 8, 10, 11, 12, 13])
+    assert not held_vowel_frames(posteriors, phones, len(sounds), min_frames=6).any()
 
 
 def test_closure_is_counted_for_each_bilabial():
