@@ -16,11 +16,12 @@ EXAMPLES = """examples:
   m2dao bench fit captures/anna --size 256 --gaussians 15000 --json
   m2dao bench fit captures/anna --recipe talking_gaussian --threads 1
 
-Steps are taken from the middle of the schedule, where facial and oral motion train in turns; nothing is written. Steps before the
+Steps are taken from the middle of the schedule, where Gaussians grow and all motion is trained; nothing is written. Steps before the
 measured ones let kernels compile and caches fill.
 
-stages_ms: target (unpacking a frame), features (tri-planes and their network, forward and back, shared by a block of steps), pose,
-render, loss, backward (of everything but the features), optimiser.
+stages_ms: target (waiting for the frame, which more threads than one unpack during the step before), features (tri-planes and
+their network, forward and back, shared by a block of steps), pose, render, loss, backward (of everything but the features),
+optimiser.
 
 --json prints {recipe, size, num_gaussians, threads, backend, steps, steps_per_s, step_ms_p50, step_ms_p99, stages_ms}.
 """

@@ -28,6 +28,7 @@ from m2dao.motion.speech import SpeechDriver
 from m2dao.render.threads import get_num_threads
 from m2dao.stages import timed
 from m2dao.timeline import train_test_split
+from m2dao.training.ahead import TargetsAhead
 from m2dao.training.budget import FitBudget, ProgressBegin
 from m2dao.training.build import build_talking_head, choose_reference_frames
 from m2dao.training.drives import TrainingDrives
@@ -130,6 +131,7 @@ class FitRun:
             num_threads=get_num_threads(),
             on_progress=lambda share: self._tell("decoding frames", share),
         )
+        self.targets = TargetsAhead(self.frames, generate_torso=recipe.model.has_torso, num_threads=get_num_threads())
         self.K = scaled_intrinsics(self.capture.K, self.capture.size, recipe.size)
         self._universal_sha256 = universal.sha256 if universal else None
         state = load_step(work_dir, self._key())
@@ -244,7 +246,7 @@ class FitRun:
             self.adam.select(turn.trainables, progress)
             index = self.order.frame_of(self.step)
             with timed("target"):
-                target = self.frames.target(index, generate_torso=self.recipe.model.has_torso)
+                target = self.targets.take(index, self.order.frame_of(self.step + 1))
             gradients = self.gradients if row.densify else None
             result = self.runner.run(self.drives.of(index), target, moving=row.moving, gradients=gradients)
             with timed("optimiser"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from m2dao.training.ahead import TargetsAhead
 from m2dao.training.frames import TrainingFrames
 
 SIZE, NUM_FRAMES, CUT = 32, 20, 8
@@ -63,3 +64,14 @@ def test_behind_the_outline_of_a_person_the_background_is_as_light_as_beside_it(
     np.testing.assert_array_equal(behind[~person].round(), frames.rgb(0)[~person])
     np.testing.assert_allclose(behind[10:, [12, 19]], WALLS[0], atol=1)  # one pixel deep at this size
     np.testing.assert_allclose(behind[12:, 14:18], 17, atol=1)  # nobody sees it there
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_targets_are_those_of_the_frames_asked_for_whatever_was_begun(num_threads):
+    class Numbered:
+        def target(self, index, *, generate_torso):
+            return index, generate_torso
+
+    targets = TargetsAhead(Numbered(), generate_torso=True, num_threads=num_threads)
+    asked = [(3, 4), (4, 7), (5, 6), (6, 6), (6, 1)]  # what follows may turn out otherwise
+    assert [targets.take(*pair) for pair in asked] == [(index, True) for index, _ in asked]

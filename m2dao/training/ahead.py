@@ -1,0 +1,33 @@
+"""Targets made while the step before is under way."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from m2dao.training.frames import TrainingFrames
+from m2dao.training.losses import FrameTarget
+
+
+class TargetsAhead:
+    """The targets of a fit, one ahead of the step that needs it.
+
+    Args:
+        frames: where they come from.
+        generate_torso: see :meth:`TrainingFrames.target`.
+        num_threads: with one, nothing is made ahead.
+    """
+
+    def __init__(self, frames: TrainingFrames, *, generate_torso: bool, num_threads: int):
+        self._frames, self._generate_torso = frames, generate_torso
+        self._pool = ThreadPoolExecutor(1, "target") if num_threads > 1 else None
+        self._coming: dict[int, Future[FrameTarget]] = {}
+
+    def take(self, index: int, following: int) -> FrameTarget:
+        """The target of a frame; that of the frame that probably follows is begun."""
+        coming = self._coming.pop(index, None)
+        target = coming.result() if coming else self._make(index)
+        self._coming = {following: self._pool.submit(self._make, following)} if self._pool else {}
+        return target
+
+    def _make(self, index: int) -> FrameTarget:
+        return self._frames.target(index, generate_torso=self._generate_torso)
