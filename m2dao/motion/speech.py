@@ -21,6 +21,8 @@ from m2dao.audio.windows import WindowShape, WindowStream, audio_windows
 from m2dao.errors import ConfigError
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
 
+_MAX_EMBEDDING = 8.0  # standard deviations; the widest of the voices tried went to 6
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechConfig:
@@ -112,7 +114,12 @@ class SpeechDriver(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Embeddings of consecutive frames of order one: [T, L, F] -> [T, D]."""
-        return (self.encoder(self.normalise(windows)) - self.embedding_mean) / self.embedding_std
+        return self.standardise(self.encoder(self.normalise(windows)))
+
+    def standardise(self, raw: Tensor) -> Tensor:
+        """What the encoder says [T, D], centred and scaled, and no further off than any voice goes: sounds that are like nothing
+        the encoder has learned from must not tear a face apart."""
+        return ((raw - self.embedding_mean) / self.embedding_std).clamp(-_MAX_EMBEDDING, _MAX_EMBEDDING)
 
     def scaled(self, gain: float) -> SpeechDriver:
         """One whose embeddings go ``gain`` times as far."""
@@ -152,8 +159,7 @@ class SpeechStream:
         return final if first is None else torch.cat([first, final])
 
     def _embed(self, windows: np.ndarray, *, last: bool) -> Tensor:
-        driver = self._driver
-        out = self._encoder.push(driver.normalise(torch.from_numpy(windows)))
+        out = self._encoder.push(self._driver.normalise(torch.from_numpy(windows)))
         if last:
             out = torch.cat([out, self._encoder.finish()])
-        return (out - driver.embedding_mean) / driver.embedding_std
+        return self._driver.standardise(out)

@@ -1,12 +1,13 @@
-"""The configuration of the speech driver knows which features it was fitted on."""
+"""The speech driver knows which features it was fitted on, and what it says has bounds."""
 
 import dataclasses
 
 import pytest
+import torch
 
 from m2dao.audio.features import feature_version
 from m2dao.errors import ConfigError
-from m2dao.motion.speech import SpeechConfig
+from m2dao.motion.speech import SpeechConfig, SpeechDriver
 
 
 def test_a_configuration_notes_the_version_of_its_features():
@@ -18,3 +19,11 @@ def test_a_configuration_notes_the_version_of_its_features():
 def test_fields_fitted_on_other_rows_are_refused():
     with pytest.raises(ConfigError, match="phones:1; fit the identity again"):
         SpeechConfig(features="phones", num_features=40, rows_per_frame=4, features_version="phones:1")
+
+
+def test_no_sound_drives_a_face_further_than_voices_go():
+    driver = SpeechDriver(SpeechConfig(features="phones", num_features=40, rows_per_frame=4))
+    driver.embedding_std.fill_(1e-3)
+    with torch.no_grad():
+        embeddings = driver(torch.randn(20, driver.config.window_shape.num_rows, 40))
+    assert embeddings.abs().max() == 8.0
