@@ -8,6 +8,7 @@ Shapes: N Gaussians.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -49,9 +50,9 @@ class DensityConfig:
 class ScreenGradients:
     """Running mean of screen-space gradient norms of one group."""
 
-    def __init__(self, num: int):
-        self.total = torch.zeros(num)
-        self.count = torch.zeros(num)
+    def __init__(self, num: int, device: torch.device | None = None):
+        self.total = torch.zeros(num, device=device)
+        self.count = torch.zeros(num, device=device)
 
     def add(self, gradient: Tensor, visible: Tensor, half_image_px: float) -> None:
         """One frame.
@@ -88,32 +89,33 @@ def control_density(
         group: the Gaussians.
         gradients: collected since the last round.
         config: thresholds and cap.
-        generator: source of the split offsets, so that a resumed fit repeats them.
+        generator: of the CPU, source of the split offsets, so that a resumed fit repeats them.
     """
+    device = group.tags.device
     raw = {name: value.detach() for name, value in group.raw.items()}
     largest = raw["scales"].exp().amax(dim=-1)
     keep = (raw["opacities"].sigmoid() > config.min_opacity) & (largest < config.max_scale_m)
     room = max(0, config.max_gaussians - int(keep.sum()))
     budget = min(room, int(config.grow_fraction * len(group)) + 1)
-    score = torch.where(keep, gradients.mean(), torch.tensor(0.0))
+    score = torch.where(keep, gradients.mean(), 0.0)
     chosen = torch.argsort(score, descending=True, stable=True)[:budget]
     chosen = chosen[score[chosen] > config.grad_threshold]
     kept = torch.nonzero(keep)[:, 0]
     rows = torch.cat([kept, chosen])
     new = {name: value[rows].clone() for name, value in raw.items()}
-    fresh = torch.zeros(len(rows), dtype=torch.bool)
+    fresh = torch.zeros(len(rows), dtype=torch.bool, device=device)
     fresh[len(kept) :] = True
     # A split moves parent and child apart along the Gaussian's own axes and shrinks both.
-    position = torch.full((len(group),), -1, dtype=torch.int64)
-    position[kept] = torch.arange(len(kept))
-    children = len(kept) + torch.arange(len(chosen))
+    position = torch.full((len(group),), -1, dtype=torch.int64, device=device)
+    position[kept] = torch.arange(len(kept), device=device)
+    children = len(kept) + torch.arange(len(chosen), device=device)
     parents = position[chosen]
     big = largest[chosen] > config.split_scale_m
-    offsets = torch.randn(len(chosen), 3, generator=generator) * raw["scales"][chosen].exp()
+    offsets = torch.randn(len(chosen), 3, generator=generator).to(device) * raw["scales"][chosen].exp()
     offsets = rotate_by_quats(raw["quats"][chosen], offsets) * torch.where(big, 0.7, 0.2)[:, None]
     new["means"][children] += offsets
     new["means"][parents[big]] -= offsets[big]
-    shrink = torch.log(torch.tensor(_SPLIT_SHRINK))
+    shrink = math.log(_SPLIT_SHRINK)
     new["scales"][children[big]] -= shrink
     new["scales"][parents[big]] -= shrink
     fresh[parents[big]] = True

@@ -18,7 +18,7 @@ from m2dao.identity.checkpoint import StoredIdentity, load_identity
 from m2dao.identity.performance import perform
 from m2dao.identity.poses import viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
-from m2dao.render.api import RenderOutput, default_backend, render
+from m2dao.render.api import RenderOutput, default_backend, device_of, render
 from m2dao.render.composite import Background, choose_background, finish_picture
 from m2dao.stages import timed
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
@@ -39,7 +39,7 @@ class Talker:
     def __init__(self, identity: StoredIdentity, *, backend: str | None = None):
         self.manifest = identity.manifest
         self.backend = backend or default_backend()
-        self.device = torch.device("cuda" if self.backend == "gsplat" else "cpu")
+        self.device = device_of(self.backend)
         self.size = identity.manifest.size
         self.plate = identity.plate
         self.head = identity.head.to(self.device)
@@ -102,8 +102,8 @@ class Talker:
             drive = FrameDrive(
                 viewmat=self._viewmat(step.pose),
                 slow_viewmat=self._viewmat(step.slow_pose),
-                audio=embedding.to(self.device),
-                expression=torch.from_numpy(step.expression).float().to(self.device),
+                audio=embedding,
+                expression=torch.from_numpy(step.expression).float(),
             )
             output = self.render_drive(drive)
             with timed("composite"):
@@ -135,7 +135,7 @@ class Talker:
         """Means, quaternions, scales, opacities and colours in camera space."""
         if self._baked is not None:
             return self._baked.pose(drive)
-        return tuple(self.head.pose(drive, self._static)[:5])
+        return tuple(self.head.pose(drive.to(self.device), self._static)[:5])
 
     def _embeddings(self, pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:
         stream = self.speech.stream()
@@ -148,7 +148,7 @@ class Talker:
         yield from embeddings
 
     def _viewmat(self, difference: np.ndarray) -> Tensor:
-        return viewmat_from_difference(difference, self.reference_viewmat).to(self.device)
+        return viewmat_from_difference(difference, self.reference_viewmat)
 
     def picture(self, output: RenderOutput, backdrop: np.ndarray | None) -> np.ndarray:
         """What was rendered, over a backdrop.

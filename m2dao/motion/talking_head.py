@@ -81,6 +81,10 @@ class FrameDrive(NamedTuple):
     posture: Tensor | None = None  # [4] how the shoulders rest in this shot (metres, radians); the usual way if None
     torso_pose: Tensor | None = None  # [12] what the torso's field makes of both poses, if it was asked before
 
+    def to(self, device: torch.device) -> FrameDrive:
+        """The same on another device."""
+        return FrameDrive(*(None if value is None else value.to(device) for value in self))
+
 
 class StaticFeatures(NamedTuple):
     """What depends on canonical positions alone, and is constant as long as they are."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_PLANE_AXES = ((0, 1), (1, 2), (0, 2))
+_PLANE_AXES = (slice(0, 2), slice(1, 3), slice(0, 3, 2))  # no lists: a GPU would wait for their numbers
 
 
 class TriPlane(nn.Module):

@@ -58,6 +58,11 @@ def default_backend() -> str:
     return "gsplat" if torch.cuda.is_available() else "cpu"
 
 
+def device_of(backend: str) -> torch.device:
+    """Where a backend wants its tensors."""
+    return torch.device("cuda" if backend == "gsplat" else "cpu")
+
+
 def render(
     means: Tensor,  # [..., N, 3]
     quats: Tensor,  # [..., N, 4]
@@ -140,7 +145,7 @@ def warm_up(backend: str) -> None:
     from m2dao.render.composite import choose_background, finish_picture
 
     _backend_function(backend)
-    device = torch.device("cuda" if backend == "gsplat" else "cpu")
+    device = device_of(backend)
     eye = torch.eye(4, device=device)
     output = render(
         torch.tensor([[0.0, 0.0, 2.0]], device=device, requires_grad=True),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import torch
+
 from m2dao.training.frames import TrainingFrames
 from m2dao.training.losses import FrameTarget
 
@@ -14,11 +16,12 @@ class TargetsAhead:
     Args:
         frames: where they come from.
         generate_torso: see :meth:`TrainingFrames.target`.
+        device: where they go.
         num_threads: with one, nothing is made ahead.
     """
 
-    def __init__(self, frames: TrainingFrames, *, generate_torso: bool, num_threads: int):
-        self._frames, self._generate_torso = frames, generate_torso
+    def __init__(self, frames: TrainingFrames, *, generate_torso: bool, device: torch.device, num_threads: int):
+        self._frames, self._generate_torso, self._device = frames, generate_torso, device
         self._pool = ThreadPoolExecutor(1, "target") if num_threads > 1 else None
         self._coming: dict[int, Future[FrameTarget]] = {}
 
@@ -30,4 +33,4 @@ class TargetsAhead:
         return target
 
     def _make(self, index: int) -> FrameTarget:
-        return self._frames.target(index, generate_torso=self._generate_torso)
+        return self._frames.target(index, generate_torso=self._generate_torso).to(self._device)

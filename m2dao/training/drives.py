@@ -25,6 +25,7 @@ class TrainingDrives:
         head: the model, whose reference pose they refer to.
         speech: the voice as learned.
         num_train: frames of the training part.
+        device: where drives go.
 
     Attributes:
         poses, slow_poses: [T, 6] rotation vector (radians) and translation (metres) against the reference pose.
@@ -32,8 +33,8 @@ class TrainingDrives:
         reference_viewmat: [4, 4].
     """
 
-    def __init__(self, capture: Capture, head: TalkingHead, speech: SpeechDriver, num_train: int):
-        self._num_train = num_train
+    def __init__(self, capture: Capture, head: TalkingHead, speech: SpeechDriver, num_train: int, device: torch.device):
+        self._num_train, self._device = num_train, device
         self._reference = choose_reference_frames(capture, num_train).neutral
         self._viewmats = torch.from_numpy(np.asarray(capture.viewmats, np.float32))
         neutral = self._viewmats[self._reference]
@@ -54,7 +55,7 @@ class TrainingDrives:
 
     def of(self, index: int) -> FrameDrive:
         """What drives a frame of the training part."""
-        return FrameDrive(
+        drive = FrameDrive(
             viewmat=self._viewmats[index],
             slow_viewmat=self._slow_viewmats[index],
             audio=self._embeddings[index],
@@ -62,11 +63,13 @@ class TrainingDrives:
             posture=None if self._postures is None else self._postures[index],
             torso_pose=None if self._torso_poses is None else self._torso_poses[index],
         )
+        return drive.to(self._device)
 
     def measure_torso(self, head: TalkingHead, frames: TrainingFrames, K: np.ndarray, *, start: bool) -> None:
         """What the torso knows of each frame, and how the shoulders rest in its shot.
 
         Args:
+            head: the model, still on the CPU.
             frames: of the training part.
             K: [3, 3] for their size.
             start: whether the torso takes over the sway found, as a fit begins.

@@ -188,10 +188,10 @@ def _rendered(talker: Talker, capture: Capture, frames: TrainingFrames, protocol
     behind = _backdrops(talker, capture, frames, protocol)
     for index in frames.indices:
         drive = FrameDrive(
-            viewmat=torch.from_numpy(capture.viewmats[index]).to(talker.device),
-            slow_viewmat=viewmat_from_difference(slow[index], reference).to(talker.device),
-            audio=embeddings[index].to(talker.device),
-            expression=torch.from_numpy(capture.expression[index]).to(talker.device),
+            viewmat=torch.from_numpy(capture.viewmats[index]),
+            slow_viewmat=viewmat_from_difference(slow[index], reference),
+            audio=embeddings[index],
+            expression=torch.from_numpy(capture.expression[index]),
         )
         output = talker.render_drive(drive)
         picture = talker.picture(output, 255 * behind(index))

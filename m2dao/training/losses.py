@@ -24,6 +24,10 @@ class FrameTarget(NamedTuple):
     behind: Tensor  # [H, W, 3] what stands behind the generated part
     focus: Tensor  # [H, W] 0..1: mouth and eyes
 
+    def to(self, device: torch.device) -> FrameTarget:
+        """The same on another device."""
+        return FrameTarget(*(value.to(device) for value in self))
+
 
 class PixelLosses(NamedTuple):
     """What one rendered frame costs."""

@@ -98,7 +98,8 @@ class NamedAdam:
         parameters = self._parameters()
         for name, value in tensors.items():
             index, key = name.split(".")
-            self._adam.state.setdefault(parameters[int(index)], {})[key] = value.clone()
+            parameter = parameters[int(index)]
+            self._adam.state.setdefault(parameter, {})[key] = value.to(parameter.device, copy=True)
 
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self._groups for parameter in group["params"]]

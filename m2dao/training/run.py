@@ -25,6 +25,7 @@ from m2dao.gaussians.params import GaussianParams
 from m2dao.identity.checkpoint import StoredIdentity, load_identity, save_identity
 from m2dao.identity.manifest import IdentityManifest
 from m2dao.motion.speech import SpeechDriver
+from m2dao.render.api import device_of
 from m2dao.render.threads import get_num_threads
 from m2dao.stages import timed
 from m2dao.timeline import train_test_split
@@ -131,7 +132,10 @@ class FitRun:
             num_threads=get_num_threads(),
             on_progress=lambda share: self._tell("decoding frames", share),
         )
-        self.targets = TargetsAhead(self.frames, generate_torso=recipe.model.has_torso, num_threads=get_num_threads())
+        self.device = device_of(backend)
+        self.targets = TargetsAhead(
+            self.frames, generate_torso=recipe.model.has_torso, device=self.device, num_threads=get_num_threads()
+        )
         self.K = scaled_intrinsics(self.capture.K, self.capture.size, recipe.size)
         self._universal_sha256 = universal.sha256 if universal else None
         state = load_step(work_dir, self._key())
@@ -144,13 +148,14 @@ class FitRun:
         self._block, self._last_saved = None, time.monotonic()  # the block of steps under way
         if state:
             self._restore(state)
+        self.drives = TrainingDrives(self.capture, self.head, self.voice.driver, len(train), self.device)
+        self.drives.measure_torso(self.head, self.frames, self.K, start=state is None)
+        self.head.to(self.device)
         self.adam = NamedAdam(self.head, recipe.rates)
-        self.gradients = {name: ScreenGradients(len(group)) for name, group in self.head.groups.items()}
+        self.gradients = {name: ScreenGradients(len(group), self.device) for name, group in self.head.groups.items()}
         if state:
             self._restore_optimizer(state)
         self.runner = StepRunner(self.head, recipe, torch.from_numpy(self.K), backend=backend)
-        self.drives = TrainingDrives(self.capture, self.head, self.voice.driver, len(train))
-        self.drives.measure_torso(self.head, self.frames, self.K, start=state is None)
         self._begin = ProgressBegin(state.progress if state else 0.0, self._elapsed())
 
     def _tell(self, what: str, share: float | None = None) -> None:
@@ -184,10 +189,11 @@ class FitRun:
                 "give it more minutes",
             )  # fmt: skip
         loop_s = max(1e-9, time.monotonic() - loop_started)
-        self._write_identity(out_dir)
+        identity = self._identity()
+        save_identity(out_dir, identity)
         healthy = [index for index in self.usable if index not in self.order.poisoned]
         stored_loss_db = storage_loss_db(
-            self.head,
+            identity,
             load_identity(out_dir),
             self.drives,
             self.frames,
@@ -284,7 +290,7 @@ class FitRun:
         for name, group in self.head.groups.items():
             config = DensityConfig(max_gaussians=self.recipe.max_gaussians[name])
             self.adam.apply_density(name, control_density(group, self.gradients[name], config, generator))
-            self.gradients[name] = ScreenGradients(len(group))
+            self.gradients[name] = ScreenGradients(len(group), self.device)
         self.runner.new_turn()
 
     def _elapsed(self) -> float:
@@ -328,10 +334,11 @@ class FitRun:
     def _restore_optimizer(self, state: StepState) -> None:
         self.adam.load_state_tensors(without_prefix("adam.", state.tensors))
         for name, value in self.gradients.items():
-            value.total = state.tensors[f"gradients.{name}.total"]
-            value.count = state.tensors[f"gradients.{name}.count"]
+            value.total = state.tensors[f"gradients.{name}.total"].to(self.device)
+            value.count = state.tensors[f"gradients.{name}.count"].to(self.device)
 
-    def _write_identity(self, out_dir: Path) -> None:
+    def _identity(self) -> StoredIdentity:
+        """What the fit has made."""
         num_train = len(self.train)
         manifest = IdentityManifest(
             recipe=self.recipe.name,
@@ -352,7 +359,7 @@ class FitRun:
             "reference_viewmat": self.drives.reference_viewmat,
         }
         speech = self.voice.driver.scaled(self._speech_gain)
-        save_identity(out_dir, StoredIdentity(manifest, self.head, speech, signals, self.frames.latest_plate))
+        return StoredIdentity(manifest, self.head, speech, signals, self.frames.latest_plate)
 
 
 def _psnr_db(mses: list[float]) -> float:
@@ -360,4 +367,4 @@ def _psnr_db(mses: list[float]) -> float:
 
 
 def _to_bytes(picture: Tensor) -> np.ndarray:
-    return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
+    return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()

@@ -77,8 +77,9 @@ def ssim_map_reference(image: Tensor, target: Tensor) -> Tensor:  # two of [H, W
     stack = torch.stack([image, target, image * image, target * target, image * target])  # [5, H, W, C]
     height, width = image.shape[:2]
     maps = stack.permute(0, 3, 1, 2).reshape(-1, 1, height, width)
-    maps = torch.nn.functional.conv2d(maps, taps.view(1, 1, -1, 1), padding=(RADIUS, 0))
-    maps = torch.nn.functional.conv2d(maps, taps.view(1, 1, 1, -1), padding=(0, RADIUS))
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # variances are small differences of these
+        maps = torch.nn.functional.conv2d(maps, taps.view(1, 1, -1, 1), padding=(RADIUS, 0))
+        maps = torch.nn.functional.conv2d(maps, taps.view(1, 1, 1, -1), padding=(0, RADIUS))
     mean_x, mean_y, square_x, square_y, product = maps.view(5, -1, height, width).permute(0, 2, 3, 1)
     variance_x, variance_y = square_x - mean_x**2, square_y - mean_y**2
     covariance = product - mean_x * mean_y

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from m2dao.gaussians.density import ScreenGradients
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
-from m2dao.render.api import render
+from m2dao.render.api import device_of, render
 from m2dao.stages import timed
 from m2dao.training.feature_cache import FeatureCache
 from m2dao.training.fused_losses import pixel_losses
@@ -37,13 +37,13 @@ class StepRunner:
         head: the model.
         recipe: losses and kind.
         K: [3, 3] for the recipe's size.
-        backend: render backend; on ``cpu`` posing and pixel losses have kernels of their own.
+        backend: render backend, on whose device the head lies; on ``cpu`` posing and pixel losses have kernels of their own.
     """
 
     def __init__(self, head: TalkingHead, recipe: Recipe, K: Tensor, *, backend: str):
         self.head, self.recipe, self.backend = head, recipe, backend
-        self._K = K.float()[None]
-        self._camera = torch.eye(4)[None]
+        self._K = K.float()[None].to(device_of(backend))
+        self._camera = torch.eye(4, device=device_of(backend))[None]
         self._features = FeatureCache(head, recipe.field_block_steps)
 
     def run(

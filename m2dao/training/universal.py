@@ -88,9 +88,9 @@ def shared_names(head: TalkingHead) -> list[str]:
 
 
 def shared_motion(head: TalkingHead) -> dict[str, Tensor]:
-    """A copy of the shared parameters of a head."""
+    """A copy of the shared parameters of a head, on the CPU."""
     parameters = dict(head.named_parameters())
-    return {name: parameters[name].detach().clone() for name in shared_names(head)}
+    return {name: parameters[name].detach().to("cpu", copy=True) for name in shared_names(head)}
 
 
 @torch.no_grad()

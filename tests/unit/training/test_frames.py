@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from m2dao.training.ahead import TargetsAhead
 from m2dao.training.frames import TrainingFrames
@@ -70,8 +71,8 @@ def test_behind_the_outline_of_a_person_the_background_is_as_light_as_beside_it(
 def test_targets_are_those_of_the_frames_asked_for_whatever_was_begun(num_threads):
     class Numbered:
         def target(self, index, *, generate_torso):
-            return index, generate_torso
+            return torch.tensor([index, int(generate_torso)])
 
-    targets = TargetsAhead(Numbered(), generate_torso=True, num_threads=num_threads)
+    targets = TargetsAhead(Numbered(), generate_torso=True, device=torch.device("cpu"), num_threads=num_threads)
     asked = [(3, 4), (4, 7), (5, 6), (6, 6), (6, 1)]  # what follows may turn out otherwise
-    assert [targets.take(*pair) for pair in asked] == [(index, True) for index, _ in asked]
+    assert [targets.take(*pair).tolist() for pair in asked] == [[index, 1] for index, _ in asked]
