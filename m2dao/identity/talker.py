@@ -14,16 +14,18 @@ from torch import Tensor
 
 from m2dao.errors import InputError
 from m2dao.identity.bake import BakedHead
+from m2dao.identity.batches import BatchedHead
 from m2dao.identity.checkpoint import StoredIdentity, load_identity
-from m2dao.identity.performance import perform
+from m2dao.identity.performance import Performance, perform
 from m2dao.identity.poses import viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.api import RenderOutput, default_backend, device_of, render
-from m2dao.render.composite import Background, choose_background, finish_picture
+from m2dao.render.composite import Background, choose_background, finish_picture, finish_pictures
 from m2dao.stages import timed
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
 
 _PIECE_SAMPLES = SAMPLE_RATE  # a second of sound at a time keeps memory constant
+_BATCH_FRAMES = 16  # at most, that a GPU is given at once
 
 
 class Talker:
@@ -48,12 +50,8 @@ class Talker:
         self.reference_viewmat = identity.signals["reference_viewmat"]
         self._K = torch.tensor(identity.manifest.K, dtype=torch.float32, device=self.device)[None]
         self._camera = torch.eye(4, device=self.device)[None]
-        if self.device.type == "cpu":
-            self._baked, self._static = BakedHead(self.head), None
-        else:
-            self._baked = None
-            with torch.no_grad():
-                self._static = self.head.static_features()  # constant for the life of the talker
+        self._baked = BakedHead(self.head) if self.backend == "cpu" else None
+        self._batched = None if self._baked else BatchedHead(self.head, self.reference_viewmat)
 
     @classmethod
     def load(cls, folder: Path | str, *, backend: str | None = None) -> Talker:
@@ -74,9 +72,7 @@ class Talker:
         """Memory that belongs to this identity alone."""
         tensors = [*self.head.state_dict().values(), *self.speech.state_dict().values()]
         kept = sum(value.numel() * value.element_size() for value in tensors) + self.plate.nbytes
-        if self._baked is not None:
-            return kept + self._baked.num_bytes
-        return kept + sum(value.numel() * value.element_size() for value in self._static if value is not None)
+        return kept + (self._baked or self._batched).num_bytes
 
     def frames(
         self, audio: np.ndarray | Iterable[np.ndarray], *, background: Background = None, seed: int = 0
@@ -97,20 +93,16 @@ class Talker:
         """
         backdrop = choose_background(background, width=self.size, height=self.size, plate=self.plate)
         motion = perform(**self._tracks, seed=seed)
-        for embedding in self._embeddings(_pieces(audio)):
-            step = next(motion)
-            drive = FrameDrive(
-                viewmat=self._viewmat(step.pose),
-                slow_viewmat=self._viewmat(step.slow_pose),
-                audio=embedding,
-                expression=torch.from_numpy(step.expression).float(),
-            )
-            output = self.render_drive(drive)
-            with timed("composite"):
-                picture = self.picture(output, backdrop)
-            yield picture
+        for embeddings in self._embeddings(_pieces(audio)):
+            size = _BATCH_FRAMES if self._batched else 1
+            for first in range(0, len(embeddings), size):
+                some = embeddings[first : first + size]
+                drives = [self._drive(embedding, next(motion)) for embedding in some]
+                output = self._render(drives)
+                with timed("composite"):
+                    pictures = self._pictures(output, backdrop)
+                yield from pictures
 
-    @torch.no_grad()
     def render_drive(self, drive: FrameDrive) -> RenderOutput:
         """Render one frame from explicit conditions.
 
@@ -120,35 +112,8 @@ class Talker:
         Returns:
             colors [1, H, W, 4] premultiplied RGB and visible head alpha; alphas [1, H, W, 1].
         """
-        with timed("motion"):
-            posed = self._pose(drive)
-        return render(
-            *posed,
-            self._camera,
-            self._K,
-            width=self.size,
-            height=self.size,
-            backend=self.backend,
-        )
-
-    def _pose(self, drive: FrameDrive) -> tuple[Tensor, ...]:
-        """Means, quaternions, scales, opacities and colours in camera space."""
-        if self._baked is not None:
-            return self._baked.pose(drive)
-        return tuple(self.head.pose(drive.to(self.device), self._static)[:5])
-
-    def _embeddings(self, pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:
-        stream = self.speech.stream()
-        for piece in pieces:
-            with timed("audio"):
-                embeddings = stream.push(piece)
-            yield from embeddings
-        with timed("audio"):
-            embeddings = stream.finish()
-        yield from embeddings
-
-    def _viewmat(self, difference: np.ndarray) -> Tensor:
-        return viewmat_from_difference(difference, self.reference_viewmat)
+        output = self._render([drive])
+        return output if self._baked else RenderOutput(*(values[0] for values in output))
 
     def picture(self, output: RenderOutput, backdrop: np.ndarray | None) -> np.ndarray:
         """What was rendered, over a backdrop.
@@ -161,6 +126,46 @@ class Talker:
             [H, W, 3] uint8, or [H, W, 4] with straight alpha.
         """
         return finish_picture(output.colors[0].cpu().numpy(), output.alphas[0].cpu().numpy(), backdrop)
+
+    @torch.no_grad()
+    def _render(self, drives: list[FrameDrive]) -> RenderOutput:
+        """One frame, or several, which then have a dimension of their own in front."""
+        with timed("motion"):
+            posed = self._batched.pose(drives) if self._batched else self._baked.pose(drives[0])
+        return render(
+            *posed,
+            self._camera,
+            self._K,
+            width=self.size,
+            height=self.size,
+            backend=self.backend,
+        )
+
+    def _pictures(self, output: RenderOutput, backdrop: np.ndarray | None) -> list[np.ndarray]:
+        """The frames of :meth:`_render`, finished where they were rendered."""
+        if self._baked:
+            return [self.picture(output, backdrop)]
+        background = None if backdrop is None else torch.from_numpy(np.ascontiguousarray(backdrop)).to(self.device)
+        return list(finish_pictures(output.colors[:, 0], output.alphas[:, 0], background).cpu().numpy())
+
+    def _drive(self, embedding: Tensor, step: Performance) -> FrameDrive:
+        return FrameDrive(
+            viewmat=viewmat_from_difference(step.pose, self.reference_viewmat),
+            slow_viewmat=viewmat_from_difference(step.slow_pose, self.reference_viewmat),
+            audio=embedding,
+            expression=torch.from_numpy(step.expression).float(),
+        )
+
+    def _embeddings(self, pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:
+        """[t, D] for each piece of sound."""
+        stream = self.speech.stream()
+        for piece in pieces:
+            with timed("audio"):
+                embeddings = stream.push(piece)
+            yield embeddings
+        with timed("audio"):
+            embeddings = stream.finish()
+        yield embeddings
 
 
 def _pieces(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:

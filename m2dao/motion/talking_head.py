@@ -80,6 +80,7 @@ class FrameDrive(NamedTuple):
     expression: Tensor  # [8] blinks, brows and gaze
     posture: Tensor | None = None  # [4] how the shoulders rest in this shot (metres, radians); the usual way if None
     torso_pose: Tensor | None = None  # [12] what the torso's field makes of both poses, if it was asked before
+    view_quat: Tensor | None = None  # [4] the rotation of ``viewmat``, if it was asked before
 
     def to(self, device: torch.device) -> FrameDrive:
         """The same on another device."""
@@ -224,7 +225,7 @@ class TalkingHead(nn.Module):
         directions = gaussians.means.detach() - camera_center(drive.viewmat)
         colors = sh_colors(gaussians.sh0, gaussians.shN, nn.functional.normalize(directions, dim=-1))
         moved = _apply(gaussians, colors, delta)
-        means, quats = to_camera(moved[0], moved[1], drive.viewmat)
+        means, quats = to_camera(moved[0], moved[1], drive.viewmat, drive.view_quat)
         return means, quats, moved[2], moved[3], nn.functional.pad(moved[4], (0, 1), value=1.0)
 
     def _pose_torso(self, drive: FrameDrive, delta: MotionDelta | None) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:

@@ -23,6 +23,12 @@ _SWAY_SCALE = 0.02  # metres for the shift, radians for roll and relative growth
 NUM_POSE_FEATURES, NUM_SWAY = 12, 4
 
 
+def pose_features(viewmat: Tensor, slow_viewmat: Tensor, reference_viewmat: Tensor) -> Tensor:
+    """A pose and its slow part relative to the reference, numbers of order one: [4, 4], [4, 4], [4, 4] -> [12]."""
+    both = [pose_difference(view, reference_viewmat) for view in (viewmat, slow_viewmat)]
+    return torch.cat(both) * viewmat.new_tensor(_POSE_SCALE * 2)
+
+
 class TorsoField(nn.Module):
     """Follows the head.
 
@@ -34,7 +40,6 @@ class TorsoField(nn.Module):
     def __init__(self, box_min: Tensor, box_max: Tensor, reference_viewmat: Tensor):
         super().__init__()
         self.register_buffer("reference_viewmat", reference_viewmat.float().clone())
-        self.register_buffer("pose_scale", torch.tensor(_POSE_SCALE * 2), persistent=False)
         self.register_buffer("center", (box_min + box_max).float() / 2)
         self.sway = nn.Linear(NUM_POSE_FEATURES, NUM_SWAY, bias=False)
         nn.init.zeros_(self.sway.weight)
@@ -59,8 +64,7 @@ class TorsoField(nn.Module):
 
     def pose_features(self, viewmat: Tensor, slow_viewmat: Tensor) -> Tensor:
         """The pose and its slow part relative to the reference, numbers of order one: [4, 4], [4, 4] -> [12]."""
-        both = [pose_difference(view, self.reference_viewmat) for view in (viewmat, slow_viewmat)]
-        return torch.cat(both) * self.pose_scale
+        return pose_features(viewmat, slow_viewmat, self.reference_viewmat)
 
     def sway_displacement(self, means: Tensor, pose: Tensor, posture: Tensor | None = None) -> Tensor:
         """How the shoulders move as one piece in the picture plane: shift, roll and growth.

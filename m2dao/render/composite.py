@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from m2dao.errors import InputError
@@ -143,6 +144,25 @@ def finish_picture(colors: np.ndarray, alphas: np.ndarray, background: np.ndarra
     rgb = colors[..., :3]
     straight = np.where(alphas > STRAIGHT_ALPHA_MIN, rgb / np.maximum(alphas, STRAIGHT_ALPHA_MIN), 0)
     return (np.clip(255 * np.concatenate([straight, alphas], axis=-1), 0, 255) + 0.5).astype(np.uint8)
+
+
+def finish_pictures(colors: Tensor, alphas: Tensor, background: Tensor | None) -> Tensor:
+    """The same for several pictures on their own device.
+
+    Args:
+        colors: [B, H, W, 3 or more] float32, premultiplied RGB first.
+        alphas: [B, H, W, 1] float32, 0..1.
+        background: [H, W, 3] in 0..255; None keeps the pictures transparent.
+
+    Returns:
+        uint8 [B, H, W, 3], or [B, H, W, 4] with straight alpha.
+    """
+    rgb = colors[..., :3]
+    if background is not None:
+        pictures = 255 * rgb + (1 - alphas) * background
+    else:
+        pictures = 255 * torch.cat([torch.where(alphas > STRAIGHT_ALPHA_MIN, rgb / alphas, 0.0), alphas], dim=-1)
+    return (pictures.clamp(0, 255) + 0.5).byte()
 
 
 def _is_bytes(picture: Picture) -> bool:
