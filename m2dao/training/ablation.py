@@ -55,8 +55,12 @@ def _refined_poses(size: int) -> Recipe:
     return replace(_soft_masks(size), name="refined_poses", poses="refined")
 
 
+def _swept_seeds(size: int) -> Recipe:
+    return replace(_refined_poses(size), name="swept_seeds", sweep_seeds=True)
+
+
 def _motion_regions(size: int) -> Recipe:
-    return replace(_refined_poses(size), name="motion_regions", model=replace(_UNBOUND, motion_regions=True))
+    return replace(_swept_seeds(size), name="motion_regions", model=replace(_UNBOUND, motion_regions=True))
 
 
 def _pose_motion(size: int) -> Recipe:
@@ -88,6 +92,7 @@ ROWS = (
     AblationRow(name="alternating", what="+ alternating optimisation in place of one after the other", recipe=_alternating),
     AblationRow(name="soft_masks", what="+ soft masks", recipe=_soft_masks),
     AblationRow(name="refined_poses", what="+ poses refined on the picture", recipe=_refined_poses),
+    AblationRow(name="swept_seeds", what="+ depths of ears and hair from several poses", recipe=_swept_seeds),
     AblationRow(name="motion_regions", what="+ sound moves only what is near the mouth", recipe=_motion_regions),
     AblationRow(name="pose_motion", what="+ hair and skin that the pose moves", recipe=_pose_motion),
     AblationRow(name="gaze", what="+ irises that move", recipe=_gaze),

@@ -91,7 +91,8 @@ def build_talking_head(
     canonical = capture.canonical_landmarks.astype(np.float64)
     neutral = _view(capture, frames, reference.neutral)
     tags = {"skin": TAG_SKIN, "hair": TAG_HAIR, "lips": TAG_LIPS}
-    turned = [_view(capture, frames, index) for index in choose_views(capture, frames.indices, reference.neutral)]
+    others = choose_views(capture, frames.indices, reference.neutral) if recipe.sweep_seeds else []
+    turned = [_view(capture, frames, index) for index in others]
     facial = seed_head(neutral, turned, K, canonical, num_seeds=recipe.seeds["facial"], region="facial", tag_of=tags)
     lips = seed_head(neutral, turned, K, canonical, num_seeds=recipe.seeds["oral"], region="oral", tag_of=tags)
     inner = seed_inner_mouth(

@@ -52,6 +52,7 @@ class Recipe:
         schedule: phases.
         seeds: first Gaussians of ``facial``, ``oral``, ``inner`` (mouth) and ``torso``.
         max_gaussians: cap by group.
+        sweep_seeds: whether depths of seeds are looked for in several poses.
         soft_masks: False turns region masks into 0 and 1.
         poses: ``refined`` or ``frame_by_frame``, see capture/frame_poses.py.
         field_block_steps: frames whose gradients are added up before they go through the fields' networks.
@@ -69,6 +70,7 @@ class Recipe:
     schedule: Schedule
     seeds: dict[str, int]
     max_gaussians: dict[str, int]
+    sweep_seeds: bool = True
     soft_masks: bool = True
     poses: str = "refined"
     field_block_steps: int = 4
@@ -119,6 +121,7 @@ def talking_gaussian(size: int) -> Recipe:
         name="talking_gaussian",
         model=ModelConfig(field="concat", sh_degree=2, has_torso=False, **_PUBLISHED_MOTION),
         schedule=sequential_schedule(),
+        sweep_seeds=False,
         soft_masks=False,
         poses="frame_by_frame",
         blink_repeats=1,
