@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from m2dao.motion.factored import NUM_OUTPUTS
 from m2dao.render.cpu_project import CHUNK
 from m2dao.render.simd import LANES, fetch_add, get, load8, put, splat8, store8, sum8
 
 NUM_COLUMNS = 2 * LANES  # of a motion: means, quats, log scales, colours, and three of nothing
-_NUM_OUTPUTS = 13
 
 
 @njit(cache=True, nogil=True)
@@ -95,12 +95,12 @@ def move_backward(
                 weight, along = splat8(attention), splat8(0.0)
                 for k in range(0, num_hidden, LANES):
                     total, other_total = splat8(0.0), splat8(0.0)
-                    at = group * _NUM_OUTPUTS * num_hidden + k
-                    for column in range(0, _NUM_OUTPUTS - 1, 2):
+                    at = group * NUM_OUTPUTS * num_hidden + k
+                    for column in range(0, NUM_OUTPUTS - 1, 2):
                         total = total + splat8(get(v_out, source + column)) * load8(turned, at)
                         other_total = other_total + splat8(get(v_out, source + column + 1)) * load8(turned, at + num_hidden)
                         at += 2 * num_hidden
-                    total = total + other_total + splat8(get(v_out, source + _NUM_OUTPUTS - 1)) * load8(turned, at)
+                    total = total + other_total + splat8(get(v_out, source + NUM_OUTPUTS - 1)) * load8(turned, at)
                     along = along + total * load8(features, begin + k)
                     store8(asked, k, total)
                 put(v_features, begin + num_hidden + group, sum8(along))
@@ -114,10 +114,7 @@ def move_backward(
                     row += NUM_COLUMNS
 
 
-def compile_motion_kernels() -> None:
-    """Move one Gaussian there and back; the machine code stays on disk for later processes."""
+def compile_motion_kernel() -> None:
+    """Move one Gaussian; the machine code stays on disk for later processes."""
     features, matrix, out = (np.ones(size, np.float32) for size in (LANES + 1, LANES * NUM_COLUMNS, NUM_COLUMNS))
     move(np.zeros(1, np.int64), features, matrix, LANES, 1, False, out)
-    v_matrix = np.empty((1, len(matrix)), np.float32)
-    turned = np.ones(_NUM_OUTPUTS * LANES, np.float32)
-    move_backward(np.zeros(1, np.int64), features, turned, LANES, 1, out, np.empty_like(features), v_matrix)

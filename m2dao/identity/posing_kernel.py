@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from m2dao.gaussians.sh import C0, C1, C2
-from m2dao.identity.motion_kernel import NUM_COLUMNS, compile_motion_kernels
+from m2dao.identity.motion_kernel import NUM_COLUMNS, compile_motion_kernel
 from m2dao.render.cpu_project import CHUNK
 from m2dao.render.simd import fetch_add
 
@@ -125,4 +125,4 @@ def compile_posing_kernels() -> None:
     geometry, delta = (of(1, 3), of(1, 4), of(1, 3)), of(1, NUM_COLUMNS)
     pose_head(np.zeros(1, np.int64), *geometry, of(1, 3), of(1, 3, 3), delta, of(4, 4), of(4), of(3), *out)
     pose_torso(np.zeros(1, np.int64), *geometry, of(1, 3), of(1), delta, of(3, 4), of(3, 4), *out)
-    compile_motion_kernels()
+    compile_motion_kernel()

@@ -55,10 +55,6 @@ class FacialField(nn.Module):
         """Entries of each code group: sound; lids and irises; brows and squint; the pose if it is seen."""
         return (audio_code.num_outputs, 4 if sees_gaze else 2, 4, *([POSE_SIZE] if sees_pose else []))
 
-    def static_features(self, means: Tensor) -> Tensor:
-        """[N, 3] -> [N, features]."""
-        return self.field.static_features(means)
-
     def codes(self, audio: Tensor, expression: Tensor, pose: Tensor | None) -> tuple[Tensor, ...]:
         """What the field is told of a frame.
 

@@ -49,12 +49,6 @@ class FieldMotion(NamedTuple):
     features: Tensor  # [N, H + G] hidden features, then attentions; without a matrix [N, 13], the motion itself
     matrix: Tensor | None = None  # [G, H, 13]
 
-    def weighted(self, weights: Tensor) -> FieldMotion:
-        """The same, counting by weights [N]."""
-        num_hidden = 0 if self.matrix is None else self.matrix.shape[1]
-        hidden, linear = self.features[:, :num_hidden], self.features[:, num_hidden:]
-        return FieldMotion(torch.cat([hidden, weights[:, None] * linear], dim=1), self.matrix)
-
     def total(self) -> Tensor:
         """[N, 13]."""
         if self.matrix is None:
@@ -131,14 +125,16 @@ class FactoredField(nn.Module):
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES), persistent=False)
         self.reaches = nn.ModuleList(reaches)
 
-    def static_features(self, means: Tensor) -> Tensor:
-        """Hidden features and attentions of canonical points: [N, 3] -> [N, H + G]."""
+    def static_features(self, means: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Hidden features and attentions of canonical points: [N, 3] -> [N, H + G]; their motion counts by weights [N]."""
         hidden = self.mlp(self.triplane(means))  # [N, H]
         attention = self.attention(hidden).sigmoid()  # [N, G]
         if self.reaches:
             within = torch.stack([reach(means) for reach in self.reaches], dim=1)
             free = attention.shape[1] - within.shape[1]
             attention = attention * nn.functional.pad(within, (0, free), value=1.0)
+        if weights is not None:
+            attention = attention * weights[:, None]
         return torch.cat([hidden, attention], dim=1)
 
     def frame(self, codes: tuple[Tensor, ...]) -> Callable[[Tensor], FieldMotion]:
@@ -185,15 +181,17 @@ class ConcatField(nn.Module):
         nn.init.zeros_(self.mlp[-1].bias)
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES[:-3]), persistent=False)
 
-    def static_features(self, means: Tensor) -> Tensor:
-        """Tri-plane features of canonical points: [N, 3] -> [N, features]."""
-        return self.triplane(means)
+    def static_features(self, means: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Tri-plane features of canonical points, and by how much their motion counts [N]: [N, 3] -> [N, features + 1]."""
+        weights = means.new_ones(len(means)) if weights is None else weights
+        return torch.cat([self.triplane(means), weights[:, None]], dim=1)
 
     def frame(self, codes: tuple[Tensor, ...]) -> Callable[[Tensor], FieldMotion]:
         """What the field does in one frame; see :meth:`FactoredField.frame`."""
         return partial(self._motion, torch.cat(codes))
 
     def _motion(self, codes: Tensor, features: Tensor) -> FieldMotion:
+        features, weights = features[:, :-1], features[:, -1:]
         attended = self.attention(features).relu() * codes  # [N, K]
-        out = self.mlp(torch.cat([features, attended], dim=-1)) * self.output_scales
+        out = self.mlp(torch.cat([features, attended], dim=-1)) * self.output_scales * weights
         return FieldMotion(nn.functional.pad(out, (0, 3)))

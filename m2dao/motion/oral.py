@@ -36,17 +36,13 @@ class OralField(nn.Module):
         """Entries of the second code group."""
         return 3 * num_probes
 
-    def static_features(self, means: Tensor) -> Tensor:
-        """[N, 3] -> [N, features]."""
-        return self.field.static_features(means)
-
     @staticmethod
     def motion_code(d_means: Tensor) -> Tensor:
         """What the oral field is told of how the probes move: [P, 3] metres -> [3 P] centimetres."""
         return (_MOTION_SCALE * d_means).flatten()
 
     def frame(self, audio: Tensor, lip_motion: Tensor) -> Callable[[Tensor], FieldMotion]:
-        """What the field does in one frame, a function of what :meth:`static_features` gave.
+        """What the field does in one frame, a function of what its ``static_features`` gave.
 
         Args:
             audio: [D] audio embedding.

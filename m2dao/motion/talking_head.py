@@ -172,10 +172,15 @@ class TalkingHead(nn.Module):
 
     def field_features(self, name: str) -> dict[str, Tensor]:
         """What one field makes of all points it is asked about, by part of the static features."""
-        groups = {part: group for part, (field, group) in _STATIC_PARTS.items() if field == name}
-        points = [self.groups[group].raw["means"].detach() if group else self.oral.lip_probes for group in groups.values()]
-        features = self.fields[name].static_features(torch.cat(points))
-        return dict(zip(groups, features.split([len(part) for part in points]), strict=True))
+        points, weights = {}, {}
+        for part, (field, group) in _STATIC_PARTS.items():
+            if field == name:
+                points[part] = self.groups[group].raw["means"].detach() if group else self.oral.lip_probes
+                weights[part] = points[part].new_ones(len(points[part]))
+        if "facial_of_oral" in points:  # of the mouth the face carries the lips along, but no teeth
+            weights["facial_of_oral"] = (self.groups["oral"].tags == TAG_LIPS).float()
+        features = self.fields[name].field.static_features(torch.cat([*points.values()]), torch.cat([*weights.values()]))
+        return dict(zip(points, features.split([len(some) for some in points.values()]), strict=True))
 
     def static_features(self) -> StaticFeatures:
         """Features of all points."""
@@ -204,9 +209,8 @@ class TalkingHead(nn.Module):
         lip_motion = self.oral.motion_code(sum_motions((face(static.facial_of_probes),)).d_means)
         if not self.config.mouth_sees_face:
             lip_motion = torch.zeros_like(lip_motion)
-        is_lip = (self.groups["oral"].tags == TAG_LIPS).to(static.oral.dtype)  # teeth are not skin
         oral = self.oral.frame(drive.audio, lip_motion)(static.oral)
-        motions = {"facial": (face(static.facial),), "oral": (oral, face(static.facial_of_oral).weighted(is_lip))}
+        motions = {"facial": (face(static.facial),), "oral": (oral, face(static.facial_of_oral))}
         if self.torso is not None:
             motions["torso"] = (self.torso.frame(self.torso_pose(drive))(static.torso),)
         return motions

@@ -53,10 +53,6 @@ class TorsoField(nn.Module):
             hidden_size=32,
         )
 
-    def static_features(self, means: Tensor) -> Tensor:
-        """[N, 3] -> [N, H + 1]."""
-        return self.field.static_features(means)
-
     def rigid_displacement(self, means: Tensor, viewmat: Tensor) -> Tensor:
         """Where a Gaussian would go if it were fixed to the head: [N, 3] -> [N, 3] metres."""
         follow = viewmat @ invert_rigid(self.reference_viewmat)
@@ -91,7 +87,7 @@ class TorsoField(nn.Module):
         self.posture.copy_(posture)
 
     def frame(self, pose: Tensor) -> Callable[[Tensor], FieldMotion]:
-        """The non-rigid remainder of one frame, a function of what :meth:`static_features` gave.
+        """The non-rigid remainder of one frame, a function of what its ``static_features`` gave.
 
         Args:
             pose: [12] from :meth:`pose_features`.

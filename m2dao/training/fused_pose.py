@@ -23,6 +23,7 @@ from m2dao.motion.factored import NUM_OUTPUTS, FieldMotion
 from m2dao.motion.rigid import camera_center
 from m2dao.motion.talking_head import FrameDrive, PosedGaussians, StaticFeatures, TalkingHead
 from m2dao.render.cpu_project import CHUNK
+from m2dao.render.simd import LANES
 from m2dao.training import pose_gradients
 
 _RAW_NAMES = ("means", "quats", "scales", "opacities", "sh0", "shN")
@@ -179,7 +180,8 @@ class _Pose(torch.autograd.Function):
 
 
 def compile_pose_gradients() -> None:
-    """Differentiate one Gaussian of each kind; the machine code stays on disk for later processes."""
+    """Differentiate one Gaussian of each kind and its motion; the machine code stays on disk for later processes."""
+    _Move.apply(torch.ones(1, LANES + 1, requires_grad=True), torch.ones(1, LANES, NUM_OUTPUTS)).sum().backward()
     view = _View(np.eye(4, dtype=np.float32), np.float32([1, 0, 0, 0]), np.zeros(3, np.float32))
 
     def group(num_bases: int) -> list[Tensor]:
