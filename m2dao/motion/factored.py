@@ -93,7 +93,7 @@ class FactoredField(nn.Module):
         code_sizes: K_g for each group of codes.
         reaches: of the first groups of codes; any others move everything.
         resolutions, num_features: of the tri-plane.
-        hidden_size: H, a multiple of 8.
+        hidden_size: H, a multiple of 16.
 
     Raises:
         ConfigError: another H.
@@ -111,8 +111,8 @@ class FactoredField(nn.Module):
         hidden_size: int = 48,
     ):
         super().__init__()
-        if hidden_size % 8:
-            raise ConfigError("hidden_size of a factored field", "a multiple of 8, as its kernels take it", str(hidden_size))
+        if hidden_size % 16:
+            raise ConfigError("hidden_size of a factored field", "a multiple of 16, as its kernels take it", str(hidden_size))
         self.triplane = TriPlane(box_min, box_max, resolutions, num_features)
         self.mlp = nn.Sequential(
             nn.Linear(self.triplane.num_outputs, hidden_size),

@@ -170,21 +170,26 @@ class TalkingHead(nn.Module):
         """The fields there are, by name."""
         return {name: getattr(self, name) for name in GROUPS if getattr(self, name) is not None}
 
-    def field_features(self, name: str) -> dict[str, Tensor]:
-        """What one field makes of all points it is asked about, by part of the static features."""
-        points, weights = {}, {}
+    def field_points(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """What one field is asked about, by part of the static features: positions [P, 3] and weights [P] of their motion."""
+        points = {}
         for part, (field, group) in _STATIC_PARTS.items():
             if field == name:
-                points[part] = self.groups[group].raw["means"].detach() if group else self.oral.lip_probes
-                weights[part] = points[part].new_ones(len(points[part]))
+                means = self.groups[group].raw["means"].detach() if group else self.oral.lip_probes
+                points[part] = means, means.new_ones(len(means))
         if "facial_of_oral" in points:  # of the mouth the face carries the lips along, but no teeth
-            weights["facial_of_oral"] = (self.groups["oral"].tags == TAG_LIPS).float()
-        features = self.fields[name].field.static_features(torch.cat([*points.values()]), torch.cat([*weights.values()]))
-        return dict(zip(points, features.split([len(some) for some in points.values()]), strict=True))
+            points["facial_of_oral"] = points["facial_of_oral"][0], (self.groups["oral"].tags == TAG_LIPS).float()
+        return points
 
     def static_features(self) -> StaticFeatures:
         """Features of all points."""
-        return StaticFeatures(**{part: value for name in self.fields for part, value in self.field_features(name).items()})
+        return StaticFeatures(
+            **{
+                part: field.field.static_features(*points)
+                for name, field in self.fields.items()
+                for part, points in self.field_points(name).items()
+            }
+        )
 
     def pose(self, drive: FrameDrive, static: StaticFeatures | None, *, moving: bool = True) -> PosedGaussians:
         """Move every Gaussian to where it is in one frame.

@@ -14,12 +14,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+T = TypeVar("T")
 _chosen: int | None = None
 
 
@@ -75,6 +77,22 @@ def share_out(kernel, *args, max_threads: int) -> None:
         for helper in helpers:
             if not helper.cancel():
                 helper.result()
+
+
+def call_together(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What functions return that do not wait for each other, called on up to ``get_num_threads()`` threads.
+
+    For PyTorch's operations and other code that releases the GIL. As in :func:`share_out`, nobody waits for a thread that
+    has not begun.
+    """
+    if get_num_threads() < 2 or len(calls) < 2:
+        return [call() for call in calls]
+    pool = _pool(os.getpid())
+    helped = [pool.submit(call) for call in calls[1:]]
+    results = [calls[0]()]
+    # Helpers begin with the first of theirs, the caller goes on with the last.
+    own = {at: calls[at + 1]() for at in reversed(range(len(helped))) if helped[at].cancel()}
+    return results + [own[at] if at in own else future.result() for at, future in enumerate(helped)]
 
 
 @functools.cache

@@ -7,10 +7,24 @@ not train in the present turn are asked once a turn.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from m2dao.motion.talking_head import StaticFeatures, TalkingHead
+from m2dao.render.threads import call_together
+
+_CPU_PIECES = 2  # of a field's points; fixed, so that sums do not depend on the number of threads
+
+
+class _Field(NamedTuple):
+    """The features of one field."""
+
+    pieces: tuple[Tensor, ...]  # [P_i, F] with their graphs; all points of all parts, cut into pieces
+    leaves: dict[str, Tensor]  # [P, F] by part, where the gradients of frames are added up
 
 
 class FeatureCache:
@@ -27,35 +41,59 @@ class FeatureCache:
 
     def clear(self) -> None:
         """Forget everything: other parameters train from now on, or there are other Gaussians."""
-        self._made: dict[str, dict[str, Tensor]] = {}  # with their graphs, by field and part
-        self._leaves: dict[str, dict[str, Tensor]] = {}
+        self._fields: dict[str, _Field] = {}
         self._num_frames = 0
 
     def get(self) -> StaticFeatures:
         """The features to pose the next frame with."""
-        for name, field in self._head.fields.items():
-            if name not in self._made:
-                trains = next(field.parameters()).requires_grad
-                with torch.set_grad_enabled(trains):
-                    self._made[name] = self._head.field_features(name)
-                self._leaves[name] = {
-                    part: value.detach().requires_grad_(trains) for part, value in self._made[name].items()
-                }
-        return StaticFeatures(**{part: leaf for parts in self._leaves.values() for part, leaf in parts.items()})
+        missing = {name: self._head.field_points(name) for name in self._head.fields if name not in self._fields}
+        asked = {name: _cut(points.values()) for name, points in missing.items()}
+        calls = [partial(_ask, self._head.fields[name], *piece) for name, pieces in asked.items() for piece in pieces]
+        answers = iter(call_together(calls))
+        for name, points in missing.items():
+            pieces = tuple(next(answers) for _ in asked[name])
+            whole = torch.cat([piece.detach() for piece in pieces]).split([len(means) for means, _ in points.values()])
+            trains = _trains(self._head.fields[name])
+            leaves = {part: value.requires_grad_(trains) for part, value in zip(points, whole, strict=True)}
+            self._fields[name] = _Field(pieces, leaves)
+        return StaticFeatures(**{part: leaf for made in self._fields.values() for part, leaf in made.leaves.items()})
 
     def differentiate(self) -> None:
         """To be called after each frame that counts: at the end of a block, gradients reach the fields' parameters."""
         self._num_frames += 1
         if self._num_frames < self._block_steps:
             return
-        pairs = [
-            (made, leaf.grad)
-            for name in self._made
-            for made, leaf in zip(self._made[name].values(), self._leaves[name].values(), strict=True)
-            if leaf.grad is not None
-        ]
-        if pairs:
-            torch.autograd.backward(*zip(*pairs, strict=True))
-        for name in [name for name, parts in self._leaves.items() if next(iter(parts.values())).requires_grad]:
-            del self._made[name], self._leaves[name]
+        training = [name for name in self._fields if _trains(self._head.fields[name])]
+        calls, targets = [], []
+        for made, parameters in ((self._fields[name], [*self._head.fields[name].field.parameters()]) for name in training):
+            leaves = [*made.leaves.values()]
+            if all(leaf.grad is None for leaf in leaves):
+                continue
+            asked = torch.cat([torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves])
+            for piece, v_piece in zip(made.pieces, asked.split([len(piece) for piece in made.pieces]), strict=True):
+                calls.append(partial(torch.autograd.grad, piece, parameters, v_piece, allow_unused=True))
+                targets.append(parameters)
+        for parameters, gradients in zip(targets, call_together(calls), strict=True):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        for name in training:
+            del self._fields[name]
         self._num_frames = 0
+
+
+def _trains(field: nn.Module) -> bool:
+    return next(field.parameters()).requires_grad
+
+
+def _cut(points: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """All points of a field and their weights, in pieces for several threads of a CPU."""
+    means, weights = (torch.cat(values) for values in zip(*points, strict=True))
+    size = -(-len(means) // _CPU_PIECES) if means.device.type == "cpu" else len(means)
+    return list(zip(means.split(size), weights.split(size), strict=True))
+
+
+def _ask(field: nn.Module, means: Tensor, weights: Tensor) -> Tensor:
+    """Features of some points; gradients are set for each thread, hence here."""
+    with torch.set_grad_enabled(_trains(field)):
+        return field.field.static_features(means, weights)

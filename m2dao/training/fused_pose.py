@@ -181,7 +181,7 @@ class _Pose(torch.autograd.Function):
 
 def compile_pose_gradients() -> None:
     """Differentiate one Gaussian of each kind and its motion; the machine code stays on disk for later processes."""
-    _Move.apply(torch.ones(1, LANES + 1, requires_grad=True), torch.ones(1, LANES, NUM_OUTPUTS)).sum().backward()
+    _Move.apply(torch.ones(1, 2 * LANES + 1, requires_grad=True), torch.ones(1, 2 * LANES, NUM_OUTPUTS)).sum().backward()
     view = _View(np.eye(4, dtype=np.float32), np.float32([1, 0, 0, 0]), np.zeros(3, np.float32))
 
     def group(num_bases: int) -> list[Tensor]:

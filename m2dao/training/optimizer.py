@@ -5,6 +5,9 @@ Groups are the schedule's trainables. A parameter outside the present turn is ne
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -18,45 +21,52 @@ _COLOR_NAMES = ("sh0", "shN")
 _DECAYING = ("means", "planes", "networks")
 
 
+@dataclass
+class _Entry:
+    """One parameter and what decides whether and how far it moves."""
+
+    parameter: nn.Parameter
+    trainable: str
+    rate: str
+    owner: tuple[str, str] | None = None  # group of Gaussians and raw name
+
+
 class NamedAdam:
-    """One fused Adam; which parameters move is decided each step."""
+    """One fused Adam; which parameters move is decided each step.
+
+    Parameters of one rate are one group of Adam's, whatever part of the head they belong to: a group costs a call.
+    """
 
     def __init__(self, head: TalkingHead, rates: LearningRates):
         self._head, self._rates = head, rates
-        self._groups: list[dict] = []
+        self._entries: list[_Entry] = []
         for name, group in head.groups.items():
             for raw_name, parameter in group.raw.items():
-                self._add(f"{name}.gaussians", raw_name, [parameter], owner=(name, raw_name))
-        for name in ("facial", "oral", "torso"):
-            field = getattr(head, name)
-            if field is not None:
-                planes = [p for key, p in field.named_parameters() if ".planes." in key]
-                nets = [p for key, p in field.named_parameters() if ".planes." not in key]
-                self._add(f"{name}.field", "planes", planes)
-                self._add(f"{name}.field", "networks", nets)
-        self._adam = torch.optim.Adam(self._groups, betas=_BETAS, eps=_EPS, fused=True)
-        self._groups = self._adam.param_groups
-
-    def _add(self, trainable: str, rate: str, params: list[nn.Parameter], owner: tuple[str, str] | None = None) -> None:
-        lr = getattr(self._rates, rate)
-        self._groups.append({"params": params, "lr": lr, "trainable": trainable, "rate": rate, "owner": owner})
+                self._entries.append(_Entry(parameter, f"{name}.gaussians", raw_name, (name, raw_name)))
+        for name, field in head.fields.items():
+            planes = [p for key, p in field.named_parameters() if ".planes." in key]
+            nets = [p for key, p in field.named_parameters() if ".planes." not in key]
+            self._entries += [_Entry(parameter, f"{name}.field", "planes") for parameter in planes]
+            self._entries += [_Entry(parameter, f"{name}.field", "networks") for parameter in nets]
+        names = dict.fromkeys(entry.rate for entry in self._entries)
+        groups = [{"params": [entry.parameter for entry in self._entries if entry.rate == rate]} for rate in names]
+        self._adam = torch.optim.Adam(groups, lr=0.0, betas=_BETAS, eps=_EPS, fused=True)
+        self._groups = dict(zip(names, self._adam.param_groups, strict=True))
 
     def select(self, trainables: tuple[str, ...], progress: float) -> None:
         """Switch to the parameters of a turn and set the step sizes for a progress of 0..1."""
         decay = self._rates.final_factor**progress
-        for group in self._groups:
-            active = group["trainable"] in trainables
-            if "colors" in trainables and group["rate"] in _COLOR_NAMES:
-                active = True
-            group["lr"] = getattr(self._rates, group["rate"]) * (decay if group["rate"] in _DECAYING else 1.0)
-            for parameter in group["params"]:
-                parameter.requires_grad_(active)
+        for rate, group in self._groups.items():
+            group["lr"] = getattr(self._rates, rate) * (decay if rate in _DECAYING else 1.0)
+        for entry in self._entries:
+            of_colors = "colors" in trainables and entry.rate in _COLOR_NAMES
+            entry.parameter.requires_grad_(of_colors or entry.trainable in trainables)
 
     def step(self) -> bool:
         """Take the step, unless a gradient is not a number; says whether it did."""
         gradients = [parameter.grad for parameter in self._parameters() if parameter.grad is not None]
         # one sum over all of them: NaN and infinity survive every addition
-        if not torch.isfinite(torch.stack(torch._foreach_norm(gradients, 1)).sum()):
+        if not math.isfinite(sum(gradient.sum() for gradient in gradients)):
             return False
         self._adam.step()
         self.forget()
@@ -70,11 +80,10 @@ class NamedAdam:
         """Give a group of Gaussians its new rows, keeping what Adam knows of the old ones."""
         group: GaussianParams = self._head.groups[name]
         group.tags = group.tags[change.rows]
-        for entry in self._groups:
-            if entry["owner"] is None or entry["owner"][0] != name:
+        for entry in self._entries:
+            if entry.owner is None or entry.owner[0] != name:
                 continue
-            raw_name = entry["owner"][1]
-            old = entry["params"][0]
+            raw_name, old = entry.owner[1], entry.parameter
             new = nn.Parameter(change.raw[raw_name], requires_grad=old.requires_grad)
             state = self._adam.state.pop(old, None)
             if state:
@@ -82,8 +91,9 @@ class NamedAdam:
                     state[key] = state[key][change.rows].clone()
                     state[key][change.fresh] = 0
                 self._adam.state[new] = state
-            entry["params"][0] = new
-            group.raw[raw_name] = new
+            params = self._groups[entry.rate]["params"]
+            params[next(at for at, parameter in enumerate(params) if parameter is old)] = new
+            entry.parameter = group.raw[raw_name] = new
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Adam's memory, by position of the parameter."""
@@ -102,4 +112,4 @@ class NamedAdam:
             self._adam.state.setdefault(parameter, {})[key] = value.to(parameter.device, copy=True)
 
     def _parameters(self) -> list[nn.Parameter]:
-        return [parameter for group in self._groups for parameter in group["params"]]
+        return [entry.parameter for entry in self._entries]

@@ -10,10 +10,9 @@ sides and are a multiple of eight long.
 
 from __future__ import annotations
 
-import functools
-import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from m2dao.errors import InputError
 from m2dao.render.simd import LANES, divide8, load8, splat8, store8, sum8
-from m2dao.render.threads import get_num_threads
+from m2dao.render.threads import call_together, get_num_threads
 
 RADIUS = 5
 SIGMA = 1.5
@@ -181,24 +180,11 @@ def _dssim_and_gradient(
     return loss, work.gradient[:, : work.num_values].reshape(image.shape).copy()
 
 
-@functools.cache
-def _pool(num_threads: int, process: int) -> ThreadPoolExecutor:
-    # Keyed by process: threads do not survive a fork.
-    return ThreadPoolExecutor(num_threads, thread_name_prefix="dssim")
-
-
 def _over_rows(task, height: int) -> None:
     """Run ``task(first, last)`` over ranges of rows on as many threads as kernels may use; they release the GIL."""
-    num_threads = max(1, min(get_num_threads(), height // ROWS_PER_THREAD))
-    if num_threads == 1:
-        task(0, height)
-        return
-    bounds = [height * k // num_threads for k in range(num_threads + 1)]
-    pool = _pool(get_num_threads(), os.getpid())
-    futures = [pool.submit(task, first, last) for first, last in zip(bounds[1:-1], bounds[2:], strict=True)]
-    task(bounds[0], bounds[1])
-    for future in futures:
-        future.result()
+    num_pieces = max(1, min(get_num_threads(), height // ROWS_PER_THREAD))
+    bounds = [height * k // num_pieces for k in range(num_pieces + 1)]
+    call_together([partial(task, first, last) for first, last in pairwise(bounds)])
 
 
 @njit(nogil=True, fastmath=True, cache=True)

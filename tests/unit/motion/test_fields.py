@@ -64,7 +64,7 @@ def test_factored_field_is_linear_in_its_codes():
 
 
 def test_hidden_sizes_that_no_kernel_takes_are_refused():
-    with pytest.raises(ConfigError, match="multiple of 8"):
+    with pytest.raises(ConfigError, match="multiple of 16"):
         FactoredField(*BOX, code_sizes=(5, 3), hidden_size=20)
 
 
