@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
+
 FRAME_RATE = 25  # frames per second
 SAMPLE_RATE = 16_000  # samples per second
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAME_RATE
@@ -27,6 +29,12 @@ def num_samples_for_frames(num_frames: int) -> int:
 def frame_time_s(index: int) -> Fraction:
     """The instant frame ``index`` shows, exact."""
     return Fraction(index, FRAME_RATE)
+
+
+def runs_of(flags: np.ndarray) -> list[tuple[int, int]]:
+    """First and past-the-last frame of each run of True in [T]."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def train_test_split(num_frames: int) -> tuple[range, range]:

@@ -15,7 +15,7 @@ from m2dao.capture.crop import Crop
 from m2dao.capture.face_models import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from m2dao.capture.tracking import Tracks
 from m2dao.errors import CaptureRejected
-from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
+from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, runs_of
 
 FOREHEAD, CHIN = 10, 152
 SILENCE_DBFS = -50.0
@@ -146,7 +146,7 @@ def check_faces(tracks: Tracks, name: str, rules: QualityRules) -> list[str]:
     _check_gaps(tracks, name, rules)
     missing = int((~tracks.valid).sum())
     if missing:
-        problems.append(f"no face in {missing} frames, at {_clocks(_run_starts(~tracks.valid))}: interpolated")
+        problems.append(f"no face in {missing} frames, at {_clocks([start for start, _ in runs_of(~tracks.valid)])}: interpolated")
     _check_place_and_size(tracks, name, rules)
     return problems
 
@@ -156,11 +156,11 @@ def _check_gaps(tracks: Tracks, name: str, rules: QualityRules) -> None:
         ("no face in the picture", ~tracks.valid),
         ("a face that leaves the picture", _outside(tracks, rules)),
     ):
-        start, length = _longest_run(bad)
-        if length > rules.max_gap_frames:
+        start, end = max(runs_of(bad), key=lambda run: run[1] - run[0], default=(0, 0))
+        if end - start > rules.max_gap_frames:
             raise CaptureRejected(
                 name, f"the whole face in every frame (gaps of up to {rules.max_gap_frames} frames are bridged)",
-                f"{what} from {_clock(start)} to {_clock(start + length)}",
+                f"{what} from {_clock(start)} to {_clock(end)}",
                 "cut this part away, or record again with the face inside the picture",
             )  # fmt: skip
 
@@ -257,8 +257,8 @@ def picture_problems(tracks: Tracks, crop: Crop, rules: QualityRules) -> list[st
     if dark > 190 or bright > 252:
         problems.append("parts of the face are overexposed: use less or softer light")
     looked = np.flatnonzero(np.isfinite(tracks.covered))
-    begins = looked[_run_starts(tracks.covered[looked] > rules.max_covered_share)]
-    if len(begins):
+    begins = [looked[start] for start, _ in runs_of(tracks.covered[looked] > rules.max_covered_share)]
+    if begins:
         problems.append(f"something covers the face (a hand, a microphone, a glare), at {_clocks(begins)}: keep it free")
     times = np.unique(tracks.source_times_s)
     if len(times) > 1:
@@ -290,26 +290,11 @@ def motion_problems(viewmats: np.ndarray, lip_opening: np.ndarray, pose_jitter_d
     return problems
 
 
-def _longest_run(flags: np.ndarray) -> tuple[int, int]:
-    """Start and length of the longest run of True; (0, 0) without any."""
-    starts = _run_starts(flags)
-    if not len(starts):
-        return 0, 0
-    ends = np.flatnonzero(np.diff(np.append(flags.astype(np.int8), 0)) == -1) + 1
-    lengths = ends - starts
-    longest = int(np.argmax(lengths))
-    return int(starts[longest]), int(lengths[longest])
-
-
-def _run_starts(flags: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(np.diff(np.insert(flags.astype(np.int8), 0, 0)) == 1)
-
-
 def _clock(frame: int) -> str:
     seconds = frame / FRAME_RATE
     return f"{int(seconds // 60)}:{seconds % 60:05.2f}"
 
 
-def _clocks(frames) -> str:
-    shown = ", ".join(_clock(frame) for frame in list(frames)[:5])
+def _clocks(frames: list[int]) -> str:
+    shown = ", ".join(_clock(frame) for frame in frames[:5])
     return f"{shown}, ..." if len(frames) > 5 else shown

@@ -11,7 +11,7 @@ from m2dao.capture.bundle import Poses, project
 from m2dao.capture.facemesh import face_triangles
 from m2dao.capture.regions import REGIONS
 from m2dao.capture.rotations import vector_from_rotation
-from m2dao.timeline import FRAME_RATE
+from m2dao.timeline import FRAME_RATE, runs_of
 
 REGION_COLOURS = {"facial": (255, 96, 96), "oral": (255, 224, 32), "head": (96, 96, 255), "torso": (96, 224, 96)}
 MESH_COLOUR = (64, 255, 160)
@@ -191,8 +191,7 @@ def _plot_pose(angle_axis, shift_axis, time_s: np.ndarray, viewmats: np.ndarray)
 
 def _mark_gaps(axis, time_s: np.ndarray, valid: np.ndarray) -> None:
     """Shade the frames in which no face was found."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], (~valid).astype(int), [0]])))
-    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+    for begin, end in runs_of(~valid):
         axis.axvspan(
             time_s[begin] - 0.5 / FRAME_RATE, time_s[end - 1] + 0.5 / FRAME_RATE, color="red", alpha=0.2, linewidth=0
         )

@@ -15,6 +15,7 @@ import torch
 from m2dao.capture.face_models import BLENDSHAPE_NAMES
 from m2dao.capture.facemesh import INNER_LIPS, OUTER_LIPS
 from m2dao.errors import InputError
+from m2dao.timeline import runs_of
 from m2dao.training.ssim import RADIUS, dssim_loss
 
 MAX_PSNR_DB = 100.0  # of equal images, where the formula has no finite value; also what fits into JSON
@@ -268,15 +269,9 @@ def held_vowel_frames(
     """
     vowels = np.asarray(posteriors)[:, [phones.index(name) for name in VOWELS]].sum(axis=1)
     held = np.zeros(num_frames, bool)
-    for start, end in _runs(vowels.reshape(num_frames, -1).mean(axis=1) > _SURE_VOWELS):
+    for start, end in runs_of(vowels.reshape(num_frames, -1).mean(axis=1) > _SURE_VOWELS):
         held[start:end] = end - start >= min_frames
     return held
-
-
-def _runs(chosen: np.ndarray) -> list[tuple[int, int]]:
-    """First and past-the-last index of each run of True in [T]."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(int)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def bilabial_closure(
@@ -303,7 +298,7 @@ def bilabial_closure(
     columns = [phones.index(name) for name in BILABIALS]
     heard = np.asarray(posteriors)[:, columns].sum(axis=1).reshape(len(opening), -1).max(axis=1)
     closed = []
-    for start, end in _runs(heard > _SURE_BILABIALS):  # one event each
+    for start, end in runs_of(heard > _SURE_BILABIALS):  # one event each
         around = opening[max(0, start - reach_frames) : end + reach_frames]
         around = around[np.isfinite(around)]
         if len(around):
