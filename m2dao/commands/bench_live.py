@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   m2dao bench live --size 256 --gaussians 13500 --json
   m2dao bench live --identity identities/anna --seconds 3600        (one hour, as long as it lasts)
   m2dao bench live --streams 2 --seconds 60
+  m2dao bench live --streams 60 --talkers 60 --size 512 --gaussians 30000 --backend gsplat
 
 Sound arrives as from a microphone: in pieces of --piece-ms, each when its last sample has been spoken.
 
@@ -33,7 +34,7 @@ cold_first_frame_ms: from a request for an identity that is not loaded, its file
 memory, to its first frame: reading, checking hashes, preparing, sound features and rendering (median of 7).
 rss_growth_mb: memory at the end above that after a tenth of the time.
 
---json prints {backend, size, num_gaussians, streams, seconds, piece_ms, lookahead_ms, cold_first_frame_ms, first_frame_ms,
+--json prints {backend, size, num_gaussians, streams, talkers, seconds, piece_ms, lookahead_ms, cold_first_frame_ms, first_frame_ms,
 latency_ms_p50, latency_ms_p99, frame_ms_p50, frame_ms_p99, rss_growth_mb}.
 """
 
@@ -46,6 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of sound (default 20)")
     parser.add_argument("--piece-ms", type=int, default=80, help="length of a piece of sound (default 80)")
     parser.add_argument("--streams", type=int, default=1, help="how many listen and speak at once (default 1)")
+    parser.add_argument("--talkers", type=int, default=1, help="how many specimens the streams are shared among (default 1)")
     parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.set_defaults(run=run)
@@ -77,12 +79,19 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.identity.talker import Talker
     from m2dao.render.threads import one_torch_thread
 
-    for name, least in (("seconds", 1.0), ("piece_ms", 5), ("streams", 1), ("size", 16), ("gaussians", 4)):
+    for name, least in (("seconds", 1.0), ("piece_ms", 5), ("streams", 1), ("talkers", 1), ("size", 16), ("gaussians", 4)):
         if getattr(args, name) < least:
             raise ConfigError(f"--{name.replace('_', '-')}", f"at least {least:g}", str(getattr(args, name)))
-    identity = load_identity(args.identity) if args.identity else make_specimen(size=args.size, num_gaussians=args.gaussians)
-    talker = Talker(identity, backend=args.backend)
-    list(talker.frames(babble(1.0)))  # kernels are compiled and caches warm, as in a process that serves
+    if args.identity and args.talkers > 1:
+        raise ConfigError("--talkers", "specimens, or one --identity", f"{args.talkers} and {args.identity}")
+    if args.identity:
+        identities = [load_identity(args.identity)]
+    else:
+        identities = [make_specimen(size=args.size, num_gaussians=args.gaussians, seed=seed) for seed in range(args.talkers)]
+    identity, talkers = identities[0], [Talker(identity, backend=args.backend) for identity in identities]
+    talker = talkers[0]
+    for each in talkers:
+        list(each.frames(babble(1.0)))  # kernels are compiled and caches warm, as in a process that serves
     cold_s = _cold_start_s(identity, args.backend, round(args.piece_ms * SAMPLE_RATE / 1000))
     num_frames = round(args.seconds * FRAME_RATE)
     latencies, works = np.full((args.streams, num_frames), np.nan), np.full((args.streams, num_frames), np.nan)
@@ -94,7 +103,7 @@ def run(args: argparse.Namespace) -> dict:
             sound = babble(args.seconds, stream)
             microphone = _Microphone(sound, round(args.piece_ms * SAMPLE_RATE / 1000))
             before_s = 0.0
-            for index, _ in enumerate(talker.frames(iter(microphone), seed=stream)):
+            for index, _ in enumerate(talkers[stream % len(talkers)].frames(iter(microphone), seed=stream)):
                 now_s = time.perf_counter()
                 latencies[stream, index] = now_s - microphone.started_s - (index + 0.5) / FRAME_RATE
                 works[stream, index] = now_s - max(microphone.heard_s, before_s)
@@ -119,6 +128,7 @@ def run(args: argparse.Namespace) -> dict:
         "size": talker.size,
         "num_gaussians": sum(len(group) for group in talker.head.groups.values()),
         "streams": args.streams,
+        "talkers": len(talkers),
         "seconds": args.seconds,
         "piece_ms": args.piece_ms,
         "lookahead_ms": round(1000 * talker.lookahead_s, 1),

@@ -13,19 +13,17 @@ import torch
 from torch import Tensor
 
 from m2dao.errors import InputError
-from m2dao.identity.bake import BakedHead
-from m2dao.identity.batches import BatchedHead
 from m2dao.identity.checkpoint import StoredIdentity, load_identity
 from m2dao.identity.performance import Performance, perform
 from m2dao.identity.poses import viewmat_from_difference
+from m2dao.identity.renderers import BakedRenderer, SharedRenderer
 from m2dao.motion.talking_head import FrameDrive
-from m2dao.render.api import RenderOutput, default_backend, device_of, render
-from m2dao.render.composite import Background, choose_background, finish_picture, finish_pictures
+from m2dao.render.api import RenderOutput, default_backend, device_of
+from m2dao.render.composite import Background, choose_background, finish_picture
 from m2dao.stages import timed
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
 
 _PIECE_SAMPLES = SAMPLE_RATE  # a second of sound at a time keeps memory constant
-_BATCH_FRAMES = 16  # at most, that a GPU is given at once
 
 
 class Talker:
@@ -48,10 +46,13 @@ class Talker:
         self.speech = identity.speech
         self._tracks = {name: identity.signals[name].numpy() for name in ("poses", "slow_poses", "expression")}
         self.reference_viewmat = identity.signals["reference_viewmat"]
-        self._K = torch.tensor(identity.manifest.K, dtype=torch.float32, device=self.device)[None]
-        self._camera = torch.eye(4, device=self.device)[None]
-        self._baked = BakedHead(self.head) if self.backend == "cpu" else None
-        self._batched = None if self._baked else BatchedHead(self.head, self.reference_viewmat)
+        lens = torch.tensor(identity.manifest.K, dtype=torch.float32), self.size
+        if self.backend == "cpu":
+            self._renderer = BakedRenderer(self.head, *lens)
+        else:
+            self._renderer = SharedRenderer(
+                self.head, *lens, reference_viewmat=self.reference_viewmat, backend=self.backend
+            )
 
     @classmethod
     def load(cls, folder: Path | str, *, backend: str | None = None) -> Talker:
@@ -72,7 +73,7 @@ class Talker:
         """Memory that belongs to this identity alone."""
         tensors = [*self.head.state_dict().values(), *self.speech.state_dict().values()]
         kept = sum(value.numel() * value.element_size() for value in tensors) + self.plate.nbytes
-        return kept + (self._baked or self._batched).num_bytes
+        return kept + self._renderer.num_bytes
 
     def frames(
         self, audio: np.ndarray | Iterable[np.ndarray], *, background: Background = None, seed: int = 0
@@ -94,14 +95,10 @@ class Talker:
         backdrop = choose_background(background, width=self.size, height=self.size, plate=self.plate)
         motion = perform(**self._tracks, seed=seed)
         for embeddings in self._embeddings(_pieces(audio)):
-            size = _BATCH_FRAMES if self._batched else 1
-            for first in range(0, len(embeddings), size):
-                some = embeddings[first : first + size]
-                drives = [self._drive(embedding, next(motion)) for embedding in some]
-                output = self._render(drives)
-                with timed("composite"):
-                    pictures = self._pictures(output, backdrop)
-                yield from pictures
+            at_once = self._renderer.frames_at_once
+            for first in range(0, len(embeddings), at_once):
+                some = embeddings[first : first + at_once]
+                yield from self._renderer.pictures([self._drive(embedding, next(motion)) for embedding in some], backdrop)
 
     def render_drive(self, drive: FrameDrive) -> RenderOutput:
         """Render one frame from explicit conditions.
@@ -112,8 +109,7 @@ class Talker:
         Returns:
             colors [1, H, W, 4] premultiplied RGB and visible head alpha; alphas [1, H, W, 1].
         """
-        output = self._render([drive])
-        return output if self._baked else RenderOutput(*(values[0] for values in output))
+        return self._renderer.render(drive)
 
     def picture(self, output: RenderOutput, backdrop: np.ndarray | None) -> np.ndarray:
         """What was rendered, over a backdrop.
@@ -126,27 +122,6 @@ class Talker:
             [H, W, 3] uint8, or [H, W, 4] with straight alpha.
         """
         return finish_picture(output.colors[0].cpu().numpy(), output.alphas[0].cpu().numpy(), backdrop)
-
-    @torch.no_grad()
-    def _render(self, drives: list[FrameDrive]) -> RenderOutput:
-        """One frame, or several, which then have a dimension of their own in front."""
-        with timed("motion"):
-            posed = self._batched.pose(drives) if self._batched else self._baked.pose(drives[0])
-        return render(
-            *posed,
-            self._camera,
-            self._K,
-            width=self.size,
-            height=self.size,
-            backend=self.backend,
-        )
-
-    def _pictures(self, output: RenderOutput, backdrop: np.ndarray | None) -> list[np.ndarray]:
-        """The frames of :meth:`_render`, finished where they were rendered."""
-        if self._baked:
-            return [self.picture(output, backdrop)]
-        background = None if backdrop is None else torch.from_numpy(np.ascontiguousarray(backdrop)).to(self.device)
-        return list(finish_pictures(output.colors[:, 0], output.alphas[:, 0], background).cpu().numpy())
 
     def _drive(self, embedding: Tensor, step: Performance) -> FrameDrive:
         return FrameDrive(

@@ -57,7 +57,4 @@ def pose_difference(viewmat: Tensor, reference: Tensor) -> Tensor:
 def invert_rigid(matrix: Tensor) -> Tensor:
     """Inverse of a rigid transform [4, 4]."""
     rotation = matrix[:3, :3].T
-    out = torch.eye(4, dtype=matrix.dtype, device=matrix.device)
-    out[:3, :3] = rotation
-    out[:3, 3] = -rotation @ matrix[:3, 3]
-    return out
+    return torch.cat([torch.cat([rotation, (-rotation @ matrix[:3, 3])[:, None]], dim=1), matrix[3:]])

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from m2dao.identity import Talker
+from m2dao.identity.batches import BatchedHead, HeadStack
 from m2dao.render.threads import get_num_threads, set_num_threads
 from m2dao.training.budget import FitBudget
 from m2dao.training.run import FitRun
 from tests.support.pretend_cuda import DeviceTensor, draw_blobs, pretend_cuda
+from tests.support.restless_head import a_drive
 from tests.support.small_capture import make_small_capture, small_recipe
+from tests.support.tiny_identity import make_tiny_identity
 
 STEPS = 12
 
@@ -74,3 +77,17 @@ def test_a_talker_on_the_device_shows_what_it_shows_on_the_cpu(fits):
             talker = Talker.load(folder / "reference" / "identity", backend=backend)
             shown[backend] = np.stack(list(talker.frames(sound))).astype(int)
     assert len(shown["gsplat"]) == 3 and np.abs(shown["gsplat"] - shown["reference"]).max() <= 1
+
+
+def test_frames_of_several_people_are_posed_together_on_the_device(tmp_path):
+    posed = {}
+    for backend in ("reference", "gsplat"):
+        torch.manual_seed(0)
+        drive = a_drive(torch.eye(4), posture=False)
+        with pretend_cuda() if backend == "gsplat" else nullcontext():
+            folders = [make_tiny_identity(tmp_path / f"{backend}{seed}", seed=seed) for seed in range(2)]
+            talkers = [Talker.load(folder, backend=backend) for folder in folders]
+            heads = [BatchedHead(talker.head, talker.reference_viewmat) for talker in talkers]
+            posed[backend] = [value.cpu() for value in HeadStack().pose([(head, drive) for head in heads])]
+    for there, here in zip(posed["gsplat"], posed["reference"], strict=True):
+        torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-4)

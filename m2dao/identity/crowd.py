@@ -1,0 +1,133 @@
+"""Frames that several threads ask for, rendered together.
+
+A GPU draws the frames of many people in little more time than one frame of one person. Whoever asks while nobody renders
+renders at once; whoever asks meanwhile waits, and all who waited are served by one call. So a lone stream waits for nothing,
+and the more there are the larger the batches become.
+Shapes: B frames of one request.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from m2dao.identity.batches import BatchedHead, HeadStack, kind_of
+from m2dao.motion.talking_head import FrameDrive
+from m2dao.render.api import RenderOutput, render
+from m2dao.stages import timed
+
+_MOST_FRAMES = 64  # of one call
+
+
+@dataclass(frozen=True, eq=False)
+class Sitter:
+    """One identity in a crowd.
+
+    Args:
+        head: what is posed.
+        K: [3, 3] on the head's device.
+        size: pixels.
+    """
+
+    head: BatchedHead
+    K: Tensor
+    size: int
+
+    @functools.cached_property
+    def kind(self) -> tuple:
+        """What sitters must have in common to be rendered by one call."""
+        return (self.size, *kind_of(self.head.head))
+
+
+@dataclass(eq=False)
+class _Request:
+    """Frames of one sitter that somebody waits for."""
+
+    sitter: Sitter
+    drives: list[FrameDrive]
+    output: RenderOutput | None = None
+    error: BaseException | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Crowd:
+    """All identities of a process that one device renders; safe to use from several threads.
+
+    Args:
+        backend: render backend.
+    """
+
+    def __init__(self, backend: str):
+        self._backend = backend
+        self._waiting: list[_Request] = []
+        self._queue, self._rendering = threading.Lock(), threading.Lock()
+        self._stacks: dict[tuple, HeadStack] = {}
+
+    def render(self, sitter: Sitter, drives: list[FrameDrive]) -> RenderOutput:
+        """Frames of one identity, perhaps in one call with others'.
+
+        Args:
+            drives: of the frames, on the CPU.
+
+        Returns:
+            colors [B, 1, H, W, 4] premultiplied RGB and visible head alpha; alphas [B, 1, H, W, 1].
+        """
+        request = _Request(sitter, drives)
+        with self._queue:
+            self._waiting.append(request)
+        while not request.done.is_set():
+            with self._rendering:
+                if not request.done.is_set():
+                    self._serve(self._next_requests())
+        if request.error is not None:
+            raise request.error
+        return request.output
+
+    def _next_requests(self) -> list[_Request]:
+        """Those who came first, of one kind, up to what one call may hold."""
+        with self._queue:
+            kind, chosen, num_frames = self._waiting[0].sitter.kind, [], 0
+            for request in self._waiting:
+                fits = not chosen or num_frames + len(request.drives) <= _MOST_FRAMES
+                if fits and request.sitter.kind == kind:
+                    chosen.append(request)
+                    num_frames += len(request.drives)
+            self._waiting = [request for request in self._waiting if request not in chosen]
+        return chosen
+
+    def _serve(self, requests: list[_Request]) -> None:
+        try:
+            output = self._render_together(requests)
+            first = 0
+            for request in requests:
+                request.output = RenderOutput(*(value[first : first + len(request.drives)] for value in output))
+                first += len(request.drives)
+        except BaseException as error:
+            for request in requests:
+                request.error = error
+        for request in requests:
+            request.done.set()
+
+    @torch.no_grad()
+    def _render_together(self, requests: list[_Request]) -> RenderOutput:
+        sitters = {id(request.sitter): request.sitter for request in requests}
+        size = requests[0].sitter.size
+        with timed("motion"):
+            if len(sitters) == 1:
+                posed = requests[0].sitter.head.pose([drive for request in requests for drive in request.drives])
+            else:
+                stack = self._stacks.setdefault(requests[0].sitter.kind, HeadStack())
+                posed = stack.pose([(request.sitter.head, drive) for request in requests for drive in request.drives])
+        Ks = torch.stack([request.sitter.K for request in requests for _ in request.drives])[:, None]
+        cameras = torch.eye(4, device=Ks.device).expand(len(Ks), 1, 4, 4)
+        return render(*posed, cameras, Ks, width=size, height=size, backend=self._backend)
+
+
+@functools.cache
+def crowd_of(backend: str) -> Crowd:
+    """The crowd of this process on a backend's device."""
+    return Crowd(backend)

@@ -1,0 +1,88 @@
+"""From what drives frames to finished pictures: one way for a CPU, one for everything else.
+
+Both have the same interface; which of them a talker has is decided once, by its backend.
+Shapes: B frames, H = W = size pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m2dao.identity.bake import BakedHead
+from m2dao.identity.batches import BatchedHead
+from m2dao.identity.crowd import Sitter, crowd_of
+from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.render.api import RenderOutput, device_of, render
+from m2dao.render.composite import finish_picture, finish_pictures
+from m2dao.stages import timed
+
+
+class BakedRenderer:
+    """Frame by frame, by the kernels of the backend ``cpu``.
+
+    Args:
+        head: on the CPU; must not change afterwards.
+        K: [3, 3].
+        size: pixels.
+    """
+
+    frames_at_once = 1
+
+    def __init__(self, head: TalkingHead, K: Tensor, size: int):
+        self._baked, self._size = BakedHead(head), size
+        self._K, self._camera = K[None], torch.eye(4)[None]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory taken beside the head's own parameters."""
+        return self._baked.num_bytes
+
+    @torch.no_grad()
+    def render(self, drive: FrameDrive) -> RenderOutput:
+        """One frame: colors [1, H, W, 4] premultiplied RGB and visible head alpha; alphas [1, H, W, 1]."""
+        with timed("motion"):
+            posed = self._baked.pose(drive)
+        return render(*posed, self._camera, self._K, width=self._size, height=self._size, backend="cpu")
+
+    def pictures(self, drives: list[FrameDrive], backdrop: np.ndarray | None) -> list[np.ndarray]:
+        """Finished frames [H, W, 3], or [H, W, 4] without a backdrop."""
+        out = []
+        for drive in drives:
+            output = self.render(drive)
+            with timed("composite"):
+                out.append(finish_picture(output.colors[0].numpy(), output.alphas[0].numpy(), backdrop))
+        return out
+
+
+class SharedRenderer:
+    """Several frames at once, together with those of other talkers of this process; arguments as in :class:`BakedRenderer`.
+
+    Args:
+        head: on the device of the backend.
+        reference_viewmat: [4, 4] the pose at which its torso is canonical, on the CPU.
+        backend: render backend.
+    """
+
+    frames_at_once = 16
+
+    def __init__(self, head: TalkingHead, K: Tensor, size: int, *, reference_viewmat: Tensor, backend: str):
+        self._device, self._crowd = device_of(backend), crowd_of(backend)
+        self._sitter = Sitter(BatchedHead(head, reference_viewmat), K.to(self._device), size)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory taken beside the head's own parameters."""
+        return self._sitter.head.num_bytes
+
+    def render(self, drive: FrameDrive) -> RenderOutput:
+        """See :meth:`BakedRenderer.render`."""
+        return RenderOutput(*(values[0] for values in self._crowd.render(self._sitter, [drive])))
+
+    def pictures(self, drives: list[FrameDrive], backdrop: np.ndarray | None) -> list[np.ndarray]:
+        """See :meth:`BakedRenderer.pictures`."""
+        output = self._crowd.render(self._sitter, drives)
+        with timed("composite"):
+            behind = None if backdrop is None else torch.from_numpy(np.ascontiguousarray(backdrop)).to(self._device)
+            return list(finish_pictures(output.colors[:, 0], output.alphas[:, 0], behind).cpu().numpy())
