@@ -15,7 +15,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numpy as np
@@ -89,10 +89,13 @@ def call_together(calls: Sequence[Callable[[], T]]) -> list[T]:
         return [call() for call in calls]
     pool = _pool(os.getpid())
     helped = [pool.submit(call) for call in calls[1:]]
-    results = [calls[0]()]
-    # Helpers begin with the first of theirs, the caller goes on with the last.
-    own = {at: calls[at + 1]() for at in reversed(range(len(helped))) if helped[at].cancel()}
-    return results + [own[at] if at in own else future.result() for at, future in enumerate(helped)]
+    try:
+        results = [calls[0]()]
+        # Helpers begin with the first of theirs, the caller goes on with the last.
+        own = {at: calls[at + 1]() for at in reversed(range(len(helped))) if helped[at].cancel()}
+        return results + [own[at] if at in own else future.result() for at, future in enumerate(helped)]
+    finally:  # after an error too, nothing goes on behind the caller's back
+        wait([future for future in helped if not future.cancel()])
 
 
 @functools.cache
