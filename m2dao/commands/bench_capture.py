@@ -9,6 +9,7 @@ from pathlib import Path
 
 from m2dao.commands import RawFormatter
 from m2dao.commands.comparing import told_bar
+from m2dao.figures import rounded
 
 EXAMPLES = """examples:
   m2dao bench capture --json
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> dict:
             except CaptureRejected as error:  # says what is wrong with this one; the others are measured all the same
                 recordings.append({"video": video.name, "verdict": "rejected", "problems": [str(error)]})
             else:
-                recordings.append({"video": video.name} | {name: _short(getattr(result, name)) for name in _TOLD})
+                recordings.append({"video": video.name} | {name: rounded(getattr(result, name)) for name in _TOLD})
     for row in (*presenters, *recordings):
         print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
     return {"presenters": presenters, "recordings": recordings}
@@ -84,12 +85,9 @@ def _presenter(person: str, folder: Path, args: argparse.Namespace, show) -> dic
     return {
         "person": person,
         "seconds": result.seconds,
-        "real_time_factor": _short(result.real_time_factor),
+        "real_time_factor": rounded(result.real_time_factor),
         "verdict": result.verdict,
         "sync_offset_frames": result.sync_offset_frames,
         **found.as_dict(),
     }
 
-
-def _short(value):
-    return round(value, 4) if isinstance(value, float) else value

@@ -24,6 +24,7 @@ from m2dao.capture.dataset import Capture
 from m2dao.capture.faces import FaceTracker
 from m2dao.capture.frame_poses import with_poses
 from m2dao.errors import ConfigError, InputError
+from m2dao.figures import rounded
 from m2dao.identity.poses import pose_differences, slow_differences, viewmat_from_difference
 from m2dao.identity.talker import Talker
 from m2dao.media.audio import read_audio
@@ -79,7 +80,7 @@ class EvaluateResult:
     num_frames_without_face: int = 0
 
     def as_dict(self) -> dict:
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return rounded(asdict(self))
 
 
 def evaluate(

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from m2dao.figures import rounded
+
 
 class FitProgress(NamedTuple):
     """Told to whoever watches a fit; before the first step, ``loss`` and ``psnr_db`` are not a number."""
@@ -40,8 +42,7 @@ class ProgressFiles:
 
     def add_numbers(self, report: FitProgress) -> None:
         with open(self._metrics, "a") as file:
-            file.write(json.dumps({key: round(value, 5) if isinstance(value, float) else value
-                                   for key, value in report._asdict().items()}) + "\n")  # fmt: skip
+            file.write(json.dumps(rounded(report._asdict(), 5)) + "\n")
 
     def add_pictures(self, recorded: np.ndarray, rendered: np.ndarray) -> None:
         """A new column: the recording above, the render below; both [H, W, 3] uint8."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from m2dao.capture.dataset import Capture
 from m2dao.capture.frame_poses import with_poses
 from m2dao.errors import CaptureRejected, ConfigError, FitDiverged
+from m2dao.figures import rounded
 from m2dao.gaussians.density import DensityConfig, ScreenGradients, control_density
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity.checkpoint import StoredIdentity, load_identity, save_identity
@@ -81,7 +82,7 @@ class FitResult:
     frames_left_out: list[int]
 
     def as_dict(self) -> dict:
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return rounded(asdict(self))
 
 
 class FitRun:

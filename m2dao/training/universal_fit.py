@@ -23,6 +23,7 @@ from torch import Tensor
 
 from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
+from m2dao.figures import rounded
 from m2dao.motion.facial import choose_eye_probes
 from m2dao.motion.oral import choose_lip_probes
 from m2dao.motion.talking_head import TalkingHead
@@ -92,8 +93,7 @@ class UniversalResult:
     num_bytes: int
 
     def as_dict(self) -> dict:
-        rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
-        return {**rounded, "psnr_train_db": [round(value, 3) for value in self.psnr_train_db]}
+        return rounded(asdict(self))
 
 
 class Learned(NamedTuple):

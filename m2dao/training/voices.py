@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from m2dao.capture.dataset import Capture
+from m2dao.figures import rounded
 from m2dao.media.audio import write_wav
 from m2dao.training.evaluate import evaluate
 
@@ -142,9 +143,7 @@ def _rounded(what, values: list[float]) -> float | None:
 
 def as_dicts(rows: list[VoiceRow]) -> list[dict]:
     """Rows for JSON."""
-    return [
-        {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(row).items()} for row in rows
-    ]
+    return [rounded(asdict(row)) for row in rows]
 
 
 def table(rows: list[VoiceRow]) -> str:

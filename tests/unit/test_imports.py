@@ -13,7 +13,7 @@ SERVED = {"identity", "media", "audio", "render", "command_line", "errors", "tim
 
 # Inside m2dao a module may import its own layer's other parts only where they stand together here, and all layers above.
 LAYERS = (
-    ("errors", "timeline", "assets", "command_line", "stages"),
+    ("errors", "timeline", "assets", "command_line", "stages", "figures"),
     ("media", "gaussians"),
     ("audio", "capture"),
     ("motion", "render"),

@@ -1,0 +1,16 @@
+"""Figures as people and programs read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def rounded(figures: Any, digits: int = 4) -> Any:
+    """The same with every float in it rounded, however deep in dicts and lists."""
+    if isinstance(figures, float):
+        return round(figures, digits)
+    if isinstance(figures, dict):
+        return {key: rounded(value, digits) for key, value in figures.items()}
+    if isinstance(figures, list):
+        return [rounded(value, digits) for value in figures]
+    return figures
