@@ -73,20 +73,24 @@ def choose_views(capture: Capture, indices: Sequence[int], neutral: int) -> list
 
 
 def build_talking_head(
-    capture: Capture, frames: TrainingFrames, recipe: Recipe, num_train: int, *, universal: UniversalMotion | None = None
+    capture: Capture,
+    frames: TrainingFrames,
+    recipe: Recipe,
+    reference: ReferenceFrames,
+    *,
+    universal: UniversalMotion | None = None,
 ) -> TalkingHead:
     """Seed every group and make the fields.
 
     Args:
         frames: of the training part.
-        num_train: its length.
+        reference: see :func:`choose_reference_frames`.
         universal: motion the facial and oral fields start from; None starts them at rest.
 
     Raises:
         CaptureRejected: a region needed for seeding cannot be seen.
         ConfigError: universal motion of another kind of head.
     """
-    reference = choose_reference_frames(capture, num_train)
     K = scaled_intrinsics(capture.K, capture.size, recipe.size)
     canonical = capture.canonical_landmarks.astype(np.float64)
     neutral = _view(capture, frames, reference.neutral)

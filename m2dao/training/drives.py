@@ -12,7 +12,6 @@ from m2dao.capture.dataset import Capture
 from m2dao.identity.poses import find_shots, pose_differences, slow_differences, viewmat_from_difference
 from m2dao.motion.speech import SpeechDriver
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
-from m2dao.training.build import choose_reference_frames
 from m2dao.training.frames import TrainingFrames
 from m2dao.training.torso_sway import measure_torso_sway
 
@@ -25,6 +24,7 @@ class TrainingDrives:
         head: the model, whose reference pose they refer to.
         speech: the voice as learned.
         num_train: frames of the training part.
+        neutral: the frame at whose pose the model was seeded.
         device: where drives go.
 
     Attributes:
@@ -33,9 +33,10 @@ class TrainingDrives:
         reference_viewmat: [4, 4].
     """
 
-    def __init__(self, capture: Capture, head: TalkingHead, speech: SpeechDriver, num_train: int, device: torch.device):
-        self._num_train, self._device = num_train, device
-        self._reference = choose_reference_frames(capture, num_train).neutral
+    def __init__(
+        self, capture: Capture, head: TalkingHead, speech: SpeechDriver, num_train: int, neutral: int, device: torch.device
+    ):
+        self._num_train, self._reference, self._device = num_train, neutral, device
         self._viewmats = torch.from_numpy(np.asarray(capture.viewmats, np.float32))
         neutral = self._viewmats[self._reference]
         self.reference_viewmat = neutral if head.torso is None else head.torso.reference_viewmat

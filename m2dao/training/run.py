@@ -143,13 +143,15 @@ class FitRun:
         self.voice = self._make_speech(universal, state)
         self._tell("placing Gaussians")
         torch.manual_seed(seed)
-        self.head = build_talking_head(self.capture, self.frames, recipe, len(train), universal=universal)
+        self.head = build_talking_head(self.capture, self.frames, recipe, reference, universal=universal)
         self.files = ProgressFiles(work_dir)
         self.step, self._loss, self._recent_mse = 0, math.nan, []
         self._block, self._last_saved = None, time.monotonic()  # the block of steps under way
         if state:
             self._restore(state)
-        self.drives = TrainingDrives(self.capture, self.head, self.voice.driver, len(train), self.device)
+        self.drives = TrainingDrives(
+            self.capture, self.head, self.voice.driver, len(train), reference.neutral, self.device
+        )
         self.drives.measure_torso(self.head, self.frames, self.K, start=state is None)
         self.head.to(self.device)
         self.adam = NamedAdam(self.head, recipe.rates)
