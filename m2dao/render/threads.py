@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -23,6 +24,7 @@ import torch
 
 T = TypeVar("T")
 _chosen: int | None = None
+_inside = threading.local()  # .share: threads that kernels of this thread may use, where others work beside it
 
 
 def set_num_threads(count: int | None) -> None:
@@ -35,7 +37,10 @@ def set_num_threads(count: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """What was set, else ``NUMBA_NUM_THREADS``, else the number of cores this process may run on."""
+    """What was set, else ``NUMBA_NUM_THREADS``, else the number of cores this process may run on; inside of
+    :func:`call_together`, a call's share of it."""
+    if (share := getattr(_inside, "share", None)) is not None:
+        return share
     if _chosen is not None:
         return _chosen
     asked = os.environ.get("NUMBA_NUM_THREADS", "")
@@ -87,15 +92,24 @@ def call_together(calls: Sequence[Callable[[], T]]) -> list[T]:
     """
     if get_num_threads() < 2 or len(calls) < 2:
         return [call() for call in calls]
+    shared = [functools.partial(_call_with, max(1, get_num_threads() // len(calls)), call) for call in calls]
     pool = _pool(os.getpid())
-    helped = [pool.submit(call) for call in calls[1:]]
+    helped = [pool.submit(call) for call in shared[1:]]
     try:
-        results = [calls[0]()]
+        results = [shared[0]()]
         # Helpers begin with the first of theirs, the caller goes on with the last.
-        own = {at: calls[at + 1]() for at in reversed(range(len(helped))) if helped[at].cancel()}
+        own = {at: shared[at + 1]() for at in reversed(range(len(helped))) if helped[at].cancel()}
         return results + [own[at] if at in own else future.result() for at, future in enumerate(helped)]
     finally:  # after an error too, nothing goes on behind the caller's back
         wait([future for future in helped if not future.cancel()])
+
+
+def _call_with(share: int, call: Callable[[], T]) -> T:
+    before, _inside.share = getattr(_inside, "share", None), share
+    try:
+        return call()
+    finally:
+        _inside.share = before
 
 
 @functools.cache

@@ -17,12 +17,12 @@ class TargetsAhead:
         frames: where they come from.
         generate_torso: see :meth:`TrainingFrames.target`.
         device: where they go.
-        num_threads: with one, nothing is made ahead.
+        ahead: whether to make one ahead: what a GPU wants, while cores that take the steps themselves have no time for it.
     """
 
-    def __init__(self, frames: TrainingFrames, *, generate_torso: bool, device: torch.device, num_threads: int):
+    def __init__(self, frames: TrainingFrames, *, generate_torso: bool, device: torch.device, ahead: bool):
         self._frames, self._generate_torso, self._device = frames, generate_torso, device
-        self._pool = ThreadPoolExecutor(1, "target") if num_threads > 1 else None
+        self._pool = ThreadPoolExecutor(1, "target") if ahead else None
         self._coming: dict[int, Future[FrameTarget]] = {}
 
     def take(self, index: int, following: int) -> FrameTarget:

@@ -58,8 +58,24 @@ class FeatureCache:
             self._fields[name] = _Field(pieces, leaves)
         return StaticFeatures(**{part: leaf for made in self._fields.values() for part, leaf in made.leaves.items()})
 
-    def differentiate(self) -> None:
-        """To be called after each frame that counts: at the end of a block, gradients reach the fields' parameters."""
+    @property
+    def num_frames_left(self) -> int:
+        """How many frames may still be posed with the present features."""
+        return self._block_steps - self._num_frames
+
+    def leaves(self) -> list[Tensor]:
+        """The features of fields that train, where gradients of frames are asked for."""
+        return [leaf for made in self._fields.values() for leaf in made.leaves.values() if leaf.requires_grad]
+
+    def differentiate(self, gradients: list[Tensor | None]) -> None:
+        """To be called for each frame that counts: at the end of a block, gradients reach the fields' parameters.
+
+        Args:
+            gradients: of the frame by each of :meth:`leaves`.
+        """
+        for leaf, gradient in zip(self.leaves(), gradients, strict=True):
+            if gradient is not None:
+                leaf.grad = gradient if leaf.grad is None else leaf.grad.add_(gradient)
         self._num_frames += 1
         if self._num_frames < self._block_steps:
             return

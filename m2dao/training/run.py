@@ -11,6 +11,8 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,8 @@ from m2dao.training.recipes import Recipe
 from m2dao.training.resume import StepState, discard_step, load_step, prefixed, save_step, without_prefix
 from m2dao.training.segments import choose_frames
 from m2dao.training.speech_fit import SpeechFit, make_speech_driver, speech_config
-from m2dao.training.step import StepRunner
+from m2dao.training.schedule import PhaseRow
+from m2dao.training.step import StepResult, StepRunner
 from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion
 
@@ -135,7 +138,7 @@ class FitRun:
         )
         self.device = device_of(backend)
         self.targets = TargetsAhead(
-            self.frames, generate_torso=recipe.model.has_torso, device=self.device, num_threads=get_num_threads()
+            self.frames, generate_torso=recipe.model.has_torso, device=self.device, ahead=self.device.type == "cuda"
         )
         self.K = scaled_intrinsics(self.capture.K, self.capture.size, recipe.size)
         self._universal_sha256 = universal.sha256 if universal else None
@@ -253,28 +256,43 @@ class FitRun:
                     self.save()
                     self._last_saved = time.monotonic()
             self.adam.select(turn.trainables, progress)
-            index = self.order.frame_of(self.step)
-            with timed("target"):
-                target = self.targets.take(index, self.order.frame_of(self.step + 1))
-            gradients = self.gradients if row.densify else None
-            result = self.runner.run(self.drives.of(index), target, moving=row.moving, gradients=gradients)
-            with timed("optimiser"):
-                taken = math.isfinite(result.loss) and self.adam.step()
-            if not taken:
-                self._leave_out(index, result.loss)
-                continue
-            self._loss = result.loss
-            self.step += 1
-            self._recent_mse = [*self._recent_mse[-199:], result.mse]
-            if row.densify and self.step % self.recipe.densify_every == 0:
-                self._control_density()
-            if self.step % _REPORT_EVERY_STEPS == 0:
-                report = FitProgress(self.step, progress, turn.name, self._loss, self.recent_psnr_db, self._elapsed())
-                self.files.add_numbers(report)
-                self._on_progress(report)
-            if pictures_due and progress >= pictures_due[0]:
-                pictures_due.pop(0)
-                self.files.add_pictures(self.frames.rgb(index), _to_bytes(result.composite))
+            indices = [self.order.frame_of(self.step + ahead) for ahead in range(self._num_at_once(row, until_step) + 1)]
+            frames = [(self.drives.of(pair[0]), partial(self.targets.take, *pair)) for pair in pairwise(indices)]
+            results = self.runner.run(frames, moving=row.moving, screen=row.densify)
+            for index, result in zip(indices[:-1], results, strict=True):
+                if not self._take(result, row):
+                    self._leave_out(index, result.loss)
+                    break
+                if self.step % _REPORT_EVERY_STEPS == 0:
+                    report = FitProgress(self.step, progress, turn.name, self._loss, self.recent_psnr_db, self._elapsed())
+                    self.files.add_numbers(report)
+                    self._on_progress(report)
+                if pictures_due and progress >= pictures_due[0]:
+                    pictures_due.pop(0)
+                    self.files.add_pictures(self.frames.rgb(index), _to_bytes(result.composite))
+
+    def _num_at_once(self, row: PhaseRow, until_step: int | None) -> int:
+        """How many of the next steps look at their frames by the same parameters: none beyond what changes what is trained."""
+        ends = [row.block_steps - self.step % row.block_steps, self.runner.num_at_once]
+        if row.densify:
+            ends.append(self.recipe.densify_every - self.step % self.recipe.densify_every)
+        ends += [end - self.step for end in (until_step, self.budget.steps) if end is not None]
+        return min(ends)
+
+    def _take(self, result: StepResult, row: PhaseRow) -> bool:
+        """Step by the gradients of a frame; False, and no step, if they are not numbers."""
+        if not math.isfinite(result.loss):
+            return False
+        self.runner.accept(result, moving=row.moving, gradients=self.gradients if row.densify else None)
+        with timed("optimiser"):
+            if not self.adam.step():
+                return False
+        self._loss = result.loss
+        self.step += 1
+        self._recent_mse = [*self._recent_mse[-199:], result.mse]
+        if row.densify and self.step % self.recipe.densify_every == 0:
+            self._control_density()
+        return True
 
     def _leave_out(self, index: int, loss: float) -> None:
         """Go on without a frame whose loss or gradients are not numbers; nothing of it has reached the parameters."""

@@ -5,15 +5,17 @@ Shapes: H x W pixels, N Gaussians of all groups.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from m2dao.gaussians.density import ScreenGradients
-from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.motion.talking_head import FrameDrive, StaticFeatures, TalkingHead
 from m2dao.render.api import device_of, render
+from m2dao.render.threads import call_together
 from m2dao.stages import timed
 from m2dao.training.feature_cache import FeatureCache
 from m2dao.training.fused_losses import pixel_losses
@@ -22,12 +24,19 @@ from m2dao.training.losses import FrameTarget, motion_loss, pixel_losses_referen
 from m2dao.training.recipes import Recipe
 
 
+FrameToTake = tuple[FrameDrive, Callable[[], FrameTarget]]
+_AT_ONCE = 2  # frames differentiated by the same parameters
+
+
 class StepResult(NamedTuple):
-    """What a step gave."""
+    """What a frame gave."""
 
     loss: float
     mse: float  # of the whole composite
     composite: Tensor  # [H, W, 3] detached
+    gradients: list[tuple[nn.Parameter, Tensor]]
+    feature_gradients: list[Tensor | None]  # by the leaves of the static features
+    screen: tuple[Tensor, Tensor] | None  # [N, 2] gradients by screen positions and [N] what is drawn, if asked for
 
 
 class StepRunner:
@@ -46,39 +55,80 @@ class StepRunner:
         self._camera = torch.eye(4, device=device_of(backend))[None]
         self._features = FeatureCache(head, recipe.field_block_steps)
 
-    def run(
-        self, drive: FrameDrive, target: FrameTarget, *, moving: bool, gradients: dict[str, ScreenGradients] | None = None
-    ) -> StepResult:
-        """Accumulate the gradients of one frame.
+    @property
+    def num_at_once(self) -> int:
+        """How many frames may be differentiated by the same parameters.
+
+        On a CPU two of them, in a thread each where there are threads: kernels alone, shared by threads, leave half of a
+        step to one of them. The second frame's step then comes one step late, which changes nothing that can be measured.
+        """
+        return min(_AT_ONCE if self.backend == "cpu" else 1, self._features.num_frames_left)
+
+    def run(self, frames: list[FrameToTake], *, moving: bool, screen: bool = False) -> list[StepResult]:
+        """Differentiate frames by the present parameters; at most :attr:`num_at_once`.
 
         Args:
-            drive, target: the frame.
+            frames: drives and what makes the targets.
             moving: whether non-rigid motion is on.
-            gradients: collects screen-space gradients for density control, by group.
+            screen: whether density control wants screen-space gradients.
         """
-        size, weights = self.recipe.size, self.recipe.losses
         with timed("features"):
             static = self._features.get() if moving else None
+        leaves = self._features.leaves() if moving else []
+        parameters = [parameter for parameter in self.head.parameters() if parameter.requires_grad]
+        return call_together([partial(self.differentiate, frame, static, parameters, leaves, screen) for frame in frames])
+
+    def differentiate(
+        self,
+        frame: FrameToTake,
+        static: StaticFeatures | None,
+        parameters: list[nn.Parameter],
+        leaves: list[Tensor],
+        screen: bool,
+    ) -> StepResult:
+        """One frame of :meth:`run`; changes nothing."""
+        drive, make_target = frame
+        size, weights = self.recipe.size, self.recipe.losses
+        with timed("target"):
+            target = make_target()
         with timed("pose"):
             pose = partial(fused_pose, self.head) if self.backend == "cpu" else self.head.pose
-            posed = pose(drive, static, moving=moving)
+            posed = pose(drive, static, moving=static is not None)
         with timed("render"):  # colours [1, H, W, 4]
             out = render(*posed[:5], self._camera, self._K, width=size, height=size, backend=self.backend)
-        if gradients is not None:
-            out.means2d.retain_grad()
         with timed("loss"):
             compare = pixel_losses if self.backend == "cpu" else pixel_losses_reference
             has_torso = self.head.torso is not None
             pixels = compare(out.colors[0], out.alphas[0], target, weights, has_torso=has_torso)
             loss = pixels.loss + motion_loss(self.head, posed, drive.viewmat, weights)
         with timed("backward"):
-            loss.backward()
+            asked = [*parameters, *leaves, *([out.means2d] if screen else [])]
+            found = torch.autograd.grad(loss, asked, allow_unused=True)
+        own, of_leaves = found[: len(parameters)], found[len(parameters) : len(parameters) + len(leaves)]
+        return StepResult(
+            float(loss.detach()),
+            pixels.mse,
+            pixels.composite.detach(),
+            [(parameter, value) for parameter, value in zip(parameters, own, strict=True) if value is not None],
+            list(of_leaves),
+            (found[-1][0], out.radii[0] > 0) if screen else None,
+        )
+
+    def accept(self, result: StepResult, *, moving: bool, gradients: dict[str, ScreenGradients] | None = None) -> None:
+        """Give the parameters the gradients of one frame.
+
+        Args:
+            result: of :meth:`run`, in the order of its frames.
+            moving: as it was there.
+            gradients: where screen-space gradients are collected, by group.
+        """
+        for parameter, value in result.gradients:
+            parameter.grad = value
+        if moving:
+            with timed("features"):
+                self._features.differentiate(result.feature_gradients)
         if gradients is not None:
-            self._collect(out.means2d.grad[0], out.radii[0] > 0, gradients)
-        with timed("features"):
-            if moving:
-                self._features.differentiate()
-        return StepResult(float(loss.detach()), pixels.mse, pixels.composite.detach())
+            self._collect(*result.screen, gradients)
 
     def new_turn(self) -> None:
         """To be called when other parameters are trained, or Gaussians were added: what was frozen may have moved."""

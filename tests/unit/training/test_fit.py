@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_identity(finished, capture, tmp_path):
 @pytest.mark.parametrize("stop_at", [7, 70])
 def test_a_fit_stopped_and_resumed_ends_as_if_it_had_not_been(finished, capture, tmp_path, monkeypatch, stop_at):
     monkeypatch.setattr(run, "_SAVE_EVERY_S", 0.0)
-    take_step = StepRunner.run
+    take_step = StepRunner.differentiate
     steps = iter(range(10**6))
 
     def stopping(self, *args, **kwargs):
@@ -80,11 +80,11 @@ def test_a_fit_stopped_and_resumed_ends_as_if_it_had_not_been(finished, capture,
             raise Stopped
         return take_step(self, *args, **kwargs)
 
-    monkeypatch.setattr(StepRunner, "run", stopping)
+    monkeypatch.setattr(StepRunner, "differentiate", stopping)
     with pytest.raises(Stopped):
         trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
     assert not (tmp_path / "ball").exists()
-    monkeypatch.setattr(StepRunner, "run", take_step)
+    monkeypatch.setattr(StepRunner, "differentiate", take_step)
     trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
     resumed = tensors_of(tmp_path / "ball")
     for name, value in tensors_of(finished[0]).items():
@@ -108,8 +108,9 @@ def test_the_baseline_recipe_fits_without_a_torso(capture, tmp_path):
 
 
 def test_losses_that_are_never_a_number_stop_the_fit_by_name(capture, tmp_path, monkeypatch):
-    take_step = StepRunner.run
-    monkeypatch.setattr(StepRunner, "run", lambda self, *a, **k: take_step(self, *a, **k)._replace(loss=float("nan")))
+    take_step = StepRunner.differentiate
+    lost = lambda self, *a: take_step(self, *a)._replace(loss=float("nan"))  # noqa: E731
+    monkeypatch.setattr(StepRunner, "differentiate", lost)
     with pytest.raises(FitDiverged, match="step 0, frame"):
         trainer.fit(capture, tmp_path / "nan", recipe=small_recipe(), steps=3)
 
@@ -127,17 +128,20 @@ def test_a_poisoned_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, 
 
         monkeypatch.setattr(TrainingFrames, "target", poisoned)
     else:
-        drive, take_step = TrainingDrives.of, StepRunner.run
-        seen = []
-        monkeypatch.setattr(TrainingDrives, "of", lambda self, index: seen.append(index) or drive(self, index))
+        drive, take_step = TrainingDrives.of, StepRunner.differentiate
+        seen = {}
+        monkeypatch.setattr(
+            TrainingDrives, "of", lambda self, index: seen.setdefault(index, drive(self, index))
+        )  # the same object for the same frame
 
-        def infinite(self, *args, **options):
-            result = take_step(self, *args, **options)
-            if seen[-1] == bad:
-                self.head.groups["facial"].raw["means"].grad[5] = math.inf
+        def infinite(self, frame, *args):
+            result = take_step(self, frame, *args)
+            if frame[0] is seen.get(bad):
+                means = self.head.groups["facial"].raw["means"]
+                next(gradient for parameter, gradient in result.gradients if parameter is means)[5] = math.inf
             return result
 
-        monkeypatch.setattr(StepRunner, "run", infinite)
+        monkeypatch.setattr(StepRunner, "differentiate", infinite)
     recipe = replace(small_recipe(), schedule=ALL_FACIAL)
     result = trainer.fit(capture, tmp_path / "fit", recipe=recipe, steps=130, on_progress=reports.append)
     assert result.steps == 130 and result.frames_left_out == [bad] and math.isfinite(result.stored_loss_db)
