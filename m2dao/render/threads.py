@@ -94,7 +94,7 @@ def call_together(calls: Sequence[Callable[[], T]]) -> list[T]:
         return [call() for call in calls]
     shared = [functools.partial(_call_with, max(1, get_num_threads() // len(calls)), call) for call in calls]
     pool = _pool(os.getpid())
-    helped = [pool.submit(call) for call in shared[1:]]
+    helped = [pool.submit(_on_one_torch_thread, call) for call in shared[1:]]
     try:
         results = [shared[0]()]
         # Helpers begin with the first of theirs, the caller goes on with the last.
@@ -102,6 +102,13 @@ def call_together(calls: Sequence[Callable[[], T]]) -> list[T]:
         return results + [own[at] if at in own else future.result() for at, future in enumerate(helped)]
     finally:  # after an error too, nothing goes on behind the caller's back
         wait([future for future in helped if not future.cancel()])
+
+
+def _on_one_torch_thread(call: Callable[[], T]) -> T:
+    """On a helper: every thread has its own number of PyTorch's threads, and sums depend on it."""
+    if torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+    return call()
 
 
 def _call_with(share: int, call: Callable[[], T]) -> T:

@@ -5,7 +5,6 @@ Groups are the schedule's trainables. A parameter outside the present turn is ne
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -64,9 +63,14 @@ class NamedAdam:
 
     def step(self) -> bool:
         """Take the step, unless a gradient is not a number; says whether it did."""
-        gradients = [parameter.grad for parameter in self._parameters() if parameter.grad is not None]
+        gradients = []
+        for parameter in self._parameters():
+            if parameter.grad is not None:
+                # The fused step reads memory in the parameter's order, whatever order the gradient says it has.
+                parameter.grad = parameter.grad.contiguous()
+                gradients.append(parameter.grad)
         # one sum over all of them: NaN and infinity survive every addition
-        if not math.isfinite(sum(gradient.sum() for gradient in gradients)):
+        if not torch.isfinite(torch.stack([gradient.sum() for gradient in gradients]).sum()):
             return False
         self._adam.step()
         self.forget()

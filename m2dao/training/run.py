@@ -277,7 +277,7 @@ class FitRun:
         if row.densify:
             ends.append(self.recipe.densify_every - self.step % self.recipe.densify_every)
         ends += [end - self.step for end in (until_step, self.budget.steps) if end is not None]
-        return min(ends)
+        return max(1, min(ends))
 
     def _take(self, result: StepResult, row: PhaseRow) -> bool:
         """Step by the gradients of a frame; False, and no step, if they are not numbers."""

@@ -10,6 +10,7 @@ import torch
 
 from m2dao.errors import ConfigError, FitDiverged
 from m2dao.identity.checkpoint import load_identity
+from m2dao.render.threads import set_num_threads
 from m2dao.training import run, trainer
 from m2dao.training.drives import TrainingDrives
 from m2dao.training.frames import TrainingFrames
@@ -67,6 +68,16 @@ def test_the_same_seed_gives_the_same_identity(finished, capture, tmp_path):
     again = tensors_of(tmp_path / "again")
     for name, value in tensors_of(finished[0]).items():
         assert torch.equal(value, again[name]), name
+
+
+def test_the_number_of_threads_changes_nothing(finished, capture, tmp_path):
+    try:
+        trainer.fit(capture, tmp_path / "alone", recipe=small_recipe(), steps=100, num_threads=1)
+    finally:
+        set_num_threads(None)
+    alone = tensors_of(tmp_path / "alone")
+    for name, value in tensors_of(finished[0]).items():
+        assert torch.equal(value, alone[name]), name
 
 
 @pytest.mark.parametrize("stop_at", [7, 70])

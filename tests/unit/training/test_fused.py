@@ -16,7 +16,8 @@ from m2dao.training.feature_cache import FeatureCache
 from m2dao.training.fused_losses import pixel_losses
 from m2dao.training.fused_pose import fused_pose
 from m2dao.training.losses import FrameTarget, pixel_losses_reference
-from m2dao.training.recipes import LossWeights
+from m2dao.training.optimizer import NamedAdam
+from m2dao.training.recipes import LearningRates, LossWeights
 from tests.support.restless_head import KINDS, a_drive, restless_head
 
 
@@ -198,3 +199,17 @@ def test_nothing_is_left_of_a_step(tmp_path):
         del posed, out, pixels
     gc.collect()
     assert not [reference() for reference in left if reference() is not None]
+
+
+def test_a_gradient_that_lies_otherwise_in_memory_is_stepped_by_as_what_it_says(tmp_path):
+    steps = []
+    for turned in (False, True):
+        head = restless_head(tmp_path / str(turned), degree=1)
+        adam = NamedAdam(head, LearningRates())
+        adam.select(("facial.gaussians",), 0.0)
+        means = head.groups["facial"].raw["means"]
+        gradient = torch.linspace(-1, 1, means.numel()).view(means.shape).square()
+        means.grad = gradient.T.contiguous().T if turned else gradient
+        assert adam.step()
+        steps.append(adam.state_tensors()[next(k for k in adam.state_tensors() if k.endswith("exp_avg"))])
+    assert torch.equal(*steps)
