@@ -146,7 +146,9 @@ def check_faces(tracks: Tracks, name: str, rules: QualityRules) -> list[str]:
     _check_gaps(tracks, name, rules)
     missing = int((~tracks.valid).sum())
     if missing:
-        problems.append(f"no face in {missing} frames, at {_clocks([start for start, _ in runs_of(~tracks.valid)])}: interpolated")
+        problems.append(
+            f"no face in {missing} frames, at {_clocks([start for start, _ in runs_of(~tracks.valid)])}: interpolated"
+        )
     _check_place_and_size(tracks, name, rules)
     return problems
 

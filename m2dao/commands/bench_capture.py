@@ -90,4 +90,3 @@ def _presenter(person: str, folder: Path, args: argparse.Namespace, show) -> dic
         "sync_offset_frames": result.sync_offset_frames,
         **found.as_dict(),
     }
-

@@ -26,7 +26,8 @@ everything but the features), optimiser; stages of two frames at the same time e
 
 --json prints {recipe, size, num_gaussians, threads, backend, steps, steps_per_s, step_ms_p50, step_ms_p99, stages_ms}.
 """
-_START, _SCHEDULE_STEPS, _WARM_STEPS = 2000, 10_000, 40  # of a schedule that long, where motion trains and density is controlled
+_SCHEDULE_STEPS, _START = 10_000, 2000  # where motion trains and density is controlled
+_WARM_STEPS = 40
 _BLOCK_STEPS = 4  # share features and are timed together
 
 

@@ -50,9 +50,7 @@ class Talker:
         if self.backend == "cpu":
             self._renderer = BakedRenderer(self.head, *lens)
         else:
-            self._renderer = SharedRenderer(
-                self.head, *lens, reference_viewmat=self.reference_viewmat, backend=self.backend
-            )
+            self._renderer = SharedRenderer(self.head, *lens, reference_viewmat=self.reference_viewmat, backend=self.backend)
 
     @classmethod
     def load(cls, folder: Path | str, *, backend: str | None = None) -> Talker:

@@ -112,7 +112,9 @@ class FactoredField(nn.Module):
     ):
         super().__init__()
         if hidden_size % 16:
-            raise ConfigError("hidden_size of a factored field", "a multiple of 16, as its kernels take it", str(hidden_size))
+            raise ConfigError(
+                "hidden_size of a factored field", "a multiple of 16, as its kernels take it", str(hidden_size)
+            )
         self.triplane = TriPlane(box_min, box_max, resolutions, num_features)
         self.mlp = nn.Sequential(
             nn.Linear(self.triplane.num_outputs, hidden_size),

@@ -42,9 +42,9 @@ from m2dao.training.order import FrameOrder
 from m2dao.training.progress import FitProgress, ProgressFiles
 from m2dao.training.recipes import Recipe
 from m2dao.training.resume import StepState, discard_step, load_step, prefixed, save_step, without_prefix
+from m2dao.training.schedule import PhaseRow
 from m2dao.training.segments import choose_frames
 from m2dao.training.speech_fit import SpeechFit, make_speech_driver, speech_config
-from m2dao.training.schedule import PhaseRow
 from m2dao.training.step import StepResult, StepRunner
 from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion
@@ -152,9 +152,7 @@ class FitRun:
         self._block, self._last_saved = None, time.monotonic()  # the block of steps under way
         if state:
             self._restore(state)
-        self.drives = TrainingDrives(
-            self.capture, self.head, self.voice.driver, len(train), reference.neutral, self.device
-        )
+        self.drives = TrainingDrives(self.capture, self.head, self.voice.driver, len(train), reference.neutral, self.device)
         self.drives.measure_torso(self.head, self.frames, self.K, start=state is None)
         self.head.to(self.device)
         self.adam = NamedAdam(self.head, recipe.rates)

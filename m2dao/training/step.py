@@ -23,7 +23,6 @@ from m2dao.training.fused_pose import fused_pose
 from m2dao.training.losses import FrameTarget, motion_loss, pixel_losses_reference
 from m2dao.training.recipes import Recipe
 
-
 FrameToTake = tuple[FrameDrive, Callable[[], FrameTarget]]
 _AT_ONCE = 2  # frames differentiated by the same parameters
 

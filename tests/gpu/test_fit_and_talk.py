@@ -36,7 +36,9 @@ def test_a_fit_on_the_device_gets_as_far_as_on_the_cpu(fits):
 def test_a_talker_on_the_device_shows_what_it_shows_on_the_cpu(fits):
     folder, _ = fits
     sound = np.random.default_rng(0).normal(0, 0.1, 40 * 640).astype(np.float32)  # more frames than two batches
-    shown = [np.stack(list(Talker.load(folder / "cpu", backend=name).frames(sound))).astype(int) for name in ("cpu", "gsplat")]
+    shown = [
+        np.stack(list(Talker.load(folder / "cpu", backend=name).frames(sound))).astype(int) for name in ("cpu", "gsplat")
+    ]
     assert len(shown[1]) == 40
     difference = np.abs(shown[0] - shown[1])
     assert difference.mean() < 0.1 and (difference > 4).mean() < 1e-3
