@@ -35,22 +35,8 @@ def test_what_cannot_be_measured_is_refused_by_flag(flag, value):
 
 
 def test_streams_are_shared_among_specimens():
-    result = bench_live.run(
-        parse(
-            "--size",
-            "32",
-            "--gaussians",
-            "64",
-            "--seconds",
-            "1",
-            "--streams",
-            "3",
-            "--talkers",
-            "2",
-            "--backend",
-            "reference",
-        )
-    )
+    flags = "--size 32 --gaussians 64 --seconds 1 --streams 3 --talkers 2 --backend reference"
+    result = bench_live.run(parse(*flags.split()))
     assert (result["streams"], result["talkers"], result["backend"]) == (3, 2, "reference")
 
 
