@@ -41,7 +41,9 @@ class ServeConfig:
         15.0, 1, 600, "A render whose worker is silent for this long is given to another one, in seconds."
     )
     max_attempts: int = _setting(3, 1, 100, "Times a render is tried when workers die or services fail.")
-    render_concurrency: int = _setting(1, 1, 64, "Renders one replica works on at the same time; on a GPU they share its calls.")
+    render_concurrency: int = _setting(
+        1, 1, 64, "Renders one replica works on at the same time; on a GPU they share its calls."
+    )
     render_threads: int = _setting(2, 1, 256, "Threads of the CPU renderer in one replica.")
     replica_cpus: float = _setting(0.5, 0.0, 256, "Cores Ray reserves for a renderer replica.")
     replica_gpus: float = _setting(0.0, 0.0, 16, "GPUs (or a part of one) Ray reserves for a renderer replica.")

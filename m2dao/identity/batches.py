@@ -38,11 +38,14 @@ class BatchedHead:
 
     @property
     def num_bytes(self) -> int:
-        """Memory taken beside the head's own parameters."""
-        return sum(value.numel() * value.element_size() for value in self._static if value is not None)
+        """Memory taken beside the head's own parameters, two places in a stack included."""
+        own = sum(value.numel() * value.element_size() for value in self._static if value is not None)
+        return own + 2 * (own + sum(value.numel() * value.element_size() for value in _state_of(self.head).values()))
 
     def ready(self, drive: FrameDrive) -> FrameDrive:
         """A frame with what a GPU would else be asked for number by number; on the CPU."""
+        if drive.view_quat is not None:
+            return drive
         return drive._replace(
             view_quat=quat_from_matrix(drive.viewmat[:3, :3]),
             torso_pose=pose_features(drive.viewmat, drive.slow_viewmat, self._reference),
@@ -75,13 +78,19 @@ class HeadStack:
         self._static: list[Tensor | None] = []  # [S, ...] features, in the order of ``StaticFeatures``
         self._poser: _Poser | None = None
 
+    @property
+    def num_heads(self) -> int:
+        """How many of its heads are still there."""
+        return sum(held() is not None for held in self._places)
+
     @torch.no_grad()
     def pose(self, frames: list[tuple[BatchedHead, FrameDrive]]) -> tuple[Tensor, ...]:
         """The same as :meth:`BatchedHead.pose` for frames of several heads; N is the largest head's and more."""
-        places = torch.tensor([self._place_of(head) for head, _ in frames])
-        together, dimensions = _pack([head.ready(drive) for head, drive in frames])
+        self._seat(list({id(head): head for head, _ in frames}.values()))
+        held = {id(head): place for place, reference in enumerate(self._places) if (head := reference()) is not None}
         device = frames[0][0].device
-        places = places.to(device)
+        places = torch.tensor([held[id(head)] for head, _ in frames]).to(device)
+        together, dimensions = _pack([head.ready(drive) for head, drive in frames])
         state = {name: value[places] for name, value in self._state.items()}
         static = StaticFeatures(*(None if value is None else value[places] for value in self._static))
         of_static = StaticFeatures(*(None if value is None else 0 for value in static))
@@ -91,33 +100,35 @@ class HeadStack:
     def _pose_one(self, state: dict[str, Tensor], drive: FrameDrive, static: StaticFeatures) -> tuple[Tensor, ...]:
         return torch.func.functional_call(self._poser, state, (drive, static))
 
-    def _place_of(self, head: BatchedHead) -> int:
-        for place, held in enumerate(self._places):
-            if held() is head:
-                return place
-        sizes = {name: len(group) for name, group in head.head.groups.items()}
+    def _seat(self, heads: list[BatchedHead]) -> None:
+        """Give a place to all of these who have none; everybody may be moved for it."""
+        living = [head for held in self._places if (head := held()) is not None]
+        newcomers = [head for head in heads if all(head is not other for other in living)]
         free = [place for place, held in enumerate(self._places) if held() is None]
-        if not free or any(num > self._sizes.get(name, 0) for name, num in sizes.items()):
-            return self._rebuild(head, sizes)
-        self._put(free[0], head)
-        return free[0]
+        small = all(num <= self._sizes.get(name, 0) for head in newcomers for name, num in _sizes_of(head).items())
+        if len(newcomers) <= len(free) and small and len(self._places) <= 4 * len(living + newcomers):
+            for place, head in zip(free, newcomers):
+                self._put(place, head)
+        else:
+            self._rebuild(living + newcomers)
 
-    def _rebuild(self, newcomer: BatchedHead, sizes: dict[str, int]) -> int:
-        """Larger tensors for everyone who is still there and the newcomer, with as much room again."""
-        heads = [head for held in self._places if (head := held()) is not None] + [newcomer]
-        self._sizes = {name: max(-(-num // _ROOM) * _ROOM, self._sizes.get(name, 0)) for name, num in sizes.items()}
+    def _rebuild(self, heads: list[BatchedHead]) -> None:
+        """Tensors that fit these heads, with as much room again."""
+        self._places, self._state, self._static = [], {}, []  # if memory runs out from here on, the next call begins anew
+        self._sizes = {
+            name: max(-(-_sizes_of(head)[name] // _ROOM) * _ROOM for head in heads) for name in heads[0].head.groups
+        }
         num_places = 2 * len(heads)
-        filled = _Poser(_filled_up(newcomer.head, self._sizes))
-        self._poser = filled
-        self._state = {name: value.expand(num_places, *value.shape).clone() for name, value in _state_of(filled).items()}
+        self._poser = _Poser(_filled_up(heads[0].head, self._sizes))
+        state = {name: value.expand(num_places, *value.shape).clone() for name, value in _state_of(self._poser).items()}
         self._static = [
             None if value is None else value.expand(num_places, *value.shape).clone()
-            for value in filled.head.static_features()
+            for value in self._poser.head.static_features()
         ]
+        self._state = state
         self._places = [_nobody] * num_places
         for place, head in enumerate(heads):
             self._put(place, head)
-        return len(heads) - 1
 
     def _put(self, place: int, head: BatchedHead) -> None:
         filled = _Poser(_filled_up(head.head, self._sizes))
@@ -136,6 +147,10 @@ def kind_of(head: TalkingHead) -> tuple:
         for name, value in (*head.named_parameters(), *head.named_buffers())
     ]
     return (head.config, *shapes)
+
+
+def _sizes_of(head: BatchedHead) -> dict[str, int]:
+    return {name: len(group) for name, group in head.head.groups.items()}
 
 
 def _nobody() -> None:
@@ -172,5 +187,6 @@ def _filled_up(head: TalkingHead, sizes: dict[str, int]) -> TalkingHead:
 
 def _pack(drives: list[FrameDrive]) -> tuple[FrameDrive, FrameDrive]:
     """Frames with a dimension of their own in front, and that dimension for ``vmap``."""
-    together = FrameDrive(*(None if values[0] is None else torch.stack(values) for values in zip(*drives, strict=True)))
+    columns = zip(*drives, strict=True)
+    together = FrameDrive(*(None if all(value is None for value in column) else torch.stack(column) for column in columns))
     return together, FrameDrive(*(None if value is None else 0 for value in together))

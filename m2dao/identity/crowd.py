@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -51,7 +51,11 @@ class _Request:
     drives: list[FrameDrive]
     output: RenderOutput | None = None
     error: BaseException | None = None
-    done: threading.Event = field(default_factory=threading.Event)
+    done: bool = False
+
+    def __post_init__(self):
+        absent = tuple(value is None for value in self.drives[0])
+        self.kind = (self.sitter.kind, absent)  # of requests that one call can serve
 
 
 class Crowd:
@@ -63,8 +67,9 @@ class Crowd:
 
     def __init__(self, backend: str):
         self._backend = backend
+        self._turn = threading.Condition()  # guards the next two
         self._waiting: list[_Request] = []
-        self._queue, self._rendering = threading.Lock(), threading.Lock()
+        self._busy = False
         self._stacks: dict[tuple, HeadStack] = {}
 
     def render(self, sitter: Sitter, drives: list[FrameDrive]) -> RenderOutput:
@@ -76,30 +81,40 @@ class Crowd:
         Returns:
             colors [B, 1, H, W, 4] premultiplied RGB and visible head alpha; alphas [B, 1, H, W, 1].
         """
-        request = _Request(sitter, drives)
-        with self._queue:
+        request = _Request(sitter, [sitter.head.ready(drive) for drive in drives])
+        with self._turn:
             self._waiting.append(request)
-        while not request.done.is_set():
-            with self._rendering:
-                if not request.done.is_set():
-                    self._serve(self._next_requests())
+        while not request.done:
+            with self._turn:
+                self._turn.wait_for(lambda: request.done or not self._busy)
+                if request.done:
+                    break
+                requests, self._busy = self._next_requests(), True
+            try:
+                self._serve(requests)
+            finally:
+                with self._turn:
+                    self._busy = False
+                    self._turn.notify_all()
         if request.error is not None:
-            raise request.error
+            error, request.error = request.error, None  # its traceback holds this frame
+            raise error
         return request.output
 
     def _next_requests(self) -> list[_Request]:
         """Those who came first, of one kind, up to what one call may hold."""
-        with self._queue:
-            kind, chosen, num_frames = self._waiting[0].sitter.kind, [], 0
-            for request in self._waiting:
-                fits = not chosen or num_frames + len(request.drives) <= _MOST_FRAMES
-                if fits and request.sitter.kind == kind:
-                    chosen.append(request)
-                    num_frames += len(request.drives)
-            self._waiting = [request for request in self._waiting if request not in chosen]
+        chosen, num_frames = [], 0
+        for request in self._waiting:
+            fits = not chosen or num_frames + len(request.drives) <= _MOST_FRAMES
+            if fits and request.kind == self._waiting[0].kind:
+                chosen.append(request)
+                num_frames += len(request.drives)
+        self._waiting = [request for request in self._waiting if request not in chosen]
         return chosen
 
     def _serve(self, requests: list[_Request]) -> None:
+        """Render; what goes wrong with several together is tried with each alone, so that it reaches only whom it concerns."""
+        several_failed = False
         try:
             output = self._render_together(requests)
             first = 0
@@ -107,15 +122,20 @@ class Crowd:
                 request.output = RenderOutput(*(value[first : first + len(request.drives)] for value in output))
                 first += len(request.drives)
         except BaseException as error:
+            several_failed = len(requests) > 1 and isinstance(error, Exception)
             for request in requests:
-                request.error = error
+                request.error = None if several_failed else error
+        if several_failed:
+            for request in requests:
+                self._serve([request])
         for request in requests:
-            request.done.set()
+            request.done = True
 
     @torch.no_grad()
     def _render_together(self, requests: list[_Request]) -> RenderOutput:
         sitters = {id(request.sitter): request.sitter for request in requests}
         size = requests[0].sitter.size
+        self._stacks = {kind: stack for kind, stack in self._stacks.items() if stack.num_heads}
         with timed("motion"):
             if len(sitters) == 1:
                 posed = requests[0].sitter.head.pose([drive for request in requests for drive in request.drives])
@@ -127,7 +147,11 @@ class Crowd:
         return render(*posed, cameras, Ks, width=size, height=size, backend=self._backend)
 
 
-@functools.cache
+_crowds: dict[str, Crowd] = {}
+_making = threading.Lock()
+
+
 def crowd_of(backend: str) -> Crowd:
     """The crowd of this process on a backend's device."""
-    return Crowd(backend)
+    with _making:
+        return _crowds.setdefault(backend, Crowd(backend))

@@ -20,7 +20,7 @@ class FrameOrder:
     def __init__(self, usable: np.ndarray, repeated: np.ndarray, repeats: int, seed: int):
         self.poisoned: set[int] = set()
         self._frames = np.concatenate([usable, *[repeated] * (repeats - 1)])
-        self._max_poisoned = max(3, int(_MAX_POISONED_SHARE * len(usable)))
+        self._max_poisoned = min(max(3, int(_MAX_POISONED_SHARE * len(usable))), len(usable) - 1)  # one must be left
         self._seed, self._epoch = seed, -1
 
     def frame_of(self, step: int) -> int:

@@ -49,7 +49,7 @@ from m2dao.training.step import StepResult, StepRunner
 from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion
 
-ENGINE_VERSION = 5  # to be raised when the same recipe gives another identity than before
+ENGINE_VERSION = 6  # to be raised when the same recipe gives another identity than before
 _MIN_FRAMES = 100
 _SAVE_EVERY_S = 20.0
 _REPORT_EVERY_STEPS = 25
@@ -137,9 +137,8 @@ class FitRun:
             on_progress=lambda share: self._tell("decoding frames", share),
         )
         self.device = device_of(backend)
-        self.targets = TargetsAhead(
-            self.frames, generate_torso=recipe.model.has_torso, device=self.device, ahead=self.device.type == "cuda"
-        )
+        ahead = self.device.type == "cuda" and get_num_threads() > 1
+        self.targets = TargetsAhead(self.frames, generate_torso=recipe.model.has_torso, device=self.device, ahead=ahead)
         self.K = scaled_intrinsics(self.capture.K, self.capture.size, recipe.size)
         self._universal_sha256 = universal.sha256 if universal else None
         state = load_step(work_dir, self._key())
@@ -281,15 +280,17 @@ class FitRun:
         """Step by the gradients of a frame; False, and no step, if they are not numbers."""
         if not math.isfinite(result.loss):
             return False
-        self.runner.accept(result, moving=row.moving, gradients=self.gradients if row.densify else None)
+        self.runner.accept(result, moving=row.moving)
         with timed("optimiser"):
             if not self.adam.step():
                 return False
         self._loss = result.loss
         self.step += 1
         self._recent_mse = [*self._recent_mse[-199:], result.mse]
-        if row.densify and self.step % self.recipe.densify_every == 0:
-            self._control_density()
+        if row.densify:
+            self.runner.collect(result, self.gradients)
+            if self.step % self.recipe.densify_every == 0:
+                self._control_density()
         return True
 
     def _leave_out(self, index: int, loss: float) -> None:

@@ -113,28 +113,26 @@ class StepRunner:
             (found[-1][0], out.radii[0] > 0) if screen else None,
         )
 
-    def accept(self, result: StepResult, *, moving: bool, gradients: dict[str, ScreenGradients] | None = None) -> None:
+    def accept(self, result: StepResult, *, moving: bool) -> None:
         """Give the parameters the gradients of one frame.
 
         Args:
             result: of :meth:`run`, in the order of its frames.
             moving: as it was there.
-            gradients: where screen-space gradients are collected, by group.
         """
         for parameter, value in result.gradients:
             parameter.grad = value
         if moving:
             with timed("features"):
                 self._features.differentiate(result.feature_gradients)
-        if gradients is not None:
-            self._collect(*result.screen, gradients)
 
     def new_turn(self) -> None:
         """To be called when other parameters are trained, or Gaussians were added: what was frozen may have moved."""
         self._features.clear()
 
-    def _collect(self, gradient: Tensor, visible: Tensor, gradients: dict[str, ScreenGradients]) -> None:
-        start = 0
+    def collect(self, result: StepResult, gradients: dict[str, ScreenGradients]) -> None:
+        """Add a frame's screen-space gradients to what density control goes by, by group."""
+        (gradient, visible), start = result.screen, 0
         for name, group in self.head.groups.items():
             part = slice(start, start + len(group))
             gradients[name].add(gradient[part], visible[part], self.recipe.size / 2)

@@ -3,6 +3,7 @@
 import copy
 import gc
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -71,6 +72,19 @@ def test_a_stack_grows_for_newcomers_and_gives_away_places_of_those_who_left(tmp
     assert len(stack._places) == num_places
 
 
+def test_who_moves_up_when_others_left_is_not_taken_for_the_newcomer(tmp_path):
+    one = restless_head(tmp_path, degree=1)
+    drives = [a_drive(torch.eye(4), posture=True) for _ in range(2)]
+    stack, first, second = HeadStack(), batched(one), batched(another(one, 5, 1))
+    assert_alone_is_together([first, second], drives, stack)
+    large = one
+    for seed in range(3):
+        large = another(large, 2048, seed)
+    del first
+    gc.collect()
+    assert_alone_is_together([second, batched(large)], drives, stack)  # larger than there is room for: everybody moves
+
+
 def test_kinds_tell_heads_apart_that_cannot_be_stacked(tmp_path):
     one = restless_head(tmp_path, degree=1)
     assert kind_of(one) == kind_of(another(one, 9, 1))
@@ -93,11 +107,14 @@ def test_talkers_of_several_threads_show_what_they_show_alone(tmp_path):
     crowd._render_together = lambda requests: sizes.append(len(requests)) or render(requests)
     try:
         threads = [threading.Thread(target=speak, args=(number,)) for number in range(6)]
-        with crowd._rendering:  # until everybody has asked
-            for thread in threads:
-                thread.start()
-            while len(crowd._waiting) < 6:
-                pass
+        crowd._busy = True  # until everybody has asked
+        for thread in threads:
+            thread.start()
+        while len(crowd._waiting) < 6:
+            time.sleep(0.01)
+        with crowd._turn:
+            crowd._busy = False
+            crowd._turn.notify_all()
         for thread in threads:
             thread.join()
     finally:
@@ -107,11 +124,31 @@ def test_talkers_of_several_threads_show_what_they_show_alone(tmp_path):
         assert np.abs(shown[number].astype(int) - alone[number % 3]).max() <= 1
 
 
-def test_what_goes_wrong_with_one_batch_reaches_those_who_are_in_it(tmp_path):
+def test_what_goes_wrong_reaches_only_whom_it_concerns(tmp_path):
     stored = Talker.load(make_tiny_identity(tmp_path / "one"), backend="reference")
     crowd, K = Crowd("reference"), torch.tensor([[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]])
     head = BatchedHead(stored.head, stored.reference_viewmat)
     drive = a_drive(stored.reference_viewmat, posture=False)
     with pytest.raises(Exception, match="whole number from 1"):
         crowd.render(Sitter(head, K, 0), [drive])
-    assert crowd.render(Sitter(head, K, 32), [drive, drive]).colors.shape == (2, 1, 32, 32, 4)
+    good, bad = Sitter(head, K, 32), Sitter(head, K[:2], 32)  # half a matrix cannot be stacked with a whole one
+    ended: dict[str, object] = {}
+
+    def ask(name: str, sitter: Sitter) -> None:
+        try:
+            ended[name] = crowd.render(sitter, [drive, drive]).colors.shape
+        except Exception as error:
+            ended[name] = error
+
+    threads = [threading.Thread(target=ask, args=asked) for asked in (("good", good), ("bad", bad), ("other", good))]
+    crowd._busy = True
+    for thread in threads:
+        thread.start()
+    while len(crowd._waiting) < 3:
+        time.sleep(0.01)
+    with crowd._turn:
+        crowd._busy = False
+        crowd._turn.notify_all()
+    for thread in threads:
+        thread.join()
+    assert ended["good"] == ended["other"] == (2, 1, 32, 32, 4) and isinstance(ended["bad"], Exception)
