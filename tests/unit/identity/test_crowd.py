@@ -44,6 +44,21 @@ def assert_alone_is_together(heads, drives, stack):
             torch.testing.assert_close(stacked[index][visible], value[0], atol=1e-5, rtol=1e-4)
 
 
+def at_once(crowd: Crowd, ask, arguments: list[tuple]) -> None:
+    """Call a function in as many threads, which are served when all of them have asked."""
+    threads = [threading.Thread(target=ask, args=some) for some in arguments]
+    crowd._busy = True
+    for thread in threads:
+        thread.start()
+    while len(crowd._waiting) < len(threads):
+        time.sleep(0.01)
+    with crowd._turn:
+        crowd._busy = False
+        crowd._turn.notify_all()
+    for thread in threads:
+        thread.join()
+
+
 @pytest.mark.parametrize(("degree", "config"), KINDS)
 def test_heads_in_a_stack_are_posed_as_if_alone(tmp_path, degree, config):
     one = restless_head(tmp_path, degree=degree, **config)
@@ -106,17 +121,7 @@ def test_talkers_of_several_threads_show_what_they_show_alone(tmp_path):
     render = crowd._render_together
     crowd._render_together = lambda requests: sizes.append(len(requests)) or render(requests)
     try:
-        threads = [threading.Thread(target=speak, args=(number,)) for number in range(6)]
-        crowd._busy = True  # until everybody has asked
-        for thread in threads:
-            thread.start()
-        while len(crowd._waiting) < 6:
-            time.sleep(0.01)
-        with crowd._turn:
-            crowd._busy = False
-            crowd._turn.notify_all()
-        for thread in threads:
-            thread.join()
+        at_once(crowd, speak, [(number,) for number in range(6)])
     finally:
         crowd._render_together = render
     assert max(sizes) == 4  # both threads of both identities of one size
@@ -140,15 +145,5 @@ def test_what_goes_wrong_reaches_only_whom_it_concerns(tmp_path):
         except Exception as error:
             ended[name] = error
 
-    threads = [threading.Thread(target=ask, args=asked) for asked in (("good", good), ("bad", bad), ("other", good))]
-    crowd._busy = True
-    for thread in threads:
-        thread.start()
-    while len(crowd._waiting) < 3:
-        time.sleep(0.01)
-    with crowd._turn:
-        crowd._busy = False
-        crowd._turn.notify_all()
-    for thread in threads:
-        thread.join()
+    at_once(crowd, ask, [("good", good), ("bad", bad), ("other", good)])
     assert ended["good"] == ended["other"] == (2, 1, 32, 32, 4) and isinstance(ended["bad"], Exception)
