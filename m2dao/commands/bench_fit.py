@@ -19,7 +19,7 @@ EXAMPLES = """examples:
 Steps are taken from the middle of the schedule, where Gaussians grow and all motion is trained; nothing is written. Steps before the
 measured ones let kernels compile and caches fill.
 
-On a CPU two steps look at their frames by the same parameters, in a thread each. step_ms: of blocks of 4 steps, which share features.
+On a CPU two steps look at their frames by the same parameters, in a thread each. step_ms: of blocks of steps that share features.
 
 stages_ms: target (waiting for the frame), features (tri-planes and their network, forward and back), pose, render, loss, backward (of
 everything but the features), optimiser; stages of two frames at the same time each count their own time.
@@ -28,7 +28,6 @@ everything but the features), optimiser; stages of two frames at the same time e
 """
 _SCHEDULE_STEPS, _START = 10_000, 2000  # where motion trains and density is controlled
 _WARM_STEPS = 40
-_BLOCK_STEPS = 4  # share features and are timed together
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -69,8 +68,9 @@ def run(args: argparse.Namespace) -> dict:
         fit.advance(fit.step + _WARM_STEPS)
         times_ms = []
         with clocked(FIT_STAGES) as clock:
-            for first in trange(0, args.steps, _BLOCK_STEPS, file=sys.stderr, desc=f"blocks of {_BLOCK_STEPS} steps"):
-                began, num = time.perf_counter(), min(_BLOCK_STEPS, args.steps - first)
+            block = recipe.field_block_steps
+            for first in trange(0, args.steps, block, file=sys.stderr, desc=f"blocks of {block} steps"):
+                began, num = time.perf_counter(), min(block, args.steps - first)
                 fit.advance(fit.step + num)
                 times_ms += [1e3 * (time.perf_counter() - began) / num] * num
     result = {

@@ -56,7 +56,7 @@ class BakedHead:
         """Memory taken beside the head's own parameters."""
         kept = [value for gaussians in self._groups.values() for value in vars(gaussians).values()]
         kept += [value for value in self._static if value is not None]
-        return sum(value.numel() * value.element_size() for value in kept)
+        return sum(value.nbytes for value in kept)
 
     @torch.no_grad()
     def pose(self, drive: FrameDrive) -> PosedArrays:

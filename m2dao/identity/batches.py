@@ -39,8 +39,8 @@ class BatchedHead:
     @property
     def num_bytes(self) -> int:
         """Memory taken beside the head's own parameters, two places in a stack included."""
-        own = sum(value.numel() * value.element_size() for value in self._static if value is not None)
-        return own + 2 * (own + sum(value.numel() * value.element_size() for value in _state_of(self.head).values()))
+        own = sum(value.nbytes for value in self._static if value is not None)
+        return own + 2 * (own + sum(value.nbytes for value in _state_of(self.head).values()))
 
     def ready(self, drive: FrameDrive) -> FrameDrive:
         """A frame with what a GPU would else be asked for number by number; on the CPU."""
@@ -120,9 +120,9 @@ class HeadStack:
         }
         num_places = 2 * len(heads)
         self._poser = _Poser(_filled_up(heads[0].head, self._sizes))
-        state = {name: value.expand(num_places, *value.shape).clone() for name, value in _state_of(self._poser).items()}
+        state = {name: value.new_empty((num_places, *value.shape)) for name, value in _state_of(self._poser).items()}
         self._static = [
-            None if value is None else value.expand(num_places, *value.shape).clone()
+            None if value is None else value.new_empty((num_places, *value.shape))
             for value in self._poser.head.static_features()
         ]
         self._state = state
@@ -142,10 +142,7 @@ class HeadStack:
 
 def kind_of(head: TalkingHead) -> tuple:
     """What heads must have in common to be posed together: how they are made and all sizes but the numbers of Gaussians."""
-    shapes = [
-        (name, tuple(value.shape[name.startswith("groups.") :]))
-        for name, value in (*head.named_parameters(), *head.named_buffers())
-    ]
+    shapes = [(name, tuple(value.shape[name.startswith("groups.") :])) for name, value in _state_of(head).items()]
     return (head.config, *shapes)
 
 

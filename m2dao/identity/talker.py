@@ -70,7 +70,7 @@ class Talker:
     def num_bytes(self) -> int:
         """Memory that belongs to this identity alone."""
         tensors = [*self.head.state_dict().values(), *self.speech.state_dict().values()]
-        kept = sum(value.numel() * value.element_size() for value in tensors) + self.plate.nbytes
+        kept = sum(value.nbytes for value in tensors) + self.plate.nbytes
         return kept + self._renderer.num_bytes
 
     def frames(
