@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _MAX_POISONED_SHARE = 0.05  # of the frames; more than that is not the frames' fault
+_REPEATED_SHARE = 0.1  # of an epoch; who looks down for a third of a recording needs no more of that
 
 
 class FrameOrder:
@@ -12,14 +13,16 @@ class FrameOrder:
 
     Args:
         usable: indices of frames with a face.
-        repeated: those of them that come up more often.
-        repeats: how often these come up in an epoch.
+        repeated: those of them that come up more often, because there are few of them.
+        repeats: how often these come up in an epoch, at most; not so often that they make up more than a tenth of it.
         seed: of the order.
     """
 
     def __init__(self, usable: np.ndarray, repeated: np.ndarray, repeats: int, seed: int):
         self.poisoned: set[int] = set()
-        self._frames = np.concatenate([usable, *[repeated] * (repeats - 1)])
+        others = len(usable) - len(repeated)
+        most = _REPEATED_SHARE / (1 - _REPEATED_SHARE) * others / max(1, len(repeated))
+        self._frames = np.concatenate([usable, *[repeated] * (min(repeats, int(most)) - 1)])
         self._max_poisoned = min(max(3, int(_MAX_POISONED_SHARE * len(usable))), len(usable) - 1)  # one must be left
         self._seed, self._epoch = seed, -1
 

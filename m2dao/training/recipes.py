@@ -57,7 +57,7 @@ class Recipe:
         poses: ``refined`` or ``frame_by_frame``, see capture/frame_poses.py.
         field_block_steps: frames whose gradients are added up before they go through the fields' networks.
         densify_every: steps between rounds of density control.
-        blink_repeats: how often a frame with closing lids comes up in an epoch; others come up once.
+        blink_repeats: how often a frame with closing lids comes up in an epoch, at most, see order.py; others come up once.
         speech_steps: batches the audio encoder learns the lips from, at most.
         speech_adapting_steps: the same where it starts from a voice learned from others.
         speech_gain: whether lips go only as far as the voice has proved to be right on held-out lips.
