@@ -11,7 +11,7 @@ from pathlib import Path
 from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported
 
 FORMAT = "m2dao.identity"
-VERSION = 3
+VERSION = 4
 MANIFEST_NAME = "identity.json"
 GAUSSIANS_NAME = "gaussians.safetensors"
 MOTION_NAME = "motion.safetensors"

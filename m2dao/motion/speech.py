@@ -1,9 +1,10 @@
 """Sound to the audio embedding that drives facial and oral motion.
 
-The encoder is trained to say where the person's own lips are (their *articulation*, principal components of the lip
+Encoders are trained to say where the person's own lips are (their *articulation*, principal components of the lip
 landmarks in head space) before any picture is rendered; that is what an audio-visual encoder is for, and it makes the
-embedding explicit about the mouth from the first step.
-Shapes: R feature rows, F values a row, T frames, L rows a window, D embedding, A articulation components.
+embedding explicit about the mouth from the first step. Several of them, each trained without another part of the recording,
+are asked for their mean, whose error is less than that of one (bootstrap aggregating, Breiman, 1996).
+Shapes: R feature rows, F values a row, T frames, L rows a window, D embedding, one number for each component of articulation.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class SpeechConfig:
         window_lookahead_frames: how many of them lie after the frame's instant.
         encoder_lookahead_frames: later frames the smoothing attends to.
         embedding_size: D.
-        articulation_size: A.
+        num_encoders: whose mean is taken.
         features_version: of the features at the time of the fit; today's when not given.
 
     Raises:
@@ -49,8 +50,8 @@ class SpeechConfig:
     frames_per_window: int = 8
     window_lookahead_frames: int = 3
     encoder_lookahead_frames: int = 0  # 3 predicts held-out lips no better and keeps a live stream waiting 120 ms longer
-    embedding_size: int = 16
-    articulation_size: int = 8
+    embedding_size: int = 8
+    num_encoders: int = 1
     features_version: str = ""
 
     def __post_init__(self):
@@ -58,7 +59,7 @@ class SpeechConfig:
         if self.features_version not in ("", today):
             raise ConfigError("audio features", today, self.features_version, "fit the identity again with this program")
         object.__setattr__(self, "features_version", today)
-        for name in ("num_features", "rows_per_frame", "frames_per_window", "embedding_size", "articulation_size"):
+        for name in ("num_features", "rows_per_frame", "frames_per_window", "embedding_size", "num_encoders"):
             if not (isinstance(getattr(self, name), int) and 1 <= getattr(self, name) <= 4096):
                 raise ConfigError(f"speech {name}", "1 to 4096", str(getattr(self, name)))
 
@@ -78,18 +79,20 @@ class SpeechConfig:
 
 
 class SpeechDriver(nn.Module):
-    """Features to embedding to articulation."""
+    """Features to articulation, and that centred and scaled to an embedding."""
 
     def __init__(self, config: SpeechConfig):
         super().__init__()
         self.config = config
-        self.encoder = AudioEncoder(
-            config.num_features,
-            config.window_shape.num_rows,
-            dim=config.embedding_size,
-            lookahead_frames=config.encoder_lookahead_frames,
+        self.encoders = nn.ModuleList(
+            AudioEncoder(
+                config.num_features,
+                config.window_shape.num_rows,
+                dim=config.embedding_size,
+                lookahead_frames=config.encoder_lookahead_frames,
+            )
+            for _ in range(config.num_encoders)
         )
-        self.articulation = nn.Linear(config.embedding_size, config.articulation_size)
         self.register_buffer("feature_mean", torch.zeros(config.num_features))
         self.register_buffer("feature_std", torch.ones(config.num_features))
         self.register_buffer("embedding_mean", torch.zeros(config.embedding_size))
@@ -114,12 +117,16 @@ class SpeechDriver(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Embeddings of consecutive frames of order one: [T, L, F] -> [T, D]."""
-        return self.standardise(self.encoder(self.normalise(windows)))
+        return self.standardise(self.articulation(self.normalise(windows)))
 
-    def standardise(self, raw: Tensor) -> Tensor:
-        """What the encoder says [T, D], centred and scaled, and no further off than any voice goes: sounds that are like nothing
-        the encoder has learned from must not tear a face apart."""
-        return ((raw - self.embedding_mean) / self.embedding_std).clamp(-_MAX_EMBEDDING, _MAX_EMBEDDING)
+    def articulation(self, windows: Tensor) -> Tensor:
+        """What the encoders make of normalised windows, on average: [T, L, F] -> [T, D]."""
+        return torch.stack([encoder(windows) for encoder in self.encoders]).mean(0)
+
+    def standardise(self, articulation: Tensor) -> Tensor:
+        """Articulation [T, D], centred and scaled, and no further off than any voice goes: sounds that are like nothing
+        the encoders have learned from must not tear a face apart."""
+        return ((articulation - self.embedding_mean) / self.embedding_std).clamp(-_MAX_EMBEDDING, _MAX_EMBEDDING)
 
     def scaled(self, gain: float) -> SpeechDriver:
         """One whose embeddings go ``gain`` times as far."""
@@ -139,7 +146,7 @@ class SpeechStream:
         self._driver = driver
         self._features = get_extractor(driver.config.features).stream()
         self._windows = WindowStream(driver.config.window_shape, driver.config.num_features)
-        self._encoder = driver.encoder.stream()
+        self._encoders = [encoder.stream() for encoder in driver.encoders]
         self._num_samples = 0
 
     @torch.no_grad()
@@ -159,7 +166,8 @@ class SpeechStream:
         return final if first is None else torch.cat([first, final])
 
     def _embed(self, windows: np.ndarray, *, last: bool) -> Tensor:
-        out = self._encoder.push(self._driver.normalise(torch.from_numpy(windows)))
+        rows = self._driver.normalise(torch.from_numpy(windows))
+        parts = [stream.push(rows) for stream in self._encoders]
         if last:
-            out = torch.cat([out, self._encoder.finish()])
-        return self._driver.standardise(out)
+            parts = [torch.cat([part, stream.finish()]) for part, stream in zip(parts, self._encoders, strict=True)]
+        return self._driver.standardise(torch.stack(parts).mean(0))

@@ -50,7 +50,7 @@ class ModelConfig:
     """
 
     field: str = "factored"
-    embedding_size: int = 16
+    embedding_size: int = 8
     sh_degree: int = 1
     has_torso: bool = True
     mouth_sees_face: bool = True

@@ -81,7 +81,7 @@ def _joint_growth(size: int) -> Recipe:
 
 
 def _speech_gain(size: int) -> Recipe:
-    return replace(_joint_growth(size), name="speech_gain", speech_gain=True)
+    return replace(_joint_growth(size), name="speech_gain", speech_gain=True, speech_encoders=m2dao(size).speech_encoders)
 
 
 ROWS = (
@@ -100,7 +100,7 @@ ROWS = (
     AblationRow(
         name="joint_growth", what="+ facial and oral motion at once until Gaussians are grown", recipe=_joint_growth
     ),
-    AblationRow(name="speech_gain", what="+ lips that go only as far as the voice is right", recipe=_speech_gain),
+    AblationRow(name="speech_gain", what="+ several voices' mean, and lips that go only as far as it is right", recipe=_speech_gain),
     AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
 )
 

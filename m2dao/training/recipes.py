@@ -58,7 +58,8 @@ class Recipe:
         field_block_steps: frames whose gradients are added up before they go through the fields' networks.
         densify_every: steps between rounds of density control.
         blink_repeats: how often a frame with closing lids comes up in an epoch, at most, see order.py; others come up once.
-        speech_steps: batches the audio encoder learns the lips from, at most.
+        speech_encoders: audio encoders whose mean moves the lips, each learned without another part of the recording.
+        speech_steps: batches they learn the lips from, at most.
         speech_adapting_steps: the same where it starts from a voice learned from others.
         speech_gain: whether lips go only as far as the voice has proved to be right on held-out lips.
         rates, losses: step sizes and weights.
@@ -76,6 +77,7 @@ class Recipe:
     field_block_steps: int = 4
     densify_every: int = 150
     blink_repeats: int = 3
+    speech_encoders: int = 4
     speech_steps: int = 1500
     speech_adapting_steps: int = 200
     speech_gain: bool = True
@@ -87,7 +89,7 @@ class Recipe:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
         if self.poses not in POSE_KINDS:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
-        for name in ("field_block_steps", "densify_every", "blink_repeats", "speech_steps", "speech_adapting_steps"):
+        for name in ("field_block_steps", "densify_every", "blink_repeats", "speech_encoders", "speech_steps", "speech_adapting_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 
@@ -125,6 +127,7 @@ def talking_gaussian(size: int) -> Recipe:
         soft_masks=False,
         poses="frame_by_frame",
         blink_repeats=1,
+        speech_encoders=1,
         speech_gain=False,
         rates=LearningRates(),
         losses=LossWeights(focus_emphasis=0.0, consistency=0.0),

@@ -49,7 +49,7 @@ from m2dao.training.step import StepResult, StepRunner
 from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion
 
-ENGINE_VERSION = 6  # to be raised when the same recipe gives another identity than before
+ENGINE_VERSION = 7  # to be raised when the same recipe gives another identity than before
 _MIN_FRAMES = 100
 _SAVE_EVERY_S = 20.0
 _REPORT_EVERY_STEPS = 25
@@ -169,7 +169,7 @@ class FitRun:
     def _make_speech(self, universal: UniversalMotion | None, state: StepState | None) -> SpeechFit:
         """The voice, not learned again where a fit goes on."""
         if state:
-            speech = SpeechDriver(speech_config(self.capture, self.recipe.model.embedding_size))
+            speech = SpeechDriver(universal.speech.driver.config if universal else speech_config(self.capture, self.recipe))
             speech.load_state_dict(without_prefix("speech.", state.tensors))
             return SpeechFit(speech.eval(), *state.tensors["voice"].tolist())
         return make_speech_driver(

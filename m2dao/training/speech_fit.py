@@ -1,6 +1,6 @@
-"""Teaching the audio encoder to say what the lips do.
+"""Teaching the audio encoders to say what the lips do.
 
-Shapes: R feature rows, T frames, A components, D embedding, L rows a window, F features.
+Shapes: R feature rows, T frames, D components, K encoders, B frames of a batch, H frames held out, L rows a window, F features.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
 
 from m2dao.audio.features import DEFAULT_FEATURES
 from m2dao.capture.dataset import Capture
@@ -19,11 +20,11 @@ from m2dao.training.articulation import ArticulationBasis, find_articulation_bas
 from m2dao.training.recipes import Recipe
 
 _MIN_GAIN = 0.5  # two seconds of held-out lips cannot prove that a voice says less than this
-_HELD_OUT = 0.12  # of each training part, to stop before the encoder learns the recording by heart
+_HELD_OUT = 0.12  # of each training part and for each encoder, to stop before it learns the recording by heart
 _BATCH_FRAMES = 64
 _NOISE = 0.4  # of a feature's standard deviation
 _RATE, _ADAPTING_RATE = 2e-3, 5e-4
-_CHECK_EVERY, _PATIENCE = 50, 10  # batches between looks at the held-out part, and looks without gain before the end
+_CHECK_EVERY, _PATIENCE = 50, 5  # batches between looks at the held-out part, and looks without gain before the end
 _ADAPTING_CHECKS = 20  # in the batches of one look, because there are few to come
 
 
@@ -31,11 +32,11 @@ class SpokenRecording(NamedTuple):
     """The training part of what one person said, and how."""
 
     features: np.ndarray  # [R, F]
-    articulation: np.ndarray  # [T, A]
+    articulation: np.ndarray  # [T, D]
 
 
 class SpeechFit(NamedTuple):
-    """A driver, and what the frames it was not learned from say about it."""
+    """A driver, and what frames say about its encoders that they were not learned from."""
 
     driver: SpeechDriver
     held_out_r: float  # correlation of the first component with the lips
@@ -49,14 +50,15 @@ class SpeechStart(NamedTuple):
     basis: ArticulationBasis
 
 
-def speech_config(capture: Capture, embedding_size: int) -> SpeechConfig:
+def speech_config(capture: Capture, recipe: Recipe) -> SpeechConfig:
     """The configuration that fits a capture's features."""
     features = capture.feature(DEFAULT_FEATURES)
     return SpeechConfig(
         features=DEFAULT_FEATURES,
         num_features=features.shape[1],
         rows_per_frame=len(features) // capture.num_frames,
-        embedding_size=embedding_size,
+        embedding_size=recipe.model.embedding_size,
+        num_encoders=recipe.speech_encoders,
     )
 
 
@@ -75,57 +77,54 @@ def fit_speech_driver(
     start: SpeechDriver | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> SpeechFit:
-    """Train the audio encoder on recorded lips.
+    """Train the audio encoders on recorded lips.
 
-    The last part of each recording is held out; the state that predicts it best is kept. Each recording is normalised by its own
-    statistics; the driver that comes back has those of the first.
+    Another part of each recording is held out from each encoder; of each encoder the state that predicts it best is kept. Each
+    recording is normalised by its own statistics; the driver that comes back has those of the first.
 
     Args:
         config: features and sizes.
         recordings: of one person or several.
         seed: of initialisation and batches.
         num_steps: batches of consecutive frames, at most.
-        start: a driver to go on from, whose embeddings keep their meaning: how they are read does not change.
+        start: a driver to go on from, whose embeddings keep their meaning: how they are centred and scaled does not change.
     """
     torch.manual_seed(seed)
     driver = SpeechDriver(config)
     if start is not None:
         driver.load_state_dict(start.state_dict())
     parts = [_Part(driver, recording) for recording in recordings]
-    trained = driver.encoder if start is not None else driver
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=_RATE if start is None else _ADAPTING_RATE, weight_decay=3e-2)
+    encoders = _StackedEncoders(driver)
+    optimizer = torch.optim.AdamW(
+        encoders.parameters.values(), lr=_RATE if start is None else _ADAPTING_RATE, weight_decay=3e-2, fused=True
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
     check_every = _CHECK_EVERY if start is None else _ADAPTING_CHECKS
     generator = torch.Generator().manual_seed(seed)
-    lengths = torch.tensor([float(part.num_learn) for part in parts])
-    best_error = _held_out_error(driver, parts) if start is not None else float("inf")
-    best_state, waited = {name: value.clone() for name, value in driver.state_dict().items()}, 0
+    lengths = torch.tensor([float(len(part.target)) for part in parts])
+    encoders.keep_best(_held_out_errors(encoders, parts) if start is not None else None)
     for step in range(num_steps):
-        driver.train()
         part = parts[int(torch.multinomial(lengths, 1, generator=generator))]
         optimizer.zero_grad()
         windows, target = part.batch(generator)
-        _articulation_loss(driver, windows, target).backward()
+        _errors(encoders(windows), target).sum().backward()
         optimizer.step()
         schedule.step()
         if step % check_every == check_every - 1:
-            error = _held_out_error(driver, parts)
-            if error < best_error:
-                best_error, waited = error, 0
-                best_state = {name: value.clone() for name, value in driver.state_dict().items()}
-            else:
-                waited += 1
+            encoders.keep_best(_held_out_errors(encoders, parts))
             if on_progress:
                 on_progress(step / num_steps)
-            if waited >= _PATIENCE:
+            if encoders.least_waited >= _PATIENCE:
                 break
-    driver.load_state_dict(best_state)
+    encoders.install_best(driver)
     driver.eval()
     with torch.no_grad():
+        predicted = [rows.numpy() for part in parts for rows in encoders(part.held_out(part.windows))]
+        recorded = [rows.numpy() for part in parts for rows in part.held_out(part.target)]
         if start is None:
-            _normalise_embeddings(driver, torch.cat([_embed(driver, part.windows) for part in parts]))
-        predicted = [driver.articulation(_embed(driver, part.windows[part.num_learn :])).numpy() for part in parts]
-        recorded = [part.target[part.num_learn :].numpy() for part in parts]
+            learned = torch.cat([driver.articulation(part.windows) for part in parts])
+            driver.embedding_mean.copy_(learned.mean(0))
+            driver.embedding_std.copy_(learned.std(0).clamp_min(1e-3))
         driver.feature_mean.copy_(parts[0].mean)
         driver.feature_std.copy_(parts[0].std)
     first = [np.concatenate([rows[:, 0] for rows in side]) for side in (predicted, recorded)]
@@ -133,7 +132,7 @@ def fit_speech_driver(
 
 
 def _gain(predicted: list[np.ndarray], recorded: list[np.ndarray]) -> float:
-    """The slope of recorded over predicted articulation [T, A], between ``_MIN_GAIN`` and 1.
+    """The slope of recorded over predicted articulation [T, D], between ``_MIN_GAIN`` and 1.
 
     A voice learned from seconds says more than it knows: on sound it has not heard, its lips go too far in directions that are partly
     wrong. By least squares they should go the slope's share of the way.
@@ -145,56 +144,87 @@ def _gain(predicted: list[np.ndarray], recorded: list[np.ndarray]) -> float:
 
 
 class _Part:
-    """One recording, normalised."""
+    """One recording, normalised, and what of it is held out from each encoder: parts of one length, evenly apart."""
 
     def __init__(self, driver: SpeechDriver, recording: SpokenRecording):
         rows = torch.from_numpy(recording.features).float()
         self.mean, self.std = rows.mean(0), rows.std(0).clamp_min(1e-2)
         self.target = torch.from_numpy(recording.articulation)
-        num_train = len(self.target)
-        self.windows = driver.windows((rows - self.mean) / self.std, num_train)  # [T, L, F] views
-        self.num_learn = int(num_train * (1 - _HELD_OUT))
+        num_frames, num_encoders = len(self.target), driver.config.num_encoders
+        self.windows = driver.windows((rows - self.mean) / self.std, num_frames)  # [T, L, F] views
+        num_held_out = num_frames - int(num_frames * (1 - _HELD_OUT))
+        last = num_frames - num_held_out
+        firsts = [last] if num_encoders == 1 else np.linspace(0, last, num_encoders).astype(int).tolist()
+        self._held_out = [slice(first, first + num_held_out) for first in firsts]
+        self._size = min(_BATCH_FRAMES, *(max(part.start, num_frames - part.stop) for part in self._held_out))
+        starts = torch.arange(num_frames - self._size + 1)
+        self._starts = [starts[(starts + self._size <= part.start) | (starts >= part.stop)] for part in self._held_out]
+
+    def held_out(self, rows: Tensor) -> Tensor:
+        """What of windows or targets [T, ...] each encoder must not learn from: [K, H, ...]."""
+        return torch.stack([rows[part] for part in self._held_out])
 
     def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Windows [B, L, F] with noise, because other voices differ by more than that, and their articulation [B, A]."""
-        size = min(_BATCH_FRAMES, self.num_learn)
-        first = int(torch.randint(0, self.num_learn - size + 1, (1,), generator=generator))
-        windows = self.windows[first : first + size]
-        return windows + _NOISE * torch.randn(windows.shape, generator=generator), self.target[first : first + size]
+        """Windows [K, B, L, F] with noise, because other voices differ by more than that, and their articulation [K, B, D]."""
+        firsts = [int(starts[torch.randint(len(starts), (1,), generator=generator)]) for starts in self._starts]
+        windows, target = (
+            torch.stack([rows[first : first + self._size] for first in firsts]) for rows in (self.windows, self.target)
+        )
+        return windows + _NOISE * torch.randn(windows.shape, generator=generator), target
 
 
-def _embed(driver: SpeechDriver, windows: Tensor) -> Tensor:
-    """Embeddings of windows that are normalised already."""
-    return (driver.encoder(windows) - driver.embedding_mean) / driver.embedding_std
+class _StackedEncoders:
+    """All encoders of a driver, trained side by side in one call, and the best states they have had."""
+
+    def __init__(self, driver: SpeechDriver):
+        stacked, _ = stack_module_state(list(driver.encoders))
+        self.parameters = {name: value.detach().requires_grad_() for name, value in stacked.items()}  # [K, ...]
+        self._one = driver.encoders[0]
+        self._best = {name: value.detach().clone() for name, value in self.parameters.items()}
+        self._best_error = torch.full((len(driver.encoders),), torch.inf)
+        self._waited = torch.zeros(len(driver.encoders))
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Each encoder its own windows: [K, B, L, F] -> [K, B, D]."""
+        return vmap(lambda state, rows: functional_call(self._one, state, (rows,)))(self.parameters, windows)
+
+    def keep_best(self, errors: Tensor | None) -> None:
+        """Remember the present state of each encoder whose error [K] is its smallest so far."""
+        if errors is None:
+            return
+        better = errors < self._best_error
+        self._best_error = torch.where(better, errors, self._best_error)
+        self._waited = torch.where(better, 0, self._waited + 1)
+        for name, value in self.parameters.items():
+            self._best[name][better] = value.detach()[better]
+
+    @property
+    def least_waited(self) -> int:
+        """Looks since the encoder that gained last did."""
+        return int(self._waited.min())
+
+    @torch.no_grad()
+    def install_best(self, driver: SpeechDriver) -> None:
+        """Go back to the best states, here and in the driver."""
+        for name, value in self.parameters.items():
+            value.copy_(self._best[name])
+        for number, encoder in enumerate(driver.encoders):
+            encoder.load_state_dict({name: value[number] for name, value in self._best.items()})
 
 
-def _articulation_loss(driver: SpeechDriver, windows: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 on position and on speed."""
-    predicted = driver.articulation(_embed(driver, windows))
-    position = nn.functional.smooth_l1_loss(predicted, target)
-    speed = nn.functional.smooth_l1_loss(predicted.diff(dim=0), target.diff(dim=0))
+def _errors(predicted: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 on position and on speed, of each encoder: [K, B, D], [K, B, D] -> [K]."""
+    position = nn.functional.smooth_l1_loss(predicted, target, reduction="none").mean((1, 2))
+    speed = nn.functional.smooth_l1_loss(predicted.diff(dim=1), target.diff(dim=1), reduction="none").mean((1, 2))
     return position + 0.5 * speed
 
 
 @torch.no_grad()
-def _held_out_error(driver: SpeechDriver, parts: list[_Part]) -> float:
-    """Of a frame held out, whoever's it is."""
-    driver.eval()
-    total = num_frames = 0
-    for part in parts:
-        windows, target = part.windows[part.num_learn :], part.target[part.num_learn :]
-        total += len(target) * float(_articulation_loss(driver, windows, target))
-        num_frames += len(target)
-    return total / num_frames
-
-
-def _normalise_embeddings(driver: SpeechDriver, raw: Tensor) -> None:
-    """From now on embeddings have mean 0 and spread 1; the linear head, trained on raw ones, takes that back."""
-    mean, std = raw.mean(0), raw.std(0).clamp_min(1e-3)
-    driver.embedding_mean.copy_(mean)
-    driver.embedding_std.copy_(std)
-    driver.articulation.bias += driver.articulation.weight @ mean
-    driver.articulation.weight *= std
+def _held_out_errors(encoders: _StackedEncoders, parts: list[_Part]) -> Tensor:
+    """Of a frame held out, whoever's it is: [K]."""
+    errors = [_errors(encoders(part.held_out(part.windows)), part.held_out(part.target)) for part in parts]
+    lengths = torch.tensor([float(len(part.target)) for part in parts])
+    return (torch.stack(errors) * lengths[:, None]).sum(0) / lengths.sum()
 
 
 def make_speech_driver(
@@ -207,11 +237,8 @@ def make_speech_driver(
     on_progress: Callable[[float], None] | None = None,
 ) -> SpeechFit:
     """The driver of a capture, see :func:`fit_speech_driver`."""
-    config = speech_config(capture, recipe.model.embedding_size)
-    if start is None:
-        basis = find_articulation_basis([mouth_shapes(capture)[:num_train]], config.articulation_size)
-    else:
-        basis = start.basis
+    config = start.driver.config if start else speech_config(capture, recipe)
+    basis = start.basis if start else find_articulation_basis([mouth_shapes(capture)[:num_train]], config.embedding_size)
     return fit_speech_driver(
         config,
         [spoken_recording(capture, config, num_train, basis)],

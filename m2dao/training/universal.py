@@ -34,7 +34,7 @@ from m2dao.motion.talking_head import ModelConfig, TalkingHead
 from m2dao.training.articulation import SHAPE_SIZE, ArticulationBasis
 from m2dao.training.speech_fit import SpeechStart
 
-FORMAT, VERSION = "m2dao.universal", 2
+FORMAT, VERSION = "m2dao.universal", 3
 MANIFEST_NAME, TENSORS_NAME = "universal.json", "universal.safetensors"
 NUM_LANDMARKS = 478
 _MAX_MANIFEST_BYTES, _MAX_TENSORS_BYTES = 1 << 20, 1 << 28
@@ -174,7 +174,7 @@ def load_universal(folder: Path) -> UniversalMotion:
         **{name: tuple(box.shape) for name, box in universal.boxes.items()},
     }
     expected = {"template": (NUM_LANDMARKS, 3), "head": (2, 3), "mouth": (2, 3)}
-    if shapes != expected or basis.axes.shape != (driver.config.articulation_size, SHAPE_SIZE) or not basis.scale > 0:
+    if shapes != expected or basis.axes.shape != (driver.config.embedding_size, SHAPE_SIZE) or not basis.scale > 0:
         raise CheckpointCorrupt(source, f"shapes {expected}", f"{shapes}, articulation {basis.axes.shape}")
     return universal
 

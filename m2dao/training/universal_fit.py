@@ -227,9 +227,9 @@ def _begin(captures: list[Capture], config: UniversalConfig, tell: Callable[[flo
     """A voice learned from all of them, and motion at rest; and how well the voice predicts held-out lips."""
     recipe = config.recipe
     num_train = [len(train_test_split(capture.num_frames)[0]) for capture in captures]
-    speech = speech_config(captures[0], recipe.model.embedding_size)
+    speech = speech_config(captures[0], recipe)
     shapes = [mouth_shapes(capture)[:num] for capture, num in zip(captures, num_train, strict=True)]
-    basis = find_articulation_basis(shapes, speech.articulation_size)
+    basis = find_articulation_basis(shapes, speech.embedding_size)
     recordings = [spoken_recording(capture, speech, num, basis) for capture, num in zip(captures, num_train, strict=True)]
     voice = fit_speech_driver(speech, recordings, seed=config.seed, num_steps=config.speech_steps, on_progress=tell)
     template = torch.stack([torch.from_numpy(capture.canonical_landmarks).float() for capture in captures]).mean(0)
