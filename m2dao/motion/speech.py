@@ -22,6 +22,7 @@ from m2dao.audio.windows import WindowShape, WindowStream, audio_windows
 from m2dao.errors import ConfigError
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
 
+NUM_ENCODERS = 4
 _MAX_EMBEDDING = 8.0  # standard deviations; the widest of the voices tried went to 6
 
 
@@ -51,7 +52,7 @@ class SpeechConfig:
     window_lookahead_frames: int = 3
     encoder_lookahead_frames: int = 0  # 3 predicts held-out lips no better and keeps a live stream waiting 120 ms longer
     embedding_size: int = 8
-    num_encoders: int = 1
+    num_encoders: int = NUM_ENCODERS
     features_version: str = ""
 
     def __post_init__(self):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from m2dao.errors import ConfigError
+from m2dao.motion.speech import NUM_ENCODERS
 from m2dao.motion.talking_head import ModelConfig
 from m2dao.training.recipes import FACTORED_RATES, LossWeights, Recipe, m2dao, talking_gaussian, talking_gaussian_plus
 from m2dao.training.schedule import alternating_schedule, refining_schedule
@@ -81,7 +82,7 @@ def _joint_growth(size: int) -> Recipe:
 
 
 def _speech_gain(size: int) -> Recipe:
-    return replace(_joint_growth(size), name="speech_gain", speech_gain=True, speech_encoders=m2dao(size).speech_encoders)
+    return replace(_joint_growth(size), name="speech_gain", speech_gain=True, speech_encoders=NUM_ENCODERS)
 
 
 ROWS = (
@@ -98,9 +99,11 @@ ROWS = (
     AblationRow(name="gaze", what="+ irises that move", recipe=_gaze),
     AblationRow(name="field_rates", what="+ larger steps of the fields", recipe=_field_rates),
     AblationRow(
-        name="joint_growth", what="+ facial and oral motion at once until Gaussians are grown", recipe=_joint_growth
+        name="joint_growth", what="+ facial and oral motion at once but for turns that refine", recipe=_joint_growth
     ),
-    AblationRow(name="speech_gain", what="+ several voices' mean, and lips that go only as far as it is right", recipe=_speech_gain),
+    AblationRow(
+        name="speech_gain", what="+ several voices' mean, and lips that go only as far as it is right", recipe=_speech_gain
+    ),
     AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
 )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from m2dao.capture.frame_poses import POSE_KINDS
 from m2dao.errors import ConfigError
+from m2dao.motion.speech import NUM_ENCODERS
 from m2dao.motion.talking_head import ModelConfig
 from m2dao.training.schedule import Schedule, refining_schedule, sequential_schedule
 
@@ -77,7 +78,7 @@ class Recipe:
     field_block_steps: int = 4
     densify_every: int = 150
     blink_repeats: int = 3
-    speech_encoders: int = 4
+    speech_encoders: int = NUM_ENCODERS
     speech_steps: int = 1500
     speech_adapting_steps: int = 200
     speech_gain: bool = True
@@ -89,7 +90,14 @@ class Recipe:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
         if self.poses not in POSE_KINDS:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
-        for name in ("field_block_steps", "densify_every", "blink_repeats", "speech_encoders", "speech_steps", "speech_adapting_steps"):
+        for name in (
+            "field_block_steps",
+            "densify_every",
+            "blink_repeats",
+            "speech_encoders",
+            "speech_steps",
+            "speech_adapting_steps",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 

@@ -81,30 +81,26 @@ _TURNS = (Turn(name="facial", trainables=(*_FACIAL, *_TORSO)), Turn(name="oral",
 _JOINT = (Turn(name="joint", trainables=(*_FACIAL, *_ORAL, *_TORSO)),)
 
 
-def _schedule_of_ours(growing: tuple[Turn, ...]) -> Schedule:
-    """Static warm-up, growth, refinement in turns while the torso goes along, then colours alone."""
-    return Schedule(
-        rows=(
-            PhaseRow(until=0.08, turns=(Turn(name="static", trainables=_ALL_GAUSSIANS),), moving=False),
-            PhaseRow(until=0.65, turns=growing, densify=True),
-            PhaseRow(until=0.9, turns=_TURNS),
-            PhaseRow(until=1.0, turns=(Turn(name="color", trainables=("colors",)),)),
-        )
-    )
+_STATIC = PhaseRow(until=0.08, turns=(Turn(name="static", trainables=_ALL_GAUSSIANS),), moving=False)
+_COLORS = PhaseRow(until=1.0, turns=(Turn(name="color", trainables=("colors",)),))
 
 
 def alternating_schedule() -> Schedule:
-    """M2DAO-Talker's: facial and oral motion in turns from the start of motion to the colours."""
-    return _schedule_of_ours(_TURNS)
+    """M2DAO-Talker's: a static warm-up, facial and oral motion in turns while the torso goes along, then colours alone."""
+    return Schedule(
+        rows=(_STATIC, PhaseRow(until=0.65, turns=_TURNS, densify=True), PhaseRow(until=0.9, turns=_TURNS), _COLORS)
+    )
 
 
 def refining_schedule() -> Schedule:
-    """Ours: facial and oral motion at once while Gaussians grow, in turns only to refine them.
+    """Ours: facial and oral motion at once while Gaussians grow, in turns to refine them, at once to the end.
 
     A turn leaves half of the motion's parameters where they are, so that turns from the start cost a fit of minutes half of its
-    steps; once the Gaussians have their places, turns refine as well as anything else.
+    steps; once the Gaussians have their places, turns refine as well as anything else. Colours by themselves at the end fit the
+    frames seen last: with everything going on, frames never seen come out better.
     """
-    return _schedule_of_ours(_JOINT)
+    growing, refining = PhaseRow(until=0.65, turns=_JOINT, densify=True), PhaseRow(until=0.85, turns=_TURNS)
+    return Schedule(rows=(_STATIC, growing, refining, PhaseRow(until=1.0, turns=_JOINT)))
 
 
 def sequential_schedule() -> Schedule:
@@ -121,6 +117,6 @@ def sequential_schedule() -> Schedule:
             PhaseRow(until=0.055, turns=(static,), moving=False),
             PhaseRow(until=0.48, turns=(mouth,), densify=True),
             PhaseRow(until=0.91, turns=(face,), densify=True),
-            PhaseRow(until=1.0, turns=(Turn(name="color", trainables=("colors",)),)),
+            _COLORS,
         )
     )

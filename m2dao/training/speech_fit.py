@@ -93,7 +93,7 @@ def fit_speech_driver(
     driver = SpeechDriver(config)
     if start is not None:
         driver.load_state_dict(start.state_dict())
-    parts = [_Part(driver, recording) for recording in recordings]
+    parts = [SpokenPart(driver, recording) for recording in recordings]
     encoders = _StackedEncoders(driver)
     optimizer = torch.optim.AdamW(
         encoders.parameters.values(), lr=_RATE if start is None else _ADAPTING_RATE, weight_decay=3e-2, fused=True
@@ -143,7 +143,7 @@ def _gain(predicted: list[np.ndarray], recorded: list[np.ndarray]) -> float:
     return min(1.0, max(_MIN_GAIN, slope))
 
 
-class _Part:
+class SpokenPart:
     """One recording, normalised, and what of it is held out from each encoder: parts of one length, evenly apart."""
 
     def __init__(self, driver: SpeechDriver, recording: SpokenRecording):
@@ -220,7 +220,7 @@ def _errors(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _held_out_errors(encoders: _StackedEncoders, parts: list[_Part]) -> Tensor:
+def _held_out_errors(encoders: _StackedEncoders, parts: list[SpokenPart]) -> Tensor:
     """Of a frame held out, whoever's it is: [K]."""
     errors = [_errors(encoders(part.held_out(part.windows)), part.held_out(part.target)) for part in parts]
     lengths = torch.tensor([float(len(part.target)) for part in parts])

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
-from m2dao.audio.features import feature_version
+from m2dao.audio.features import feature_version, get_extractor
 from m2dao.errors import ConfigError
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
+from m2dao.timeline import SAMPLES_PER_FRAME
 
 
 def test_a_configuration_notes_the_version_of_its_features():
@@ -27,3 +29,16 @@ def test_no_sound_drives_a_face_further_than_voices_go():
     with torch.no_grad():
         embeddings = driver(torch.randn(20, driver.config.window_shape.num_rows, 40))
     assert embeddings.abs().max() == 8.0
+
+
+def test_sound_in_pieces_is_embedded_as_sound_at_once():
+    torch.manual_seed(0)
+    driver = SpeechDriver(SpeechConfig(features="phones", num_features=40, rows_per_frame=4, num_encoders=3))
+    sound = 0.1 * np.random.default_rng(0).standard_normal(30 * SAMPLES_PER_FRAME).astype(np.float32)
+    with torch.no_grad():
+        at_once = driver(driver.windows(get_extractor("phones").extract(sound), 30))
+        stream = driver.stream()
+        parts = [stream.push(piece) for piece in np.array_split(sound, 11)]
+        in_pieces = torch.cat([*parts, stream.finish()])
+    assert len(driver.encoders) == 3 and at_once.std() > 0.1
+    assert torch.allclose(in_pieces, at_once, atol=1e-5)

@@ -5,7 +5,7 @@ import pytest
 from m2dao.errors import ConfigError
 from m2dao.training.budget import ProgressBegin
 from m2dao.training.recipes import RECIPES, SIZES, get_recipe
-from m2dao.training.schedule import PhaseRow, Schedule, Turn, alternating_schedule, refining_schedule
+from m2dao.training.schedule import PhaseRow, Schedule, Turn, alternating_schedule, refining_schedule, sequential_schedule
 from m2dao.training.trainer import FitBudget
 
 ROW = PhaseRow(until=1.0, turns=(Turn(name="all", trainables=("colors",)),))
@@ -20,18 +20,24 @@ def test_facial_and_oral_take_turns_with_the_other_frozen():
         assert frozen and frozen <= set(other.trainables)
 
 
-def test_ours_grows_facial_and_oral_together_and_refines_them_in_turns():
+def test_ours_grows_facial_and_oral_together_refines_them_in_turns_and_ends_with_both():
     schedule = refining_schedule()
-    growing, refining = schedule.row_at(0.5), schedule.row_at(0.8)
-    assert growing.densify and {"facial.field", "oral.field"} <= set(growing.turn_at(0).trainables)
-    assert not refining.densify and [turn.name for turn in refining.turns] == ["facial", "oral"]
+    growing, refining, ending = schedule.row_at(0.5), schedule.row_at(0.8), schedule.row_at(0.99)
+    for together in (growing, ending):
+        assert {"facial.field", "oral.field"} <= set(together.turn_at(0).trainables)
+    assert growing.densify and not refining.densify and not ending.densify
+    assert [turn.name for turn in refining.turns] == ["facial", "oral"]
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_moment_of_a_recipe_has_a_phase_and_the_last_trains_colours_alone(name):
+def test_a_recipe_begins_at_rest_and_ends_moving(name):
     schedule = get_recipe(name, 256).schedule
-    assert not schedule.row_at(0.0).moving
-    assert schedule.row_at(0.999999).turns[0].trainables == ("colors",)
+    assert not schedule.row_at(0.0).moving and schedule.row_at(0.999999).moving
+
+
+def test_the_published_schedules_end_with_colours_alone():
+    for schedule in (alternating_schedule(), sequential_schedule()):
+        assert schedule.row_at(0.999999).turns[0].trainables == ("colors",)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,16 +1,18 @@
 """A voice's lips go as far as it has proved to be right, and no further."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from m2dao.audio.features import DEFAULT_FEATURES
-from m2dao.motion.speech import SpeechConfig
-from m2dao.training.speech_fit import SpokenRecording, fit_speech_driver
+from m2dao.motion.speech import SpeechConfig, SpeechDriver
+from m2dao.training.speech_fit import SpokenPart, SpokenRecording, fit_speech_driver
 
 NUM_FRAMES, NUM_FEATURES = 300, 6
 CONFIG = SpeechConfig(
-    features=DEFAULT_FEATURES, num_features=NUM_FEATURES, rows_per_frame=2, embedding_size=8, articulation_size=3
+    features=DEFAULT_FEATURES, num_features=NUM_FEATURES, rows_per_frame=2, embedding_size=3, num_encoders=2
 )
 
 
@@ -45,3 +47,36 @@ def test_a_scaled_driver_moves_that_much_about_the_same_mean(telling):
     windows = voice.driver.windows(features, NUM_FRAMES)
     with torch.no_grad():
         assert torch.allclose(voice.driver.scaled(0.6)(windows), 0.6 * voice.driver(windows), atol=1e-6)
+
+
+@pytest.mark.parametrize("num_encoders", [1, 2, 4])
+def test_no_encoder_learns_from_what_is_held_out_from_it(num_encoders):
+    config = replace(CONFIG, num_encoders=num_encoders)
+    numbers = np.repeat(np.arange(NUM_FRAMES, dtype=np.float32)[:, None], 3, axis=1)
+    recording = SpokenRecording(random_features(np.random.default_rng(0)).astype(np.float32), numbers)
+    part, generator = SpokenPart(SpeechDriver(config), recording), torch.Generator().manual_seed(0)
+    seen = [set() for _ in range(num_encoders)]
+    for _ in range(100):
+        for numbers_seen, target in zip(seen, part.batch(generator)[1], strict=True):
+            numbers_seen.update(target[:, 0].tolist())
+    held_out = [set(target[:, 0].tolist()) for target in part.held_out(part.target)]
+    assert all(len(held) == 36 and not held & numbers_seen for held, numbers_seen in zip(held_out, seen, strict=True))
+    assert all(len(numbers_seen) > 0.9 * (NUM_FRAMES - 36) for numbers_seen in seen)
+    assert len({frozenset(held) for held in held_out}) == num_encoders
+
+
+def test_several_encoders_are_less_wrong_on_average_than_one():
+    rng = np.random.default_rng(1)
+    features = random_features(rng)
+    decided = np.tanh(features[::2, :3])
+    told, asked = decided + 0.8 * rng.standard_normal(decided.shape), SpeechDriver(CONFIG).windows(features, NUM_FRAMES)
+
+    def error(num_encoders: int) -> float:
+        recording = SpokenRecording(features.astype(np.float32), told.astype(np.float32))
+        voice = fit_speech_driver(replace(CONFIG, num_encoders=num_encoders), [recording], seed=0, num_steps=100)
+        driver = voice.driver
+        with torch.no_grad():
+            said = driver.articulation(driver.normalise(asked)).numpy()
+        return float(np.square(said - decided).mean())
+
+    assert error(4) < 0.9 * error(1)
