@@ -82,7 +82,7 @@ def test_what_is_learned_is_stored_in_half_precision_and_what_is_measured_is_not
     exact = {name for name, kind in kinds.items() if kind == "F32"}
     assert {"facial.means", "oral.means", "torso.means", "head.head_box", "head.oral.lip_probes"} <= exact
     assert kinds["facial.quats"] == kinds["torso.follow"] == kinds["head.facial.field.weights.0"] == "F16"
-    learned = [kind for name, kind in kinds.items() if ".planes." in name or ".encoder." in name]
+    learned = [kind for name, kind in kinds.items() if ".planes." in name or ".encoders." in name]
     assert len(learned) > 10 and set(learned) == {"F16"}
     assert all(value.dtype == torch.float32 for value in load_identity(identity).head.parameters())
 
