@@ -79,7 +79,7 @@ class Recipe:
     densify_every: int = 150
     blink_repeats: int = 3
     speech_encoders: int = NUM_ENCODERS
-    speech_steps: int = 1500
+    speech_steps: int = 800
     speech_adapting_steps: int = 200
     speech_gain: bool = True
     rates: LearningRates = LearningRates()

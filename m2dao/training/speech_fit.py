@@ -21,7 +21,7 @@ from m2dao.training.recipes import Recipe
 
 _MIN_GAIN = 0.5  # two seconds of held-out lips cannot prove that a voice says less than this
 _HELD_OUT = 0.12  # of each training part and for each encoder, to stop before it learns the recording by heart
-_BATCH_FRAMES = 64
+_BATCH_FRAMES = 32
 _NOISE = 0.4  # of a feature's standard deviation
 _RATE, _ADAPTING_RATE = 2e-3, 5e-4
 _CHECK_EVERY, _PATIENCE = 50, 5  # batches between looks at the held-out part, and looks without gain before the end
