@@ -22,7 +22,7 @@ from m2dao.audio.windows import WindowShape, WindowStream, audio_windows
 from m2dao.errors import ConfigError
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
 
-NUM_ENCODERS = 4
+NUM_ENCODERS, _MAX_ENCODERS = 4, 16
 _MAX_EMBEDDING = 8.0  # standard deviations; the widest of the voices tried went to 6
 
 
@@ -61,8 +61,9 @@ class SpeechConfig:
             raise ConfigError("audio features", today, self.features_version, "fit the identity again with this program")
         object.__setattr__(self, "features_version", today)
         for name in ("num_features", "rows_per_frame", "frames_per_window", "embedding_size", "num_encoders"):
-            if not (isinstance(getattr(self, name), int) and 1 <= getattr(self, name) <= 4096):
-                raise ConfigError(f"speech {name}", "1 to 4096", str(getattr(self, name)))
+            most = _MAX_ENCODERS if name == "num_encoders" else 4096
+            if not (isinstance(getattr(self, name), int) and 1 <= getattr(self, name) <= most):
+                raise ConfigError(f"speech {name}", f"1 to {most}", str(getattr(self, name)))
 
     @property
     def window_shape(self) -> WindowShape:

@@ -23,6 +23,12 @@ def test_fields_fitted_on_other_rows_are_refused():
         SpeechConfig(features="phones", num_features=40, rows_per_frame=4, features_version="phones:1")
 
 
+@pytest.mark.parametrize("number", [0, 17, "4"])
+def test_a_number_of_encoders_out_of_range_is_refused(number):
+    with pytest.raises(ConfigError, match="speech num_encoders.*1 to 16"):
+        SpeechConfig(features="phones", num_features=40, rows_per_frame=4, num_encoders=number)
+
+
 def test_no_sound_drives_a_face_further_than_voices_go():
     driver = SpeechDriver(SpeechConfig(features="phones", num_features=40, rows_per_frame=4))
     driver.embedding_std.fill_(1e-3)
