@@ -90,14 +90,8 @@ class Recipe:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
         if self.poses not in POSE_KINDS:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
-        for name in (
-            "field_block_steps",
-            "densify_every",
-            "blink_repeats",
-            "speech_encoders",
-            "speech_steps",
-            "speech_adapting_steps",
-        ):
+        counts = ("field_block_steps", "densify_every", "blink_repeats")
+        for name in (*counts, "speech_encoders", "speech_steps", "speech_adapting_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 

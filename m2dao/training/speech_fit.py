@@ -102,7 +102,8 @@ def fit_speech_driver(
     check_every = _CHECK_EVERY if start is None else _ADAPTING_CHECKS
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([float(len(part.target)) for part in parts])
-    encoders.keep_best(_held_out_errors(encoders, parts) if start is not None else None)
+    if start is not None:
+        encoders.keep_best(_held_out_errors(encoders, parts))
     for step in range(num_steps):
         part = parts[int(torch.multinomial(lengths, 1, generator=generator))]
         optimizer.zero_grad()
@@ -188,10 +189,8 @@ class _StackedEncoders:
         """Each encoder its own windows: [K, B, L, F] -> [K, B, D]."""
         return vmap(lambda state, rows: functional_call(self._one, state, (rows,)))(self.parameters, windows)
 
-    def keep_best(self, errors: Tensor | None) -> None:
+    def keep_best(self, errors: Tensor) -> None:
         """Remember the present state of each encoder whose error [K] is its smallest so far."""
-        if errors is None:
-            return
         better = errors < self._best_error
         self._best_error = torch.where(better, errors, self._best_error)
         self._waited = torch.where(better, 0, self._waited + 1)
