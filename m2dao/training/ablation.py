@@ -81,8 +81,12 @@ def _joint_growth(size: int) -> Recipe:
     return replace(_field_rates(size), name="joint_growth", schedule=refining_schedule())
 
 
+def _speech_encoders(size: int) -> Recipe:
+    return replace(_joint_growth(size), name="speech_encoders", speech_encoders=NUM_ENCODERS)
+
+
 def _speech_gain(size: int) -> Recipe:
-    return replace(_joint_growth(size), name="speech_gain", speech_gain=True, speech_encoders=NUM_ENCODERS)
+    return replace(_speech_encoders(size), name="speech_gain", speech_gain=True)
 
 
 ROWS = (
@@ -101,9 +105,8 @@ ROWS = (
     AblationRow(
         name="joint_growth", what="+ facial and oral motion at once but for turns that refine", recipe=_joint_growth
     ),
-    AblationRow(
-        name="speech_gain", what="+ several voices' mean, and lips that go only as far as it is right", recipe=_speech_gain
-    ),
+    AblationRow(name="speech_encoders", what="+ the mean of several voices", recipe=_speech_encoders),
+    AblationRow(name="speech_gain", what="+ lips that go only as far as the voice is right", recipe=_speech_gain),
     AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
 )
 

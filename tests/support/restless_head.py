@@ -53,4 +53,9 @@ def restless_head(folder, *, degree: int, **config) -> TalkingHead:
 
 def a_drive(reference: torch.Tensor, *, posture: bool) -> FrameDrive:
     views = [viewmat_from_difference(0.1 * torch.randn(6).numpy(), reference) for _ in range(2)]
-    return FrameDrive(*views, torch.randn(16), torch.rand(EXPRESSION_SIZE), 0.02 * torch.randn(4) if posture else None)
+    return FrameDrive(
+        *views,
+        torch.randn(ModelConfig().embedding_size),
+        torch.rand(EXPRESSION_SIZE),
+        0.02 * torch.randn(4) if posture else None,
+    )

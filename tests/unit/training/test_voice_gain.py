@@ -18,7 +18,7 @@ CONFIG = SpeechConfig(
 
 def voice_of(articulation: np.ndarray, features: np.ndarray):
     recording = SpokenRecording(features.astype(np.float32), articulation.astype(np.float32))
-    return fit_speech_driver(CONFIG, [recording], seed=0, num_steps=200)
+    return fit_speech_driver(CONFIG, [recording], seed=0, num_steps=400)
 
 
 def random_features(rng: np.random.Generator) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_several_encoders_are_less_wrong_on_average_than_one():
 
     def error(num_encoders: int) -> float:
         recording = SpokenRecording(features.astype(np.float32), told.astype(np.float32))
-        voice = fit_speech_driver(replace(CONFIG, num_encoders=num_encoders), [recording], seed=0, num_steps=100)
+        voice = fit_speech_driver(replace(CONFIG, num_encoders=num_encoders), [recording], seed=0, num_steps=300)
         driver = voice.driver
         with torch.no_grad():
             said = driver.articulation(driver.normalise(asked)).numpy()
