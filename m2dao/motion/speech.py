@@ -100,11 +100,6 @@ class SpeechDriver(nn.Module):
         self.register_buffer("embedding_mean", torch.zeros(config.embedding_size))
         self.register_buffer("embedding_std", torch.ones(config.embedding_size))
 
-    def set_feature_statistics(self, features: Tensor) -> None:
-        """Normalise by the rows [R, F] of the recording."""
-        self.feature_mean.copy_(features.mean(0))
-        self.feature_std.copy_(features.std(0).clamp_min(1e-2))
-
     def windows(self, features: np.ndarray, num_frames: int) -> Tensor:
         """All windows of a clip: [R, F] -> [T, L, F]."""
         return audio_windows(

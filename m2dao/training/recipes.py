@@ -90,8 +90,9 @@ class Recipe:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
         if self.poses not in POSE_KINDS:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
-        counts = ("field_block_steps", "densify_every", "blink_repeats")
-        for name in (*counts, "speech_encoders", "speech_steps", "speech_adapting_steps"):
+        for name in (
+            "field_block_steps", "densify_every", "blink_repeats", "speech_encoders", "speech_steps", "speech_adapting_steps",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 

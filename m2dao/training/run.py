@@ -168,12 +168,13 @@ class FitRun:
 
     def _make_speech(self, universal: UniversalMotion | None, state: StepState | None) -> SpeechFit:
         """The voice, not learned again where a fit goes on."""
+        start = universal.speech if universal else None
         if state:
-            speech = SpeechDriver(universal.speech.driver.config if universal else speech_config(self.capture, self.recipe))
+            speech = SpeechDriver(speech_config(self.capture, self.recipe, start))
             speech.load_state_dict(without_prefix("speech.", state.tensors))
             return SpeechFit(speech.eval(), *state.tensors["voice"].tolist())
         return make_speech_driver(
-            self.capture, self.recipe, len(self.train), seed=self.seed, start=universal.speech if universal else None,
+            self.capture, self.recipe, len(self.train), seed=self.seed, start=start,
             on_progress=lambda share: self._tell("learning the voice", share),
         )  # fmt: skip
 

@@ -50,8 +50,10 @@ class SpeechStart(NamedTuple):
     basis: ArticulationBasis
 
 
-def speech_config(capture: Capture, recipe: Recipe) -> SpeechConfig:
-    """The configuration that fits a capture's features."""
+def speech_config(capture: Capture, recipe: Recipe, start: SpeechStart | None = None) -> SpeechConfig:
+    """The configuration of a capture's driver: that of the voice it starts from, else one that fits its features."""
+    if start is not None:
+        return start.driver.config
     features = capture.feature(DEFAULT_FEATURES)
     return SpeechConfig(
         features=DEFAULT_FEATURES,
@@ -103,7 +105,7 @@ def fit_speech_driver(
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([float(len(part.target)) for part in parts])
     if start is not None:
-        encoders.keep_best(_held_out_errors(encoders, parts))
+        encoders.keep_best(_held_out_errors(encoders, parts, lengths))
     for step in range(num_steps):
         part = parts[int(torch.multinomial(lengths, 1, generator=generator))]
         optimizer.zero_grad()
@@ -112,7 +114,7 @@ def fit_speech_driver(
         optimizer.step()
         schedule.step()
         if step % check_every == check_every - 1:
-            encoders.keep_best(_held_out_errors(encoders, parts))
+            encoders.keep_best(_held_out_errors(encoders, parts, lengths))
             if on_progress:
                 on_progress(step / num_steps)
             if encoders.least_waited >= _PATIENCE:
@@ -219,10 +221,9 @@ def _errors(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _held_out_errors(encoders: _StackedEncoders, parts: list[SpokenPart]) -> Tensor:
-    """Of a frame held out, whoever's it is: [K]."""
+def _held_out_errors(encoders: _StackedEncoders, parts: list[SpokenPart], lengths: Tensor) -> Tensor:
+    """Of a frame held out, whoever's it is: [K]; parts [P] count by their lengths [P]."""
     errors = [_errors(encoders(part.held_out(part.windows)), part.held_out(part.target)) for part in parts]
-    lengths = torch.tensor([float(len(part.target)) for part in parts])
     return (torch.stack(errors) * lengths[:, None]).sum(0) / lengths.sum()
 
 
@@ -236,7 +237,7 @@ def make_speech_driver(
     on_progress: Callable[[float], None] | None = None,
 ) -> SpeechFit:
     """The driver of a capture, see :func:`fit_speech_driver`."""
-    config = start.driver.config if start else speech_config(capture, recipe)
+    config = speech_config(capture, recipe, start)
     basis = start.basis if start else find_articulation_basis([mouth_shapes(capture)[:num_train]], config.embedding_size)
     return fit_speech_driver(
         config,
