@@ -24,7 +24,8 @@ def test_the_result_has_the_documented_keys(backend, size, capsys):
     assert list(result)[: len(documented)] == documented
     assert (result["backend"], result["size"], result["num_gaussians"]) == (backend, int(size), 50)
     assert 0 < result["forward_ms_min"] <= result["forward_ms"] <= result["forward_ms_max"]
-    assert result["fps"] == pytest.approx(1000 / result["forward_ms"], rel=1e-3)
+    # forward_ms is given to the microsecond, of which a small scene on a fast machine takes a few hundred only
+    assert 1000 / result["fps"] == pytest.approx(result["forward_ms"], abs=1e-3)
     assert result["real_time_factor"] == pytest.approx(result["forward_ms"] * 25 / 1000, rel=0.01, abs=1e-4)
     assert result["hardware"]["threads"] == get_num_threads()
     assert set(result["stages_ms"]) == {"audio", "motion", "project", "bin", "raster", "composite", "encode"}
