@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--size", type=int, default=128, help="pixels it is learned at: 64, 128 (default), 256 or 512")
     parser.add_argument("--rounds", type=int, default=12, help="how often everybody's motion is averaged (default 12)")
     parser.add_argument("--steps", type=int, default=250, help="of everybody's fit in a round (default 250)")
-    parser.add_argument("--speech-steps", type=int, default=4000, help="batches for the voice, at most (default 4000)")
+    parser.add_argument("--speech-steps", type=int, default=1500, help="batches for the voice, at most (default 1500)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--on", choices=("ray", "here"), default="ray", help="ray (default), or here: one process")
     parser.add_argument("--work-dir", type=Path, help="what is needed to go on after an interruption (default: OUT.learn)")

@@ -66,7 +66,7 @@ class UniversalConfig:
     size: int = 128
     rounds: int = 12
     steps_per_round: int = 250
-    speech_steps: int = 4000
+    speech_steps: int = 1500
     seed: int = 0
     backend: str | None = None
 
