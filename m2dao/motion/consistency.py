@@ -2,26 +2,36 @@
 
 The paper states the idea, not the formula: the face is composited over the whole portrait and the whole portrait is
 supervised, so that the face can neither penetrate nor detach at the neck. The photometric part of that is the loss on the
-full composite; here is the kinematic part.
-Shapes: N torso Gaussians.
+full composite; here is the kinematic part. Each Gaussian of the torso follows the head by a weight of its own; left to the
+picture alone these weights scatter, and a deep tilt of the head tears single Gaussians out of collar and shoulders. A body
+does not tear: neighbours follow alike, and the weight falls smoothly from chin to shoulders.
+Shapes: N torso Gaussians, K neighbours.
 """
 
 from __future__ import annotations
 
+import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
+_NUM_NEIGHBOURS = 5
 
-def neck_consistency(follow: Tensor, displacement: Tensor, rigid_displacement: Tensor) -> Tensor:
-    """How far the part of the torso that belongs to the head strays from the head's rigid motion.
+
+def find_neighbours(means: Tensor) -> Tensor:
+    """The Gaussians nearest to each one: [N, 3] -> [N, K] indices, on the device of the means."""
+    nearest = min(_NUM_NEIGHBOURS + 1, len(means))
+    _, found = cKDTree(means.detach().cpu().numpy()).query(means.detach().cpu().numpy(), k=list(range(2, nearest + 1)))
+    return torch.from_numpy(found).to(means.device)
+
+
+def neck_consistency(follow: Tensor, neighbours: Tensor) -> Tensor:
+    """How differently neighbours follow the head.
 
     Args:
         follow: [N] weight of each Gaussian in the head's motion, 0..1.
-        displacement: [N, 3] where the model moves it, metres.
-        rigid_displacement: [N, 3] where the head would take it, metres.
+        neighbours: [N, K] from :func:`find_neighbours`.
 
     Returns:
-        Scalar, mean square of centimetres weighted by ``follow`` squared, so that shoulders are free.
+        Scalar, mean square of the difference between two weights.
     """
-    stray_cm = 100 * (displacement - rigid_displacement)
-    weight = follow.detach().square()
-    return (weight[:, None] * stray_cm.square()).sum() / weight.sum().clamp_min(1.0)
+    return (follow[:, None] - follow[neighbours]).square().mean()

@@ -115,8 +115,7 @@ class PosedGaussians(NamedTuple):
     scales: Tensor  # [N, 3]
     opacities: Tensor  # [N]
     colors: Tensor  # [N, 4] RGB and head flag
-    torso_displacement: Tensor | None  # [N_torso, 3] metres
-    torso_residual: Tensor | None  # [N_torso, 3] metres, the non-rigid part of it
+    torso_residual: Tensor | None  # [N_torso, 3] metres, what the torso's field adds
 
 
 class TalkingHead(nn.Module):
@@ -202,11 +201,11 @@ class TalkingHead(nn.Module):
         motions = self.motions(drive, static) if moving else {}
         deltas = {name: sum_motions(motions[name]) if moving else None for name in self.groups}
         parts = [self._pose_head(name, deltas[name], drive) for name in ("facial", "oral")]
-        displacement = residual = None
+        residual = None
         if self.torso is not None:
-            posed, displacement, residual = self._pose_torso(drive, deltas["torso"])
+            posed, residual = self._pose_torso(drive, deltas["torso"])
             parts.append(posed)
-        return PosedGaussians(*(torch.cat(values) for values in zip(*parts, strict=True)), displacement, residual)
+        return PosedGaussians(*(torch.cat(values) for values in zip(*parts, strict=True)), residual)
 
     def motions(self, drive: FrameDrive, static: StaticFeatures) -> dict[str, tuple[FieldMotion, ...]]:
         """What moves each group in one frame; the lips of the oral one are carried by the face."""
@@ -237,7 +236,7 @@ class TalkingHead(nn.Module):
         means, quats = to_camera(moved[0], moved[1], drive.viewmat, drive.view_quat)
         return means, quats, moved[2], moved[3], nn.functional.pad(moved[4], (0, 1), value=1.0)
 
-    def _pose_torso(self, drive: FrameDrive, delta: MotionDelta | None) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
+    def _pose_torso(self, drive: FrameDrive, delta: MotionDelta | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
         group = self.groups["torso"]
         gaussians = group.activate()
         pose = self.torso_pose(drive)
@@ -249,7 +248,7 @@ class TalkingHead(nn.Module):
         colors = sh_colors(gaussians.sh0, gaussians.shN, gaussians.means)  # constant: the torso keeps its direction
         moved = _apply(gaussians, colors, delta)
         posed = (gaussians.means + displacement, *moved[1:4], nn.functional.pad(moved[4], (0, 1), value=0.0))
-        return posed, displacement, delta.d_means if delta is not None else None
+        return posed, delta.d_means if delta is not None else None
 
 
 def _apply(gaussians: Gaussians, colors: Tensor, delta: MotionDelta | None) -> tuple[Tensor, ...]:

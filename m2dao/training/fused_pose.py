@@ -43,7 +43,7 @@ def fused_pose(
         drive.viewmat.numpy(), quat_from_matrix(drive.viewmat[:3, :3]).numpy(), camera_center(drive.viewmat).numpy()
     )
     if torso is None:
-        return PosedGaussians(*_Pose.apply(view, None, *inputs)[:5], None, None)
+        return PosedGaussians(*_Pose.apply(view, None, *inputs)[:5], None)
     pose = head.torso_pose(drive)
     rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat)).numpy()
     sway = affine_of(lambda points: torso.sway_displacement(points, pose, drive.posture))
@@ -133,16 +133,12 @@ class _Pose(torch.autograd.Function):
         # Detached: what an operation keeps of its own outputs would keep the operation, for ever.
         ctx.kept = view, rigid, groups, sizes, [value.detach() for value in (opacities, scales, colors)], follow, sway
         ctx.set_materialize_grads(False)
-        displacement = residual = means.new_zeros(0, 3)
-        if has_torso:
-            torso = groups[-1]
-            displacement = means[-sizes[-1] :] - torso.means
-            residual = torso.delta[:, :3].clone()
-        return means, quats, scales, opacities, colors, displacement, residual
+        residual = groups[-1].delta[:, :3].clone() if has_torso else means.new_zeros(0, 3)
+        return means, quats, scales, opacities, colors, residual
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, v_means, v_quats, v_scales, v_opacities, v_colors, v_displacement, v_residual):
+    def backward(ctx, v_means, v_quats, v_scales, v_opacities, v_colors, v_residual):
         view, rigid, groups, sizes, (opacities, scales, colors), follow, sway = ctx.kept
         v_logits = v_opacities * opacities * (1 - opacities)
         rows = zip(*(array.split(sizes) for array in (scales, colors, v_means, v_quats, v_scales, v_colors)), strict=True)
@@ -161,12 +157,11 @@ class _Pose(torch.autograd.Function):
             posed = [value.contiguous().numpy() for value in (posed_scales, posed_colors, *v_posed)]
             out = [value.numpy() for value in v_raw]
             if is_torso:
-                still = torch.zeros(sizes[number], 3)
-                extra = [(v if v is not None else still).contiguous().numpy() for v in (v_displacement, v_residual)]
+                v_field = torch.zeros(sizes[number], 3) if v_residual is None else v_residual.contiguous()
                 v_follow = torch.empty(sizes[number])
                 v_sway = torch.empty(-(-sizes[number] // CHUNK), 3, 4)
                 share_gaussians(
-                    pose_gradients.pose_torso_backward, sizes[number], *given, follow, rigid, sway, *posed, *extra, *out[:4],
+                    pose_gradients.pose_torso_backward, sizes[number], *given, follow, rigid, sway, *posed, v_field.numpy(), *out[:4],
                     v_follow.numpy(), v_delta.numpy(), v_sway.numpy(),
                 )  # fmt: skip
             else:

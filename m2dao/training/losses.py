@@ -76,20 +76,16 @@ def mask_loss(head_alpha: Tensor, alpha: Tensor, target: FrameTarget, weights: L
     return loss
 
 
-def motion_loss(head: TalkingHead, posed: PosedGaussians, viewmat: Tensor, weights: LossWeights) -> Tensor:
+def motion_loss(head: TalkingHead, posed: PosedGaussians, neighbours: Tensor | None, weights: LossWeights) -> Tensor:
     """The kinematic consistency of neck and head, and a price for torso motion that the pose does not explain simply.
 
     Args:
-        viewmat: [4, 4] head pose of the frame.
+        neighbours: [N_torso, K] as ``find_neighbours`` gives them, for the consistency; None leaves it out.
     """
     loss = torch.zeros(())
-    if head.torso is None:
-        return loss
-    if weights.consistency:
-        group = head.groups["torso"]
-        rigid = head.torso.rigid_displacement(group.raw["means"].detach(), viewmat)
-        follow = group.raw["follow"].sigmoid()
-        loss = loss + weights.consistency * neck_consistency(follow, posed.torso_displacement, rigid)
+    if neighbours is not None:
+        follow = head.groups["torso"].raw["follow"].sigmoid()
+        loss = loss + weights.consistency * neck_consistency(follow, neighbours)
     if posed.torso_residual is not None:
         loss = loss + weights.torso_residual * (100 * posed.torso_residual).square().sum(-1).mean()  # square centimetres
     return loss

@@ -115,8 +115,7 @@ def pose_torso_backward(
     v_quats,  # float32 [N, 4]
     v_scales,  # float32 [N, 3]
     v_colors,  # float32 [N, 4]
-    v_displacement,  # float32 [N, 3] of what was added to the means
-    v_residual,  # float32 [N, 3] of the field's part in it
+    v_residual,  # float32 [N, 3] of what the field added to the means
     v_raw_means,  # out float32 [N, 3]
     v_raw_quats,  # out float32 [N, 4]
     v_raw_scales,  # out float32 [N, 3]
@@ -139,7 +138,7 @@ def pose_torso_backward(
             for k in range(3):
                 v_raw_means[i, k] = v_means[i, k]
             for k in range(3):
-                v = v_means[i, k] + v_displacement[i, k]
+                v = v_means[i, k]
                 v_delta[i, k] = v + v_residual[i, k]
                 carried = rigid[k, 0] * px + rigid[k, 1] * py + rigid[k, 2] * pz + rigid[k, 3]
                 swayed = sway[k, 0] * px + sway[k, 1] * py + sway[k, 2] * pz + sway[k, 3]

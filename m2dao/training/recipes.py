@@ -38,7 +38,7 @@ class LossWeights:
     focus_emphasis: float = 3.0
     head_mask: float = 0.1
     person_mask: float = 0.1
-    consistency: float = 0.02
+    consistency: float = 0.05
     torso_residual: float = 0.1
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from m2dao.gaussians.density import ScreenGradients
+from m2dao.motion.consistency import find_neighbours
 from m2dao.motion.talking_head import FrameDrive, StaticFeatures, TalkingHead
 from m2dao.render.api import device_of, render
 from m2dao.render.threads import call_together
@@ -53,6 +54,7 @@ class StepRunner:
         self._K = K.float()[None].to(device_of(backend))
         self._camera = torch.eye(4, device=device_of(backend))[None]
         self._features = FeatureCache(head, recipe.field_block_steps)
+        self._neighbours: Tensor | None = None
 
     @property
     def num_at_once(self) -> int:
@@ -74,13 +76,17 @@ class StepRunner:
         with timed("features"):
             static = self._features.get() if moving else None
         leaves = self._features.leaves() if moving else []
+        neighbours = self._find_neighbours()
         parameters = [parameter for parameter in self.head.parameters() if parameter.requires_grad]
-        return call_together([partial(self.differentiate, frame, static, parameters, leaves, screen) for frame in frames])
+        return call_together(
+            [partial(self.differentiate, frame, static, neighbours, parameters, leaves, screen) for frame in frames]
+        )
 
     def differentiate(
         self,
         frame: FrameToTake,
         static: StaticFeatures | None,
+        neighbours: Tensor | None,
         parameters: list[nn.Parameter],
         leaves: list[Tensor],
         screen: bool,
@@ -99,7 +105,7 @@ class StepRunner:
             compare = pixel_losses if self.backend == "cpu" else pixel_losses_reference
             has_torso = self.head.torso is not None
             pixels = compare(out.colors[0], out.alphas[0], target, weights, has_torso=has_torso)
-            loss = pixels.loss + motion_loss(self.head, posed, drive.viewmat, weights)
+            loss = pixels.loss + motion_loss(self.head, posed, neighbours, weights)
         with timed("backward"):
             asked = [*parameters, *leaves, *([out.means2d] if screen else [])]
             found = torch.autograd.grad(loss, asked, allow_unused=True)
@@ -129,6 +135,14 @@ class StepRunner:
     def new_turn(self) -> None:
         """To be called when other parameters are trained, or Gaussians were added: what was frozen may have moved."""
         self._features.clear()
+        self._neighbours = None
+
+    def _find_neighbours(self) -> Tensor | None:
+        """Which Gaussians of the torso are each other's neighbours: found once in a turn, for they hardly move in one."""
+        if self._neighbours is None and self.head.torso is not None and self.recipe.losses.consistency:
+            with timed("neighbours"):
+                self._neighbours = find_neighbours(self.head.groups["torso"].raw["means"])
+        return self._neighbours
 
     def collect(self, result: StepResult, gradients: dict[str, ScreenGradients]) -> None:
         """Add a frame's screen-space gradients to what density control goes by, by group."""

@@ -7,7 +7,7 @@ from torch import nn
 from m2dao.capture.dataset import TRACK_SHAPES
 from m2dao.capture.signals import EXPRESSION_NAMES
 from m2dao.errors import ConfigError
-from m2dao.motion.consistency import neck_consistency
+from m2dao.motion.consistency import find_neighbours, neck_consistency
 from m2dao.motion.facial import EXPRESSION_SIZE, AudioCode, FacialField
 from m2dao.motion.factored import ConcatField, FactoredField, Reach, sum_motions
 from m2dao.motion.rigid import camera_center, invert_rigid, pose_difference, rotation_vector, to_camera
@@ -98,13 +98,19 @@ def test_pose_difference_of_a_pose_with_itself_is_zero():
     assert torch.allclose(pose_difference(rigid(), rigid()), torch.zeros(6), atol=1e-6)
 
 
-def test_consistency_is_zero_for_a_rigid_neck_and_ignores_free_shoulders():
-    rigid_motion = torch.randn(4, 3) * 0.01
-    follow = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    moved = rigid_motion.clone()
-    moved[2:] = 0.0
-    assert neck_consistency(follow, moved, rigid_motion) == 0
-    assert neck_consistency(follow, rigid_motion + 0.01, rigid_motion) > 1
+def test_a_neck_is_consistent_where_neighbours_follow_the_head_alike():
+    chin_to_shoulders = torch.linspace(0, 1, 60)
+    means = torch.nn.functional.pad(chin_to_shoulders[:, None], (0, 2))
+    neighbours = find_neighbours(means)
+    assert neighbours.shape == (60, 5) and not (neighbours == torch.arange(60)[:, None]).any()
+    assert neck_consistency(torch.full((60,), 0.7), neighbours) == 0
+    smooth = 1 - chin_to_shoulders
+    scattered = (torch.rand(60) < smooth).float()
+    assert neck_consistency(scattered, neighbours) > 20 * neck_consistency(smooth, neighbours)
+
+
+def test_few_gaussians_have_few_neighbours():
+    assert find_neighbours(torch.rand(3, 3)).shape == (3, 2)
 
 
 def test_codes_move_nothing_beyond_their_reach():
