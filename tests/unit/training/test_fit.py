@@ -10,6 +10,7 @@ import torch
 
 from m2dao.errors import ConfigError, FitDiverged
 from m2dao.identity.checkpoint import load_identity
+from m2dao.motion.consistency import find_neighbours, neck_consistency
 from m2dao.render.threads import set_num_threads
 from m2dao.training import run, trainer
 from m2dao.training.drives import TrainingDrives
@@ -52,6 +53,17 @@ def test_a_fit_comes_close_to_the_recording(finished):
     steps = [report for report in reports if report.step]
     assert {"decoding", "learning", "placing"} <= {report.phase.split()[0] for report in reports[: -len(steps)]}
     assert steps[-1].psnr_db > steps[0].psnr_db
+
+
+def test_a_neck_holds_together_where_the_picture_alone_would_scatter_it(capture, tmp_path):
+    def scatter(weight):
+        recipe = small_recipe()
+        losses, rates = replace(recipe.losses, consistency=weight), replace(recipe.rates, follow=0.2)
+        trainer.fit(capture, tmp_path / f"{weight}", recipe=replace(recipe, losses=losses, rates=rates), steps=60)
+        raw = load_identity(tmp_path / f"{weight}").head.groups["torso"].raw
+        return float(neck_consistency(raw["follow"].sigmoid(), find_neighbours(raw["means"])))
+
+    assert scatter(small_recipe().losses.consistency) < 0.2 * scatter(0.0)
 
 
 def test_a_fit_leaves_numbers_and_pictures_but_no_step_checkpoint(finished):
