@@ -20,6 +20,7 @@ from m2dao.capture.photometric import FrameSource, PoseRefiner, RefinedPoses
 from m2dao.capture.rigid_shape import NUM_LANDMARKS, RigidShape, fit_rigid_shape, frontal_frame
 from m2dao.capture.rotations import best_rotation, interpolate_rotations, vector_from_rotation
 from m2dao.capture.smoothing import SmoothedMotion, motion_statistics, smooth_poses, spanning
+from m2dao.capture.texture_points import face_points, head_points
 from m2dao.errors import CaptureRejected
 
 OUTER_EYE_DISTANCE_M = 0.09
@@ -52,6 +53,7 @@ def solve_cameras(
     size: int,
     frames: FrameSource | None = None,
     *,
+    masks: FrameSource | None = None,
     jumps: Sequence[int] = (),
 ) -> CameraSolution:
     """Solve the head's pose in every frame, the focal length and the canonical landmarks.
@@ -63,6 +65,8 @@ def solve_cameras(
         frames: gives the crop of a frame, uint8 [size, size, 3], by its index. With it the poses are refined on the
             picture, which is several times more precise than landmarks; called from two threads, once for each valid
             frame after a sample of them.
+        masks: gives a frame's region masks, uint8 [size, size, 4], by its index. With them hair and ears count as well as
+            the face, without which a nod can hardly be told from a brow that rises.
         jumps: the first frames after a jump cut, over which no motion leads.
 
     Raises:
@@ -85,7 +89,7 @@ def solve_cameras(
     motion, on_picture = _smooth(measured_poses, valid, jumps), np.zeros(len(valid), dtype=bool)
     if frames is not None:
         motion, on_picture = _refine_on_picture(
-            structure, shape, measured_poses, motion.poses, landmarks, valid, size, frames, jumps
+            structure, shape, measured_poses, motion.poses, landmarks, valid, size, frames, masks, jumps
         )
     head, canonical = _to_head_space(structure, shape, motion.poses, landmarks, valid, centre_px)
     residual = project(canonical[shape.rigid], head.take(valid), structure.focal_px, centre_px) - observed
@@ -106,18 +110,30 @@ def solve_cameras(
 
 
 def _refine_on_picture(
-    structure, shape, measured: Poses, smooth: Poses, landmarks, valid, size, frames, jumps
+    structure, shape, measured: Poses, smooth: Poses, landmarks, valid, size, frames, masks, jumps
 ) -> tuple[SmoothedMotion, np.ndarray]:
-    """Motion of the structure's points refined against the face's texture, and the frames [T] where that worked."""
+    """Motion of the structure's points refined against the head's texture, and the frames [T] where that worked."""
     centre_px = np.full(2, size / 2)
     canonical = _unproject_landmarks(structure, shape, smooth, landmarks, valid, centre_px)
-    refiner = PoseRefiner(canonical, structure.focal_px, size)
+    texture = face_points(canonical)
+    if masks is not None:
+        model = _usual_frame(smooth, valid)
+        around = head_points(masks(model), smooth.take(slice(model, model + 1)), structure.focal_px, canonical)
+        texture = texture.joined(around)
+    refiner = PoseRefiner(texture, canonical, structure.focal_px, size)
     refined = refiner.refine(frames, measured, valid)
     information = refined.information
     information[valid & ~refined.measured] = np.diag(1.0 / _disagreement(measured, refined) ** 2)
     # Two independent halves of the texture disagree by twice the noise of their mean.
     motion = smooth_poses(refined.poses, information, _JERK_SIGMA, noise=0.5 * refined.half_difference, jumps=jumps)
     return motion, refined.measured
+
+
+def _usual_frame(poses: Poses, valid: np.ndarray) -> int:
+    """The valid frame whose pose is nearest to the median of all."""
+    viewmats = as_viewmats(poses)
+    away = np.abs(viewmats - np.median(viewmats[valid], axis=0)).sum(axis=(1, 2))
+    return int(np.where(valid, away, np.inf).argmin())
 
 
 def _disagreement(by_landmarks: Poses, refined: RefinedPoses) -> np.ndarray:

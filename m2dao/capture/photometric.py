@@ -1,10 +1,11 @@
-"""Head poses refined on the picture itself: the skin of the rigid part of the face against its own mean texture.
+"""Head poses refined on the picture itself: the texture of a head against its own mean.
 
 Landmarks say where a face is to about half a pixel and every frame errs anew. The texture of forehead, nose and upper
-cheeks is known much better: thousands of points on the mesh, each with its mean brightness over the recording, are laid
+cheeks, of hair and ears is known much better: thousands of points, each with its mean brightness over the recording, are laid
 over every frame, and the pose is moved until they match (Lucas and Kanade 1981, with the head's pose as the warp). The
 template is one for the whole recording, so nothing drifts; points that move by themselves (brows, wrinkles, highlights)
-count less, by how much they were seen to vary.
+count less, by how much they were seen to vary. How deep hair and ears lie comes out of a sample of frames together with
+its poses (`relief.py`).
 """
 
 from __future__ import annotations
@@ -14,25 +15,22 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from scipy.interpolate import LinearNDInterpolator
 
 from m2dao.capture.alignment_kernel import NUM_UNKNOWNS, normal_equations
 from m2dao.capture.bundle import POSE_DIM, Poses
-from m2dao.capture.facemesh import FACE_OVAL, LEFT_EYE, NOSE_BASE, OUTER_LIPS, RIGHT_EYE
 from m2dao.capture.prefetch import in_turn
-from m2dao.capture.rigid_shape import IRIS
+from m2dao.capture.relief import find_shifts
+from m2dao.capture.texture_points import TexturePoints, outwards
 
 FrameSource = Callable[[int], np.ndarray]  # frame index -> uint8 [H, W, 3]
 
-_SPACING_M = 0.003  # between texture points; about four pixels of a 512-pixel portrait
-_RASTER_M = 0.0005
-_BORDER_M = {"oval": 0.006, "eyes": 0.003, "lips": 0.004}  # kept clear, because these contours move
-_BELOW_NOSE_M = 0.012
 _MIN_FACING = 0.25  # cosine between the surface normal and the ray; points turned further away are not seen
 _NUM_TEMPLATE_FRAMES = 96
-_NUM_TEMPLATE_ROUNDS = 3
+_NUM_FACE_ROUNDS, _NUM_HEAD_ROUNDS = 3, 6  # of making the template: with the face alone, then with all there is
+_NUM_FIRST_DEPTHS, _NUM_DEPTHS = 15, 9  # tried in the first search and in those after it
+_FREEDOM_LEFT = 0.7  # of a point's freedom, from one search for its depth to the next
 _NUM_THREADS = 2
-_MAX_STEPS = 6
+_MAX_STEPS = 20  # nods need them: brows that have risen look much like one
 _CONVERGED = 1e-4  # radians, of the last step; what is left is several times less, a hundredth of a pixel on the face
 _ROBUST_DOF = 5.0
 _MIN_CORRELATION = 0.4  # below, the frame does not show the face the template knows
@@ -41,18 +39,10 @@ _NOISE_FLOOR = 0.05  # of the normalised brightness
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TexturePoints:
-    """Points on the rigid part of the face."""
-
-    points: np.ndarray  # [S, 3], metres, head space
-    normals: np.ndarray  # [S, 3], unit, towards the outside (negative z in front)
-    half: np.ndarray  # bool [S], a checkerboard that splits the points into two independent halves
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Template:
-    """What the texture points look like."""
+    """Points of a head and what they look like."""
 
+    texture: TexturePoints
     mean: np.ndarray  # [S], normalised brightness
     sigma: np.ndarray  # [S], how much each point varies over the recording
 
@@ -67,68 +57,21 @@ class RefinedPoses:
     measured: np.ndarray  # bool [T]
 
 
-def texture_points(canonical: np.ndarray) -> TexturePoints:
-    """A regular grid over forehead, nose and upper cheeks of the mesh ``canonical`` [478, 3] (metres, head space)."""
-    flat = canonical[: IRIS.start, :2]
-    low, high = flat.min(axis=0), flat.max(axis=0)
-    mask = _rigid_region(canonical, low, high)
-    axes = [np.arange(low[i], high[i], _SPACING_M) for i in range(2)]
-    grid = np.stack(np.meshgrid(*axes), axis=-1)
-    depth = LinearNDInterpolator(flat, canonical[: IRIS.start, 2])(grid)
-    slope_y, slope_x = np.gradient(depth, _SPACING_M)
-    normals = np.stack([slope_x, slope_y, -np.ones_like(depth)], axis=-1)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    pixel = ((grid - low) / _RASTER_M).astype(int)
-    kept = (mask[pixel[..., 1], pixel[..., 0]] > 0) & np.isfinite(depth) & np.isfinite(normals).all(axis=-1)
-    tiles = np.floor(grid / (5 * _SPACING_M)).astype(int).sum(axis=-1) % 2 == 0
-    return TexturePoints(
-        points=np.concatenate([grid, depth[..., None]], axis=-1)[kept], normals=normals[kept], half=tiles[kept]
-    )
-
-
-def _rigid_region(canonical: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """uint8 raster over the frontal plane: inside the oval, above the mouth, away from moving contours."""
-    shape = np.ceil((high - low) / _RASTER_M).astype(int) + 1
-    mask = np.zeros((shape[1], shape[0]), dtype=np.uint8)
-
-    def contour(indices):
-        return np.round((canonical[list(indices), :2] - low) / _RASTER_M).astype(np.int32).reshape(-1, 1, 2)
-
-    cv2.fillPoly(mask, [contour(FACE_OVAL)], 255)
-    mask = cv2.erode(mask, _disc(_BORDER_M["oval"]), borderValue=0)
-    for name, rings in (("eyes", (RIGHT_EYE, LEFT_EYE)), ("lips", (OUTER_LIPS,))):
-        hole = np.zeros_like(mask)
-        for ring in rings:
-            cv2.fillPoly(hole, [cv2.convexHull(contour(ring))], 255)
-        mask[cv2.dilate(hole, _disc(_BORDER_M[name])) > 0] = 0
-    mask[int((canonical[NOSE_BASE, 1] + _BELOW_NOSE_M - low[1]) / _RASTER_M) :] = 0
-    return mask
-
-
-def _disc(radius_m: float) -> np.ndarray:
-    side = 2 * round(radius_m / _RASTER_M) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-
-
 class PoseRefiner:
     """Refines poses frame by frame against one template.
 
     Args:
+        texture: points of the head, those of the face first.
         canonical: float [478, 3], metres, head space.
         focal_px: focal length in pixels.
         size: width and height of the frames in pixels.
     """
 
-    def __init__(self, canonical: np.ndarray, focal_px: float, size: int):
-        self._texture = texture_points(np.asarray(canonical, dtype=np.float64))
+    def __init__(self, texture: TexturePoints, canonical: np.ndarray, focal_px: float, size: int):
+        self._texture = texture
+        self._canonical = canonical
         self._focal_px = focal_px
-        self._size = size
         self._centre_px = size / 2
-
-    @property
-    def num_points(self) -> int:
-        """How many texture points the face has."""
-        return len(self._texture.points)
 
     def refine(self, frames: FrameSource, poses: Poses, valid: np.ndarray) -> RefinedPoses:
         """Poses of all valid frames, measured on the picture.
@@ -147,7 +90,7 @@ class PoseRefiner:
         measured = np.zeros(num_frames, dtype=bool)
 
         def align(frame: int):
-            picture = self._face_image(frames(frame), rotations[frame], translations[frame])
+            picture = self._head_image(frames(frame), rotations[frame], translations[frame])
             return self._align(picture, rotations[frame], translations[frame], template)
 
         for frame, found in in_turn([align] * _NUM_THREADS, np.flatnonzero(valid).tolist()):
@@ -157,38 +100,59 @@ class PoseRefiner:
         refined = Poses(rotations=rotations, translations=translations)
         return RefinedPoses(poses=refined, information=information, half_difference=half_difference, measured=measured)
 
-    def texture(self, frame: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-        """[S] normalised brightness of the texture points in a frame under a pose (for measuring how still they are)."""
-        return self._face_image(frame, rotation, translation).sample(self._project(rotation, translation))
-
     def _make_template(self, frames: FrameSource, poses: Poses, valid_frames: np.ndarray) -> Template:
-        """Mean texture and its spread over a sample of frames, each round with the poses of the round before."""
+        """Mean texture and its spread over a sample of frames, each round with the poses and depths of the round before."""
         chosen = valid_frames[np.unique(np.linspace(0, len(valid_frames) - 1, _NUM_TEMPLATE_FRAMES).astype(int))]
         moved = {int(frame): (poses.rotations[frame], poses.translations[frame]) for frame in chosen}
+        face = self._texture.take(self._texture.on_face)
+        around = self._texture.take(~self._texture.on_face)
+        freedom_m, num_depths = around.freedom_m, _NUM_FIRST_DEPTHS
 
-        def look(frame: int) -> _FaceImage:
-            return self._face_image(frames(frame), *moved[frame])
+        def look(frame: int) -> _HeadImage:
+            return self._head_image(frames(frame), *moved[frame])
 
         def align(frame: int):
             return self._align(pictures[frame], *moved[frame], template)
 
         pictures = dict(in_turn([look] * _NUM_THREADS, list(moved)))
-        for _ in range(_NUM_TEMPLATE_ROUNDS):
-            values = np.stack([pictures[frame].sample(self._project(*pose)) for frame, pose in moved.items()])
-            mean = np.median(values, axis=0)
-            sigma = 1.4826 * np.median(np.abs(values - mean), axis=0) + _NOISE_FLOOR
-            template = Template(mean=mean, sigma=sigma)
+        template = _mean_texture(face, self._sampled(face.points, pictures, moved))
+        for number in range(_NUM_FACE_ROUNDS + (_NUM_HEAD_ROUNDS if len(around.points) else 0)):
             for frame, found in in_turn([align] * _NUM_THREADS, list(moved)):
                 if found is not None:
                     moved[frame] = found[:2]
+            texture = face
+            if len(around.points) and number + 1 >= _NUM_FACE_ROUNDS:
+                around = self._at_better_depths(around, freedom_m, num_depths, pictures, moved)
+                freedom_m, num_depths = _FREEDOM_LEFT * freedom_m, _NUM_DEPTHS
+                texture = face.joined(around)
+            template = _mean_texture(texture, self._sampled(texture.points, pictures, moved))
         return template
 
-    def _face_image(self, frame: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> _FaceImage:
-        return _FaceImage(frame, self._project(rotation, translation), self._brightness_window(translation))
+    def _at_better_depths(
+        self, around: TexturePoints, freedom_m: np.ndarray, num_depths: int, pictures: dict[int, _HeadImage], poses: dict
+    ) -> TexturePoints:
+        """The points around the face where the sampled frames agree best about them."""
 
-    def _align(self, image: _FaceImage, rotation, translation, template: Template):
+        def look(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            seen = [_facing(points, around.normals, *pose) for pose in poses.values()]
+            return self._sampled(points, pictures, poses), np.stack(seen)
+
+        shifts = find_shifts(around.points, around.rays, freedom_m, look, num_depths)
+        points = around.points + shifts[:, None] * around.rays
+        return dataclasses.replace(around, points=points, normals=outwards(points, self._canonical))
+
+    def _sampled(self, points: np.ndarray, pictures: dict[int, _HeadImage], poses: dict[int, tuple]) -> np.ndarray:
+        """[F, S] brightness of points in the sampled frames."""
+        return np.stack([pictures[frame].sample(self._project(points, *pose)) for frame, pose in poses.items()])
+
+    def _head_image(self, frame: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> _HeadImage:
+        pixels = self._project(self._texture.points, rotation, translation)
+        return _HeadImage(frame, pixels, self._brightness_window(translation))
+
+    def _align(self, image: _HeadImage, rotation, translation, template: Template):
         """Gauss-Newton on pose, gain and offset; (rotation, translation, information, half difference) or None."""
-        facing = self._facing(rotation, translation)
+        texture = template.texture
+        facing = _facing(texture.points, texture.normals, rotation, translation)
         for _ in range(_MAX_STEPS):
             normals, gradients, brightness = self._equations(image, rotation, translation, template, facing)
             normal = normals.sum(axis=0)
@@ -197,16 +161,16 @@ class PoseRefiner:
             translation = translation + step[3:POSE_DIM]
             if np.abs(step[:3]).max() < _CONVERGED:
                 break
-        if not np.isfinite(step).all() or not _looks_like(brightness[facing], template, facing):
+        if not np.isfinite(step).all() or not _looks_like(brightness, template, facing, texture.on_face):
             return None
         by_half = -np.linalg.solve(normals, gradients[..., None])[..., 0]
         # Gain and offset are nuisances: their share of the information is marginalised away.
         information = np.linalg.inv(np.linalg.inv(normal)[:POSE_DIM, :POSE_DIM])
         return rotation, translation, information, (by_half[0] - by_half[1])[:POSE_DIM]
 
-    def _equations(self, image: _FaceImage, rotation, translation, template: Template, facing: np.ndarray):
+    def _equations(self, image: _HeadImage, rotation, translation, template: Template, facing: np.ndarray):
         """Normal matrices [2, 8, 8] and gradients [2, 8] of the two halves of the points, and the brightness [S]."""
-        texture = self._texture
+        texture = template.texture
         normals, gradients, brightness = normal_equations(
             texture.points, rotation, translation, float(self._focal_px), self._centre_px, image.layers, image.origin,
             template.mean, template.sigma, facing, texture.half, _ROBUST_DOF,
@@ -214,15 +178,8 @@ class PoseRefiner:
         normals[:, np.arange(NUM_UNKNOWNS), np.arange(NUM_UNKNOWNS)] *= 1.0 + 1e-7
         return normals, gradients, brightness
 
-    def _facing(self, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-        """bool [S]: which texture points are turned towards the camera."""
-        # The ray from the camera, in head space.
-        rays = self._texture.points + translation @ rotation
-        towards = -np.einsum("nc,nc->n", rays, self._texture.normals)
-        return towards > _MIN_FACING * np.sqrt(np.einsum("nc,nc->n", rays, rays))
-
-    def _project(self, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-        camera = self._texture.points @ rotation.T + translation
+    def _project(self, points: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+        camera = points @ rotation.T + translation
         return self._focal_px * camera[:, :2] / camera[:, 2:] + self._centre_px
 
     def _brightness_window(self, translation: np.ndarray) -> int:
@@ -230,8 +187,8 @@ class PoseRefiner:
         return 2 * round(0.015 * self._focal_px / translation[2]) + 1
 
 
-class _FaceImage:
-    """The face's part of a frame: brightness with local mean and contrast taken out, and its gradient."""
+class _HeadImage:
+    """The head's part of a frame: brightness with local mean and contrast taken out, and its gradient."""
 
     def __init__(self, frame: np.ndarray, pixels: np.ndarray, window: int):
         margin = window
@@ -257,12 +214,26 @@ class _FaceImage:
         )
 
 
-def _looks_like(brightness: np.ndarray, template: Template, seen: np.ndarray) -> bool:
-    """Whether the brightness of the points that are seen (bool [S]) correlates with the template's."""
-    if len(brightness) < _MIN_SEEN_SHARE * len(seen):
+def _mean_texture(texture: TexturePoints, values: np.ndarray) -> Template:
+    """The template that brightness [F, S] in a sample of frames gives."""
+    mean = np.median(values, axis=0)
+    return Template(texture=texture, mean=mean, sigma=1.4826 * np.median(np.abs(values - mean), axis=0) + _NOISE_FLOOR)
+
+
+def _facing(points: np.ndarray, normals: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """bool [S]: which points are turned towards the camera."""
+    rays = points + translation @ rotation  # from the camera, in head space
+    towards = -np.einsum("nc,nc->n", rays, normals)
+    return towards > _MIN_FACING * np.sqrt(np.einsum("nc,nc->n", rays, rays))
+
+
+def _looks_like(brightness: np.ndarray, template: Template, facing: np.ndarray, on_face: np.ndarray) -> bool:
+    """Whether the brightness of the face's points that are seen correlates with the template's; all [S]."""
+    seen = facing & on_face
+    if seen.sum() < _MIN_SEEN_SHARE * on_face.sum():
         return False
     weights = 1.0 / template.sigma[seen] ** 2
     weights /= weights.sum()
-    a = brightness - weights @ brightness
+    a = brightness[seen] - weights @ brightness[seen]
     b = template.mean[seen] - weights @ template.mean[seen]
     return bool(weights @ (a * b) > _MIN_CORRELATION * np.sqrt((weights @ a**2) * (weights @ b**2)))

@@ -56,7 +56,7 @@ MIN_SIZE, MAX_SIZE = 64, 1024
 LIMITS = MediaLimits(max_duration_s=20 * 60.0, min_sample_rate=8000)
 STORED_FEATURES = ("logmel", "phones")
 SYNC_FEATURE = "phones"
-GENERATION = 1  # to be raised when the same recording gives another capture than before
+GENERATION = 2  # to be raised when the same recording gives another capture than before
 MODELS = ("face_landmarker", "selfie_segmentation")
 NUM_TRACKERS = 2
 COUNT_EVERY = 6  # of a tracker's frames, between two looks for further faces
@@ -249,7 +249,7 @@ class _Maker:
             self.progress.stage("finding head poses", next(asked) / (tracks.num_frames + 100))
             return self.writer.frame(index)
 
-        return solve_cameras(landmarks, tracks.valid, self.size, frame, jumps=self.jumps)
+        return solve_cameras(landmarks, tracks.valid, self.size, frame, masks=self.writer.masks, jumps=self.jumps)
 
     def _finish(
         self, started: float, tracks: Tracks, crop: Crop, landmarks: np.ndarray,

@@ -11,18 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.interpolate import LinearNDInterpolator
 from scipy.ndimage import distance_transform_edt
-from scipy.spatial import cKDTree
 
 from m2dao.errors import CaptureRejected
+from m2dao.gaussians.surface import surface_depth
 from m2dao.gaussians.sweep import sweep_depths
 from m2dao.gaussians.views import SeedView, unproject
 
-_BEND_BACK = 0.7  # metres of depth for each metre outside the landmark hull
-_DEEPEST_M = 0.09  # hair and ears lie at most this far behind the hull's rim
-_SURFACE_FREEDOM_M = 0.008  # how far landmarks may be off
-_OUTSIDE_FREEDOM = 0.8  # metres more for each metre outside the hull
 _TORSO_BEHIND_M = 0.12  # the torso sheet's distance behind the head's origin: always hidden by the head
 _BEYOND_EDGE = 0.06  # of the picture's size, how far the torso goes on outside it
 _INNER_MOUTH_BEHIND_M = 0.010  # teeth behind the lips
@@ -68,7 +63,7 @@ def seed_head(
     masks = view.masks
     weight = masks[..., _ORAL] if region == "oral" else masks[..., _FACIAL] + masks[..., _HEAD]
     pixels, stride = _grid_pixels(weight > 0.4, num_seeds, f"{region} region of the reference frame")
-    depth, freedom_m = _surface_depth(pixels, view, K, canonical)
+    depth, freedom_m = surface_depth(pixels, view.viewmat, K, canonical)
     depth = sweep_depths(pixels, depth, freedom_m, view, others, K)
     camera_points = unproject(pixels, depth, K)
     rotation, translation = view.viewmat[:3, :3], view.viewmat[:3, 3]
@@ -185,19 +180,3 @@ def _grid_pixels(inside: np.ndarray, num: int, name: str) -> tuple[np.ndarray, f
     pixels = np.stack([x.ravel(), y.ravel()], axis=-1)
     pixels = np.clip(pixels, 0, [width - 1e-3, height - 1e-3])
     return pixels[inside[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]], stride
-
-
-def _surface_depth(
-    pixels: np.ndarray, view: SeedView, K: np.ndarray, canonical: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Camera depth of head pixels [N, 2], and how far it may be off: [N], [N] metres."""
-    camera = canonical @ view.viewmat[:3, :3].T + view.viewmat[:3, 3]
-    marks = (camera @ K.T)[:, :2] / camera[:, 2:]
-    depth = LinearNDInterpolator(marks, camera[:, 2])(pixels)
-    outside = np.isnan(depth)
-    distance_px, index = cKDTree(marks).query(pixels[outside])
-    distance_m = distance_px * camera[index, 2] / K[0, 0]
-    depth[outside] = camera[index, 2] + np.minimum(_BEND_BACK * distance_m, _DEEPEST_M)
-    freedom_m = np.full(len(pixels), _SURFACE_FREEDOM_M)
-    freedom_m[outside] += np.minimum(_OUTSIDE_FREEDOM * distance_m, _DEEPEST_M)
-    return depth, freedom_m

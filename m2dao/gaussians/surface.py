@@ -1,0 +1,43 @@
+"""How deep the pixels of a head lie, as far as one frame and its landmarks say.
+
+Shapes: N pixels, L = 478 landmarks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.interpolate import LinearNDInterpolator
+from scipy.spatial import cKDTree
+
+from m2dao.gaussians.views import project
+
+_BEND_BACK = 0.7  # metres of depth for each metre outside the landmark hull
+_DEEPEST_M = 0.09  # hair and ears lie at most this far behind the hull's rim
+_SURFACE_FREEDOM_M = 0.008  # how far landmarks may be off
+_OUTSIDE_FREEDOM = 0.8  # metres more for each metre outside the hull
+
+
+def surface_depth(
+    pixels: np.ndarray, viewmat: np.ndarray, K: np.ndarray, canonical: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depth of head pixels: inside the landmark hull interpolated, outside bent back from the nearest landmark.
+
+    Args:
+        pixels: [N, 2] x, y.
+        viewmat: [4, 4] head space to camera.
+        K: [3, 3].
+        canonical: [L, 3] landmarks in head space.
+
+    Returns:
+        [N] metres from the camera, and [N] metres that each may be off.
+    """
+    marks = project(canonical, viewmat, K)
+    mark_depth = canonical @ viewmat[2, :3] + viewmat[2, 3]
+    depth = LinearNDInterpolator(marks, mark_depth)(pixels)
+    outside = np.isnan(depth)
+    distance_px, index = cKDTree(marks).query(pixels[outside])
+    distance_m = distance_px * mark_depth[index] / K[0, 0]
+    depth[outside] = mark_depth[index] + np.minimum(_BEND_BACK * distance_m, _DEEPEST_M)
+    freedom_m = np.full(len(pixels), _SURFACE_FREEDOM_M)
+    freedom_m[outside] += np.minimum(_OUTSIDE_FREEDOM * distance_m, _DEEPEST_M)
+    return depth, freedom_m
