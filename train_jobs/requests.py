@@ -16,7 +16,7 @@ from m2dao.errors import InputError
 from train_jobs.promote import GateThresholds
 from train_jobs.work import FitOptions
 
-CAPTURE_GENERATION = "v2"  # raise it when captures made before are not to be used any more
+CAPTURE_GENERATION = "v2.2"  # raise it when captures made before are not to be used any more
 MAX_CONSENT_CHARACTERS = 500
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 

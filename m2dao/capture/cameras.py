@@ -20,7 +20,7 @@ from m2dao.capture.photometric import FrameSource, PoseRefiner, RefinedPoses
 from m2dao.capture.rigid_shape import NUM_LANDMARKS, RigidShape, fit_rigid_shape, frontal_frame
 from m2dao.capture.rotations import best_rotation, interpolate_rotations, vector_from_rotation
 from m2dao.capture.smoothing import SmoothedMotion, motion_statistics, smooth_poses, spanning
-from m2dao.capture.texture_points import face_points, head_points
+from m2dao.capture.texture_points import below_brows, face_points, head_points
 from m2dao.errors import CaptureRejected
 
 OUTER_EYE_DISTANCE_M = 0.09
@@ -29,6 +29,7 @@ _MAX_STRUCTURE_FRAMES = 250
 _POINT_SIGMA_M = 0.001  # how far a rigid landmark may lie from the tracker's own shape of the face
 _FOCAL_PER_SIZE = 2.5  # a portrait fills a frame of this many times its width at a usual distance
 _LOG_FOCAL_SIGMA = 0.3
+_ENOUGH_AROUND = 0.25  # texture points around a face, as a share of its own, that can do without its forehead
 # Typical third difference of a head's motion at 25 frames per second: radians, metres.
 _JERK_SIGMA = np.array([3e-3, 3e-3, 3e-3, 1.5e-4, 1.5e-4, 1.5e-4])
 
@@ -119,7 +120,8 @@ def _refine_on_picture(
     if masks is not None:
         model = _usual_frame(smooth, valid)
         around = head_points(masks(model), smooth.take(slice(model, model + 1)), structure.focal_px, canonical)
-        texture = texture.joined(around)
+        if len(around.points) > _ENOUGH_AROUND * len(texture.points):
+            texture = below_brows(texture, canonical).joined(around)
     refiner = PoseRefiner(texture, canonical, structure.focal_px, size)
     refined = refiner.refine(frames, measured, valid)
     information = refined.information

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
 from m2dao.capture.bundle import Poses
-from m2dao.capture.facemesh import CHIN, FACE_OVAL, LEFT_EYE, NOSE_BASE, OUTER_LIPS, RIGHT_EYE
+from m2dao.capture.facemesh import BETWEEN_BROWS, CHIN, FACE_OVAL, LEFT_EYE, NOSE_BASE, OUTER_LIPS, RIGHT_EYE
 from m2dao.capture.rigid_shape import IRIS
 from m2dao.gaussians.surface import surface_depth
 from m2dao.gaussians.views import project, unproject
@@ -109,6 +109,11 @@ def head_points(masks: np.ndarray, pose: Poses, focal_px: float, canonical: np.n
         rays=_unit(camera) @ rotation,
     )
     return found.take(points[:, 1] < canonical[CHIN, 1])
+
+
+def below_brows(face: TexturePoints, canonical: np.ndarray) -> TexturePoints:
+    """The face's points without the forehead, which rises with the brows as if the head nodded."""
+    return face.take(face.points[:, 1] > canonical[BETWEEN_BROWS, 1])
 
 
 def outwards(points: np.ndarray, canonical: np.ndarray) -> np.ndarray:

@@ -20,6 +20,9 @@ class TruthComparison:
 
     Attributes:
         rotation_error_deg: root mean square over frames, apart from one constant turn between the two head spaces.
+        rotation_noise_deg: the same apart from a linear map as well: a shallow face that turns far and a deep one that turns less
+            look alike (the bas-relief ambiguity, Belhumeur et al. 1999), so how far turns reach depends on how deep a face is
+            taken to be; this is what errs by itself.
         rotation_range_deg: the same of the head's own turns about their mean: what there was to find.
         lip_correlation, lip_error: of the lip opening; the error is a mean, in outer-eye distances.
         lip_opening_when_closed: the largest that was measured while lips were closed; None if they never were.
@@ -29,6 +32,7 @@ class TruthComparison:
     """
 
     rotation_error_deg: float
+    rotation_noise_deg: float
     rotation_range_deg: float
     lip_correlation: float | None
     lip_error: float
@@ -60,6 +64,7 @@ def compare_with_truth(capture: Capture, truth: dict[str, np.ndarray]) -> TruthC
     across = capture.expression[:, capture.expression_names.index("gaze_across")]
     return TruthComparison(
         rotation_error_deg=_rms_deg(found * (true * offset).inv()),
+        rotation_noise_deg=_noise_deg(found * (true * offset).inv(), true * true.mean().inv()),
         rotation_range_deg=_rms_deg(true * true.mean().inv()),
         lip_correlation=_correlation(capture.lip_opening, lips),
         lip_error=float(np.abs(capture.lip_opening - lips).mean()),
@@ -72,6 +77,14 @@ def compare_with_truth(capture: Capture, truth: dict[str, np.ndarray]) -> TruthC
 
 def _rms_deg(rotations: Rotation) -> float:
     return float(np.degrees(np.sqrt(np.mean(rotations.magnitude() ** 2))))
+
+
+def _noise_deg(errors: Rotation, turns: Rotation) -> float:
+    """What a linear map of the true turns leaves of the errors."""
+    turned = np.column_stack([turns.as_rotvec(), np.ones(len(turns))])
+    error = errors.as_rotvec()
+    left = error - turned @ np.linalg.lstsq(turned, error, rcond=None)[0]
+    return float(np.degrees(np.sqrt(np.mean((left**2).sum(axis=1)))))
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:

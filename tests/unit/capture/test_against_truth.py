@@ -25,6 +25,7 @@ def test_the_head_turns_as_it_did(found, person):
     row = found[person]
     assert row["rotation_error_deg"] < 1.0
     assert row["rotation_error_deg"] < 0.25 * row["rotation_range_deg"] + 0.2
+    assert row["rotation_noise_deg"] < 0.25  # brows and lips move; of the face alone they make 0.4 to 0.6 of it
 
 
 @pytest.mark.parametrize("person", persons())
