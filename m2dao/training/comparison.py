@@ -2,7 +2,7 @@
 
 Everything is kept, so that a comparison goes on where it was interrupted and a row may be made by itself:
 
-    WORK/captures/CLIP-HASH/                   the capture, made once
+    WORK/captures/CLIP-HASH-GENERATION/        the capture, made once
     WORK/CLIP-HASH-256px-5min/ROW/identity/    what was fitted
                               /ROW/row.json    how, and its figures under each protocol
                               /ROW/PROTOCOL/   side-by-side video and plots
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from m2dao.capture.dataset import MANIFEST, Capture
-from m2dao.capture.prepare import prepare
+from m2dao.capture.prepare import GENERATION, prepare
 from m2dao.identity.manifest import file_sha256
 from m2dao.training.ablation import AblationRow
 from m2dao.training.evaluate import VERSION, evaluate
@@ -78,7 +78,7 @@ class Comparison:
         self.clip, self.config = Path(clip), config
         self._tell = on_progress or (lambda what, share: None)
         name = f"{self.clip.stem}-{file_sha256(self.clip)[:8]}"
-        self.capture_dir = Path(work) / "captures" / name
+        self.capture_dir = Path(work) / "captures" / f"{name}-{GENERATION}"  # one prepared otherwise is made again
         self.folder = Path(work) / f"{name}-{config.size}px-{config.budget}"
 
     def run(self, rows: tuple[AblationRow, ...]) -> list[dict]:

@@ -99,6 +99,15 @@ def test_pictures_make_poses_several_times_more_precise_than_landmarks():
     assert solved_on_pictures().measured_on_picture.all()
 
 
+def test_without_anything_around_the_face_poses_are_those_of_the_face():
+    truth, landmarks, frames = seen_recording()
+    nothing = np.zeros((truth.size, truth.size, 4), np.uint8)
+    solution = solve_cameras(
+        landmarks, np.ones(NUM_FRAMES, bool), truth.size, frames.__getitem__, masks=lambda index: nothing
+    )
+    assert np.array_equal(solution.viewmats, solved_on_pictures().viewmats)
+
+
 def test_jitter_left_in_the_rotations_is_small_and_reported_in_the_right_size():
     truth, _, _ = seen_recording()
     error = np.radians(rotation_error_deg(solved_on_pictures(), truth))
