@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from m2dao.capture.bundle import Poses
-from m2dao.capture.facemesh import CHIN
-from m2dao.capture.texture_points import face_points, head_points
+from m2dao.capture.facemesh import BETWEEN_BROWS, CHIN
+from m2dao.capture.texture_points import below_brows, face_points, head_points
 from m2dao.gaussians.views import project
 from tests.support.simulated_head import head_shape
 
@@ -56,6 +56,13 @@ def test_both_halves_have_their_share(around):
 
 def test_clothes_are_no_head():
     assert not len(head_points(masks_of_a_round_head(channel=3), POSE, FOCAL, head_shape()).points)
+
+
+def test_the_forehead_can_be_left_out():
+    face = face_points(head_shape())
+    rest = below_brows(face, head_shape())
+    assert 0.3 * len(face.points) < len(rest.points) < 0.9 * len(face.points)
+    assert (rest.points[:, 1] > head_shape()[BETWEEN_BROWS, 1]).all()
 
 
 def test_points_can_be_taken_apart_and_joined(around):
