@@ -78,7 +78,6 @@ _TORSO = ("torso.gaussians", "torso.field")
 _FACIAL = ("facial.gaussians", "facial.field")
 _ORAL = ("oral.gaussians", "oral.field")
 _TURNS = (Turn(name="facial", trainables=(*_FACIAL, *_TORSO)), Turn(name="oral", trainables=(*_ORAL, *_TORSO)))
-_JOINT = (Turn(name="joint", trainables=(*_FACIAL, *_ORAL, *_TORSO)),)
 
 
 _STATIC = PhaseRow(until=0.08, turns=(Turn(name="static", trainables=_ALL_GAUSSIANS),), moving=False)
@@ -97,10 +96,13 @@ def refining_schedule() -> Schedule:
 
     A turn leaves half of the motion's parameters where they are, so that turns from the start cost a fit of minutes half of its
     steps; once the Gaussians have their places, turns refine as well as anything else. Colours by themselves at the end fit the
-    frames seen last: with everything going on, frames never seen come out better.
+    frames seen last: with face and mouth going on, frames never seen come out better. The torso is done when Gaussians have grown:
+    beyond that it learns by heart how shoulders happened to sit.
     """
-    growing, refining = PhaseRow(until=0.65, turns=_JOINT, densify=True), PhaseRow(until=0.85, turns=_TURNS)
-    return Schedule(rows=(_STATIC, growing, refining, PhaseRow(until=1.0, turns=_JOINT)))
+    growing = PhaseRow(until=0.65, turns=(Turn(name="joint", trainables=(*_FACIAL, *_ORAL, *_TORSO)),), densify=True)
+    turns = (Turn(name="facial", trainables=_FACIAL), Turn(name="oral", trainables=_ORAL))
+    together = (Turn(name="face", trainables=(*_FACIAL, *_ORAL)),)
+    return Schedule(rows=(_STATIC, growing, PhaseRow(until=0.85, turns=turns), PhaseRow(until=1.0, turns=together)))
 
 
 def sequential_schedule() -> Schedule:

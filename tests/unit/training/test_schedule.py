@@ -29,6 +29,14 @@ def test_ours_grows_facial_and_oral_together_refines_them_in_turns_and_ends_with
     assert [turn.name for turn in refining.turns] == ["facial", "oral"]
 
 
+def test_our_torso_is_done_when_gaussians_have_grown():
+    schedule = refining_schedule()
+    for progress in (0.3, 0.64):
+        assert {"torso.gaussians", "torso.field"} <= set(schedule.row_at(progress).turn_at(0).trainables)
+    for progress in (0.66, 0.99):
+        assert not any(name.startswith("torso") for turn in schedule.row_at(progress).turns for name in turn.trainables)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_begins_at_rest_and_ends_moving(name):
     schedule = get_recipe(name, 256).schedule
