@@ -119,7 +119,8 @@ def _refine_on_picture(
     texture = face_points(canonical)
     if masks is not None:
         model = _usual_frame(smooth, valid)
-        around = head_points(masks(model), smooth.take(slice(model, model + 1)), structure.focal_px, canonical)
+        pose = smooth.rotations[model], smooth.translations[model]
+        around = head_points(masks(model), *pose, structure.focal_px, canonical)
         if len(around.points) > _ENOUGH_AROUND * len(texture.points):
             texture = below_brows(texture, canonical).joined(around)
     refiner = PoseRefiner(texture, canonical, structure.focal_px, size)

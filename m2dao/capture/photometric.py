@@ -34,7 +34,7 @@ _MAX_STEPS = 20  # nods need them: brows that have risen look much like one
 _CONVERGED = 1e-4  # radians, of the last step; what is left is several times less, a hundredth of a pixel on the face
 _ROBUST_DOF = 5.0
 _MIN_CORRELATION = 0.4  # below, the frame does not show the face the template knows
-_MIN_SEEN_SHARE = 0.3  # of the points must be turned towards the camera
+_MIN_SEEN_SHARE = 0.3  # of the face's points must be turned towards the camera
 _NOISE_FLOOR = 0.05  # of the normalised brightness
 
 
@@ -106,7 +106,7 @@ class PoseRefiner:
         moved = {int(frame): (poses.rotations[frame], poses.translations[frame]) for frame in chosen}
         face = self._texture.take(self._texture.on_face)
         around = self._texture.take(~self._texture.on_face)
-        freedom_m, num_depths = around.freedom_m, _NUM_FIRST_DEPTHS
+        num_depths = _NUM_FIRST_DEPTHS
 
         def look(frame: int) -> _HeadImage:
             return self._head_image(frames(frame), *moved[frame])
@@ -122,24 +122,24 @@ class PoseRefiner:
                     moved[frame] = found[:2]
             texture = face
             if len(around.points) and number + 1 >= _NUM_FACE_ROUNDS:
-                around = self._at_better_depths(around, freedom_m, num_depths, pictures, moved)
-                freedom_m, num_depths = _FREEDOM_LEFT * freedom_m, _NUM_DEPTHS
+                around, num_depths = self._at_better_depths(around, num_depths, pictures, moved), _NUM_DEPTHS
                 texture = face.joined(around)
             template = _mean_texture(texture, self._sampled(texture.points, pictures, moved))
         return template
 
     def _at_better_depths(
-        self, around: TexturePoints, freedom_m: np.ndarray, num_depths: int, pictures: dict[int, _HeadImage], poses: dict
+        self, around: TexturePoints, num_depths: int, pictures: dict[int, _HeadImage], poses: dict[int, tuple]
     ) -> TexturePoints:
-        """The points around the face where the sampled frames agree best about them."""
+        """The points around the face where the sampled frames agree best about them, with less freedom for the next search."""
 
         def look(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             seen = [_facing(points, around.normals, *pose) for pose in poses.values()]
             return self._sampled(points, pictures, poses), np.stack(seen)
 
-        shifts = find_shifts(around.points, around.rays, freedom_m, look, num_depths)
+        shifts = find_shifts(around.points, around.rays, around.freedom_m, look, num_depths)
         points = around.points + shifts[:, None] * around.rays
-        return dataclasses.replace(around, points=points, normals=outwards(points, self._canonical))
+        normals, freedom_m = outwards(points, self._canonical), _FREEDOM_LEFT * around.freedom_m
+        return dataclasses.replace(around, points=points, normals=normals, freedom_m=freedom_m)
 
     def _sampled(self, points: np.ndarray, pictures: dict[int, _HeadImage], poses: dict[int, tuple]) -> np.ndarray:
         """[F, S] brightness of points in the sampled frames."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-_NUM_NEIGHBOURS = 16
+from m2dao.gaussians.surface import decided_together
+
 _PRIOR_WEIGHT = (
     0.002  # of the normalised brightness, at the ends of the freedom: where nothing speaks for another, a depth stays
 )
@@ -40,10 +40,8 @@ def find_shifts(
     """
     steps = np.linspace(-1, 1, num_depths)
     costs = np.stack([_variation(*look(points + rays * (freedom_m * step)[:, None])) for step in steps], axis=1)
-    _, near = cKDTree(points).query(points, k=min(_NUM_NEIGHBOURS, len(points)))
-    near = near.reshape(len(points), -1)
-    costs = costs[near].mean(axis=1) + _PRIOR_WEIGHT * steps**2
-    return np.median((freedom_m * _lowest(costs, steps))[near], axis=1)
+    prior = _PRIOR_WEIGHT * steps**2
+    return decided_together(points, costs, lambda mean: freedom_m * _lowest(mean + prior, steps))
 
 
 def _variation(brightness: np.ndarray, seen: np.ndarray) -> np.ndarray:

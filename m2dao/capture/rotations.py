@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _SMALL_ANGLE = 1e-8
+_NO_LENGTH = 1e-6
 
 
 def rotation_from_vector(vectors: np.ndarray) -> np.ndarray:
@@ -73,3 +74,8 @@ def interpolate_rotations(rotations: np.ndarray, valid: np.ndarray) -> np.ndarra
     fraction = np.where(last > first, (frames - first) / span, 0.0)
     step = vector_from_rotation(rotations[last] @ np.swapaxes(rotations[first], -1, -2))
     return rotation_from_vector(step * fraction[:, None]) @ rotations[first]
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [..., 3] scaled to length one; zero stays zero."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _NO_LENGTH)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from m2dao.capture.face_models import BLENDSHAPE_NAMES, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from m2dao.capture.rotations import unit
 
 EXPRESSION_NAMES = (
     "blink_left",
@@ -110,13 +111,9 @@ def _mean_gap(landmarks: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.n
 
 def _face_axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Directions across the face, to the picture's right, and down it: two arrays [T, 3]."""
-    across = _unit(landmarks[:, LEFT_EYE_OUTER] - landmarks[:, RIGHT_EYE_OUTER])
+    across = unit(landmarks[:, LEFT_EYE_OUTER] - landmarks[:, RIGHT_EYE_OUTER])
     down = landmarks[:, 152] - landmarks[:, 10]  # forehead to chin
-    return across, _unit(down - (down * across).sum(-1, keepdims=True) * across)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+    return across, unit(down - (down * across).sum(-1, keepdims=True) * across)
 
 
 def _gaze(landmarks: np.ndarray, blink: np.ndarray) -> list[np.ndarray]:

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
-from m2dao.capture.bundle import Poses
 from m2dao.capture.facemesh import BETWEEN_BROWS, CHIN, FACE_OVAL, LEFT_EYE, NOSE_BASE, OUTER_LIPS, RIGHT_EYE
 from m2dao.capture.rigid_shape import IRIS
+from m2dao.capture.rotations import unit
 from m2dao.gaussians.surface import surface_depth
 from m2dao.gaussians.views import project, unproject
 
@@ -65,7 +65,7 @@ def face_points(canonical: np.ndarray) -> TexturePoints:
     grid = np.stack(np.meshgrid(*axes), axis=-1)
     depth = LinearNDInterpolator(flat, canonical[: IRIS.start, 2])(grid)
     slope_y, slope_x = np.gradient(depth, _SPACING_M)
-    normals = _unit(np.stack([slope_x, slope_y, -np.ones_like(depth)], axis=-1))
+    normals = unit(np.stack([slope_x, slope_y, -np.ones_like(depth)], axis=-1))
     pixel = ((grid - low) / _RASTER_M).astype(int)
     kept = (mask[pixel[..., 1], pixel[..., 0]] > 0) & np.isfinite(depth) & np.isfinite(normals).all(axis=-1)
     points = np.concatenate([grid, depth[..., None]], axis=-1)[kept]
@@ -78,12 +78,14 @@ def face_points(canonical: np.ndarray) -> TexturePoints:
     )
 
 
-def head_points(masks: np.ndarray, pose: Poses, focal_px: float, canonical: np.ndarray) -> TexturePoints:
+def head_points(
+    masks: np.ndarray, rotation: np.ndarray, translation: np.ndarray, focal_px: float, canonical: np.ndarray
+) -> TexturePoints:
     """A regular grid over hair, ears and temples as one frame shows them.
 
     Args:
         masks: uint8 [size, size, 4], the frame's regions.
-        pose: the frame's.
+        rotation, translation: [3, 3] and [3], the frame's pose.
         focal_px: focal length in pixels.
         canonical: [478, 3], metres, head space.
 
@@ -92,7 +94,6 @@ def head_points(masks: np.ndarray, pose: Poses, focal_px: float, canonical: np.n
     """
     size = len(masks)
     K = np.array([[focal_px, 0, size / 2], [0, focal_px, size / 2], [0, 0, 1]])
-    rotation, translation = pose.rotations[0], pose.translations[0]
     viewmat = np.concatenate([rotation, translation[:, None]], axis=1)
     pixels_per_m = focal_px / translation[2]
     grid = _grid(size, _SPACING_M * pixels_per_m)
@@ -106,7 +107,7 @@ def head_points(masks: np.ndarray, pose: Poses, focal_px: float, canonical: np.n
         normals=outwards(points, canonical),
         half=_checkerboard(pixels, _SPACING_M * pixels_per_m),
         freedom_m=freedom_m,
-        rays=_unit(camera) @ rotation,
+        rays=unit(camera) @ rotation,
     )
     return found.take(points[:, 1] < canonical[CHIN, 1])
 
@@ -122,7 +123,7 @@ def outwards(points: np.ndarray, canonical: np.ndarray) -> np.ndarray:
     What hair is really like nobody knows; what a frame has shown must have been turned towards it.
     """
     middle = canonical[list(_SIDES_OF_FACE)].mean(axis=0) + [0, 0, _SKULL_BEHIND_M]
-    return _unit(_unit(points - middle) - [0, 0, _SEEN_IN_REFERENCE])
+    return unit(unit(points - middle) - [0, 0, _SEEN_IN_REFERENCE])
 
 
 def _rigid_region(canonical: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -167,7 +168,3 @@ def _checkerboard(grid: np.ndarray, step: float) -> np.ndarray:
 def _disc(radius: float) -> np.ndarray:
     side = 2 * round(radius) + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -62,10 +62,11 @@ def compare_with_truth(capture: Capture, truth: dict[str, np.ndarray]) -> TruthC
     offset = (true.inv() * found).mean()
     lips, closed = truth["lip_opening"][:num_frames], truth["closed"][:num_frames] > 0
     across = capture.expression[:, capture.expression_names.index("gaze_across")]
+    errors, turns = found * (true * offset).inv(), true * true.mean().inv()
     return TruthComparison(
-        rotation_error_deg=_rms_deg(found * (true * offset).inv()),
-        rotation_noise_deg=_noise_deg(found * (true * offset).inv(), true * true.mean().inv()),
-        rotation_range_deg=_rms_deg(true * true.mean().inv()),
+        rotation_error_deg=_rms_deg(errors),
+        rotation_noise_deg=_rms_deg(_unexplained(errors, turns)),
+        rotation_range_deg=_rms_deg(turns),
         lip_correlation=_correlation(capture.lip_opening, lips),
         lip_error=float(np.abs(capture.lip_opening - lips).mean()),
         lip_opening_when_closed=float(capture.lip_opening[closed].max()) if closed.any() else None,
@@ -79,12 +80,11 @@ def _rms_deg(rotations: Rotation) -> float:
     return float(np.degrees(np.sqrt(np.mean(rotations.magnitude() ** 2))))
 
 
-def _noise_deg(errors: Rotation, turns: Rotation) -> float:
+def _unexplained(errors: Rotation, turns: Rotation) -> Rotation:
     """What a linear map of the true turns leaves of the errors."""
     turned = np.column_stack([turns.as_rotvec(), np.ones(len(turns))])
     error = errors.as_rotvec()
-    left = error - turned @ np.linalg.lstsq(turned, error, rcond=None)[0]
-    return float(np.degrees(np.sqrt(np.mean((left**2).sum(axis=1)))))
+    return Rotation.from_rotvec(error - turned @ np.linalg.lstsq(turned, error, rcond=None)[0])
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:

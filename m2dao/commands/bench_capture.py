@@ -17,7 +17,7 @@ EXAMPLES = """examples:
 
 Synthetic presenters are filmed, prepared as any recording is, and compared with the truth that is written beside their
 recordings: head rotation, lips, lids, masks. Recordings given by --video have no truth: what is told of them is the quality
-report, with the noise of their poses as two independent halves of the face's texture disagree about it.
+report, with the noise of their poses as two independent halves of the head's texture disagree about it.
 
 --json prints {presenters: [{person, seconds, real_time_factor, verdict, sync_offset_frames, rotation_error_deg, rotation_noise_deg, rotation_range_deg, lip_correlation,
 lip_error, lip_opening_when_closed, blink_correlation, gaze_across_correlation, facial_iou, oral_iou, head_iou, torso_iou, person_iou}], recordings:

@@ -1,9 +1,11 @@
-"""How deep the pixels of a head lie, as far as one frame and its landmarks say.
+"""How deep the pixels of a head lie, as far as one frame and its landmarks say; and how neighbours find a better depth together.
 
-Shapes: N pixels, L = 478 landmarks.
+Shapes: N pixels, D depths, L = 478 landmarks.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
@@ -15,6 +17,7 @@ _BEND_BACK = 0.7  # metres of depth for each metre outside the landmark hull
 _DEEPEST_M = 0.09  # hair and ears lie at most this far behind the hull's rim
 _SURFACE_FREEDOM_M = 0.008  # how far landmarks may be off
 _OUTSIDE_FREEDOM = 0.8  # metres more for each metre outside the hull
+_NUM_NEIGHBOURS = 16
 
 
 def surface_depth(
@@ -41,3 +44,19 @@ def surface_depth(
     freedom_m = np.full(len(pixels), _SURFACE_FREEDOM_M)
     freedom_m[outside] += np.minimum(_OUTSIDE_FREEDOM * distance_m, _DEEPEST_M)
     return depth, freedom_m
+
+
+def decided_together(positions: np.ndarray, costs: np.ndarray, choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """What neighbours choose by their mean cost, and the median of that among neighbours: single pixels of hair look alike.
+
+    Args:
+        positions: [N, 2 or 3], which say who is whose neighbour.
+        costs: [N, D] of the depths tried.
+        choose: from mean costs [N, D] to a choice [N].
+
+    Returns:
+        [N].
+    """
+    _, near = cKDTree(positions).query(positions, k=min(_NUM_NEIGHBOURS, len(positions)))
+    near = near.reshape(len(positions), -1)
+    return np.median(choose(costs[near].mean(axis=1))[near], axis=1)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 
+from m2dao.gaussians.surface import decided_together
 from m2dao.gaussians.views import SeedView, project, unproject
 
 _NUM_DEPTHS = 13
-_NUM_NEIGHBOURS = 16
 _BLUR_PX = 1.0  # poses are off by a fraction of a pixel
 _AGREEING = 0.6  # share of the views that must see a point; elsewhere something may lie before it
 _WORST_COLOR = 0.25  # difference of colour beyond which it does not matter how much
@@ -54,10 +53,8 @@ def sweep_depths(
         silhouettes.append(1 - seen[..., 3])
     agreeing = np.sort(np.stack(colors), axis=0)[: max(1, round(_AGREEING * len(others)))].mean(axis=0)
     cost = agreeing + _SILHOUETTE_WEIGHT * np.mean(silhouettes, axis=0)  # [N, D]
-    _, near = cKDTree(pixels).query(pixels, k=min(_NUM_NEIGHBOURS, len(pixels)))
-    cost = cost[near.reshape(len(pixels), -1)].mean(axis=1) + _PRIOR_WEIGHT * np.abs(steps)
-    chosen = candidates[np.arange(len(pixels)), cost.argmin(axis=1)]
-    return np.median(chosen[near.reshape(len(pixels), -1)], axis=1)
+    prior, rows = _PRIOR_WEIGHT * np.abs(steps), np.arange(len(pixels))
+    return decided_together(pixels, cost, lambda mean: candidates[rows, (mean + prior).argmin(axis=1)])
 
 
 def _sample(view: SeedView, pixels: np.ndarray) -> np.ndarray:

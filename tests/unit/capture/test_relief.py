@@ -9,7 +9,7 @@ from m2dao.capture.relief import find_shifts
 NUM_FRAMES = 24
 
 
-def bumpy_surface(seed=0):
+def bumpy_surface():
     """Points on a plane, their rays, and how far behind it the surface that they belong to lies: [S, 3], [S, 3], [S]."""
     axis = np.linspace(-0.06, 0.06, 30)
     points = np.concatenate([np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2), np.zeros((900, 1))], axis=1)

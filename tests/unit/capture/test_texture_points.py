@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m2dao.capture.bundle import Poses
 from m2dao.capture.facemesh import BETWEEN_BROWS, CHIN
 from m2dao.capture.texture_points import below_brows, face_points, head_points
 from m2dao.gaussians.views import project
 from tests.support.simulated_head import head_shape
 
 SIZE, FOCAL = 256, 500.0
-POSE = Poses(rotations=np.eye(3)[None], translations=np.array([[0.0, 0.0, 0.6]]))
+POSE = np.eye(3), np.array([0.0, 0.0, 0.6])
 VIEWMAT = np.concatenate([np.eye(3), [[0.0], [0.0], [0.6]]], axis=1)
 K = np.array([[FOCAL, 0, SIZE / 2], [0, FOCAL, SIZE / 2], [0, 0, 1]])
 
@@ -26,7 +25,7 @@ def masks_of_a_round_head(radius_px=105, channel=2):
 
 @pytest.fixture(scope="module")
 def around():
-    return head_points(masks_of_a_round_head(), POSE, FOCAL, head_shape())
+    return head_points(masks_of_a_round_head(), *POSE, FOCAL, head_shape())
 
 
 def test_points_lie_around_the_face_inside_the_head_and_above_the_chin(around):
@@ -55,7 +54,7 @@ def test_both_halves_have_their_share(around):
 
 
 def test_clothes_are_no_head():
-    assert not len(head_points(masks_of_a_round_head(channel=3), POSE, FOCAL, head_shape()).points)
+    assert not len(head_points(masks_of_a_round_head(channel=3), *POSE, FOCAL, head_shape()).points)
 
 
 def test_the_forehead_can_be_left_out():
