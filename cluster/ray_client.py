@@ -68,16 +68,31 @@ def private_ray() -> Iterator[None]:
         token = Path(folder) / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
-        os.environ.update(ray_environment(LOOPBACK, token))
-        if "ray" in sys.modules:
-            _reload_environment(loopback=True)
-        import ray
+        with _environment_of(ray_environment(LOOPBACK, token)):
+            if "ray" in sys.modules:
+                _reload_environment(loopback=True)
+            import ray
 
-        ray.init(namespace=NAMESPACE, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
-        try:
-            yield
-        finally:
-            ray.shutdown()
+            ray.init(namespace=NAMESPACE, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+            try:
+                yield
+            finally:
+                ray.shutdown()
+
+
+@contextmanager
+def _environment_of(variables: dict[str, str]) -> Iterator[None]:
+    """``variables`` inside, what was before outside: nobody else is to present the token of a Ray that is gone."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _reload_environment(*, loopback: bool) -> None:

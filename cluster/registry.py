@@ -16,18 +16,28 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.ids import ALIASES, AliasRef, FitId, IdentityName, ModelRef, TenantId
 from cluster.settings import Settings
 from cluster.storage import ObjectStore, StoredFolder
+from cluster.versions import (
+    FILES_SHA256_TAG,
+    FIT_ID_TAG,
+    METRICS_TAG,
+    NUM_BYTES_TAG,
+    STATE_TAG,
+    IdentityInfo,
+    VersionInfo,
+    finite_number,
+    refuse_own_tags,
+    version_info,
+)
 from m2dao.errors import (
     Conflict,
     InputError,
@@ -37,12 +47,6 @@ from m2dao.errors import (
     UnknownIdentity,
 )
 
-_STATE = "m2dao.state"
-_FIT_ID = "m2dao.fit_id"
-_METRICS = "m2dao.metrics"
-_FILES_SHA256 = "m2dao.files_sha256"
-_NUM_BYTES = "m2dao.num_bytes"
-_OWN_TAGS = (_STATE, _FIT_ID, _METRICS, _FILES_SHA256, _NUM_BYTES)
 # MLflow's client retries for four minutes, far longer than a request can wait; and reports usage to its makers,
 # which a site that handles faces and voices must not do. A site's own values win.
 _CLIENT_ENV = {
@@ -53,31 +57,6 @@ _CLIENT_ENV = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0.2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionInfo:
-    """What is registered of one version."""
-
-    ref: ModelRef
-    metrics: dict[str, float]
-    tags: dict[str, str]
-    aliases: tuple[str, ...]
-    created_s: float  # Unix time
-    fit_id: FitId | None
-    run_id: str
-    files_sha256: str  # hash of the file table; see storage.StoredFolder
-    num_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class IdentityInfo:
-    """One of a tenant's identities."""
-
-    tenant: TenantId
-    identity: IdentityName
-    champion: int | None  # version
-    versions: tuple[int, ...]  # ascending
 
 
 class Registry:
@@ -129,9 +108,9 @@ class Registry:
                 version = self._client.get_model_version_by_alias(ref.registry_name, ref.alias)
             else:
                 version = self._client.get_model_version(ref.registry_name, str(ref.version))
-        if version.tags.get(_STATE) != "ready":
+        if version.tags.get(STATE_TAG) != "ready":
             raise UnknownIdentity(str(ref), "a complete version", "one that is not", "register it again")
-        return _version_info(ref.tenant, ref.identity, version)
+        return version_info(ref.tenant, ref.identity, version)
 
     def list_identities(self, tenant: TenantId) -> list[IdentityInfo]:
         """The tenant's identities that have a complete version, by name."""
@@ -139,7 +118,7 @@ class Registry:
         for model in self._pages("search_registered_models", f"name LIKE '{tenant}.%'"):
             champions[model.name] = model.aliases.get("champion")
         for version in self._pages("search_model_versions", f"name LIKE '{tenant}.%'"):
-            if version.tags.get(_STATE) == "ready":
+            if version.tags.get(STATE_TAG) == "ready":
                 versions.setdefault(version.name, []).append(int(version.version))
         infos = []
         for name in sorted(versions.keys() & champions.keys()):
@@ -161,9 +140,9 @@ class Registry:
             for alias, number in self._client.get_registered_model(f"{tenant}.{identity}").aliases.items():
                 aliases.setdefault(int(number), []).append(alias)
         infos = [
-            _version_info(tenant, identity, version, aliases.get(int(version.version), []))
+            version_info(tenant, identity, version, aliases.get(int(version.version), []))
             for version in found
-            if version.tags.get(_STATE) == "ready"
+            if version.tags.get(STATE_TAG) == "ready"
         ]
         return sorted(infos, key=lambda info: info.ref.version, reverse=True)
 
@@ -212,7 +191,7 @@ class Registry:
 
         run_id = self._run(tenant, identity, fit_id)
         now_ms = int(time.time() * 1000)
-        entries = [Metric(name, _number(name, value), now_ms, step) for name, value in metrics.items()]
+        entries = [Metric(name, finite_number(name, value), now_ms, step) for name, value in metrics.items()]
         with _translated(f"run of {fit_id}"):
             self._client.log_batch(run_id, entries, [Param(k, str(v)) for k, v in (params or {}).items()])
 
@@ -245,10 +224,8 @@ class Registry:
             InputError: a metric is not finite, or the folder or a report cannot be stored.
         """
         name = f"{tenant}.{identity}"
-        metrics = {key: _number(key, value) for key, value in metrics.items()}
-        wrong = sorted(set(tags) & set(_OWN_TAGS))
-        if wrong:
-            raise InputError("tags", "names that do not begin with m2dao.", str(wrong))
+        metrics = {key: finite_number(key, value) for key, value in metrics.items()}
+        refuse_own_tags(tags)
         if fit_id is not None:
             for info in self.list_versions(tenant, identity):
                 if info.fit_id == fit_id:
@@ -256,7 +233,7 @@ class Registry:
         fit_id = fit_id or FitId.new()
         run_id = self._run(tenant, identity, fit_id)
         self._ensure_model(name)
-        all_tags = {**tags, _METRICS: json.dumps(metrics), _FIT_ID: str(fit_id), _STATE: "incomplete"}
+        all_tags = {**tags, METRICS_TAG: json.dumps(metrics), FIT_ID_TAG: str(fit_id), STATE_TAG: "incomplete"}
         source = f"s3://{self._settings.s3_bucket}/{tenant}/identities/{identity}"
         with _translated(name):
             version = self._client.create_model_version(name, source, run_id, tags=all_tags, await_creation_for=0)
@@ -278,7 +255,7 @@ class Registry:
         self.log_fit_progress(ref.tenant, ref.identity, self._fit_of(run_id), step=0, metrics={
             f"final.{key}": value for key, value in metrics.items()
         })  # fmt: skip
-        facts = {_FILES_SHA256: stored.sha256, _NUM_BYTES: str(stored.num_bytes), _STATE: "ready"}
+        facts = {FILES_SHA256_TAG: stored.sha256, NUM_BYTES_TAG: str(stored.num_bytes), STATE_TAG: "ready"}
         with _translated(str(ref)):
             self._client.set_terminated(run_id, "FINISHED")
             for key, value in facts.items():  # in this order: "ready" comes last
@@ -310,9 +287,7 @@ class Registry:
         Raises:
             UnknownIdentity: there is no such complete version.
         """
-        wrong = sorted(set(tags) & set(_OWN_TAGS))
-        if wrong:
-            raise InputError("tags", "names that do not begin with m2dao.", str(wrong))
+        refuse_own_tags(tags)
         self.describe(ref)
         with _translated(str(ref)):
             for key, value in tags.items():
@@ -347,7 +322,7 @@ class Registry:
             version = self._client.get_model_version(ref.registry_name, str(ref.version))
             if held := sorted(set(version.aliases) & set(ALIASES)):
                 raise Conflict(str(ref), "a version without aliases", f"{', '.join(held)}", "move them first")
-            self._client.set_model_version_tag(ref.registry_name, str(ref.version), _STATE, "deleting")
+            self._client.set_model_version_tag(ref.registry_name, str(ref.version), STATE_TAG, "deleting")
         self._store.delete_prefix(ref.object_prefix)
         with _translated(str(ref)):
             if version.run_id:
@@ -385,8 +360,8 @@ class Registry:
         with self._lock, _translated(f"run of {fit_id}"):
             if fit_id not in self._runs:
                 experiment = self._experiment(tenant)
-                found = self._client.search_runs([experiment], f"tags.`{_FIT_ID}` = '{fit_id}'", max_results=1)
-                tags = {_FIT_ID: str(fit_id), "m2dao.identity": str(identity)}
+                found = self._client.search_runs([experiment], f"tags.`{FIT_ID_TAG}` = '{fit_id}'", max_results=1)
+                tags = {FIT_ID_TAG: str(fit_id), "m2dao.identity": str(identity)}
                 run = found[0] if found else self._client.create_run(experiment, tags=tags, run_name=f"{identity} {fit_id}")
                 self._runs[fit_id] = run.info.run_id
             return self._runs[fit_id]
@@ -418,28 +393,6 @@ class Registry:
             token = page.token
             if not token:
                 return
-
-
-def _version_info(tenant: TenantId, identity: IdentityName, version, aliases=None) -> VersionInfo:
-    tags = dict(version.tags)
-    fit_id = tags.get(_FIT_ID)
-    return VersionInfo(
-        ref=ModelRef(tenant, identity, int(version.version)),
-        metrics=json.loads(tags.get(_METRICS, "{}")),
-        tags={key: value for key, value in tags.items() if key not in _OWN_TAGS},
-        aliases=tuple(sorted(version.aliases if aliases is None else aliases)),
-        created_s=version.creation_timestamp / 1000,
-        fit_id=FitId.parse(fit_id) if fit_id else None,
-        run_id=version.run_id or "",
-        files_sha256=tags.get(_FILES_SHA256, ""),
-        num_bytes=int(tags.get(_NUM_BYTES, 0)),
-    )
-
-
-def _number(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InputError(f"metric {name}", "a finite number", repr(value))
-    return float(value)
 
 
 @contextlib.contextmanager

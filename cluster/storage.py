@@ -1,7 +1,7 @@
 """The object store: bytes, files and hashed folders in one S3 bucket. The only module that imports boto3.
 
-Every key begins with its tenant: ``acme/identities/anna/7/files.json``. ``object_key`` builds keys, and every
-operation checks the shape of the key it is given, so that no caller can write outside a tenant's part.
+Every operation checks the shape of the key it is given (``cluster/object_keys.py``), so that no caller can write
+outside a tenant's part.
 
 A folder is stored as its files and, written last, a table ``files.json`` of their sizes and hashes. A folder whose
 table is missing was not stored to the end; one whose files do not match the table is refused when it is fetched.
@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cluster.ids import TenantId
+from cluster.object_keys import KEY_PART, check_key, check_prefix
 from cluster.settings import Settings
 from m2dao.errors import (
     AlreadyExists,
     InputError,
-    InvalidId,
     ObjectCorrupt,
     ServiceError,
     StorageUnavailable,
@@ -37,53 +36,8 @@ from m2dao.errors import (
 FILE_TABLE = "files.json"
 _FORMAT = "m2dao.files"
 _CHUNK_BYTES = 1 << 20
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]{0,199}")  # no dot first: neither ".." nor hidden files
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
-
-
-def object_key(tenant: TenantId, *parts: str) -> str:
-    """The key of one of a tenant's objects.
-
-    Args:
-        tenant: whose object it is.
-        parts: path parts; each may itself hold slashes.
-
-    Raises:
-        InvalidId: a part is empty, begins with a dot or has characters that are not safe everywhere.
-    """
-    if not isinstance(tenant, TenantId):
-        raise TypeError(f"object_key takes a TenantId, not {type(tenant).__name__}")
-    return check_key("/".join((str(tenant), *parts)))
-
-
-def check_key(key: str) -> str:
-    """``key`` itself, when it is well formed.
-
-    Raises:
-        InvalidId: it is not.
-    """
-    tenant, *parts = key.split("/")
-    TenantId.parse(tenant)
-    if not parts or len(key) > 900 or not all(_PART.fullmatch(part) for part in parts):
-        shown = key if len(key) <= 80 else key[:77] + "..."
-        raise InvalidId("object key", "TENANT/PART/... of letters, digits and ._=- (no part begins with a dot)", repr(shown))
-    return key
-
-
-def check_prefix(prefix: str) -> str:
-    """``prefix`` itself, when it is a tenant's name or key, ended by a slash.
-
-    Raises:
-        InvalidId: it is not.
-    """
-    if not prefix.endswith("/"):
-        raise InvalidId("object prefix", "a slash at the end", repr(prefix[:80]))
-    if prefix.count("/") == 1:
-        TenantId.parse(prefix[:-1])
-    else:
-        check_key(prefix[:-1])
-    return prefix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,7 +247,7 @@ class ObjectStore:
             raise InputError("expires_s", "1 second to 7 days", str(expires_s))
         params = {"Bucket": self._bucket, "Key": check_key(key)}
         if download_name is not None:
-            if not _PART.fullmatch(download_name):  # it goes into a header
+            if not KEY_PART.fullmatch(download_name):  # it goes into a header
                 raise InputError("download_name", "letters, digits and ._=-", repr(download_name[:80]))
             params["ResponseContentDisposition"] = f'attachment; filename="{download_name}"'
         return self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s)
@@ -403,7 +357,7 @@ def _parse_table(key: str, data: bytes) -> dict[str, dict]:
         well_formed = table["format"] == _FORMAT and table["version"] == 1 and isinstance(files, dict) and files
         for name, entry in files.items():
             # The names become paths on our disk: the same rule as for keys keeps them inside the folder.
-            well_formed = well_formed and all(_PART.fullmatch(part) for part in name.split("/"))
+            well_formed = well_formed and all(KEY_PART.fullmatch(part) for part in name.split("/"))
             well_formed = well_formed and re.fullmatch("[0-9a-f]{64}", entry["sha256"]) and type(entry["bytes"]) is int
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise problem from error

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from cluster.ids import TenantId
 from cluster.jobs import RETENTION_S
-from cluster.storage import ObjectStore, object_key
+from cluster.object_keys import object_key
+from cluster.storage import ObjectStore
 from m2dao.errors import ConfigError
 
 RENDERS = "renders"

@@ -20,7 +20,8 @@ from typing import Any
 
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.jobs import Claim, Jobs
-from cluster.storage import ObjectStore, object_key
+from cluster.object_keys import object_key
+from cluster.storage import ObjectStore
 from cluster.sweep import RENDERS
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, StateUnavailable
 from m2dao.media.mux import VideoWriter

@@ -13,8 +13,9 @@ from dataclasses import dataclass, fields
 
 from cluster.ids import AliasRef, IdentityName, ModelRef, TenantId
 from cluster.promotion import ChampionChange, move_champion
-from cluster.registry import Registry, VersionInfo
+from cluster.registry import Registry
 from cluster.state import StateStore
+from cluster.versions import VersionInfo
 from m2dao.errors import ConfigError, PromotionConflict, PromotionRefused, UnknownIdentity
 
 CAPTURE_TAG = "capture_sha256"  # which capture the metrics of a version were measured on

@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.ids import IdentityName, TenantId
 from cluster.jobs import JobRecord
-from cluster.storage import object_key
+from cluster.object_keys import object_key
 from m2dao.errors import InputError
 from train_jobs.promote import GateThresholds
 from train_jobs.work import FitOptions

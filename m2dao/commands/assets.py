@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from m2dao.assets import AssetStore, fetch_all
-from m2dao.errors import AssetCorrupt
+from m2dao.errors import AssetCorrupt, ConfigError
 
 EXAMPLES = """examples:
   m2dao assets list                     what there is, from where, under which licence
@@ -37,6 +37,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     if args.action == "compile":
+        if args.names or args.into is not None:
+            given = " ".join([*args.names, *(["--into"] if args.into is not None else [])])
+            raise ConfigError(
+                "m2dao assets compile", "no names and no folder: it compiles every kernel", given, "leave them out"
+            )
         return _compile(as_json=args.json)
     store = AssetStore.from_env()
     if args.into is not None:

@@ -103,7 +103,9 @@ ROWS = (
     AblationRow(name="gaze", what="+ irises that move", recipe=_gaze),
     AblationRow(name="field_rates", what="+ larger steps of the fields", recipe=_field_rates),
     AblationRow(
-        name="joint_growth", what="+ facial and oral motion at once but for turns that refine", recipe=_joint_growth
+        name="joint_growth",
+        what="+ facial and oral motion at once but for turns that refine, a torso done when Gaussians have grown",
+        recipe=_joint_growth,
     ),
     AblationRow(name="speech_encoders", what="+ the mean of several voices", recipe=_speech_encoders),
     AblationRow(name="speech_gain", what="+ lips that go only as far as the voice is right", recipe=_speech_gain),

@@ -5,9 +5,10 @@ import urllib.parse
 import pytest
 
 from cluster.ids import AliasRef, IdentityName
+from cluster.object_keys import object_key
 from cluster.registry import Registry
 from cluster.state import StateStore
-from cluster.storage import ObjectStore, object_key
+from cluster.storage import ObjectStore
 from m2dao.errors import RegistryUnavailable, ServiceUnavailable, StateUnavailable, StorageUnavailable, UnknownIdentity
 from tests.support.fault_proxy import FaultProxy
 from tests.support.stack import reaching

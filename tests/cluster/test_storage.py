@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cluster.ids import TenantId
-from cluster.storage import FILE_TABLE, ObjectStore, check_key, check_prefix, object_key
+from cluster.object_keys import check_key, check_prefix, object_key
+from cluster.storage import FILE_TABLE, ObjectStore
 from m2dao.errors import AlreadyExists, InputError, InvalidId, ObjectCorrupt, ServiceError, UnknownObject
 from tests.support.stack import reaching
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cluster.ids import TenantId
-from cluster.storage import ObjectStore, object_key
+from cluster.object_keys import object_key
+from cluster.storage import ObjectStore
 from cluster.sweep import sweep_renders
 from m2dao.errors import ConfigError
 
@@ -13,7 +14,10 @@ from m2dao.errors import ConfigError
 def test_only_old_renders_of_the_tenant_are_deleted(stack, tenant):
     store = ObjectStore(stack)
     old = [object_key(tenant, "renders", "r-1", "video.mp4"), object_key(tenant, "renders", "r-1", "audio.wav")]
-    kept = [object_key(tenant, "identities", "anna", "1"), object_key(TenantId(f"{tenant}-b"), "renders", "r-2", "video.mp4")]
+    kept = [
+        object_key(tenant, "identities", "anna", "1"),
+        object_key(TenantId(f"{tenant}-b"), "renders", "r-2", "video.mp4"),
+    ]
     for key in old + kept:
         store.put_bytes(key, b"x")
     now = datetime.now(UTC)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cluster.ids import AliasRef, IdentityName, ModelRef
-from cluster.storage import object_key
+from cluster.object_keys import object_key
 from m2dao.errors import ObjectCorrupt, UnknownIdentity
 from tests.support.fits import Fits, WorkerDied, dying_at
 from tests.support.small_work import small_fit

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from m2dao.cli import main
 
 
@@ -9,3 +11,10 @@ def test_every_part_with_kernels_is_compiled(capsys):
     assert main(["assets", "compile", "--json"]) == 0
     seconds = json.loads(capsys.readouterr().out)["seconds"]
     assert [name.split()[0] for name in seconds] == ["capture", "render", "posing", "training"]
+
+
+@pytest.mark.parametrize("rest", [["face_landmarker"], ["--into", "folder"]])
+def test_parts_cannot_be_asked_for(rest, capsys):
+    assert main(["assets", "compile", *rest]) == 2
+    error = capsys.readouterr().err
+    assert rest[0] in error and "every kernel" in error

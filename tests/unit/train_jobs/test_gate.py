@@ -7,7 +7,7 @@ import math
 import pytest
 
 from cluster.ids import ModelRef
-from cluster.registry import VersionInfo
+from cluster.versions import VersionInfo
 from m2dao.errors import ConfigError
 from train_jobs.promote import GateThresholds, judge
 
