@@ -16,8 +16,8 @@ EXAMPLES = """examples:
   m2dao bench quality --clip anna.mp4 --minutes 5 --rows m2dao          (one row by itself)
 
 Every row is a fit with the same capture, split, minutes, threads, seed and backend, evaluated on the last 1/11 of the
-recording. Rows lead from the published design to ours a step at a time. What was made is kept under --work and not made
-again; delete a row's folder there to repeat it.
+recording. Rows lead from the published design to ours a step at a time; the last are ours without one of the steps.
+What was made is kept under --work and not made again; delete a row's folder there to repeat it.
 
 A baseline has no torso of its own: `paper` shows it over the recorded one, `portrait` over that of the training frame
 nearest in pose. Two rows may be made at once by two commands with --threads 1 each.

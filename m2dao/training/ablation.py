@@ -1,4 +1,5 @@
-"""The rows of the quality comparison: two baselines, and the way from the published one to ours, a step at a time."""
+"""The rows of the quality comparison: two baselines, the way from the published one to ours, a step at a time, and ours
+without one of them."""
 
 from __future__ import annotations
 
@@ -89,6 +90,14 @@ def _speech_gain(size: int) -> Recipe:
     return replace(_speech_encoders(size), name="speech_gain", speech_gain=True)
 
 
+def _binary_masks(size: int) -> Recipe:
+    return replace(m2dao(size), name="binary_masks", soft_masks=False)
+
+
+def _no_consistency(size: int) -> Recipe:
+    return replace(m2dao(size), name="no_consistency", losses=LossWeights(consistency=0.0))
+
+
 ROWS = (
     AblationRow(name="talking_gaussian", what="the published design", recipe=talking_gaussian),
     AblationRow(name="talking_gaussian_plus", what="the same with our poses and masks", recipe=talking_gaussian_plus),
@@ -113,6 +122,13 @@ ROWS = (
 )
 
 
+# Some steps show only where others do not hide them: masks, for one, where poses already put outlines in their place.
+LESS_ONE = (
+    AblationRow(name="binary_masks", what="ours with binary masks", recipe=_binary_masks),
+    AblationRow(name="no_consistency", what="ours without motion consistency", recipe=_no_consistency),
+)
+
+
 def adaptation_rows(universal: UniversalMotion, seconds: float) -> tuple[AblationRow, ...]:
     """From scratch in the time of the comparison, and in ``seconds`` from scratch and from universal motion."""
     short = {"recipe": m2dao, "minutes": seconds / 60}
@@ -129,8 +145,9 @@ def choose_rows(names: list[str] | None) -> tuple[AblationRow, ...]:
     Raises:
         ConfigError: an unknown name.
     """
-    known = [row.name for row in ROWS]
+    rows = (*ROWS, *LESS_ONE)
+    known = [row.name for row in rows]
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ConfigError("rows", f"names among {', '.join(known)}", ", ".join(unknown))
-    return tuple(row for row in ROWS if names is None or row.name in names)
+    return tuple(row for row in rows if names is None or row.name in names)
