@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> dict:
     from m2dao.training.ablation import choose_rows
     from m2dao.training.comparison import Comparison, ComparisonConfig, gains, mean_rows
-    from m2dao.training.comparison_report import bars, side_by_side, table
+    from m2dao.training.comparison_report import side_by_side
 
     rows = choose_rows(args.rows.split(",") if args.rows else None)
     minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
@@ -63,16 +63,22 @@ def run(args: argparse.Namespace) -> dict:
             "rows": entries,
             "gains": gains(entries),
         }
-        title = f"{clip.name}, {args.size} px, {config.budget} for each fit"
-        (comparison.folder / "comparison.json").write_text(json.dumps(result, indent=2) + "\n")
-        (comparison.folder / "comparison.png").write_bytes(bars(entries, title))
+        _report(result, comparison.folder / "comparison", config.budget)
         side_by_side(comparison.folder, [row.name for row in rows], "portrait", comparison.folder / "comparison.mp4")
-        print(f"\n{title} ({comparison.folder})\n{table(entries)}", file=sys.stderr)
         results.append(result)
     if len(results) == 1:
         return results[0]
     means = mean_rows([result["rows"] for result in results])
-    print(f"\nmean of {len(results)} recordings\n{table(means)}", file=sys.stderr)
-    return results[0] | {
-        "clip": f"mean of {len(results)}", "rows": means, "gains": gains(means), "clips": results,
-    }  # fmt: skip
+    mean = results[0] | {"clip": f"mean of {len(results)} recordings", "rows": means, "gains": gains(means)}
+    _report(mean, args.work / f"mean-of-{len(results)}-{args.size}px-{config.budget}", config.budget)
+    return mean | {"clips": results}
+
+
+def _report(result: dict, place: Path, budget: str) -> None:
+    """Leave a comparison as JSON and as a plot, and show it as a table."""
+    from m2dao.training.comparison_report import bars, table
+
+    title = f"{result['clip']}, {result['size']} px, {budget} for each fit"
+    place.with_name(place.name + ".json").write_text(json.dumps(result, indent=2) + "\n")
+    place.with_name(place.name + ".png").write_bytes(bars(result["rows"], title))
+    print(f"\n{title} ({place.parent})\n{table(result['rows'])}", file=sys.stderr)

@@ -68,7 +68,7 @@ def bars(rows: list[dict], title: str) -> bytes:
         axis.set_xlim(min(known) - 2, max(known) + 1.5)
         axis.set_yticks(places, [row["name"] for row in part])
         axis.set(xlabel="PSNR (dB), axis cut", title=f"protocol {protocol}")
-    axis.legend(loc="lower right", fontsize=7)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     figure.suptitle(title)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

@@ -8,6 +8,7 @@ import pytest
 
 from m2dao.capture.dataset import Capture
 from m2dao.capture.frame_poses import frame_by_frame_viewmats, with_poses
+from m2dao.cli import main
 from m2dao.errors import ConfigError
 from m2dao.media.video import probe_video
 from m2dao.training.ablation import LESS_ONE, ROWS, AblationRow, choose_rows
@@ -60,6 +61,25 @@ def test_what_is_shown_names_every_row(made, tmp_path):
     side_by_side(comparison.folder, [row.name for row in SMALL], "portrait", tmp_path / "all.mp4")
     info = probe_video(tmp_path / "all.mp4")
     assert (info.width, info.height) == (3 * 64, 64 + 20)
+
+
+def test_the_command_leaves_each_comparison_and_the_mean_of_all(made, tmp_path, monkeypatch, capsys):
+    comparison, entries = made
+    again = tmp_path / "again.mp4"
+    again.write_bytes(b"stands for another recording")
+    other = Comparison(again, comparison.folder.parent, comparison.config)
+    make_small_capture(other.capture_dir)
+    monkeypatch.setattr("m2dao.training.ablation.choose_rows", lambda names: SMALL)
+    work = str(other.folder.parent)
+    arguments = ["--clip", str(comparison.clip), "--clip", str(again), "--work", work, "--size", "64", "--steps", "30"]
+    assert main(["bench", "quality", *arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["clips"][0]["rows"] == [entry | {"fit_seconds": ANY} for entry in entries]
+    mean = json.loads((other.folder.parent / "mean-of-2-64px-30steps.json").read_text())
+    assert mean == {name: value for name, value in result.items() if name != "clips"}
+    assert (other.folder.parent / "mean-of-2-64px-30steps.png").read_bytes().startswith(b"\x89PNG")
+    for folder in (comparison.folder, other.folder):
+        assert {"comparison.json", "comparison.png", "comparison.mp4"} <= {file.name for file in folder.iterdir()}
 
 
 def test_means_and_gains_are_arithmetic():
