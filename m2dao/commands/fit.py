@@ -17,7 +17,7 @@ EXAMPLES = """examples:
 A fit that was interrupted goes on where it was when the same command is given again. While it runs, OUT.fit/ holds
 metrics.jsonl and strip.jpg (recording above, render below).
 
---json prints {steps, seconds, steps_per_s, num_gaussians, loss, psnr_train_db, speech_held_out_r, speech_gain, stored_loss_db, recipe,
+--json prints {steps, seconds, steps_per_s, num_gaussians, loss, psnr_train_db, speech_held_out_r, stored_loss_db, recipe,
 size, frames_left_out}.
 """
 

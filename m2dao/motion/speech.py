@@ -9,7 +9,6 @@ Shapes: R feature rows, F values a row, T frames, L rows a window, D embedding, 
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,12 +123,6 @@ class SpeechDriver(nn.Module):
         """Articulation [T, D], centred and scaled, and no further off than any voice goes: sounds that are like nothing
         the encoders have learned from must not tear a face apart."""
         return ((articulation - self.embedding_mean) / self.embedding_std).clamp(-_MAX_EMBEDDING, _MAX_EMBEDDING)
-
-    def scaled(self, gain: float) -> SpeechDriver:
-        """One whose embeddings go ``gain`` times as far."""
-        driver = copy.deepcopy(self)
-        driver.embedding_std /= gain
-        return driver
 
     def stream(self) -> SpeechStream:
         """Embeddings of sound that arrives in pieces; the values of :meth:`forward`."""

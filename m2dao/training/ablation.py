@@ -86,10 +86,6 @@ def _speech_encoders(size: int) -> Recipe:
     return replace(_joint_growth(size), name="speech_encoders", speech_encoders=NUM_ENCODERS)
 
 
-def _speech_gain(size: int) -> Recipe:
-    return replace(_speech_encoders(size), name="speech_gain", speech_gain=True)
-
-
 def _binary_masks(size: int) -> Recipe:
     return replace(m2dao(size), name="binary_masks", soft_masks=False)
 
@@ -117,7 +113,6 @@ ROWS = (
         recipe=_joint_growth,
     ),
     AblationRow(name="speech_encoders", what="+ the mean of several voices", recipe=_speech_encoders),
-    AblationRow(name="speech_gain", what="+ lips that go only as far as the voice is right", recipe=_speech_gain),
     AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
 )
 

@@ -62,7 +62,6 @@ class Recipe:
         speech_encoders: audio encoders whose mean moves the lips, each learned without another part of the recording.
         speech_steps: batches they learn the lips from, at most.
         speech_adapting_steps: the same where it starts from a voice learned from others.
-        speech_gain: whether lips go only as far as the voice has proved to be right on held-out lips.
         rates, losses: step sizes and weights.
     """
 
@@ -81,7 +80,6 @@ class Recipe:
     speech_encoders: int = NUM_ENCODERS
     speech_steps: int = 800
     speech_adapting_steps: int = 200
-    speech_gain: bool = True
     rates: LearningRates = LearningRates()
     losses: LossWeights = LossWeights()
 
@@ -131,7 +129,6 @@ def talking_gaussian(size: int) -> Recipe:
         poses="frame_by_frame",
         blink_repeats=1,
         speech_encoders=1,
-        speech_gain=False,
         rates=LearningRates(),
         losses=LossWeights(focus_emphasis=0.0, consistency=0.0),
     )

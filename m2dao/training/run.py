@@ -49,7 +49,7 @@ from m2dao.training.step import StepResult, StepRunner
 from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion
 
-ENGINE_VERSION = 10  # to be raised when the same recipe gives another identity than before
+ENGINE_VERSION = 11  # to be raised when the same recipe gives another identity than before
 _MIN_FRAMES = 100
 _SAVE_EVERY_S = 20.0
 _REPORT_EVERY_STEPS = 25
@@ -66,7 +66,6 @@ class FitResult:
         num_gaussians: of all groups.
         loss, psnr_train_db: of the last frames trained on.
         speech_held_out_r: correlation of predicted and recorded lips in the part that the voice was not learned from.
-        speech_gain: share of what the voice says that the identity's lips do.
         stored_loss_db: PSNR that half precision costs on the training part.
         frames_left_out: numbers of frames whose losses were no numbers.
     """
@@ -78,7 +77,6 @@ class FitResult:
     loss: float
     psnr_train_db: float
     speech_held_out_r: float
-    speech_gain: float
     stored_loss_db: float
     recipe: str
     size: int
@@ -172,7 +170,7 @@ class FitRun:
         if state:
             speech = SpeechDriver(speech_config(self.capture, self.recipe, start))
             speech.load_state_dict(without_prefix("speech.", state.tensors))
-            return SpeechFit(speech.eval(), *state.tensors["voice"].tolist())
+            return SpeechFit(speech.eval(), float(state.tensors["speech_held_out_r"]))
         return make_speech_driver(
             self.capture, self.recipe, len(self.train), seed=self.seed, start=start,
             on_progress=lambda share: self._tell("learning the voice", share),
@@ -214,16 +212,11 @@ class FitRun:
             loss=self._loss,
             psnr_train_db=self.recent_psnr_db,
             speech_held_out_r=self.voice.held_out_r,
-            speech_gain=self._speech_gain,
             stored_loss_db=stored_loss_db,
             recipe=self.recipe.name,
             size=self.recipe.size,
             frames_left_out=sorted(self.order.poisoned),
         )
-
-    @property
-    def _speech_gain(self) -> float:
-        return self.voice.gain if self.recipe.speech_gain else 1.0
 
     @property
     def recent_psnr_db(self) -> float:
@@ -338,7 +331,7 @@ class FitRun:
         tensors |= prefixed("speech.", self.voice.driver.state_dict())
         for name, value in self.gradients.items():
             tensors |= {f"gradients.{name}.total": value.total, f"gradients.{name}.count": value.count}
-        tensors["voice"] = torch.tensor([self.voice.held_out_r, self.voice.gain], dtype=torch.float64)
+        tensors["speech_held_out_r"] = torch.tensor(self.voice.held_out_r, dtype=torch.float64)
         tensors["poisoned"] = torch.tensor(sorted(self.order.poisoned), dtype=torch.int64)
         save_step(self.work_dir, StepState(self.step, self._elapsed(), self._progress(), self._key(), tensors))
 
@@ -379,8 +372,7 @@ class FitRun:
             "expression": self.drives.expression[:num_train],
             "reference_viewmat": self.drives.reference_viewmat,
         }
-        speech = self.voice.driver.scaled(self._speech_gain)
-        return StoredIdentity(manifest, self.head, speech, signals, self.frames.latest_plate)
+        return StoredIdentity(manifest, self.head, self.voice.driver, signals, self.frames.latest_plate)
 
 
 def _psnr_db(mses: list[float]) -> float:

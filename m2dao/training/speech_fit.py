@@ -19,7 +19,6 @@ from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.training.articulation import ArticulationBasis, find_articulation_basis, mouth_shapes
 from m2dao.training.recipes import Recipe
 
-_MIN_GAIN = 0.5  # two seconds of held-out lips cannot prove that a voice says less than this
 _HELD_OUT = 0.12  # of each training part and for each encoder, to stop before it learns the recording by heart
 _BATCH_FRAMES = 32
 _NOISE = 0.4  # of a feature's standard deviation
@@ -40,7 +39,6 @@ class SpeechFit(NamedTuple):
 
     driver: SpeechDriver
     held_out_r: float  # correlation of the first component with the lips
-    gain: float  # how far the lips go where the driver says 1, see _gain
 
 
 class SpeechStart(NamedTuple):
@@ -122,28 +120,15 @@ def fit_speech_driver(
     encoders.install_best(driver)
     driver.eval()
     with torch.no_grad():
-        predicted = [rows.numpy() for part in parts for rows in encoders(part.held_out(part.windows))]
-        recorded = [rows.numpy() for part in parts for rows in part.held_out(part.target)]
+        predicted = torch.cat([encoders(part.held_out(part.windows))[..., 0].flatten() for part in parts])
+        recorded = torch.cat([part.held_out(part.target)[..., 0].flatten() for part in parts])
         if start is None:
             learned = torch.cat([driver.articulation(part.windows) for part in parts])
             driver.embedding_mean.copy_(learned.mean(0))
             driver.embedding_std.copy_(learned.std(0).clamp_min(1e-3))
         driver.feature_mean.copy_(parts[0].mean)
         driver.feature_std.copy_(parts[0].std)
-    first = [np.concatenate([rows[:, 0] for rows in side]) for side in (predicted, recorded)]
-    return SpeechFit(driver, float(np.corrcoef(*first)[0, 1]), _gain(predicted, recorded))
-
-
-def _gain(predicted: list[np.ndarray], recorded: list[np.ndarray]) -> float:
-    """The slope of recorded over predicted articulation [T, D], between ``_MIN_GAIN`` and 1.
-
-    A voice learned from seconds says more than it knows: on sound it has not heard, its lips go too far in directions that are partly
-    wrong. By least squares they should go the slope's share of the way.
-    """
-    x = np.concatenate([rows - rows.mean(0) for rows in predicted])
-    y = np.concatenate([rows - rows.mean(0) for rows in recorded])
-    slope = float((x * y).sum() / max(float((x * x).sum()), 1e-12))
-    return min(1.0, max(_MIN_GAIN, slope))
+    return SpeechFit(driver, float(np.corrcoef(predicted.numpy(), recorded.numpy())[0, 1]))
 
 
 class SpokenPart:

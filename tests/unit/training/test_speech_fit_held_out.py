@@ -1,4 +1,4 @@
-"""A voice's lips go as far as it has proved to be right, and no further."""
+"""A voice is judged by what it has not learned from, and several are less wrong than one."""
 
 from dataclasses import replace
 
@@ -25,28 +25,11 @@ def random_features(rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal((2 * NUM_FRAMES, NUM_FEATURES))
 
 
-@pytest.fixture(scope="module")
-def telling():
-    """Features that say what the lips do, and a voice learned from them."""
-    features = random_features(np.random.default_rng(0))
-    return features, voice_of(features[::2, :3], features)
-
-
-def test_lips_that_the_sound_decides_go_all_the_way(telling):
-    _, voice = telling
-    assert voice.held_out_r > 0.9 and voice.gain > 0.9
-
-
-def test_lips_that_the_sound_does_not_decide_are_held_back():
+def test_held_out_lips_tell_whether_the_sound_decides_them():
     rng = np.random.default_rng(0)
-    assert voice_of(rng.standard_normal((NUM_FRAMES, 3)), random_features(rng)).gain == 0.5
-
-
-def test_a_scaled_driver_moves_that_much_about_the_same_mean(telling):
-    features, voice = telling
-    windows = voice.driver.windows(features, NUM_FRAMES)
-    with torch.no_grad():
-        assert torch.allclose(voice.driver.scaled(0.6)(windows), 0.6 * voice.driver(windows), atol=1e-6)
+    features = random_features(rng)
+    assert voice_of(features[::2, :3], features).held_out_r > 0.9
+    assert abs(voice_of(rng.standard_normal((NUM_FRAMES, 3)), features).held_out_r) < 0.3
 
 
 @pytest.mark.parametrize("num_encoders", [1, 2, 4])
