@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,7 +17,8 @@ EXAMPLES = """examples:
   m2dao bench quality --clip anna.mp4 --minutes 5 --rows m2dao          (one row by itself)
 
 Every row is a fit with the same capture, split, minutes, threads, seed and backend, evaluated on the last 1/11 of the
-recording. Rows lead from the published design to ours a step at a time; the last are ours without one of the steps.
+recording and, under protocol `cross`, on the lips it makes to another person's speech (a text-to-speech voice of ours if --audio
+names none). Rows lead from the published design to ours a step at a time; the last are ours without one of the steps.
 What was made is kept under --work and not made again; delete a row's folder there to repeat it.
 
 A baseline has no torso of its own: `paper` shows it over the recorded one, `portrait` over that of the training frame
@@ -26,6 +28,11 @@ nearest in pose. Two rows may be made at once by two commands with --threads 1 e
 edge_psnr_db, flicker, sync_offset_frames, sync_confidence, jitter_silence, closure_mbp, head_psnr_db, ...}], gains};
 with several clips the means of all, and each clip's own object under "clips".
 """
+
+_SENTENCES = (
+    "My brother bought a blue piano from a farmer. Maybe we will move it above the pub before the summer. "
+    "Who would have thought that five people could carry it? Pause for a moment, and imagine the music."
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -37,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     budget.add_argument("--minutes", type=float, help="budget of each fit (default 10)")
     budget.add_argument("--steps", type=int, help="budget of each fit in steps, for comparisons without regard to speed")
     parser.add_argument("--rows", help="names separated by commas (default: all)")
+    parser.add_argument("--audio", type=Path, help="another person's speech, for protocol cross (default: a synthetic voice)")
     add_fit_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -45,8 +53,11 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.training.ablation import choose_rows
     from m2dao.training.comparison import Comparison, ComparisonConfig, gains, mean_rows
     from m2dao.training.comparison_report import side_by_side
+    from m2dao.training.evaluate import cross_audio
 
     rows = choose_rows(args.rows.split(",") if args.rows else None)
+    voice = args.audio or _synthetic_voice(args.work)
+    cross_audio(voice)  # refused now, not after the first fit
     minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
     config = ComparisonConfig(
         size=args.size, minutes=minutes, steps=args.steps, seed=args.seed, num_threads=args.threads, backend=args.backend
@@ -54,7 +65,7 @@ def run(args: argparse.Namespace) -> dict:
     results = []
     for clip in args.clip:
         with told_bar(clip.name) as show:
-            comparison = Comparison(clip, args.work, config, show)
+            comparison = Comparison(clip, args.work, config, show, voice=voice)
             entries = comparison.run(rows)
         result = {
             "clip": clip.name,
@@ -72,6 +83,16 @@ def run(args: argparse.Namespace) -> dict:
     mean = results[0] | {"clip": f"mean of {len(results)} recordings", "rows": means, "gains": gains(means)}
     _report(mean, args.work / f"mean-of-{len(results)}-{args.size}px-{config.budget}", config.budget)
     return mean | {"clips": results}
+
+
+def _synthetic_voice(work: Path) -> Path:
+    """A presenter's voice saying what brings lips far apart, together and round."""
+    from m2dao.presenter.voices import speak
+
+    path = work / "voice.wav"
+    if not path.is_file():
+        os.replace(speak(_SENTENCES, "omar", work / f".voice-{os.getpid()}.wav"), path)
+    return path
 
 
 def _report(result: dict, place: Path, budget: str) -> None:

@@ -29,7 +29,7 @@ from m2dao.training.run import ENGINE_VERSION
 from m2dao.training.trainer import fit
 from m2dao.training.universal import UniversalMotion
 
-PROTOCOLS = ("paper", "portrait")
+PROTOCOLS, CROSS = ("paper", "portrait"), "cross"
 FIGURES = (
     "psnr_db", "ssim", "st_lpips", "lmd_px", "neck_psnr_db", "edge_psnr_db", "flicker", "sync_offset_frames",
     "sync_confidence", "jitter_silence", "closure_mbp", "head_psnr_db", "change", "recording_change",
@@ -72,10 +72,19 @@ class Comparison:
         work: folder for everything that is kept.
         config: what the rows share.
         on_progress: told what is being done.
+        voice: sound of somebody else, for protocol ``cross``; without it, that is left out.
     """
 
-    def __init__(self, clip: Path, work: Path, config: ComparisonConfig, on_progress: Progress | None = None):
-        self.clip, self.config = Path(clip), config
+    def __init__(
+        self,
+        clip: Path,
+        work: Path,
+        config: ComparisonConfig,
+        on_progress: Progress | None = None,
+        *,
+        voice: Path | None = None,
+    ):
+        self.clip, self.config, self.voice = Path(clip), config, voice
         self._tell = on_progress or (lambda what, share: None)
         name = f"{self.clip.stem}-{file_sha256(self.clip)[:8]}"
         self.capture_dir = Path(work) / "captures" / f"{name}-{GENERATION}"  # one prepared otherwise is made again
@@ -93,9 +102,13 @@ class Comparison:
         entries = []
         for row in rows:
             made = self._row(row)
-            for protocol in PROTOCOLS:
+            for protocol in self._protocols:
                 entries.append({"name": row.name, "what": row.what, "protocol": protocol, **made[protocol], **made["fit"]})
         return entries
+
+    @property
+    def _protocols(self) -> tuple[str, ...]:
+        return PROTOCOLS if self.voice is None else (*PROTOCOLS, CROSS)
 
     @functools.cached_property
     def capture_sha256(self) -> str:
@@ -109,36 +122,44 @@ class Comparison:
         """The stored row if it was made under the same conditions, else a new one."""
         recipe = row.recipe(self.config.size)
         config = self.config if row.minutes is None else replace(self.config, minutes=row.minutes, steps=None)
-        conditions = {
+        how = {
             "engine": ENGINE_VERSION,
             "capture": self.capture_sha256,
             "recipe": asdict(recipe),
             "universal": row.universal.sha256 if row.universal else None,
             **asdict(config),
         }
-        key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
         folder = self.folder / row.name
         stored = folder / "row.json"
         made = json.loads(stored.read_text()) if stored.is_file() else {}
         if made.get("key") != key:
             made = {"key": key, "fit": self._fit(row.name, recipe, folder, config, row.universal)}
-        elif made.get("evaluation") == VERSION:
+        voices = dict.fromkeys(PROTOCOLS) | ({CROSS: file_sha256(self.voice)} if self.voice else {})
+        conditions = {protocol: [VERSION, voice] for protocol, voice in voices.items()}
+        before = made.get("evaluated", {})
+        missing = [protocol for protocol in conditions if before.get(protocol) != conditions[protocol]]
+        if not missing:
             return made
-        made["evaluation"] = VERSION
-        for protocol in PROTOCOLS:
-            figures = evaluate(
-                folder / "identity",
-                self.capture_dir,
-                protocol,
-                out_dir=folder / protocol,
-                backend=self.config.backend,
-                on_progress=lambda share, protocol=protocol: self._tell(f"{row.name}: protocol {protocol}", share),
-            ).as_dict()
-            made[protocol] = {name: figures[name] for name in FIGURES}
+        made |= {protocol: self._figures(row.name, protocol, folder) for protocol in missing}
+        made["evaluated"] = before | conditions
         aside = folder / ".row.json"
         aside.write_text(json.dumps(made, indent=2) + "\n")
         os.replace(aside, stored)
         return made
+
+    def _figures(self, name: str, protocol: str, folder: Path) -> dict:
+        """What an identity reaches under a protocol."""
+        figures = evaluate(
+            folder / "identity",
+            self.capture_dir,
+            protocol,
+            audio=self.voice if protocol == CROSS else None,
+            out_dir=folder / protocol,
+            backend=self.config.backend,
+            on_progress=lambda share: self._tell(f"{name}: protocol {protocol}", share),
+        ).as_dict()
+        return {figure: figures[figure] for figure in FIGURES}
 
     def _fit(
         self, name: str, recipe: Recipe, folder: Path, config: ComparisonConfig, universal: UniversalMotion | None
@@ -189,7 +210,7 @@ def gains(rows: list[dict], *, ours: str = "m2dao") -> list[dict]:
     out = []
     for (name, protocol), row in by_key.items():
         mine = by_key.get((ours, protocol))
-        if mine is None or not name.startswith("talking_gaussian"):
+        if mine is None or protocol == CROSS or not name.startswith("talking_gaussian"):
             continue
         gained = {
             figure: None if None in (mine[figure], row[figure]) else round(mine[figure] - row[figure], 3)

@@ -48,7 +48,7 @@ def bars(rows: list[dict], title: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows if row["psnr_db"] is not None))
     figure = Figure(figsize=(5.4 * len(protocols), 1.2 + 0.5 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, protocol in zip(np.atleast_1d(figure.subplots(1, len(protocols))), protocols, strict=True):

@@ -10,7 +10,8 @@ from m2dao.capture.dataset import Capture
 from m2dao.capture.frame_poses import frame_by_frame_viewmats, with_poses
 from m2dao.cli import main
 from m2dao.errors import ConfigError
-from m2dao.media.video import probe_video
+from m2dao.media.audio import write_wav
+from m2dao.media.video import probe_video, read_frames
 from m2dao.training.ablation import LESS_ONE, ROWS, AblationRow, choose_rows
 from m2dao.training.comparison import FIGURES as ROWS_FIGURES
 from m2dao.training.comparison import Comparison, ComparisonConfig, gains, mean_rows
@@ -21,6 +22,7 @@ SMALL = tuple(
     AblationRow(name=name, what=name, recipe=lambda size, name=name: small_recipe(name))
     for name in ("talking_gaussian", "m2dao")
 )
+HOW_LONG = {"fit_seconds": ANY, "bytes": ANY}  # the manifest says how many seconds it took, in one digit or two
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +30,49 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
     clip = folder / "ball.mp4"
     clip.write_bytes(b"stands for the recording the capture was made of")
-    comparison = Comparison(clip, folder / "work", ComparisonConfig(size=64, steps=30))
+    voice = _noise(folder / "voice.wav", seed=0)
+    comparison = Comparison(clip, folder / "work", ComparisonConfig(size=64, steps=30), voice=voice)
     make_small_capture(comparison.capture_dir)
     return comparison, comparison.run(SMALL)
 
 
-def test_every_row_has_every_figure_under_both_protocols(made):
-    _, entries = made
+def _noise(path, *, seed):
+    """Two and a half seconds of somebody's sound."""
+    write_wav(path, np.random.default_rng(seed).uniform(-0.3, 0.3, 40_000).astype(np.float32))
+    return path
+
+
+def test_every_row_has_every_figure_under_every_protocol(made):
+    comparison, entries = made
     assert [(entry["name"], entry["protocol"]) for entry in entries] == [
-        (row.name, protocol) for row in SMALL for protocol in ("paper", "portrait")
+        (row.name, protocol) for row in SMALL for protocol in ("paper", "portrait", "cross")
     ]
     for entry in entries:
         assert entry["steps"] == 30
-        assert 10 < entry["psnr_db"] < 60 and entry["edge_psnr_db"] > 5 and entry["recording_change"] > 0
+        if entry["protocol"] == "cross":  # no picture to compare with
+            assert entry["psnr_db"] is None and len([*read_frames(_film(comparison, entry["name"]))]) == 63
+        else:
+            assert 10 < entry["psnr_db"] < 60 and entry["edge_psnr_db"] > 5 and entry["recording_change"] > 0
+
+
+def _film(comparison, row):
+    return comparison.folder / row / "cross" / "side_by_side.mp4"
+
+
+def test_another_voice_is_heard_anew_and_nothing_else_is_made_again(made, tmp_path):
+    comparison, _ = made
+    stored = comparison.folder / "m2dao" / "row.json"
+    found = stored.read_text()
+    marked = json.loads(found) | {"portrait": json.loads(found)["portrait"] | {"ssim": -1.0}}
+    stored.write_text(json.dumps(marked))
+    before = _film(comparison, "m2dao").read_bytes()
+    other = Comparison(
+        comparison.clip, comparison.folder.parent, comparison.config, voice=_noise(tmp_path / "other.wav", seed=1)
+    )
+    entries = other.run(SMALL[1:])
+    assert [entry["ssim"] for entry in entries] == [json.loads(found)["paper"]["ssim"], -1.0, None]
+    assert _film(comparison, "m2dao").read_bytes() != before
+    stored.write_text(found)
 
 
 def test_a_row_that_is_there_is_not_made_again_unless_it_was_made_otherwise(made):
@@ -51,7 +83,7 @@ def test_a_row_that_is_there_is_not_made_again_unless_it_was_made_otherwise(made
     stored.write_text(json.dumps(marked))
     assert comparison.run(SMALL[1:])[0]["steps"] == -1  # as it was found
     stored.write_text(json.dumps(marked | {"key": "of another recipe"}))
-    assert comparison.run(SMALL[1:]) == [entry | {"fit_seconds": ANY} for entry in entries[2:]]
+    assert comparison.run(SMALL[1:]) == [entry | HOW_LONG for entry in entries[3:]]
 
 
 def test_what_is_shown_names_every_row(made, tmp_path):
@@ -72,9 +104,9 @@ def test_the_command_leaves_each_comparison_and_the_mean_of_all(made, tmp_path, 
     monkeypatch.setattr("m2dao.training.ablation.choose_rows", lambda names: SMALL)
     work = str(other.folder.parent)
     arguments = ["--clip", str(comparison.clip), "--clip", str(again), "--work", work, "--size", "64", "--steps", "30"]
-    assert main(["bench", "quality", *arguments, "--json"]) == 0
+    assert main(["bench", "quality", *arguments, "--audio", str(comparison.voice), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["clips"][0]["rows"] == [entry | {"fit_seconds": ANY} for entry in entries]
+    assert result["clips"][0]["rows"] == [entry | HOW_LONG for entry in entries]
     mean = json.loads((other.folder.parent / "mean-of-2-64px-30steps.json").read_text())
     assert mean == {name: value for name, value in result.items() if name != "clips"}
     assert (other.folder.parent / "mean-of-2-64px-30steps.png").read_bytes().startswith(b"\x89PNG")
@@ -92,7 +124,7 @@ def test_means_and_gains_are_arithmetic():
 
     means = mean_rows([rows(34.0, 31.0), rows(36.0, 32.0)])
     assert means[1]["psnr_db"] == 35.0 and means[1]["ssim"] is None
-    assert gains(means) == [
+    assert gains([*means, means[0] | {"protocol": "cross"}, means[1] | {"protocol": "cross"}]) == [
         {"over": "talking_gaussian", "protocol": "paper", "psnr_db": 3.5, "head_psnr_db": None, "edge_psnr_db": None}
     ]
 
