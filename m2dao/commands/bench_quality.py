@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.training.evaluate import cross_audio
 
     rows = choose_rows(args.rows.split(",") if args.rows else None)
-    voice = args.audio or _synthetic_voice(args.work)
+    voice = args.audio or synthetic_voice(args.work)
     cross_audio(voice)  # refused now, not after the first fit
     minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
     config = ComparisonConfig(
@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> dict:
     return mean | {"clips": results}
 
 
-def _synthetic_voice(work: Path) -> Path:
-    """A presenter's voice saying what brings lips far apart, together and round."""
+def synthetic_voice(work: Path) -> Path:
+    """A presenter's voice saying what brings lips far apart, together and round: a file that is kept."""
     from m2dao.presenter.voices import speak
 
     path = work / "voice.wav"

@@ -9,13 +9,16 @@ import pytest
 from m2dao.capture.dataset import Capture
 from m2dao.capture.frame_poses import frame_by_frame_viewmats, with_poses
 from m2dao.cli import main
+from m2dao.commands.bench_quality import synthetic_voice
 from m2dao.errors import ConfigError
 from m2dao.media.audio import write_wav
 from m2dao.media.video import probe_video, read_frames
+from m2dao.timeline import SAMPLE_RATE
 from m2dao.training.ablation import LESS_ONE, ROWS, AblationRow, choose_rows
 from m2dao.training.comparison import FIGURES as ROWS_FIGURES
 from m2dao.training.comparison import Comparison, ComparisonConfig, gains, mean_rows
 from m2dao.training.comparison_report import bars, side_by_side, table
+from m2dao.training.evaluate import cross_audio
 from tests.support.small_capture import make_small_capture, small_recipe
 
 SMALL = tuple(
@@ -112,6 +115,14 @@ def test_the_command_leaves_each_comparison_and_the_mean_of_all(made, tmp_path, 
     assert (other.folder.parent / "mean-of-2-64px-30steps.png").read_bytes().startswith(b"\x89PNG")
     for folder in (comparison.folder, other.folder):
         assert {"comparison.json", "comparison.png", "comparison.mp4"} <= {file.name for file in folder.iterdir()}
+
+
+def test_where_no_voice_is_given_a_presenter_speaks_and_is_kept(tmp_path):
+    path = synthetic_voice(tmp_path)
+    assert 8 < len(cross_audio(path)) / SAMPLE_RATE < 20
+    before = path.stat().st_mtime_ns
+    assert synthetic_voice(tmp_path) == path and path.stat().st_mtime_ns == before
+    assert [file.name for file in tmp_path.iterdir()] == ["voice.wav"]
 
 
 def test_means_and_gains_are_arithmetic():
