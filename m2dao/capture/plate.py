@@ -7,7 +7,7 @@ import numpy as np
 
 from m2dao.errors import CaptureRejected
 
-_CLEARANCE = 0.012  # of the picture's width: background nearer to the person than this is not trusted (shadow, loose hair)
+CLEARANCE = 0.012  # of the picture's width: background nearer to the person than this is not trusted (shadow, loose hair)
 _NEARLY_EMPTY = 3  # alpha (0..255) up to which a pixel counts as background
 
 
@@ -16,9 +16,13 @@ class PlateBuilder:
 
     Every pixel's plate is its mean over the frames in which it was background. What was never seen is filled
     smoothly from its surroundings, coarse to fine (push-pull, Gortler et al. 1996).
+
+    Args:
+        clearance: how near to the person background counts, in widths of the picture.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clearance: float = CLEARANCE) -> None:
+        self._clearance = clearance
         self._sum: np.ndarray | None = None  # float32 [H, W, 3]
         self._weight: np.ndarray | None = None  # float32 [H, W]
 
@@ -34,7 +38,7 @@ class PlateBuilder:
             self._weight = np.zeros(rgb.shape[:2], dtype=np.float32)
         person = cv2.transform(masks, np.ones((1, masks.shape[2]), dtype=np.float32))
         occupied = (person > _NEARLY_EMPTY).astype(np.uint8)
-        radius = max(1, round(_CLEARANCE * rgb.shape[1]))
+        radius = round(self._clearance * rgb.shape[1])
         free = cv2.dilate(occupied, np.ones((2 * radius + 1, 2 * radius + 1), dtype=np.uint8)) == 0
         cv2.accumulate(rgb, self._sum, free.astype(np.uint8))
         self._weight += free
@@ -44,18 +48,18 @@ class PlateBuilder:
         """bool [H, W]: the pixels that were background in some frame."""
         return self._require()[1] > 0
 
-    def finish(self, others: PlateBuilder | None = None) -> np.ndarray:
+    def finish(self, *others: PlateBuilder) -> np.ndarray:
         """The plate, uint8 [H, W, 3].
 
         Args:
-            others: what it saw stands in where this one never saw the background.
+            others: what they saw stands in, the first's first, where this one never saw the background.
 
         Raises:
             CaptureRejected: no frame was added.
         """
         total, weight = self._require()
-        if others is not None:
-            other_total, other_weight = others._require()
+        for other in others:
+            other_total, other_weight = other._require()
             unseen = weight == 0
             total = np.where(unseen[..., None], other_total, total)
             weight = np.where(unseen, other_weight, weight)

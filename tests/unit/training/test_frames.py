@@ -41,6 +41,31 @@ def test_frames_of_the_last_part_only_know_their_own_shot():
     assert np.abs(frames.plate(CUT + 3)[:, :4] * 255 - WALLS[1]).max() < 2
 
 
+class StillRecording(CutRecording):
+    """Somebody who never moves, and a white stripe on the wall right beside him."""
+
+    size = 128
+    stripe = slice(80, 82)
+
+    def frame(self, index):
+        picture = np.full((self.size, self.size, 3), 60, np.uint8)
+        picture[:, self.stripe] = 255
+        picture[40:, 48:80] = (200, 0, 0)
+        return picture
+
+    def masks(self, index):
+        masks = np.zeros((self.size, self.size, 4), np.uint8)
+        masks[40:, 48:80, 3] = 255
+        return masks
+
+
+def test_what_is_only_ever_seen_right_beside_the_person_is_not_guessed():
+    recording = StillRecording()
+    plate = TrainingFrames(recording, recording.size, range(NUM_FRAMES)).latest_plate
+    assert (plate[:, recording.stripe] == 255).all()
+    assert (plate[41:, 49:79, 0] != 200).all()  # and nothing of him is left
+
+
 def test_a_given_background_is_used_for_all():
     plate = np.full((SIZE, SIZE, 3), 17, np.uint8)
     frames = TrainingFrames(CutRecording(), SIZE, range(NUM_FRAMES), plate=plate)
