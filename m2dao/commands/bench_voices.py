@@ -17,8 +17,10 @@ EXAMPLES = """examples:
 Each identity speaks with the sound of its own recording first, which the others are compared with, then with every file.
 Head motion is synthesised. Lips are tracked in the pictures and compared with the phones in the sound. Files without
 speech have no sync; how much the lips move with them stands in lip_change, beside that of the identity's own voice.
+Short pieces give confidence by chance: sync_sure says whether it is more than that. Where it is not with the identity's
+own voice, there is nothing to compare others with; offsets that are not sure are hollow in the plot and not in the spread.
 
---json prints {rows: [{identity, voice, sync_offset_frames, sync_confidence, offset_from_own, confidence_ratio,
+--json prints {rows: [{identity, voice, sync_offset_frames, sync_confidence, sync_sure, offset_from_own, confidence_ratio,
 jitter_silence, lip_change, closure_mbp, num_frames}], spread: [{voice, offset_mean, offset_spread, confidence_ratio_mean,
 confidence_ratio_least, num_identities}]}. Videos, voices.json and voices.png stay in --out.
 """

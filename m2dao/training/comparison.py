@@ -102,13 +102,14 @@ class Comparison:
         entries = []
         for row in rows:
             made = self._row(row)
-            for protocol in self._protocols:
+            for protocol in self._voices:
                 entries.append({"name": row.name, "what": row.what, "protocol": protocol, **made[protocol], **made["fit"]})
         return entries
 
-    @property
-    def _protocols(self) -> tuple[str, ...]:
-        return PROTOCOLS if self.voice is None else (*PROTOCOLS, CROSS)
+    @functools.cached_property
+    def _voices(self) -> dict[str, str | None]:
+        """Content hash of the voice that each protocol hears; None hears the recording's own."""
+        return dict.fromkeys(PROTOCOLS) | ({CROSS: file_sha256(self.voice)} if self.voice else {})
 
     @functools.cached_property
     def capture_sha256(self) -> str:
@@ -135,8 +136,7 @@ class Comparison:
         made = json.loads(stored.read_text()) if stored.is_file() else {}
         if made.get("key") != key:
             made = {"key": key, "fit": self._fit(row.name, recipe, folder, config, row.universal)}
-        voices = dict.fromkeys(PROTOCOLS) | ({CROSS: file_sha256(self.voice)} if self.voice else {})
-        conditions = {protocol: [VERSION, voice] for protocol, voice in voices.items()}
+        conditions = {protocol: [VERSION, voice] for protocol, voice in self._voices.items()}
         before = made.get("evaluated", {})
         missing = [protocol for protocol in conditions if before.get(protocol) != conditions[protocol]]
         if not missing:

@@ -60,12 +60,14 @@ class EvaluateResult:
     recording_change: float | None = None
     sync_offset_frames: float | None = None
     sync_confidence: float | None = None
+    sync_sure: bool | None = None
     num_frames: int = 0
     head_psnr_db: float | None = None
     lower_blendshape_error: float | None = None
     upper_blendshape_error: float | None = None
     recording_sync_offset_frames: float | None = None
     recording_sync_confidence: float | None = None
+    recording_sync_sure: bool | None = None
     lip_correlation: float | None = None
     lip_change: float | None = None
     recording_lip_change: float | None = None
@@ -175,6 +177,7 @@ def _mouth_figures(phone_rows: np.ndarray, lips: Lips) -> dict[str, float | None
     return {
         "sync_offset_frames": sync.offset_frames if sync else None,
         "sync_confidence": sync.confidence if sync else None,
+        "sync_sure": sync.sure if sync else None,
         **mouth_discipline(phone_rows, lips.lip_opening),
     }
 

@@ -17,7 +17,7 @@ import numpy as np
 from m2dao.capture.dataset import Capture
 from m2dao.figures import rounded
 from m2dao.media.audio import write_wav
-from m2dao.training.evaluate import evaluate
+from m2dao.training.evaluate import EvaluateResult, evaluate
 
 OWN_VOICE = "(its own)"
 MAX_OFFSET_FRAMES, LEAST_CONFIDENCE_RATIO = 1.0, 0.8
@@ -30,8 +30,9 @@ class VoiceRow:
     Attributes:
         identity, voice: the folder of its capture and the name of the file; the voice may be OWN_VOICE, the sound of the whole recording.
         sync_offset_frames, sync_confidence: None where nobody speaks or the sound is too short.
-        offset_from_own: frames, against the same identity's own voice.
-        confidence_ratio: to that of its own voice.
+        sync_sure: whether the confidence could hardly come about by chance in so many frames.
+        offset_from_own: frames, against the same identity's own voice; None where that one's sync is not sure.
+        confidence_ratio: to that of its own voice; None likewise.
         jitter_silence: root mean square change of the lip opening between silent frames, in outer-eye distances.
         lip_change: the same over all frames.
         closure_mbp: share of m, b and p with closed lips.
@@ -42,6 +43,7 @@ class VoiceRow:
     voice: str
     sync_offset_frames: float | None
     sync_confidence: float | None
+    sync_sure: bool | None
     offset_from_own: float | None
     confidence_ratio: float | None
     jitter_silence: float | None
@@ -75,6 +77,7 @@ def drive_with_voices(
     tell = on_progress or (lambda what, share: None)
     name = capture.resolve().name
     rows: list[VoiceRow] = []
+    measure: EvaluateResult | None = None  # its own voice, where that can be told
     with tempfile.TemporaryDirectory(prefix="m2dao-voices-") as folder:
         own = Path(folder) / "own.wav"
         write_wav(own, Capture.open(capture).waveform)
@@ -88,15 +91,17 @@ def drive_with_voices(
                 backend=backend,
                 on_progress=lambda share, voice=voice: tell(f"{name} speaks {voice}", share),
             )
-            first = rows[0] if rows else result
+            if voice == OWN_VOICE and result.sync_sure:
+                measure = result
             rows.append(
                 VoiceRow(
                     identity=name,
                     voice=voice,
                     sync_offset_frames=result.sync_offset_frames,
                     sync_confidence=result.sync_confidence,
-                    offset_from_own=_difference(result.sync_offset_frames, first.sync_offset_frames),
-                    confidence_ratio=_ratio(result.sync_confidence, first.sync_confidence),
+                    sync_sure=result.sync_sure,
+                    offset_from_own=_difference(result, measure),
+                    confidence_ratio=_ratio(result, measure),
                     jitter_silence=result.jitter_silence,
                     lip_change=result.lip_change,
                     closure_mbp=result.closure_mbp,
@@ -106,23 +111,23 @@ def drive_with_voices(
     return rows
 
 
-def _difference(value: float | None, own: float | None) -> float | None:
-    return None if value is None or own is None else value - own
+def _difference(result: EvaluateResult, own: EvaluateResult | None) -> float | None:
+    return None if own is None or result.sync_offset_frames is None else result.sync_offset_frames - own.sync_offset_frames
 
 
-def _ratio(value: float | None, own: float | None) -> float | None:
-    return None if value is None or own is None or own <= 0 else value / own
+def _ratio(result: EvaluateResult, own: EvaluateResult | None) -> float | None:
+    return None if own is None or result.sync_confidence is None else result.sync_confidence / own.sync_confidence
 
 
 def spread(rows: list[VoiceRow]) -> list[dict]:
     """By voice over identities: {voice, offset_mean, offset_spread, confidence_ratio_mean, confidence_ratio_least, num_identities}.
 
-    Identities whose own voice is too short to tell sync have no ratio and do not count in it.
+    Only sync that is sure counts in the offsets; identities whose own sync is not have no ratio and do not count in it.
     """
     out = []
     for voice in dict.fromkeys(row.voice for row in rows):
         part = [row for row in rows if row.voice == voice]
-        offsets = [row.sync_offset_frames for row in part if row.sync_offset_frames is not None]
+        offsets = [row.sync_offset_frames for row in part if row.sync_sure]
         ratios = [row.confidence_ratio for row in part if row.confidence_ratio is not None]
         out.append(
             {
@@ -149,19 +154,24 @@ def as_dicts(rows: list[VoiceRow]) -> list[dict]:
 def table(rows: list[VoiceRow]) -> str:
     """Rows as text."""
     columns = (
-        ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("confidence_ratio", "ratio", 2),
-        ("jitter_silence", "jitter", 4), ("lip_change", "change", 4), ("closure_mbp", "closure", 2),
+        ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("sync_sure", "sure", None),
+        ("confidence_ratio", "ratio", 2), ("jitter_silence", "jitter", 4), ("lip_change", "change", 4), ("closure_mbp", "closure", 2),
     )  # fmt: skip
     lines = [f"{'identity':<32}{'voice':<32}" + "".join(f"{head:>9}" for _, head, _ in columns)]
     for row in rows:
-        values = ((getattr(row, key), digits) for key, _, digits in columns)
-        cells = "".join(f"{'' if value is None else format(value, f'.{digits}f'):>9}" for value, digits in values)
+        cells = "".join(f"{_cell(getattr(row, key), digits):>9}" for key, _, digits in columns)
         lines.append(f"{row.identity:<32}{row.voice:<32}{cells}")
     return "\n".join(lines)
 
 
+def _cell(value: float | bool | None, digits: int | None) -> str:
+    if value is None:
+        return ""
+    return ("no", "yes")[value] if digits is None else format(value, f".{digits}f")
+
+
 def plot(rows: list[VoiceRow]) -> bytes:
-    """Offset and confidence by voice, a mark for each identity, the bounds that good sync keeps in grey, as PNG."""
+    """Offset and confidence by voice, a mark for each identity (hollow where not sure), the bounds that good sync keeps in grey, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -173,9 +183,10 @@ def plot(rows: list[VoiceRow]) -> bytes:
     right.axvline(LEAST_CONFIDENCE_RATIO, color="0.8")
     for identity in dict.fromkeys(row.identity for row in rows):
         part = [row for row in rows if row.identity == identity]
-        for axis, key in ((left, "sync_offset_frames"), (right, "confidence_ratio")):
-            known = [(getattr(row, key), voices.index(row.voice)) for row in part if getattr(row, key) is not None]
-            axis.plot(*zip(*known, strict=True) if known else ([], []), "o", alpha=0.7, label=identity)
+        ratios = right.plot(*_points(part, voices, "confidence_ratio"), "o", alpha=0.7, label=identity)
+        for sure in (True, False):
+            points = _points([row for row in part if row.sync_sure is sure], voices, "sync_offset_frames")
+            left.plot(*points, "o", alpha=0.7, color=ratios[0].get_color(), fillstyle="full" if sure else "none")
     left.set_yticks(range(len(voices)), voices)
     left.invert_yaxis()
     left.set(xlabel="lips behind the sound (frames)")
@@ -184,6 +195,12 @@ def plot(rows: list[VoiceRow]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
+
+
+def _points(rows: list[VoiceRow], voices: list[str], key: str) -> tuple[list[float], list[int]]:
+    """What is known of a figure, and the line of its voice."""
+    known = [row for row in rows if getattr(row, key) is not None]
+    return [getattr(row, key) for row in known], [voices.index(row.voice) for row in known]
 
 
 def write_voices(out_dir: Path, result: dict, rows: list[VoiceRow]) -> None:

@@ -15,7 +15,7 @@ from m2dao.training.voices import OWN_VOICE, VoiceRow, spread
 from tests.support.small_capture import make_small_capture, small_recipe
 
 ROW = VoiceRow(
-    identity="anna", voice="german", sync_offset_frames=0.5, sync_confidence=0.6, offset_from_own=0.4, confidence_ratio=0.9,
+    identity="anna", voice="german", sync_offset_frames=0.5, sync_confidence=0.6, sync_sure=True, offset_from_own=0.4, confidence_ratio=0.9,
     jitter_silence=None, lip_change=0.01, closure_mbp=1.0, num_frames=100,
 )  # fmt: skip
 
@@ -34,7 +34,9 @@ class ChewingFace:
         return FaceObservation(64 * landmarks, np.zeros(52, np.float32), 1.0, (0, 0, 64, 64))
 
 
-def test_each_voice_is_compared_with_the_identitys_own(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("sure", [True, False])
+def test_each_voice_is_compared_with_the_identitys_own_if_that_can_be_told(tmp_path, monkeypatch, capsys, sure):
+    monkeypatch.setattr("m2dao.audio.lipsync.SURE_SIGMAS", 0.0 if sure else 99.0)
     monkeypatch.setattr("m2dao.training.evaluate.FaceTracker", ChewingFace)
     capture = make_small_capture(tmp_path / "ball")
     trainer.fit(capture, tmp_path / "identity", recipe=small_recipe(), steps=5)
@@ -53,8 +55,12 @@ def test_each_voice_is_compared_with_the_identitys_own(tmp_path, monkeypatch, ca
     result = json.loads(capsys.readouterr().out)
     own, other = result["rows"]
     assert (own["voice"], other["voice"]) == (OWN_VOICE, "rustle") and {own["identity"], other["identity"]} == {"ball"}
-    assert own["confidence_ratio"] == 1 and own["offset_from_own"] == 0
-    assert other["confidence_ratio"] == pytest.approx(other["sync_confidence"] / own["sync_confidence"], abs=2e-3)
+    assert own["sync_sure"] == sure
+    if sure:
+        assert own["confidence_ratio"] == 1 and own["offset_from_own"] == 0
+        assert other["confidence_ratio"] == pytest.approx(other["sync_confidence"] / own["sync_confidence"], abs=2e-3)
+    else:
+        assert own["confidence_ratio"] is None and other["offset_from_own"] is None
     assert (
         other["num_frames"] == 75 and other["lip_change"] == pytest.approx(own["lip_change"], rel=0.05) and own["lip_change"]
     )
@@ -67,12 +73,13 @@ def test_the_spread_is_over_identities_and_leaves_out_what_nobody_knows():
     rows = [
         ROW,
         dataclasses.replace(ROW, identity="ben", sync_offset_frames=-0.5, confidence_ratio=None),
-        dataclasses.replace(ROW, voice="noise", sync_offset_frames=None, confidence_ratio=None),
+        dataclasses.replace(ROW, identity="cleo", sync_offset_frames=9.0, sync_sure=False, confidence_ratio=None),
+        dataclasses.replace(ROW, voice="noise", sync_offset_frames=None, sync_sure=None, confidence_ratio=None),
     ]
     german, noise = spread(rows)
     assert german == {
         "voice": "german", "offset_mean": 0.0, "offset_spread": 1.0, "confidence_ratio_mean": 0.9, "confidence_ratio_least": 0.9,
-        "num_identities": 2,
+        "num_identities": 3,
     }  # fmt: skip
     assert noise["offset_mean"] is None and noise["num_identities"] == 1
 
