@@ -19,7 +19,8 @@ protocols (the last 1/11 of the recording, never trained on):
   cross     another voice (--audio), synthesised head motion: lip sync only, no pictures to compare with
 
 --json prints {protocol, psnr_db, ssim, st_lpips, lmd_px, neck_psnr_db, flicker, sync_offset_frames, sync_confidence,
-sync_sure (could hardly come about by chance in so many frames), num_frames, ...}; what a protocol cannot measure is null. With --out: side-by-side video, plots and the same JSON.
+sync_sure, num_frames, ...}; what a protocol cannot measure is null, and sync that may have come about by chance in so few
+frames is not sure. With --out: side-by-side video, plots and the same JSON.
 """
 
 

@@ -21,7 +21,7 @@ from m2dao.training.losses import FrameTarget
 
 _ORAL = 1  # channel of the region masks
 _PLATE_FRAMES = 200  # at most, that a shot's background is made from
-# Shoulders hardly move: what lies within the usual clearance of them is never seen, and what is seen there is better than a guess.
+# Shoulders hardly move: what lies within the usual clearance of them is never trusted, and is better than a guess.
 _CLEARANCES = (CLEARANCE, CLEARANCE / 3, 0.0)
 
 

@@ -155,7 +155,8 @@ def table(rows: list[VoiceRow]) -> str:
     """Rows as text."""
     columns = (
         ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("sync_sure", "sure", None),
-        ("confidence_ratio", "ratio", 2), ("jitter_silence", "jitter", 4), ("lip_change", "change", 4), ("closure_mbp", "closure", 2),
+        ("confidence_ratio", "ratio", 2), ("jitter_silence", "jitter", 4), ("lip_change", "change", 4),
+        ("closure_mbp", "closure", 2),
     )  # fmt: skip
     lines = [f"{'identity':<32}{'voice':<32}" + "".join(f"{head:>9}" for _, head, _ in columns)]
     for row in rows:
@@ -171,7 +172,7 @@ def _cell(value: float | bool | None, digits: int | None) -> str:
 
 
 def plot(rows: list[VoiceRow]) -> bytes:
-    """Offset and confidence by voice, a mark for each identity (hollow where not sure), the bounds that good sync keeps in grey, as PNG."""
+    """Offset and confidence by voice as PNG: a mark for each identity, hollow where not sure; in grey what good sync keeps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -15,8 +15,8 @@ from m2dao.training.voices import OWN_VOICE, VoiceRow, spread
 from tests.support.small_capture import make_small_capture, small_recipe
 
 ROW = VoiceRow(
-    identity="anna", voice="german", sync_offset_frames=0.5, sync_confidence=0.6, sync_sure=True, offset_from_own=0.4, confidence_ratio=0.9,
-    jitter_silence=None, lip_change=0.01, closure_mbp=1.0, num_frames=100,
+    identity="anna", voice="german", sync_offset_frames=0.5, sync_confidence=0.6, sync_sure=True,
+    offset_from_own=0.4, confidence_ratio=0.9, jitter_silence=None, lip_change=0.01, closure_mbp=1.0, num_frames=100,
 )  # fmt: skip
 
 
