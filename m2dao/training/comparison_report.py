@@ -30,16 +30,19 @@ def table(rows: list[dict]) -> str:
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
         part = [row for row in rows if row["protocol"] == protocol]
         lines.append(f"{protocol:<24}" + "".join(f"{head:>9}" for _, head, _ in _COLUMNS))
-        lines += [f"{row['name']:<24}" + "".join(_cell(row[key], digits) for key, _, digits in _COLUMNS) for row in part]
+        lines += [f"{row['name']:<24}" + "".join(cell(row[key], digits) for key, _, digits in _COLUMNS) for row in part]
         own = [part[-1].get(f"recording_{key}") for key, _, _ in _COLUMNS]
         lines.append(
-            f"{'the recording itself':<24}" + "".join(_cell(value, c[2]) for value, c in zip(own, _COLUMNS, strict=True))
+            f"{'the recording itself':<24}" + "".join(cell(value, c[2]) for value, c in zip(own, _COLUMNS, strict=True))
         )
         lines.append("")
     return "\n".join(lines)
 
 
-def _cell(value: float | None, digits: int) -> str:
+def cell(value: float | bool | None, digits: int) -> str:
+    """A figure in a column of a table; nothing where it is not known."""
+    if isinstance(value, bool):
+        return f"{'yes' if value else 'no':>9}"
     return f"{'' if value is None else format(value, f'.{digits}f'):>9}"
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from m2dao.capture.dataset import Capture
 from m2dao.figures import rounded
 from m2dao.media.audio import write_wav
+from m2dao.training.comparison_report import cell
 from m2dao.training.evaluate import EvaluateResult, evaluate
 
 OWN_VOICE = "(its own)"
@@ -154,21 +155,15 @@ def as_dicts(rows: list[VoiceRow]) -> list[dict]:
 def table(rows: list[VoiceRow]) -> str:
     """Rows as text."""
     columns = (
-        ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("sync_sure", "sure", None),
+        ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("sync_sure", "sure", 0),
         ("confidence_ratio", "ratio", 2), ("jitter_silence", "jitter", 4), ("lip_change", "change", 4),
         ("closure_mbp", "closure", 2),
     )  # fmt: skip
     lines = [f"{'identity':<32}{'voice':<32}" + "".join(f"{head:>9}" for _, head, _ in columns)]
     for row in rows:
-        cells = "".join(f"{_cell(getattr(row, key), digits):>9}" for key, _, digits in columns)
+        cells = "".join(cell(getattr(row, key), digits) for key, _, digits in columns)
         lines.append(f"{row.identity:<32}{row.voice:<32}{cells}")
     return "\n".join(lines)
-
-
-def _cell(value: float | bool | None, digits: int | None) -> str:
-    if value is None:
-        return ""
-    return ("no", "yes")[value] if digits is None else format(value, f".{digits}f")
 
 
 def plot(rows: list[VoiceRow]) -> bytes:
