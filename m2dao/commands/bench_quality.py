@@ -44,7 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     budget.add_argument("--minutes", type=float, help="budget of each fit (default 10)")
     budget.add_argument("--steps", type=int, help="budget of each fit in steps, for comparisons without regard to speed")
     parser.add_argument("--rows", help="names separated by commas (default: all)")
-    parser.add_argument("--audio", type=Path, help="another person's speech, for protocol cross (default: a synthetic voice)")
+    parser.add_argument(
+        "--audio", type=Path, help="another person's speech, for protocol cross (default: a synthetic voice)"
+    )
     add_fit_arguments(parser)
     parser.set_defaults(run=run)
 

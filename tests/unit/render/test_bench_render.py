@@ -53,4 +53,6 @@ def test_counts_below_one_are_refused_by_flag(flag):
 
 def test_the_reference_says_which_sizes_it_draws():
     with pytest.raises(InputError, match="images up to 128 px"):
-        bench_render.run(parse("--backend", "reference", "--size", "512", "--gaussians", "10", "--repeats", "1", "--seconds", "0"))
+        bench_render.run(
+            parse("--backend", "reference", "--size", "512", "--gaussians", "10", "--repeats", "1", "--seconds", "0")
+        )
