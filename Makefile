@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/python -m cluster.demo $(if $(VIDEO),--video $(VIDEO)) $(if $(AUDIO),--audio $(AUDIO))
+	@$(BIN)/python -m examples.demo.run $(if $(VIDEO),--video $(VIDEO)) $(if $(AUDIO),--audio $(AUDIO))
 
 up: $(STAMP)
 	@$(BIN)/m2dao-cluster up

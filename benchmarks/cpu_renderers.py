@@ -30,10 +30,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from m2dao.commands.bench_render import make_head
+from m2dao.commands.bench.render import make_head
 from m2dao.gaussians.sh import C0
+from m2dao.kernels.threads import set_num_threads
 from m2dao.render.api import render
-from m2dao.render.threads import set_num_threads
 
 SCENES = ((512, 30000), (256, 13000))  # size, Gaussians
 MAX_REPEAT_S = 20.0  # what takes longer is timed once

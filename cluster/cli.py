@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from cluster.ids import TenantId
-from cluster.services import SERVICES
 from cluster.settings import Settings
+from cluster.stack.services import SERVICES
 from m2dao.command_line import run_command
 
 _EXAMPLES = """examples:
@@ -80,7 +80,7 @@ def _say(line: str) -> None:
 
 
 def _up(arguments: argparse.Namespace) -> dict:
-    from cluster.local import Stack
+    from cluster.stack.stack import Stack
 
     stack = Stack(Settings.from_env(use_stack=False))
     names = [name for name in arguments.services.split(",") if name]
@@ -90,7 +90,7 @@ def _up(arguments: argparse.Namespace) -> dict:
 
 
 def _down(arguments: argparse.Namespace) -> dict:
-    from cluster.local import Stack
+    from cluster.stack.stack import Stack
 
     settings = Settings.from_env(use_stack=False)
     killed = Stack(settings).down(progress=_say)
@@ -99,7 +99,7 @@ def _down(arguments: argparse.Namespace) -> dict:
 
 
 def _status(arguments: argparse.Namespace) -> dict:
-    from cluster.local import Stack
+    from cluster.stack.stack import Stack
 
     settings = Settings.from_env(use_stack=False)
     entries = Stack(settings).status()
@@ -109,7 +109,7 @@ def _status(arguments: argparse.Namespace) -> dict:
 
 
 def _accounts():
-    from cluster.state import StateStore
+    from cluster.state.store import StateStore
 
     return StateStore(Settings.from_env()).accounts
 
@@ -151,8 +151,8 @@ def _key_revoke(arguments: argparse.Namespace) -> dict:
 
 
 def _sweep(arguments: argparse.Namespace) -> dict:
+    from cluster.control.sweep import sweep_renders
     from cluster.storage import ObjectStore
-    from cluster.sweep import sweep_renders
 
     store = ObjectStore(Settings.from_env())
     deleted = {str(tenant): sweep_renders(store, tenant, days=arguments.days) for tenant in _accounts().list_tenants()}

@@ -9,7 +9,7 @@ the run, where MLflow's own pages show them.
 A version counts only once its tag ``m2dao.state`` says ``ready``, which is written after everything else: a
 registration that was cut off leaves a version that nobody can resolve.
 
-MLflow can set an alias but not compare and set it. ``cluster/promotion.py`` adds the lock and the check.
+MLflow can set an alias but not compare and set it. ``cluster/control/champions.py`` adds the lock and the check.
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ class Registry:
     # -- aliases and deletion ---------------------------------------------------------------------------------
 
     def set_alias(self, ref: ModelRef, alias: str) -> None:
-        """Let an alias stand for ``ref``. Promote through ``cluster.promotion``, which also checks and announces.
+        """Let an alias stand for ``ref``. Promote through ``cluster.control.champions``, which also checks and announces.
 
         Raises:
             UnknownIdentity: there is no such complete version.

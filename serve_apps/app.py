@@ -15,18 +15,19 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
+from cluster.control.champion_watch import ChampionWatch
 from cluster.ids import ModelRef
 from cluster.settings import Settings
-from cluster.telemetry import configure_logging
+from cluster.telemetry.logs import configure_logging
 from m2dao.errors import ConfigError
+from serve_apps.api.ingress import create_api
+from serve_apps.api.renders import make_services
 from serve_apps.config import ServeConfig
-from serve_apps.dispatcher import Dispatcher
-from serve_apps.ingress import create_api
-from serve_apps.render_requests import make_services
-from serve_apps.render_worker import RenderTicket
-from serve_apps.talker_deployment import DEPLOYMENT as TALKER
-from serve_apps.talker_deployment import TalkerReplica
-from serve_apps.watch import ChampionWatch, forget_moved
+from serve_apps.identities.aliases import forget_moved
+from serve_apps.rendering.dispatcher import Dispatcher
+from serve_apps.rendering.talker_deployment import DEPLOYMENT as TALKER
+from serve_apps.rendering.talker_deployment import TalkerReplica
+from serve_apps.rendering.worker import RenderTicket
 
 APP_NAME = "m2dao"
 INGRESS = "ingress"
@@ -95,7 +96,7 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
             upscale_delay_s=config.upscale_delay_s,
             downscale_delay_s=config.downscale_delay_s,
             policy=AutoscalingPolicy(
-                policy_function="serve_apps.autoscaling:BacklogPolicy",
+                policy_function="serve_apps.rendering.autoscaling:BacklogPolicy",
                 policy_kwargs={"target_wait_s": config.target_wait_s, "concurrency": config.render_concurrency},
             ),
         ),
@@ -143,7 +144,7 @@ def _renderer_env(config: ServeConfig) -> dict[str, str]:
         # Threads that have nothing to do must sleep: replicas share cores, and threads that spin while they wait
         # for each other's core made a render up to forty times slower on a busy machine.
         "OMP_WAIT_POLICY": "PASSIVE",
-        "OMP_NUM_THREADS": "1",  # PyTorch's; see m2dao/render/threads.py
+        "OMP_NUM_THREADS": "1",  # PyTorch's; see m2dao/kernels/threads.py
         "NUMBA_NUM_THREADS": threads,
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": str(_REPORT_S),
     }

@@ -86,7 +86,7 @@ def _status(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _openapi(arguments: argparse.Namespace) -> dict[str, Any]:
-    from serve_apps.ingress import create_api
+    from serve_apps.api.ingress import create_api
 
     document = create_api(None).openapi()
     if not arguments.json:

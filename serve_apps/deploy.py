@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cluster.ray_client import connect
+from cluster.compute.client import connect
 from cluster.settings import Settings
 from m2dao.errors import ServiceError
 from serve_apps.config import ServeConfig

@@ -17,15 +17,15 @@ from pathlib import Path
 
 from ray.train import UserCallback
 
+from cluster.archives import get_archive, put_archive
+from cluster.control.fit_requests import FitRequest
 from cluster.ids import FitId, TenantId
-from cluster.jobs import Claim, JobRecord, Jobs
 from cluster.registry import Registry
 from cluster.settings import Settings
-from cluster.state import StateStore
+from cluster.state.jobs import Claim, JobRecord, Jobs
+from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import LeaseLost, M2daoError, ServiceUnavailable, UnknownJob
-from train_jobs.archives import get_archive, put_archive
-from train_jobs.requests import FitRequest
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import dataclasses
 import sys
 from datetime import UTC, datetime
 
+from cluster.control.fit_requests import PROTOCOLS, SIZES, FitOptions
+from cluster.control.gate import GateThresholds
 from m2dao.command_line import run_command
-from train_jobs.promote import GateThresholds
-from train_jobs.work import PROTOCOLS, SIZES, FitOptions
 
 DESCRIPTION = """Fit identities on the cluster, register them, and decide which version of each serves.
 
@@ -94,8 +94,8 @@ def _add_fit(commands) -> None:
 
 
 def _fit(args: argparse.Namespace) -> dict:
+    from cluster.control.fits import Recording
     from cluster.ids import TenantId
-    from train_jobs.submit import Recording
 
     tenant = TenantId.parse(args.tenant)
     recordings = [Recording.parse(text) for text in args.identity]
@@ -188,7 +188,7 @@ def _verdict(name: str, job) -> str:
 def _jobs(args: argparse.Namespace) -> dict:
     from cluster.ids import TenantId
     from cluster.settings import Settings
-    from cluster.state import StateStore
+    from cluster.state.store import StateStore
 
     found = StateStore(Settings.from_env()).jobs.list(TenantId.parse(args.tenant), "fit")
     if not args.json:
@@ -206,8 +206,8 @@ def _job_dict(job) -> dict:
 
 
 def _promote(args: argparse.Namespace) -> dict:
+    from cluster.control.gate import promote
     from cluster.ids import ModelRef
-    from train_jobs.promote import promote
 
     ref = ModelRef.parse(args.ref)
     registry, state = _registry()
@@ -217,8 +217,8 @@ def _promote(args: argparse.Namespace) -> dict:
 
 
 def _rollback(args: argparse.Namespace) -> dict:
+    from cluster.control.gate import roll_back
     from cluster.ids import AliasRef
-    from train_jobs.promote import roll_back
 
     ref = AliasRef.parse(f"{args.identity}@previous")
     registry, state = _registry()
@@ -300,8 +300,8 @@ def _fits(args: argparse.Namespace):
 
 
 def _service():
+    from cluster.control.fits import FitService
     from cluster.settings import Settings
-    from train_jobs.submit import FitService
 
     return FitService(Settings.from_env())
 
@@ -309,7 +309,7 @@ def _service():
 def _registry():
     from cluster.registry import Registry
     from cluster.settings import Settings
-    from cluster.state import StateStore
+    from cluster.state.store import StateStore
 
     settings = Settings.from_env()
     return Registry(settings), StateStore(settings)

@@ -24,11 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.archives import get_archive, put_archive
+from cluster.control.fit_requests import FitRequest
+from cluster.control.gate import CAPTURE_TAG, GateThresholds, promote
 from cluster.ids import FitId, TenantId
-from cluster.jobs import Claim, JobRecord
 from cluster.registry import Registry
 from cluster.settings import Settings
-from cluster.state import StateStore
+from cluster.state.jobs import Claim, JobRecord
+from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import (
     FitError,
@@ -39,7 +42,6 @@ from m2dao.errors import (
     PromotionRefused,
     ServiceUnavailable,
 )
-from train_jobs.archives import get_archive, put_archive
 from train_jobs.callbacks import (
     LEASE_S,
     METRICS_EVERY_S,
@@ -51,8 +53,6 @@ from train_jobs.callbacks import (
     problem,
     worker_name,
 )
-from train_jobs.promote import CAPTURE_TAG, GateThresholds, promote
-from train_jobs.requests import FitRequest
 from train_jobs.work import FitOutcome, FitTask, FitWork
 
 logger = logging.getLogger(__name__)

@@ -12,14 +12,13 @@ import argparse
 import logging
 import sys
 
+from cluster.control.fit_requests import ENGINE_WORK, FitRequest
 from cluster.ids import FitId, TenantId
 from cluster.settings import Settings
-from cluster.telemetry import configure_logging
+from cluster.telemetry.logs import configure_logging
 from m2dao.errors import M2daoError, ServiceError
 from train_jobs.callbacks import known_jobs, take_back
 from train_jobs.cohort import Cohort, Platform
-from train_jobs.requests import FitRequest
-from train_jobs.work import ENGINE_WORK
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.ray_client import connect, private_ray
+from cluster.compute.client import connect, private_ray
 from cluster.settings import Settings
 from m2dao.training.universal import UniversalMotion
 from m2dao.training.universal_fit import Learned, Learners, UniversalConfig
@@ -66,7 +66,7 @@ class _Worker:
 
     def __init__(self, people: list[tuple[Path, Path]], shared: tuple[UniversalConfig, UniversalMotion]):
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from m2dao.render.threads import set_num_threads
+        from m2dao.kernels.threads import set_num_threads
         from m2dao.training.universal_fit import Learner
 
         set_num_threads(1)

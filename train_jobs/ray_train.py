@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cluster.settings import Settings
-from cluster.telemetry import configure_logging
+from cluster.telemetry.logs import configure_logging
 from train_jobs.callbacks import BlameCallback, take_back
 from train_jobs.cohort import Cohort, CohortWorker, Platform
 from train_jobs.work import load_work

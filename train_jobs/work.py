@@ -7,7 +7,6 @@ machine: everything it wants to find again lies in the folders of its ``FitTask`
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import math
 from collections.abc import Callable, Mapping
@@ -15,66 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from cluster.control.fit_requests import FitOptions
 from m2dao.errors import ConfigError
-
-PROTOCOLS = ("paper", "portrait")  # "cross" judges another voice, which a fit has not
-SIZES = (64, 128, 256, 512)
-ENGINE_WORK = "train_jobs.work:fit_recording"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitOptions:
-    """What to fit and how long; the same for every identity of one request.
-
-    Args:
-        recipe: name of a training recipe of the engine.
-        size: side of the fitted image in pixels.
-        capture_size: side of the prepared crop in pixels, at least ``size``.
-        minutes: time budget of one fit; None leaves the length to the recipe or to ``steps``.
-        steps: number of optimisation steps instead of a time budget.
-        seed: of everything random in the fit.
-        protocols: evaluation protocols; the gate judges the first one.
-        evaluate_frames: test frames judged per protocol; None judges all of them.
-    """
-
-    recipe: str = "m2dao"
-    size: int = 256
-    capture_size: int = 512
-    minutes: float | None = 10.0
-    steps: int | None = None
-    seed: int = 0
-    protocols: tuple[str, ...] = ("paper", "portrait")
-    evaluate_frames: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ConfigError("size", " or ".join(map(str, SIZES)), repr(self.size))
-        if not self.size <= self.capture_size <= 1024:
-            raise ConfigError("capture size", f"{self.size} to 1024", repr(self.capture_size))
-        if self.minutes is not None and not (math.isfinite(self.minutes) and 0 < self.minutes <= 24 * 60):
-            raise ConfigError("minutes", "more than 0, at most 1440", repr(self.minutes))
-        if self.steps is not None and self.steps < 1:
-            raise ConfigError("steps", "1 or more", repr(self.steps))
-        if self.evaluate_frames is not None and self.evaluate_frames < 1:
-            raise ConfigError("evaluate frames", "1 or more", repr(self.evaluate_frames))
-        unknown = [name for name in self.protocols if name not in PROTOCOLS]
-        if unknown or not self.protocols:
-            raise ConfigError("protocols", "one or more of " + ", ".join(PROTOCOLS), repr(list(self.protocols)))
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "protocols": list(self.protocols)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FitOptions:
-        """The options stored with a job.
-
-        Raises:
-            ConfigError: a key is unknown (the job was made by another version) or a value out of range.
-        """
-        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
-        if unknown:
-            raise ConfigError("fit options", "known names", ", ".join(sorted(unknown)), "submit the fit again")
-        return cls(**{**values, "protocols": tuple(values.get("protocols", cls.protocols))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +136,7 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
 
 
 def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
-    from m2dao.training.evaluate import evaluate
+    from m2dao.evaluation.evaluate import evaluate
 
     metrics: dict[str, float] = {}
     protocols = task.options.protocols

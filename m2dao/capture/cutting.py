@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from m2dao.capture.crop import Crop
-from m2dao.capture.plate import PlateBuilder
+from m2dao.capture.faces.tracking import Tracks
 from m2dao.capture.prefetch import in_turn, prefetch
-from m2dao.capture.regions import RegionSegmenter
-from m2dao.capture.tracking import Tracks
+from m2dao.capture.regions.plate import PlateBuilder
+from m2dao.capture.regions.segment import RegionSegmenter
 from m2dao.capture.writer import CaptureWriter
 from m2dao.media.container import MediaLimits
 from m2dao.media.video import read_frames

@@ -23,13 +23,15 @@ import numpy as np
 from m2dao import __version__
 from m2dao.assets import read_lock
 from m2dao.audio.features import feature_version
-from m2dao.capture.cameras import CameraSolution, solve_cameras
+from m2dao.capture.cameras.solve import CameraSolution, solve_cameras
 from m2dao.capture.crop import Crop, choose_crop
 from m2dao.capture.cutting import cut_and_store
 from m2dao.capture.dataset import REGION_NAMES, VERSION, file_sha256
-from m2dao.capture.face_models import BLENDSHAPE_NAMES
-from m2dao.capture.faces import FaceTracker
-from m2dao.capture.quality import (
+from m2dao.capture.faces.models import BLENDSHAPE_NAMES
+from m2dao.capture.faces.signals import EXPRESSION_NAMES, Signals, measure_signals
+from m2dao.capture.faces.tracker import FaceTracker
+from m2dao.capture.faces.tracking import TRACKING_SIDE, Tracks, track_recording
+from m2dao.capture.review.quality import (
     QualityRules,
     SoundMeasures,
     check_faces,
@@ -41,9 +43,7 @@ from m2dao.capture.quality import (
     picture_problems,
     sound_problems,
 )
-from m2dao.capture.signals import EXPRESSION_NAMES, Signals, measure_signals
-from m2dao.capture.sync import SyncFinding, find_sync, shift_sound
-from m2dao.capture.tracking import TRACKING_SIDE, Tracks, track_recording
+from m2dao.capture.review.sync import SyncFinding, find_sync, shift_sound
 from m2dao.capture.writer import CaptureWriter
 from m2dao.errors import CaptureRejected, ConfigError
 from m2dao.media.audio import as_16_bit, read_audio
@@ -331,7 +331,7 @@ class _Maker:
     def _report(
         self, tracks: Tracks, landmarks: np.ndarray, cameras: CameraSolution, signals: Signals, sync: SyncFinding
     ) -> None:
-        from m2dao.capture.report import PlotData, SheetFrame, contact_sheet, plots
+        from m2dao.capture.review.report import PlotData, SheetFrame, contact_sheet, plots
 
         chosen = np.linspace(0, tracks.num_frames - 1, 6).round().astype(int)
         frames = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from m2dao.capture.alignment_kernel import normal_equations
-from m2dao.capture.mask_kernel import finish_masks
+from m2dao.capture.cameras.alignment_kernel import normal_equations
+from m2dao.capture.regions.mask_kernel import finish_masks
 
 
 def compile_capture_kernels() -> None:

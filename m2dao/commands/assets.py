@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> dict:
 def _compile(*, as_json: bool) -> dict:
     """Run every kernel once on next to nothing; the machine code stays on disk."""
     from m2dao.capture.warm_up import compile_capture_kernels
-    from m2dao.identity.posing_kernel import compile_posing_kernels
+    from m2dao.motion.kernels.posing_kernel import compile_posing_kernels
     from m2dao.render.api import default_backend, warm_up
     from m2dao.training.warm_up import compile_training_kernels
 

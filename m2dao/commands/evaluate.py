@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
-    from m2dao.training.evaluate import evaluate
+    from m2dao.evaluation.evaluate import evaluate
 
     with tqdm(total=1.0, desc="evaluate", file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}") as bar:
 

@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
     from m2dao.audio.features import get_extractor
-    from m2dao.capture.faces import FaceTracker
+    from m2dao.capture.faces.tracker import FaceTracker
     from m2dao.errors import CaptureRejected
+    from m2dao.evaluation.mouth import LipTrack, lip_sync, mouth_discipline
     from m2dao.media.audio import read_audio
     from m2dao.media.video import read_frames
     from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
-    from m2dao.training.mouth import LipTrack, lip_sync, mouth_discipline
 
     waveform = read_audio(args.video)  # first: a video without sound is refused at once
     track, num_frames = LipTrack(FaceTracker()), 0

@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
     from m2dao.identity.talker import Talker
+    from m2dao.kernels.threads import one_torch_thread
     from m2dao.media.audio import probe_audio, read_audio_chunks
     from m2dao.media.mux import VideoWriter
-    from m2dao.render.threads import one_torch_thread
     from m2dao.timeline import FRAME_RATE
 
     background = parse_background(args.background)

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
-from m2dao.commands.comparing import told_bar
+from m2dao.commands.shared import told_bar
 
 EXAMPLES = """examples:
   m2dao universal captures/anna captures/ben captures/cleo --out universal/site

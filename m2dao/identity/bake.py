@@ -7,7 +7,6 @@ Shapes: N Gaussians of all groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +16,8 @@ from torch import Tensor
 from m2dao.gaussians.params import Gaussians
 from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.gaussians.sh import sh_colors
-from m2dao.identity import posing_kernel
-from m2dao.identity.moving import add_up, share_gaussians
+from m2dao.motion.kernels import posing_kernel
+from m2dao.motion.kernels.moving import add_up, affine_of, share_gaussians
 from m2dao.motion.rigid import camera_center
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
 
@@ -90,12 +89,6 @@ class BakedHead:
             posing_kernel.pose_torso, len(gaussians.means), *_geometry(gaussians), self._torso_colors, self._follow, delta,
             rigid, sway, *out,
         )  # fmt: skip
-
-
-def affine_of(displace: Callable[[Tensor], Tensor]) -> Tensor:
-    """The matrix [3, 4] of an affine map of points [P, 3], which is known by what it does to the origin and unit vectors."""
-    moved = displace(torch.cat([torch.zeros(1, 3), torch.eye(3)]))
-    return torch.cat([(moved[1:] - moved[0]).T, moved[:1].T], dim=1)
 
 
 def _pose_head(gaussians: Gaussians, delta: np.ndarray, view: tuple[np.ndarray, ...], out: list) -> None:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from m2dao.identity.batches import BatchedHead, HeadStack, kind_of
 from m2dao.motion.talking_head import FrameDrive
-from m2dao.render.api import RenderOutput, render
+from m2dao.render.api import render
+from m2dao.render.types import RenderOutput
 from m2dao.stages import timed
 
 _MOST_FRAMES = 64  # of one call

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from m2dao.identity.poses import POSE_WEIGHTS, find_shots
+from m2dao.motion.poses import POSE_WEIGHTS, find_shots
 from m2dao.timeline import FRAME_RATE
 
 _FADE_FRAMES = 16

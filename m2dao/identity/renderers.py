@@ -14,8 +14,9 @@ from m2dao.identity.bake import BakedHead
 from m2dao.identity.batches import BatchedHead
 from m2dao.identity.crowd import Sitter, crowd_of
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
-from m2dao.render.api import RenderOutput, device_of, render
+from m2dao.render.api import device_of, render
 from m2dao.render.composite import finish_picture, finish_pictures
+from m2dao.render.types import RenderOutput
 from m2dao.stages import timed
 
 

@@ -15,11 +15,12 @@ from torch import Tensor
 from m2dao.errors import InputError
 from m2dao.identity.checkpoint import StoredIdentity, load_identity
 from m2dao.identity.performance import Performance, perform
-from m2dao.identity.poses import viewmat_from_difference
 from m2dao.identity.renderers import BakedRenderer, SharedRenderer
+from m2dao.motion.poses import viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
-from m2dao.render.api import RenderOutput, default_backend, device_of
+from m2dao.render.api import default_backend, device_of
 from m2dao.render.composite import Background, choose_background, finish_picture
+from m2dao.render.types import RenderOutput
 from m2dao.stages import timed
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
 

@@ -15,42 +15,15 @@ Letters in shape comments: N Gaussians, C cameras, H and W the image, D channels
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from m2dao.errors import InputError, RenderBackendUnavailable
+from m2dao.render.types import Camera, RenderOutput
 
 BACKENDS = ("cpu", "gsplat", "reference")
-
-
-class RenderOutput(NamedTuple):
-    """What one call of ``render`` gives.
-
-    Attributes:
-        colors: [..., C, H, W, D] premultiplied by alpha; with backgrounds, blended over them.
-        alphas: [..., C, H, W, 1] in 0..1, one minus the transmittance left behind the last Gaussian.
-        means2d: [..., C, N, 2] projected means in pixels, meaningful where radii > 0. It is part of the graph:
-            call ``means2d.retain_grad()`` before ``backward()`` and read ``means2d.grad`` for the screen-space
-            gradient that density control needs.
-        radii: int32 [..., C, N] half the larger side of the box that holds all visible pixels; 0 where not drawn.
-    """
-
-    colors: Tensor
-    alphas: Tensor
-    means2d: Tensor
-    radii: Tensor
-
-
-class Camera(NamedTuple):
-    """The part of a call that is not a tensor. Lengths in pixels, ``near_plane`` in world units."""
-
-    width: int
-    height: int
-    near_plane: float
-    eps2d: float
 
 
 def default_backend() -> str:

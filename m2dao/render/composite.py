@@ -135,8 +135,8 @@ def finish_picture(colors: np.ndarray, alphas: np.ndarray, background: np.ndarra
         uint8 [H, W, 3]; or [H, W, 4] with *straight* (not premultiplied) alpha, as PNG wants it.
     """
     if background is not None:
+        from m2dao.kernels.threads import share_out
         from m2dao.render.composite_kernel import put_over  # the interface loads no backend
-        from m2dao.render.threads import share_out
 
         out = np.empty((*colors.shape[:2], 3), np.uint8)
         share_out(put_over, colors, alphas, background, out, max_threads=-(-len(out) // PIXEL_ROWS_PER_THREAD))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from m2dao.render.simd import fetch_add
+from m2dao.kernels.simd import fetch_add
 
 ROWS = 32  # of one piece of work
 

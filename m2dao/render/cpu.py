@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from m2dao.kernels.threads import share_out
 from m2dao.render import cpu_bins, cpu_project, cpu_raster
-from m2dao.render.api import Camera, RenderOutput
-from m2dao.render.threads import share_out
+from m2dao.render.types import Camera, RenderOutput
 from m2dao.stages import running_clock, timed
 
 # Work that is worth a thread of its own; less costs more to hand over than it saves.

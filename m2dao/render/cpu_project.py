@@ -13,11 +13,11 @@ import math
 
 from numba import njit
 
-from m2dao.render import simd
-from m2dao.render.reference import ALPHA_MIN, FAR_PLANE, FRUSTUM_MARGIN, MAX_EXTENT_SIGMAS
-from m2dao.render.simd import fetch_add
+from m2dao.kernels import simd
+from m2dao.kernels.simd import fetch_add
+from m2dao.kernels.threads import CHUNK
+from m2dao.render.conventions import ALPHA_MIN, FAR_PLANE, FRUSTUM_MARGIN, MAX_EXTENT_SIGMAS
 
-CHUNK = 512  # Gaussians per piece of work; fixed, so that sums do not depend on the number of threads
 MAX_RADIUS = 2.0**30
 PIXEL_SLACK = 1e-3  # px by which boxes are widened, so that rounding never loses a visible pixel
 LOG2_E = math.log2(math.e)

@@ -14,9 +14,28 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from m2dao.render import simd
+from m2dao.kernels import simd
+from m2dao.kernels.simd import (
+    LANES,
+    any_gt8,
+    divide8,
+    exp2_8,
+    fetch_add,
+    get,
+    lane_numbers8,
+    load8,
+    maximum8,
+    minimum8,
+    put,
+    splat8,
+    store8,
+    sum8,
+    where_ge8,
+    where_gt8,
+)
+from m2dao.kernels.threads import CHUNK
+from m2dao.render.conventions import ALPHA_MAX, TRANSMITTANCE_MIN
 from m2dao.render.cpu_project import (
-    CHUNK,
     LOG2_ALPHA_MIN,
     LOG2_E,
     RECORD_COLOR,
@@ -42,25 +61,6 @@ from m2dao.render.cpu_tiles import (
     tile_box,
     write_empty_tile,
     write_tile,
-)
-from m2dao.render.reference import ALPHA_MAX, TRANSMITTANCE_MIN
-from m2dao.render.simd import (
-    LANES,
-    any_gt8,
-    divide8,
-    exp2_8,
-    fetch_add,
-    get,
-    lane_numbers8,
-    load8,
-    maximum8,
-    minimum8,
-    put,
-    splat8,
-    store8,
-    sum8,
-    where_ge8,
-    where_gt8,
 )
 
 FINISHED_CHECK = 32  # Gaussians between two looks at whether a whole tile is finished

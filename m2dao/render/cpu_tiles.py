@@ -15,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from m2dao.kernels.simd import EXP2_TABLE, LANES, get, put
 from m2dao.render.cpu_bins import TILE_HEIGHT, TILE_WIDTH
-from m2dao.render.simd import EXP2_TABLE, LANES, get, put
 
 STRIDE = TILE_WIDTH + LANES  # from row to row of a plane
 PLANE = TILE_HEIGHT * STRIDE

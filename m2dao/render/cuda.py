@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from m2dao.errors import RenderBackendUnavailable
-from m2dao.render.api import Camera, RenderOutput
+from m2dao.render.types import Camera, RenderOutput
 
 
 def require_cuda() -> None:

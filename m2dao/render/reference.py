@@ -12,15 +12,10 @@ import torch
 from torch import Tensor
 
 from m2dao.errors import InputError
-from m2dao.render.api import Camera, RenderOutput
+from m2dao.render.conventions import ALPHA_MAX, ALPHA_MIN, FAR_PLANE, FRUSTUM_MARGIN, MAX_EXTENT_SIGMAS, TRANSMITTANCE_MIN
+from m2dao.render.types import Camera, RenderOutput
 
 MAX_SIZE = 128  # px; beyond this the N x P matrices are too large to be useful
-ALPHA_MIN = 1.0 / 255.0  # fainter contributions are ignored
-ALPHA_MAX = 0.999  # keeps 1 - alpha away from zero, so gradients stay finite
-TRANSMITTANCE_MIN = 1e-4  # a pixel is finished before its transmittance falls to this
-FAR_PLANE = 1e10  # world units
-FRUSTUM_MARGIN = 0.3  # share of the half field of view by which the Jacobian's ray may leave the image
-MAX_EXTENT_SIGMAS = 3.33  # sqrt(2 ln 255): beyond it even an opaque Gaussian is fainter than ALPHA_MIN
 MAX_PAIRS_PER_CHUNK = 1 << 22  # pixel-Gaussian pairs evaluated at once
 
 

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from m2dao.kernels.threads import get_num_threads
 from m2dao.render import cpu_project, cpu_raster
 from m2dao.render.cpu_bins import TILE_HEIGHT, TILE_WIDTH
 from m2dao.render.cpu_tiles import new_scratch
-from m2dao.render.threads import get_num_threads
 
 _NUM_GAUSSIANS = 4000
 

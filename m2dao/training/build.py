@@ -25,7 +25,7 @@ from m2dao.motion.talking_head import (
     TAG_TORSO,
     TalkingHead,
 )
-from m2dao.training.frames import TrainingFrames, scaled_intrinsics
+from m2dao.training.frames.targets import TrainingFrames, scaled_intrinsics
 from m2dao.training.recipes import Recipe
 from m2dao.training.universal import UniversalMotion, install_motion
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from m2dao.kernels.threads import call_together
 from m2dao.motion.talking_head import StaticFeatures, TalkingHead
-from m2dao.render.threads import call_together
 
 _CPU_PIECES = 2  # of a field's points; fixed, so that sums do not depend on the number of threads
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from m2dao.capture.frame_poses import POSE_KINDS
+from m2dao.capture.cameras.frame_poses import POSE_KINDS
 from m2dao.errors import ConfigError
 from m2dao.motion.speech import NUM_ENCODERS
 from m2dao.motion.talking_head import ModelConfig

@@ -19,32 +19,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2dao.capture.cameras.frame_poses import with_poses
 from m2dao.capture.dataset import Capture
-from m2dao.capture.frame_poses import with_poses
 from m2dao.errors import CaptureRejected, ConfigError, FitDiverged
 from m2dao.figures import rounded
 from m2dao.gaussians.density import DensityConfig, ScreenGradients, control_density
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity.checkpoint import StoredIdentity, load_identity, save_identity
 from m2dao.identity.manifest import IdentityManifest
+from m2dao.kernels.threads import get_num_threads
 from m2dao.motion.speech import SpeechDriver
 from m2dao.render.api import device_of
-from m2dao.render.threads import get_num_threads
 from m2dao.stages import timed
 from m2dao.timeline import train_test_split
-from m2dao.training.ahead import TargetsAhead
 from m2dao.training.budget import FitBudget, ProgressBegin
 from m2dao.training.build import build_talking_head, choose_reference_frames
-from m2dao.training.drives import TrainingDrives
-from m2dao.training.frames import TrainingFrames, scaled_intrinsics
+from m2dao.training.frames.ahead import TargetsAhead
+from m2dao.training.frames.choose import choose_frames
+from m2dao.training.frames.drives import TrainingDrives
+from m2dao.training.frames.order import FrameOrder
+from m2dao.training.frames.targets import TrainingFrames, scaled_intrinsics
 from m2dao.training.optimizer import NamedAdam
-from m2dao.training.order import FrameOrder
 from m2dao.training.progress import FitProgress, ProgressFiles
 from m2dao.training.recipes import Recipe
 from m2dao.training.resume import StepState, discard_step, load_step, prefixed, save_step, without_prefix
 from m2dao.training.schedule import PhaseRow
-from m2dao.training.segments import choose_frames
-from m2dao.training.speech_fit import SpeechFit, make_speech_driver, speech_config
+from m2dao.training.speech.fit_driver import SpeechFit, make_speech_driver, speech_config
 from m2dao.training.step import StepResult, StepRunner
 from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from m2dao.gaussians.density import ScreenGradients
+from m2dao.kernels.threads import call_together
 from m2dao.motion.consistency import find_neighbours
+from m2dao.motion.kernels.fused_pose import fused_pose
 from m2dao.motion.talking_head import FrameDrive, StaticFeatures, TalkingHead
 from m2dao.render.api import device_of, render
-from m2dao.render.threads import call_together
 from m2dao.stages import timed
 from m2dao.training.feature_cache import FeatureCache
-from m2dao.training.fused_losses import pixel_losses
-from m2dao.training.fused_pose import fused_pose
-from m2dao.training.losses import FrameTarget, motion_loss, pixel_losses_reference
+from m2dao.training.losses.fused_losses import pixel_losses
+from m2dao.training.losses.terms import FrameTarget, motion_loss, pixel_losses_reference
 from m2dao.training.recipes import Recipe
 
 FrameToTake = tuple[FrameDrive, Callable[[], FrameTarget]]

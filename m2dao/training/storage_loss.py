@@ -12,8 +12,8 @@ from torch import Tensor
 from m2dao.identity.checkpoint import StoredIdentity
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
 from m2dao.render.api import device_of, render
-from m2dao.training.drives import TrainingDrives
-from m2dao.training.frames import TrainingFrames
+from m2dao.training.frames.drives import TrainingDrives
+from m2dao.training.frames.targets import TrainingFrames
 
 _NUM_FRAMES = 8
 _LEAST = 1e-10  # mean squared error

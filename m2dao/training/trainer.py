@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from m2dao.kernels.threads import one_torch_thread, set_num_threads
 from m2dao.render.api import default_backend
-from m2dao.render.threads import one_torch_thread, set_num_threads
 from m2dao.training.budget import FitBudget
 from m2dao.training.progress import FitProgress
 from m2dao.training.recipes import Recipe, get_recipe

@@ -31,8 +31,8 @@ from m2dao.identity.manifest import file_sha256
 from m2dao.motion.facial import FacialField
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import ModelConfig, TalkingHead
-from m2dao.training.articulation import SHAPE_SIZE, ArticulationBasis
-from m2dao.training.speech_fit import SpeechStart
+from m2dao.training.speech.articulation import SHAPE_SIZE, ArticulationBasis
+from m2dao.training.speech.fit_driver import SpeechStart
 
 FORMAT, VERSION = "m2dao.universal", 3
 MANIFEST_NAME, TENSORS_NAME = "universal.json", "universal.safetensors"

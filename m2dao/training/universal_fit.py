@@ -24,17 +24,17 @@ from torch import Tensor
 from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
 from m2dao.figures import rounded
+from m2dao.kernels.threads import one_torch_thread, set_num_threads
 from m2dao.motion.facial import choose_eye_probes
 from m2dao.motion.oral import choose_lip_probes
 from m2dao.motion.talking_head import TalkingHead
 from m2dao.render.api import default_backend
-from m2dao.render.threads import one_torch_thread, set_num_threads
 from m2dao.timeline import train_test_split
-from m2dao.training.articulation import find_articulation_basis, mouth_shapes
 from m2dao.training.budget import FitBudget
 from m2dao.training.recipes import Recipe, get_recipe
 from m2dao.training.run import FitRun
-from m2dao.training.speech_fit import SpeechStart, fit_speech_driver, speech_config, spoken_recording
+from m2dao.training.speech.articulation import find_articulation_basis, mouth_shapes
+from m2dao.training.speech.fit_driver import SpeechStart, fit_speech_driver, speech_config, spoken_recording
 from m2dao.training.universal import (
     LIP_LANDMARKS,
     UniversalMotion,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from m2dao.training.frames import compile_frame_kernels
-from m2dao.training.fused_losses import pixel_losses
-from m2dao.training.fused_pose import compile_pose_gradients
-from m2dao.training.losses import FrameTarget
+from m2dao.motion.kernels.fused_pose import compile_pose_gradients
+from m2dao.training.frames.targets import compile_frame_kernels
+from m2dao.training.losses.fused_losses import pixel_losses
+from m2dao.training.losses.terms import FrameTarget
 from m2dao.training.recipes import LossWeights
 
 

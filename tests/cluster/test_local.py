@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster import local, processes
 from cluster.ids import TenantId
-from cluster.local import Stack
-from cluster.services import ray_temp_dir
 from cluster.settings import STACK_ENV_NAME, Settings
-from cluster.state import StateStore
+from cluster.stack import processes
+from cluster.stack import stack as local
+from cluster.stack.services import ray_temp_dir
+from cluster.stack.stack import Stack
+from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import ServiceUnavailable, StackError
 from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
@@ -58,7 +59,7 @@ def test_ray_too_listens_on_the_loopback_only_and_lets_in_only_those_with_the_to
     assert addresses and addresses <= LOOPBACK_ADDRESSES
     program = (
         "import json, os\n"
-        "from cluster.ray_client import connect\n"
+        "from cluster.compute.client import connect\n"
         "from cluster.settings import Settings\n"
         "connect(Settings.from_env(), log_to_driver=False)\n"
         "import ray\n"
@@ -163,7 +164,7 @@ def test_a_service_that_died_is_started_anew_and_the_others_go_on(stack_here, ho
 
 
 def test_a_service_that_hangs_is_started_anew(stack_here, home, monkeypatch):
-    monkeypatch.setattr("cluster.state._ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("cluster.state.store._ANSWER_TIMEOUT_S", 0.5)
     stack_here.up(services=["redis"])
     record = processes.ProcessRecord.load(home / "run" / "redis.json")
     os.kill(record.pid, signal.SIGSTOP)
@@ -282,7 +283,7 @@ def test_the_stack_ends_with_its_owner_even_by_sigkill(home):
 
 def test_a_stack_whose_owner_is_killed_while_it_starts_ends_too(home):
     up = (
-        "import os, sys; from pathlib import Path; from cluster.local import Stack; from cluster.settings import Settings\n"
+        "import os, sys; from pathlib import Path; from cluster.stack.stack import Stack; from cluster.settings import Settings\n"
         "def say(line): print(line, flush=True)\n"
         "Stack(Settings(home=Path(sys.argv[1]))).up(services=['redis', 'mlflow'], progress=say, owner_pid=os.getpid())\n"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import processes
-from cluster.guardian import wait_for_end
+from cluster.stack import processes
+from cluster.stack.guardian import wait_for_end
 from m2dao.errors import StackError
 
 WAIT = "import time; time.sleep(600)"
@@ -109,7 +109,7 @@ def test_a_command_inside_the_stack_does_not_stop_itself(start, tmp_path):
     program = f"""
 import sys, os
 sys.path.insert(0, {str(root)!r})
-from cluster import processes
+from cluster.stack import processes
 print("members", processes.find_members({start.mark!r}, None), flush=True)
 """
     start(program)

@@ -6,7 +6,7 @@ import sys
 
 _PROGRAM = """
 import json, os
-from cluster.ray_client import private_ray
+from cluster.compute.client import private_ray
 
 names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USAGE_STATS_ENABLED")
 os.environ["RAY_AUTH_MODE"] = "of the site"

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cluster.control.champions import TOPIC, move_champion
 from cluster.ids import AliasRef, FitId, IdentityName, ModelRef, TenantId
-from cluster.promotion import TOPIC, move_champion
 from cluster.registry import Registry
-from cluster.state import StateStore
+from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import (
     Conflict,

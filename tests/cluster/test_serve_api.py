@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from cluster.ids import RenderId, TenantId
-from serve_apps.aliases import parse_identity
-from serve_apps.ingress import create_api
-from serve_apps.render_requests import make_services
-from serve_apps.render_worker import render_prefix
+from serve_apps.api.ingress import create_api
+from serve_apps.api.renders import make_services
+from serve_apps.identities.aliases import parse_identity
+from serve_apps.rendering.worker import render_prefix
 from tests.support.http_server import serving
 from tests.support.serve import SMALL, Api, Customer, api_over, speech, take
 from tests.support.tiny_identity import make_tiny_identity

@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from cluster.settings import Settings
+from serve_apps.api.renders import Services, make_services
 from serve_apps.config import ServeConfig
-from serve_apps.render_requests import Services, make_services
 from tests.support.serve import Customer, new_customer, register
 from tests.support.tiny_identity import make_tiny_identity
 

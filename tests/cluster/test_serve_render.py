@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from cluster.ids import RenderId
-from cluster.jobs import Claim
+from cluster.state.jobs import Claim
 from m2dao.identity.talker import Talker
 from m2dao.media.audio import probe_audio, read_audio
 from m2dao.media.video import probe_video, read_frames
-from serve_apps.identity_source import IdentitySource
-from serve_apps.loader import TalkerCache
-from serve_apps.node_cache import NodeCache
-from serve_apps.render_worker import render_prefix
+from serve_apps.identities.node_cache import NodeCache
+from serve_apps.identities.source import IdentitySource
+from serve_apps.identities.talker_cache import TalkerCache
+from serve_apps.rendering.worker import render_prefix
 from tests.support.serve import Api, Customer, api_over, do, make_worker, speech, take, ticket_of
 from tests.support.tiny_identity import make_tiny_identity
 

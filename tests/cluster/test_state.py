@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cluster.ids import TenantId
-from cluster.state import StateStore
+from cluster.state.store import StateStore
 from m2dao.errors import AlreadyExists, InputError, LockBusy, ServiceError, UnknownTenant
 from tests.support.stack import reaching
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cluster.ids import FitId, RenderId, TenantId
-from cluster.jobs import Jobs
-from cluster.state import StateStore
+from cluster.state.jobs import Jobs
+from cluster.state.store import StateStore
 from m2dao.errors import (
     AlreadyExists,
     Conflict,

@@ -7,7 +7,7 @@ import pytest
 from cluster.ids import AliasRef, IdentityName
 from cluster.object_keys import object_key
 from cluster.registry import Registry
-from cluster.state import StateStore
+from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import RegistryUnavailable, ServiceUnavailable, StateUnavailable, StorageUnavailable, UnknownIdentity
 from tests.support.fault_proxy import FaultProxy
@@ -84,7 +84,7 @@ def test_a_listener_learns_of_the_outage_and_hears_again_afterwards(behind_proxy
 
 
 def test_redis_hanging_is_state_unavailable_in_bounded_time(behind_proxy, monkeypatch):
-    monkeypatch.setattr("cluster.state._ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("cluster.state.store._ANSWER_TIMEOUT_S", 0.2)
     settings, proxy = behind_proxy("redis_url")
     state = StateStore(settings)
     state.check()

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cluster.control.sweep import sweep_renders
 from cluster.ids import TenantId
 from cluster.object_keys import object_key
 from cluster.storage import ObjectStore
-from cluster.sweep import sweep_renders
 from m2dao.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from cluster.telemetry import DEPLOYMENTS, OUTCOMES, configure_logging, log_context, metric_labels
+from cluster.telemetry.logs import DEPLOYMENTS, OUTCOMES, configure_logging, log_context, metric_labels
 from m2dao.errors import UnknownIdentity
 
 

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
+from cluster.archives import get_archive, put_archive
 from cluster.ids import AliasRef, IdentityName, ModelRef
 from cluster.object_keys import object_key
 from m2dao.errors import ObjectCorrupt, UnknownIdentity
 from tests.support.fits import Fits, WorkerDied, dying_at
 from tests.support.small_work import small_fit
 from tests.support.stack import reaching
-from train_jobs.archives import get_archive, put_archive
 from train_jobs.callbacks import StepCheckpoints, running_jobs, take_back
 from train_jobs.cohort import ABANDONED_S, Platform
 

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
+from cluster.control.gate import GateThresholds, promote, roll_back
 from cluster.ids import AliasRef, IdentityName, ModelRef
 from cluster.registry import Registry
-from cluster.state import StateStore
+from cluster.state.store import StateStore
 from m2dao.errors import PromotionConflict, PromotionRefused, UnknownIdentity
 from train_jobs import cli
-from train_jobs.promote import GateThresholds, promote, roll_back
 
 ANNA = IdentityName("anna")
 CAPTURE = "a" * 64

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from cluster.compute.jobs import RayJobs
+from cluster.control.fit_requests import FitOptions
+from cluster.control.fits import FitService
 from m2dao.errors import ClusterUnavailable, Conflict
 from tests.support.fits import Fits
 from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
 from train_jobs.cohort import Platform
-from train_jobs.submit import FitService, RayJobs
-from train_jobs.work import FitOptions
 
 WORK = "tests.support.small_work:small_fit"
 OPTIONS = FitOptions(protocols=("paper",))

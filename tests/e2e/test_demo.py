@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from cluster.demo_checks import look_at
+from examples.demo.checks import look_at
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--total-minutes", "1", "--presenter-seconds", "8", "--size", "256", "--capture-size", "256")
 
 
 def start(out: Path, *words: object) -> subprocess.Popen:
-    command = [sys.executable, "-u", "-m", "cluster.demo", "--out", str(out), "--json", *map(str, words)]
+    command = [sys.executable, "-u", "-m", "examples.demo.run", "--out", str(out), "--json", *map(str, words)]
     kept = {"M2DAO_ASSETS_DIR", "M2DAO_CACHE"}
     env = {name: value for name, value in os.environ.items() if not name.startswith("M2DAO_") or name in kept}
     return subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cluster.control.fit_requests import FitOptions, FitRequest
+from cluster.control.fits import Recording
 from cluster.ids import FitId, IdentityName, TenantId
-from cluster.jobs import JobRecord
+from cluster.state.jobs import JobRecord
 from cluster.storage import file_sha256
 from tests.support.small_work import read_diary, small_fit
 from train_jobs.cohort import Cohort, CohortWorker, Platform
-from train_jobs.requests import FitRequest
-from train_jobs.submit import Recording
-from train_jobs.work import FitOptions, FitWork
+from train_jobs.work import FitWork
 
 
 class Fits:

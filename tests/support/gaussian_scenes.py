@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from m2dao.render.api import RenderOutput, render
+from m2dao.render.api import render
+from m2dao.render.types import RenderOutput
 
 DIFFERENTIABLE = ("means", "quats", "scales", "opacities", "colors", "viewmats", "backgrounds")
 

@@ -17,7 +17,7 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from m2dao.render.api import Camera, RenderOutput
+from m2dao.render.types import Camera, RenderOutput
 
 _CUDA = torch.device("cuda", 0)
 _aten = torch.ops.aten

@@ -4,10 +4,10 @@ import contextlib
 import os
 from pathlib import Path
 
-from cluster import processes
-from cluster.local import Stack
-from cluster.services import SERVICES
 from cluster.settings import Settings
+from cluster.stack import processes
+from cluster.stack.services import SERVICES
+from cluster.stack.stack import Stack
 
 LOOPBACK_ADDRESSES = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 

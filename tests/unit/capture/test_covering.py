@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from m2dao.capture.covering import covered_share, face_patch
-from m2dao.capture.faces import FaceTracker
+from m2dao.capture.faces.covering import covered_share, face_patch
+from m2dao.capture.faces.tracker import FaceTracker
 from tests.support.recordings import SIDE, moved, portrait
 
 HIDDEN = range(20, 25)

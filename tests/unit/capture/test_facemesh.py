@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from m2dao.capture.face_layout import face_layout
-from m2dao.capture.facemesh import (
+from m2dao.capture.faces.layout import face_layout
+from m2dao.capture.faces.mesh import (
     FACE_OVAL,
     INNER_LIPS,
     LEFT_EYE,

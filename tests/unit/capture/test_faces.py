@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from m2dao.capture.face_models import BLENDSHAPE_INPUT, BLENDSHAPE_NAMES, FaceRoi, crop_roi
-from m2dao.capture.faces import FaceTracker
+from m2dao.capture.faces.models import BLENDSHAPE_INPUT, BLENDSHAPE_NAMES, FaceRoi, crop_roi
+from m2dao.capture.faces.tracker import FaceTracker
 from tests.support.recordings import portrait
 
 

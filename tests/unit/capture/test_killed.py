@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from m2dao.capture.dataset import Capture
-from m2dao.capture.face_journal import ROW_BYTES
-from m2dao.capture.faces import FaceTracker
+from m2dao.capture.faces.journal import ROW_BYTES
+from m2dao.capture.faces.tracker import FaceTracker
 from m2dao.capture.prepare import prepare
-from m2dao.capture.regions import RegionSegmenter
+from m2dao.capture.regions.segment import RegionSegmenter
 from m2dao.capture.writer import CaptureWriter
 from tests.support.recordings import write_recording
 

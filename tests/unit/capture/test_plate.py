@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m2dao.capture.plate import PlateBuilder
+from m2dao.capture.regions.plate import PlateBuilder
 from m2dao.errors import CaptureRejected
 
 SIDE = 96

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from m2dao.capture.dataset import REGION_NAMES, Capture
-from m2dao.capture.faces import FaceTracker
+from m2dao.capture.faces.tracker import FaceTracker
 from m2dao.capture.prepare import prepare
 from m2dao.cli import main
 from m2dao.errors import CaptureRejected, ConfigError, MediaError

@@ -7,8 +7,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from m2dao.capture.crop import choose_crop
-from m2dao.capture.face_layout import face_layout
-from m2dao.capture.quality import (
+from m2dao.capture.faces.layout import face_layout
+from m2dao.capture.faces.tracking import Tracks
+from m2dao.capture.review.quality import (
     QualityRules,
     check_faces,
     check_length,
@@ -18,7 +19,6 @@ from m2dao.capture.quality import (
     picture_problems,
     sound_problems,
 )
-from m2dao.capture.tracking import Tracks
 from m2dao.errors import CaptureRejected
 from tests.support.speech import speech_like
 

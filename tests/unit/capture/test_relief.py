@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from m2dao.capture.relief import find_shifts
+from m2dao.capture.cameras.relief import find_shifts
 
 NUM_FRAMES = 24
 

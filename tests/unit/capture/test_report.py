@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from m2dao.capture.report import (
+from m2dao.capture.review.report import (
     MESH_COLOUR,
     REGION_COLOURS,
     PlotData,

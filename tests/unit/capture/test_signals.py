@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from m2dao.capture.cameras import OUTER_EYE_DISTANCE_M  # noqa: F401  (the unit lip openings are measured in)
-from m2dao.capture.face_layout import face_layout
-from m2dao.capture.rotations import rotation_from_vector
-from m2dao.capture.signals import (
+from m2dao.capture.cameras.solve import OUTER_EYE_DISTANCE_M  # noqa: F401  (the unit lip openings are measured in)
+from m2dao.capture.faces.layout import face_layout
+from m2dao.capture.faces.signals import (
     EXPRESSION_NAMES,
     GAZE_RANGE,
     INNER_LIP_PAIRS,
@@ -18,6 +17,7 @@ from m2dao.capture.signals import (
     RIGHT_LID_PAIRS,
     measure_signals,
 )
+from m2dao.capture.rotations import rotation_from_vector
 
 T = 60
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from m2dao.capture.bundle import Poses
+from m2dao.capture.cameras.bundle import Poses
+from m2dao.capture.cameras.smoothing import motion_statistics, smooth_poses, third_differences
 from m2dao.capture.rotations import interpolate_rotations, rotation_from_vector, vector_from_rotation
-from m2dao.capture.smoothing import motion_statistics, smooth_poses, third_differences
 
 JERK = np.array([3e-3] * 3 + [1.5e-4] * 3)
 

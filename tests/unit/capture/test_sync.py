@@ -5,7 +5,7 @@ import pytest
 
 from m2dao.audio.features import get_extractor
 from m2dao.audio.lipsync import expected_lip_opening
-from m2dao.capture.sync import find_sync, shift_sound
+from m2dao.capture.review.sync import find_sync, shift_sound
 from tests.support.speech import speech_like
 
 

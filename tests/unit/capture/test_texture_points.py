@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m2dao.capture.facemesh import BETWEEN_BROWS, CHIN
-from m2dao.capture.texture_points import below_brows, face_points, head_points
+from m2dao.capture.cameras.texture_points import below_brows, face_points, head_points
+from m2dao.capture.faces.mesh import BETWEEN_BROWS, CHIN
 from m2dao.gaussians.views import project
 from tests.support.simulated_head import head_shape
 

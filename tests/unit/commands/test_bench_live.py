@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from m2dao.commands import bench_live
+from m2dao.commands.bench import live as bench_live
 from m2dao.errors import ConfigError
 from tests.support.tiny_identity import make_tiny_identity
 

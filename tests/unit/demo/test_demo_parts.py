@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster import demo_checks
-from cluster.demo_plan import MAX_FIT_MINUTES, MIN_FIT_MINUTES, fit_minutes, identity_names, slowness
-from cluster.demo_programs import Programs, Screen
+from examples.demo import checks as demo_checks
+from examples.demo.plan import MAX_FIT_MINUTES, MIN_FIT_MINUTES, fit_minutes, identity_names, slowness
+from examples.demo.programs import Programs, Screen
 from m2dao.errors import InputError, M2daoError
 from m2dao.media.mux import VideoWriter
 from m2dao.timeline import SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -133,8 +133,8 @@ else:
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
     (tmp_path / "a_program.py").write_text(PROGRAM)
-    monkeypatch.setattr("cluster.demo_programs._ROOT", tmp_path)
-    monkeypatch.setattr("cluster.demo_programs.END_GRACE_S", 0.5)
+    monkeypatch.setattr("examples.demo.programs._ROOT", tmp_path)
+    monkeypatch.setattr("examples.demo.programs.END_GRACE_S", 0.5)
     programs = Programs(Screen(1), os.environ, tmp_path)
     yield programs
     programs.close()

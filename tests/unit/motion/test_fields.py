@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from m2dao.capture.dataset import TRACK_SHAPES
-from m2dao.capture.signals import EXPRESSION_NAMES
+from m2dao.capture.faces.signals import EXPRESSION_NAMES
 from m2dao.errors import ConfigError
 from m2dao.motion.consistency import find_neighbours, neck_consistency
 from m2dao.motion.facial import EXPRESSION_SIZE, AudioCode, FacialField

@@ -50,7 +50,7 @@ def filmed(tmp_path_factory) -> dict[str, Filmed]:
 @pytest.fixture(scope="session")
 def tracked(filmed) -> dict[str, list]:
     """What the face tracker says about every frame."""
-    from m2dao.capture.faces import FaceTracker
+    from m2dao.capture.faces.tracker import FaceTracker
 
     tracks = {}
     for name, film in filmed.items():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from m2dao.capture.signals import measure_signals
+from m2dao.capture.faces.signals import measure_signals
 from m2dao.errors import ConfigError
 from m2dao.media.audio import read_audio
 from m2dao.presenter import make_recording, persons

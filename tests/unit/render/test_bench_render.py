@@ -4,10 +4,10 @@ import argparse
 
 import pytest
 
-from m2dao.commands import bench_render
+from m2dao.commands.bench import render as bench_render
 from m2dao.errors import ConfigError, InputError
+from m2dao.kernels.threads import get_num_threads
 from m2dao.render.api import render
-from m2dao.render.threads import get_num_threads
 
 
 def parse(*flags):

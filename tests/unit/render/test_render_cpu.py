@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from m2dao.kernels.threads import get_num_threads, set_num_threads
 from m2dao.render import cpu, cpu_raster
 from m2dao.render.api import warm_up
-from m2dao.render.threads import get_num_threads, set_num_threads
 from tests.support.gaussian_scenes import draw, draw_and_differentiate, make_scene
 
 SIZE = {"width": 70, "height": 50}

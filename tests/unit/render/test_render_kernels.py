@@ -6,9 +6,10 @@ import numba
 import numpy as np
 import pytest
 
-from m2dao.render import cpu_bins, simd
-from m2dao.render.simd import exp2_8, load8, store8, sum8
-from m2dao.render.threads import get_num_threads, set_num_threads, share_out
+from m2dao.kernels import simd
+from m2dao.kernels.simd import exp2_8, load8, store8, sum8
+from m2dao.kernels.threads import get_num_threads, set_num_threads, share_out
+from m2dao.render import cpu_bins
 
 
 @numba.njit
@@ -121,7 +122,7 @@ def test_a_caller_does_not_wait_for_helpers_that_never_began(four_threads, monke
 
     busy = OneBusyHelper()
     occupied.wait(timeout=60)
-    monkeypatch.setattr("m2dao.render.threads._pool", lambda process: busy)
+    monkeypatch.setattr("m2dao.kernels.threads._pool", lambda process: busy)
 
     def kernel(queue):
         while (number := take(queue, lock)) < 10:

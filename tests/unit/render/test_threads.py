@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from m2dao.render.threads import call_together, set_num_threads
+from m2dao.kernels.threads import call_together, set_num_threads
 
 
 @pytest.fixture(params=[1, 2, None])

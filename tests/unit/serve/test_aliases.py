@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from cluster.ids import AliasRef, IdentityName, ModelRef, TenantId
 from m2dao.errors import RegistryUnavailable, UnknownIdentity
-from serve_apps.aliases import RefResolver, parse_identity
-from serve_apps.http_errors import ApiProblem
+from serve_apps.identities.aliases import RefResolver, parse_identity
+from serve_apps.problems import ApiProblem
 
 ACME = TenantId("acme")
 CHAMPION = AliasRef(ACME, IdentityName("anna"))

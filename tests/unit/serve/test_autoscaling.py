@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_apps.autoscaling import BacklogPolicy, desired_replicas
+from serve_apps.rendering.autoscaling import BacklogPolicy, desired_replicas
 
 
 def stats(*, queued_s=0.0, num_queued=0, running_s=(0.0,), factor=0.5):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from serve_apps.api.ingress import create_api
 from serve_apps.cli import main
-from serve_apps.ingress import create_api
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from m2dao.errors import MediaError
 from m2dao.media.audio import write_wav
+from serve_apps.api.decode import UploadDecoder
 from serve_apps.config import ServeConfig
-from serve_apps.decode import UploadDecoder
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ import pytest
 
 from cluster.ids import ModelRef
 from m2dao.errors import CheckpointCorrupt, ConfigError, ServiceUnavailable, StorageUnavailable, UnknownIdentity
-from serve_apps.loader import TalkerCache
-from serve_apps.watch import keep_warm
+from serve_apps.identities.talker_cache import TalkerCache, keep_warm
 
 WAIT_S = 20  # only reached by a broken cache
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from m2dao.errors import ConfigError, ServiceError, StorageUnavailable
-from serve_apps.node_cache import NodeCache
+from serve_apps.identities.node_cache import NodeCache
 
 WAIT_S = 20
 

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
+from cluster.control.gate import GateThresholds, judge
 from cluster.ids import ModelRef
 from cluster.versions import VersionInfo
 from m2dao.errors import ConfigError
-from train_jobs.promote import GateThresholds, judge
 
 CAPTURE = "a" * 64
 

@@ -6,19 +6,19 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 
+from m2dao.capture.cameras.frame_poses import frame_by_frame_viewmats, with_poses
 from m2dao.capture.dataset import Capture
-from m2dao.capture.frame_poses import frame_by_frame_viewmats, with_poses
 from m2dao.cli import main
-from m2dao.commands.bench_quality import synthetic_voice
+from m2dao.commands.bench.quality import synthetic_voice
+from m2dao.comparison.ablation import LESS_ONE, ROWS, AblationRow, choose_rows
+from m2dao.comparison.report import bars, side_by_side, table
+from m2dao.comparison.runs import FIGURES as ROWS_FIGURES
+from m2dao.comparison.runs import Comparison, ComparisonConfig, gains, mean_rows
 from m2dao.errors import ConfigError
+from m2dao.evaluation.evaluate import cross_audio
 from m2dao.media.audio import write_wav
 from m2dao.media.video import probe_video, read_frames
 from m2dao.timeline import SAMPLE_RATE
-from m2dao.training.ablation import LESS_ONE, ROWS, AblationRow, choose_rows
-from m2dao.training.comparison import FIGURES as ROWS_FIGURES
-from m2dao.training.comparison import Comparison, ComparisonConfig, gains, mean_rows
-from m2dao.training.comparison_report import bars, side_by_side, table
-from m2dao.training.evaluate import cross_audio
 from tests.support.small_capture import make_small_capture, small_recipe
 
 SMALL = tuple(
@@ -104,7 +104,7 @@ def test_the_command_leaves_each_comparison_and_the_mean_of_all(made, tmp_path, 
     again.write_bytes(b"stands for another recording")
     other = Comparison(again, comparison.folder.parent, comparison.config)
     make_small_capture(other.capture_dir)
-    monkeypatch.setattr("m2dao.training.ablation.choose_rows", lambda names: SMALL)
+    monkeypatch.setattr("m2dao.comparison.ablation.choose_rows", lambda names: SMALL)
     work = str(other.folder.parent)
     arguments = ["--clip", str(comparison.clip), "--clip", str(again), "--work", work, "--size", "64", "--steps", "30"]
     assert main(["bench", "quality", *arguments, "--audio", str(comparison.voice), "--json"]) == 0

@@ -8,13 +8,13 @@ import pytest
 
 from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
+from m2dao.evaluation.evaluate import _rendered, evaluate
+from m2dao.evaluation.mouth import _phone_names, lip_sync, track_lips
+from m2dao.evaluation.nearest_torso import NearestTorso
 from m2dao.identity import Talker
 from m2dao.training import trainer
-from m2dao.training.behind import behind_head, head_taken
-from m2dao.training.evaluate import _rendered, evaluate
-from m2dao.training.frames import TrainingFrames
-from m2dao.training.mouth import _phone_names, lip_sync, track_lips
-from m2dao.training.nearest_torso import NearestTorso
+from m2dao.training.frames.behind import behind_head, head_taken
+from m2dao.training.frames.targets import TrainingFrames
 from tests.support.small_capture import make_small_capture, small_recipe
 
 
@@ -29,7 +29,7 @@ def fitted(tmp_path_factory):
 @pytest.mark.parametrize("protocol", ["paper", "portrait"])
 def test_picture_protocols_measure_pictures_and_leave_something_to_look_at(fitted, tmp_path, protocol, monkeypatch):
     blind = type("Blind", (), {"track": lambda self, picture: None})  # whether a ball has a face is a matter of taste
-    monkeypatch.setattr("m2dao.training.evaluate.FaceTracker", blind)
+    monkeypatch.setattr("m2dao.evaluation.evaluate.FaceTracker", blind)
     result = evaluate(*fitted, protocol, out_dir=tmp_path / "report").as_dict()
     assert result["num_frames"] == 12
     assert 15 < result["psnr_db"] < 60 and 0 < result["ssim"] <= 1 and result["flicker"] >= 0

@@ -10,11 +10,11 @@ import torch
 
 from m2dao.errors import ConfigError, FitDiverged
 from m2dao.identity.checkpoint import load_identity
+from m2dao.kernels.threads import set_num_threads
 from m2dao.motion.consistency import find_neighbours, neck_consistency
-from m2dao.render.threads import set_num_threads
 from m2dao.training import run, trainer
-from m2dao.training.drives import TrainingDrives
-from m2dao.training.frames import TrainingFrames
+from m2dao.training.frames.drives import TrainingDrives
+from m2dao.training.frames.targets import TrainingFrames
 from m2dao.training.schedule import PhaseRow, Schedule, Turn
 from m2dao.training.step import StepRunner
 from tests.support.small_capture import make_small_capture, small_recipe

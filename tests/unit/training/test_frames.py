@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from m2dao.training.ahead import TargetsAhead
-from m2dao.training.frames import TrainingFrames
+from m2dao.training.frames.ahead import TargetsAhead
+from m2dao.training.frames.targets import TrainingFrames
 
 SIZE, NUM_FRAMES, CUT = 32, 20, 8
 WALLS = (60, 180)  # before and after the cut

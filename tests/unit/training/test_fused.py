@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from m2dao.errors import ConfigError
+from m2dao.kernels.threads import set_num_threads
 from m2dao.motion.factored import FieldMotion
+from m2dao.motion.kernels import fused_pose as fused_pose_module
+from m2dao.motion.kernels.fused_pose import fused_pose
 from m2dao.motion.talking_head import PosedGaussians
 from m2dao.render.api import render
-from m2dao.render.threads import set_num_threads
-from m2dao.training import fused_pose as fused_pose_module
 from m2dao.training.feature_cache import FeatureCache
-from m2dao.training.fused_losses import pixel_losses
-from m2dao.training.fused_pose import fused_pose
-from m2dao.training.losses import FrameTarget, pixel_losses_reference
+from m2dao.training.losses.fused_losses import pixel_losses
+from m2dao.training.losses.terms import FrameTarget, pixel_losses_reference
 from m2dao.training.optimizer import NamedAdam
 from m2dao.training.recipes import LearningRates, LossWeights
 from tests.support.restless_head import KINDS, a_drive, restless_head

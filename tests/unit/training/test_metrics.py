@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from m2dao.capture.face_models import BLENDSHAPE_NAMES
+from m2dao.capture.faces.models import BLENDSHAPE_NAMES
 from m2dao.errors import InputError
-from m2dao.training.metrics import (
+from m2dao.evaluation.metrics import (
     LIP_LANDMARKS,
     MAX_PSNR_DB,
     VOWELS,

@@ -9,7 +9,7 @@ import torch
 
 from m2dao.identity import Talker
 from m2dao.identity.batches import BatchedHead, HeadStack
-from m2dao.render.threads import get_num_threads, set_num_threads
+from m2dao.kernels.threads import get_num_threads, set_num_threads
 from m2dao.training.budget import FitBudget
 from m2dao.training.run import FitRun
 from tests.support.pretend_cuda import DeviceTensor, draw_blobs, pretend_cuda

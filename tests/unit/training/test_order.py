@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m2dao.training.order import FrameOrder
+from m2dao.training.frames.order import FrameOrder
 
 
 @pytest.mark.parametrize(("num_rare", "times"), [(2, 3), (5, 2), (9, 1), (40, 1)])

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from m2dao import cli
-from m2dao.capture.face_layout import face_layout
-from m2dao.capture.faces import FaceObservation
+from m2dao.capture.faces.layout import face_layout
+from m2dao.capture.faces.tracker import FaceObservation
+from m2dao.comparison.other_speakers import OWN_VOICE, VoiceRow, spread
 from m2dao.media.audio import write_wav
 from m2dao.training import trainer
-from m2dao.training.voices import OWN_VOICE, VoiceRow, spread
 from tests.support.small_capture import make_small_capture, small_recipe
 
 ROW = VoiceRow(
@@ -37,7 +37,7 @@ class ChewingFace:
 @pytest.mark.parametrize("sure", [True, False])
 def test_each_voice_is_compared_with_the_identitys_own_if_that_can_be_told(tmp_path, monkeypatch, capsys, sure):
     monkeypatch.setattr("m2dao.audio.lipsync.SURE_SIGMAS", 0.0 if sure else 99.0)
-    monkeypatch.setattr("m2dao.training.evaluate.FaceTracker", ChewingFace)
+    monkeypatch.setattr("m2dao.evaluation.evaluate.FaceTracker", ChewingFace)
     capture = make_small_capture(tmp_path / "ball")
     trainer.fit(capture, tmp_path / "identity", recipe=small_recipe(), steps=5)
     voice = tmp_path / "rustle.wav"

@@ -5,7 +5,7 @@ import pytest
 
 from m2dao.capture.dataset import Capture
 from m2dao.training.budget import FitBudget
-from m2dao.training.segments import SEGMENT_FRAMES, choose_frames
+from m2dao.training.frames.choose import SEGMENT_FRAMES, choose_frames
 from tests.support.small_capture import make_small_capture
 
 NUM_FRAMES = 12 * SEGMENT_FRAMES

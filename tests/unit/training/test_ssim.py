@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from m2dao.errors import InputError
-from m2dao.training.ssim import dssim_loss, dssim_loss_reference, ssim_map_reference
+from m2dao.training.losses.ssim import dssim_loss, dssim_loss_reference, ssim_map_reference
 
 
 def pair(height: int, width: int, channels: int, seed: int = 0):

@@ -1,0 +1,137 @@
+"""Ray jobs: submitted once by name, looked at, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cluster.settings import Settings
+from m2dao.errors import ClusterUnavailable, ConfigError
+
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+class RayJobs:
+    """Ray's job submission. A batch's jobs are named ``<batch>-1``, ``<batch>-2`` and so on."""
+
+    def __init__(self, settings: Settings):
+        settings.require("ray_dashboard_url")
+        self._settings = settings
+        self._client_made = None
+
+    def check(self) -> None:
+        """Return when Ray takes jobs; raise ClusterUnavailable otherwise."""
+        with _translated(self._settings.ray_dashboard_url):
+            self._client.get_version()
+
+    def submit(self, batch: str, words: Sequence[str], env: dict[str, str]) -> str:
+        """Submit the job of a batch; returns its submission id."""
+        # Ray answers 500 to an id that is taken, so look first. Run names must be new as well.
+        number = 1
+        while self._info(f"{batch}-{number}") is not None:
+            number += 1
+        submission_id = f"{batch}-{number}"
+        entrypoint = [self._python(), "-m", "train_jobs.job", "--run-name", submission_id, *words]
+        with _translated(f"Ray job {submission_id}"):
+            return self._client.submit_job(
+                entrypoint=shlex.join(entrypoint),
+                submission_id=submission_id,
+                runtime_env={"env_vars": {**self._environment(), **env}},
+            )
+
+    def last(self, batch: str) -> str | None:
+        """The newest submission of a batch."""
+        number = 1
+        while self._info(f"{batch}-{number}") is not None:
+            number += 1
+        return f"{batch}-{number - 1}" if number > 1 else None
+
+    def active(self, batch: str) -> str | None:
+        """The submission of a batch that has not ended, if there is one."""
+        last = self.last(batch)
+        return last if last is not None and self.status(last)[0] not in ENDED else None
+
+    def stop(self, submission_id: str) -> None:
+        """End a job and wait until it has ended; its fits stay queued or go back to the queue."""
+        with _translated(f"Ray job {submission_id}"):
+            self._client.stop_job(submission_id)
+        while self.status(submission_id)[0] not in ENDED:
+            time.sleep(0.2)
+
+    def status(self, submission_id: str) -> tuple[str, str, str]:
+        """Status, message and, when it has ended, the last lines of the log of a submission."""
+        info = self._info(submission_id)
+        if info is None:
+            return "STOPPED", "Ray does not know it (any more)", ""
+        status = str(info.status.value)
+        log = ""
+        if status in ENDED and not info.message:  # Ray's message already quotes the log
+            with _translated(submission_id):
+                log = "\n".join(self._client.get_job_logs(submission_id).splitlines()[-15:])
+        return status, info.message or "", log
+
+    @property
+    def _client(self):
+        if self._client_made is None:
+            from ray.job_submission import JobSubmissionClient
+
+            with _translated(self._settings.ray_dashboard_url):
+                self._client_made = JobSubmissionClient(self._settings.ray_dashboard_url, headers=self._headers())
+        return self._client_made
+
+    def _headers(self) -> dict[str, str] | None:
+        """The cluster's token, given by hand: Ray looks for one in the environment only while it is being imported."""
+        path = self._settings.ray_token_file
+        if path is None:
+            return None
+        try:
+            return {"authorization": f"Bearer {path.read_text().strip()}"}
+        except OSError as error:
+            raise ConfigError("M2DAO_RAY_TOKEN_FILE", "a readable file", str(error)) from error
+
+    def _info(self, submission_id: str):
+        with _translated(f"Ray job {submission_id}"):
+            try:
+                return self._client.get_job_info(submission_id)
+            except RuntimeError as error:
+                if "404" in str(error):
+                    return None
+                raise
+
+    def _is_local(self) -> bool:
+        return urlsplit(self._settings.ray_dashboard_url).hostname in ("127.0.0.1", "localhost", "::1")
+
+    def _python(self) -> str:
+        """On this machine our own interpreter; elsewhere whatever the cluster's image calls python."""
+        return sys.executable if self._is_local() else "python"
+
+    def _environment(self) -> dict[str, str]:
+        """Settings for the job. Secrets are left out, because Ray shows a job's environment in its dashboard.
+
+        The embedded stack's are in the file that ``M2DAO_HOME`` leads to; elsewhere they belong into the environment
+        of the cluster's machines.
+        """
+        public = {f.metadata["env"] for f in dataclasses.fields(Settings) if not f.metadata["secret"]}
+        env = {name: value for name, value in self._settings.to_env().items() if name in public}
+        if self._is_local():
+            env["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+        return env
+
+
+@contextlib.contextmanager
+def _translated(subject: str) -> Iterator[None]:
+    """Turn errors of Ray's job submission into ours."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except (OSError, RuntimeError, RayError) as error:  # what its HTTP client raises is an OSError
+        raise ClusterUnavailable(
+            subject, "an answer of Ray", str(error)[:500], "is the stack up? m2dao-cluster status"
+        ) from error

@@ -1,0 +1,162 @@
+"""What is stored with a fit job, and where its files lie in the object store."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from cluster.control.gate import GateThresholds
+from cluster.ids import IdentityName, TenantId
+from cluster.object_keys import object_key
+from cluster.state.jobs import JobRecord
+from m2dao.errors import ConfigError, InputError
+
+CAPTURE_GENERATION = "v2.2"  # raise it when captures made before are not to be used any more
+MAX_CONSENT_CHARACTERS = 500
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRequest:
+    """One identity to fit from one recording.
+
+    Args:
+        batch: the cohort that the fit belongs to.
+        identity: its name.
+        recording_sha256: of the recording's bytes.
+        recording_name: the file's name, for people; may hold anything.
+        options: of the fit.
+        consent: who said, and where, that the person consents to be fitted.
+        promote: whether to promote the version if it passes the gate.
+        gate: thresholds that differ from the defaults.
+        steps_of: id of an earlier fit whose step checkpoints this one goes on from.
+    """
+
+    batch: str
+    identity: IdentityName
+    recording_sha256: str
+    recording_name: str
+    options: FitOptions
+    consent: str | None = None
+    promote: bool = False
+    gate: Mapping[str, float] = field(default_factory=dict)
+    steps_of: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.consent is not None and not (
+            0 < len(self.consent.strip()) <= MAX_CONSENT_CHARACTERS and self.consent.isprintable()
+        ):
+            raise InputError("consent", f"1 to {MAX_CONSENT_CHARACTERS} printable characters", repr(self.consent[:60]))
+        GateThresholds(**self.gate)  # checks them
+
+    @property
+    def recording_suffix(self) -> str:
+        """The file type, which some decoders look at; empty when it is unusual."""
+        suffix = PurePath(self.recording_name).suffix.lower()
+        return suffix if _SUFFIX.fullmatch(suffix) else ""
+
+    def recording_key(self, tenant: TenantId) -> str:
+        """The recording, stored once however often it is fitted."""
+        return object_key(tenant, "recordings", self.recording_sha256)
+
+    def capture_key(self, tenant: TenantId) -> str:
+        """The capture made of the recording, stored once: training repeats from it."""
+        name = f"{CAPTURE_GENERATION}-{self.options.capture_size}-{self.recording_sha256}.tar"
+        return object_key(tenant, "captures", name)
+
+    def steps_key(self, job: JobRecord) -> str:
+        """The fit's step checkpoints."""
+        return object_key(job.tenant, "fits", self.steps_of or str(job.id), "steps.tar")
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON; ``FitRequest.from_dict`` reads it."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**values, "identity": str(self.identity), "options": self.options.as_dict(), "gate": dict(self.gate)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FitRequest:
+        """Read what ``as_dict`` wrote.
+
+        Raises:
+            InputError: something is missing, unknown or out of range.
+        """
+        unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
+        missing = {"batch", "identity", "recording_sha256", "recording_name", "options"} - set(values)
+        if unknown or missing:
+            raise InputError("fit request", "the fields of this version", ", ".join(sorted(unknown | missing)))
+        options = FitOptions.from_dict(values["options"])
+        return cls(**{**values, "identity": IdentityName.parse(values["identity"]), "options": options})
+
+    @classmethod
+    def of(cls, job: JobRecord) -> FitRequest:
+        """The request of a fit job."""
+        return cls.from_dict(job.request)
+
+
+PROTOCOLS = ("paper", "portrait")  # "cross" judges another voice, which a fit has not
+
+
+SIZES = (64, 128, 256, 512)
+
+
+ENGINE_WORK = "train_jobs.work:fit_recording"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """What to fit and how long; the same for every identity of one request.
+
+    Args:
+        recipe: name of a training recipe of the engine.
+        size: side of the fitted image in pixels.
+        capture_size: side of the prepared crop in pixels, at least ``size``.
+        minutes: time budget of one fit; None leaves the length to the recipe or to ``steps``.
+        steps: number of optimisation steps instead of a time budget.
+        seed: of everything random in the fit.
+        protocols: evaluation protocols; the gate judges the first one.
+        evaluate_frames: test frames judged per protocol; None judges all of them.
+    """
+
+    recipe: str = "m2dao"
+    size: int = 256
+    capture_size: int = 512
+    minutes: float | None = 10.0
+    steps: int | None = None
+    seed: int = 0
+    protocols: tuple[str, ...] = ("paper", "portrait")
+    evaluate_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise ConfigError("size", " or ".join(map(str, SIZES)), repr(self.size))
+        if not self.size <= self.capture_size <= 1024:
+            raise ConfigError("capture size", f"{self.size} to 1024", repr(self.capture_size))
+        if self.minutes is not None and not (math.isfinite(self.minutes) and 0 < self.minutes <= 24 * 60):
+            raise ConfigError("minutes", "more than 0, at most 1440", repr(self.minutes))
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError("steps", "1 or more", repr(self.steps))
+        if self.evaluate_frames is not None and self.evaluate_frames < 1:
+            raise ConfigError("evaluate frames", "1 or more", repr(self.evaluate_frames))
+        unknown = [name for name in self.protocols if name not in PROTOCOLS]
+        if unknown or not self.protocols:
+            raise ConfigError("protocols", "one or more of " + ", ".join(PROTOCOLS), repr(list(self.protocols)))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "protocols": list(self.protocols)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FitOptions:
+        """The options stored with a job.
+
+        Raises:
+            ConfigError: a key is unknown (the job was made by another version) or a value out of range.
+        """
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ConfigError("fit options", "known names", ", ".join(sorted(unknown)), "submit the fit again")
+        return cls(**{**values, "protocols": tuple(values.get("protocols", cls.protocols))})

@@ -1,0 +1,36 @@
+"""Removing the sound and the videos of renders whose job records have ended.
+
+Redis forgets a job by itself a week after its end; the object store does not. A rule of the store's own cannot do it,
+because rules go by prefix and every key begins with its tenant.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from cluster.ids import TenantId
+from cluster.object_keys import object_key
+from cluster.state.jobs import RETENTION_S
+from cluster.storage import ObjectStore
+from m2dao.errors import ConfigError
+
+RENDERS = "renders"
+MIN_DAYS = RETENTION_S / (24 * 3600)  # how long the record of a job is kept, which may still lead to its video
+
+
+def sweep_renders(store: ObjectStore, tenant: TenantId, *, days: float, now: datetime | None = None) -> int:
+    """Delete what renders of ``tenant`` stored more than ``days`` ago; returns how many objects that were.
+
+    Args:
+        now: the time to go by; the clock's when not given.
+
+    Raises:
+        ConfigError: fewer days than job records are kept.
+    """
+    if not days >= MIN_DAYS:
+        raise ConfigError("--days", f"at least {MIN_DAYS:g}, for which job records are kept", f"{days:g}")
+    before = (now or datetime.now(UTC)) - timedelta(days=days)
+    old = [info.key for info in store.list(object_key(tenant, RENDERS) + "/") if info.modified < before]
+    for key in old:
+        store.delete(key)
+    return len(old)

@@ -1,0 +1,145 @@
+"""Tenants and their API keys.
+
+An API key is 256 bits from the system's random source, so nobody can guess one however fast the hash is, and a slow
+password hash would only slow every request down. A plain SHA-256 is therefore right, keyed (HMAC) with a pepper that
+is not in Redis: a stolen copy of the database neither holds keys nor lets anybody test one. There is no salt per key,
+because all keys differ and the hash must be found by looking it up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cluster.ids import TenantId
+from m2dao.errors import AlreadyExists, InputError, UnknownTenant
+
+if TYPE_CHECKING:
+    from cluster.state.store import RedisLink
+
+TENANTS_KEY = "tenants"
+_KEY_SHAPE = re.compile(r"m2dao_[A-Za-z0-9_-]{43}")
+
+_CREATE_KEY = """
+if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[2], 'tenant', ARGV[1], 'key_id', ARGV[2])
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+return 1
+"""
+
+_DELETE_TENANT = """
+for _, entry in ipairs(redis.call('HVALS', KEYS[1])) do
+  redis.call('DEL', 'api-key:' .. cjson.decode(entry).hash)
+end
+redis.call('DEL', KEYS[1])
+return redis.call('SREM', KEYS[2], ARGV[1])
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiKeyInfo:
+    """What is known of an API key; the key itself was shown once and is not kept."""
+
+    key_id: str
+    label: str
+    created_s: float  # Unix time
+
+
+class Accounts:
+    """Who may use the platform. See ``StateStore`` for what every method raises."""
+
+    def __init__(self, link: RedisLink, *, pepper: str):
+        self._link = link
+        self._pepper = pepper.encode()
+
+    def create_tenant(self, tenant: TenantId) -> None:
+        """Add a tenant.
+
+        Raises:
+            AlreadyExists: there is one of that name.
+        """
+        if not self._link.call("SADD", TENANTS_KEY, str(tenant)):
+            raise AlreadyExists(f"tenant {tenant}", "a new name", "one that is taken")
+
+    def has_tenant(self, tenant: TenantId) -> bool:
+        """Whether there is such a tenant."""
+        return bool(self._link.call("SISMEMBER", TENANTS_KEY, str(tenant)))
+
+    def list_tenants(self) -> list[TenantId]:
+        """All tenants, by name."""
+        return sorted(TenantId(name) for name in self._link.call("SMEMBERS", TENANTS_KEY))
+
+    def delete_tenant(self, tenant: TenantId) -> None:
+        """Remove a tenant: its API keys stop working at once, then everything under its name is deleted.
+
+        The tenant's objects and models are not in Redis; delete those first.
+
+        Raises:
+            UnknownTenant: there is no such tenant.
+        """
+        removed = self._link.run(_DELETE_TENANT, [_keys_key(tenant), TENANTS_KEY], [str(tenant)])
+        for kind in ("render", "fit"):
+            self._link.call("ZREM", f"turn:{kind}", str(tenant))
+        for key in list(self._link.scan(f"{tenant}:*")):
+            self._link.call("DEL", key)
+        if not removed:
+            raise UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name")
+
+    def create_api_key(self, tenant: TenantId, *, label: str = "") -> str:
+        """Make an API key and return it. This is the only time it can be seen.
+
+        Args:
+            tenant: whom it lets in.
+            label: a note for the list of keys, up to 80 characters.
+
+        Raises:
+            UnknownTenant: there is no such tenant.
+        """
+        if len(label) > 80 or not label.isprintable():
+            raise InputError("label", "up to 80 printable characters", repr(label[:80]))
+        key = "m2dao_" + secrets.token_urlsafe(32)
+        key_id = secrets.token_hex(6)
+        digest = self._digest(key)
+        entry = json.dumps({"hash": digest, "label": label, "created_s": time.time()})
+        keys = [TENANTS_KEY, f"api-key:{digest}", _keys_key(tenant)]
+        if not self._link.run(_CREATE_KEY, keys, [str(tenant), key_id, entry]):
+            raise UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name", "create it first")
+        return key
+
+    def list_api_keys(self, tenant: TenantId) -> list[ApiKeyInfo]:
+        """The tenant's keys, oldest first."""
+        entries = ((key_id, json.loads(text)) for key_id, text in self._link.hash(_keys_key(tenant)).items())
+        infos = [ApiKeyInfo(key_id=i, label=e["label"], created_s=e["created_s"]) for i, e in entries]
+        return sorted(infos, key=lambda info: info.created_s)
+
+    def revoke(self, tenant: TenantId, key_id: str) -> bool:
+        """Void one of the tenant's keys at once; returns whether there was such a key."""
+        text = self._link.call("HGET", _keys_key(tenant), key_id)
+        if text is None:
+            return False
+        self._link.call("DEL", f"api-key:{json.loads(text)['hash']}")  # first what lets in, then what lists
+        self._link.call("HDEL", _keys_key(tenant), key_id)
+        return True
+
+    def authenticate(self, key: str) -> TenantId | None:
+        """The tenant whose API key this is, or None.
+
+        The key is looked up by its hash, so the time this takes says nothing about how nearly right a guess was.
+        """
+        if not isinstance(key, str) or not _KEY_SHAPE.fullmatch(key):
+            return None
+        tenant = self._link.call("HGET", f"api-key:{self._digest(key)}", "tenant")
+        return None if tenant is None else TenantId(tenant)
+
+    def _digest(self, key: str) -> str:
+        return hmac.new(self._pepper, key.encode(), hashlib.sha256).hexdigest()
+
+
+def _keys_key(tenant: TenantId) -> str:
+    return f"{tenant}:api-keys"

@@ -1,0 +1,354 @@
+"""Durable jobs: created once, done at least once, finished exactly once.
+
+    create -> queued -> claim -> running -> finish -> done
+                 ^                 |  \\---- fail ---> failed
+                 `---- the lease ran out, or the worker gave the job back
+
+An open job can also be cancelled; a worker that has it is refused from then on.
+
+A worker *claims* a job for some seconds (the lease) and renews the claim with heartbeats. When it dies, the lease
+runs out and the next claim takes the job over; after ``max_attempts`` claims it fails instead, so that a job that kills its
+worker cannot do so for ever. Each claim carries a fencing token, a number that grows with every claim: a worker that
+was only slow, and whose job somebody else has since taken, is refused by its old token whatever it then says.
+All times are Redis's own, so the workers' clocks do not matter.
+
+Each change is one Lua script, thus one step. Tenants take turns: a tenant with a thousand queued jobs delays another
+tenant's first job by one job, not by a thousand.
+
+Keys: ``acme:job:<id>`` (hash), ``acme:queue:<kind>`` (waiting, oldest first), ``acme:leases:<kind>`` (running, by the end
+of the lease), ``acme:jobs:<kind>`` (all, by age), ``acme:idempotency:<hash>``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cluster.ids import FitId, RenderId, TenantId, parse_job_id
+from cluster.state import job_scripts as scripts
+from cluster.state.accounts import TENANTS_KEY
+from m2dao.errors import (
+    AlreadyExists,
+    Conflict,
+    IdempotencyConflict,
+    InputError,
+    LeaseLost,
+    QuotaExceeded,
+    ServiceError,
+    UnknownJob,
+    UnknownTenant,
+)
+
+if TYPE_CHECKING:
+    from cluster.state.store import RedisLink
+
+JobId = RenderId | FitId
+KINDS = ("render", "fit")
+FINISHED = ("done", "failed", "cancelled")
+_ID_TYPES = {"render": RenderId, "fit": FitId}
+_IDEMPOTENCY_S = 24 * 3600
+RETENTION_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """A job as it was when it was read."""
+
+    id: JobId
+    tenant: TenantId
+    kind: str  # "render" or "fit"
+    status: str  # "queued", "running", "done", "failed" or "cancelled"
+    progress: float  # 0..1
+    stage: str
+    request: dict[str, Any]
+    result: dict[str, Any] | None  # when done
+    error: dict[str, Any] | None  # when failed: a problem document
+    attempt: int  # claims so far
+    max_attempts: int
+    worker: str  # who has it or had it last
+    fence: int  # token of the last claim; a supervisor that knows the worker to be dead can end its claim with it
+    created_s: float  # Unix time
+    updated_s: float  # Unix time
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right to work on a job until the lease runs out."""
+
+    job: JobRecord
+    fence: int
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """The open jobs of one kind."""
+
+    num_queued: int
+    num_running: int
+    queued_cost: float  # sum of what ``create`` was told
+
+
+class Jobs:
+    """The jobs of all tenants. See ``StateStore`` for what every method raises."""
+
+    def __init__(self, link: RedisLink, *, retention_s: int = RETENTION_S):
+        self._link = link
+        self._retention_s = retention_s
+
+    # -- for those who ask ------------------------------------------------------------------------------------
+
+    def create(
+        self,
+        tenant: TenantId,
+        kind: str,
+        request: dict[str, Any],
+        *,
+        job_id: JobId | None = None,
+        idempotency_key: str | None = None,
+        fingerprint: str | None = None,
+        max_attempts: int = 3,
+        max_open: int | None = None,
+        cost: float = 1.0,
+    ) -> tuple[JobRecord, bool]:
+        """Queue a job.
+
+        Args:
+            tenant: whose job it is.
+            kind: "render" or "fit".
+            request: what is to be done; anything that JSON can hold.
+            job_id: its id, when it had to be known before; a new one otherwise.
+            idempotency_key: a client's own name for this request. Within 24 hours the same key makes no second job.
+            fingerprint: what must be the same under the same key; the request when not given. Leave out of it what
+                differs between two equal requests, such as the key of an uploaded file.
+            max_attempts: claims before the job fails.
+            max_open: how many open jobs of this kind the tenant may have, this one included.
+            cost: its share of ``Backlog.queued_cost``, for example seconds of audio.
+
+        Returns:
+            the job, and whether it is new.
+
+        Raises:
+            IdempotencyConflict: the key was used for another request.
+            QuotaExceeded: the tenant has ``max_open`` open jobs.
+            UnknownTenant: there is no such tenant.
+            AlreadyExists: there is a job of this id.
+        """
+        _check_kind(kind)
+        job_id = job_id or _ID_TYPES[kind].new()
+        if not isinstance(job_id, _ID_TYPES[kind]):
+            raise TypeError(f"a {kind} job has a {_ID_TYPES[kind].__name__}, not {type(job_id).__name__}")
+        text = json.dumps(request, sort_keys=True, allow_nan=False)
+        idempotency = _idempotency_key(tenant, kind, idempotency_key) if idempotency_key is not None else ""
+        keys = [_job_key(tenant, job_id), idempotency, TENANTS_KEY, *_lists(tenant, kind), f"turn:{kind}"]
+        print_ = hashlib.sha256((text if fingerprint is None else fingerprint).encode()).hexdigest()
+        limit = -1 if max_open is None else max_open
+        args = [str(job_id), str(tenant), kind, text, print_, max_attempts, _IDEMPOTENCY_S, limit, cost]
+        outcome, detail = self._link.run(scripts.CREATE, keys, args)
+        if outcome == "same":
+            return self.get(tenant, parse_job_id(detail)), False
+        if outcome != "created":
+            raise _refusal(outcome, tenant, kind, job_id, limit)
+        return self.get(tenant, job_id), True
+
+    def get(self, tenant: TenantId, job_id: JobId) -> JobRecord:
+        """One of the tenant's jobs.
+
+        Raises:
+            UnknownJob: there is none, or it is another tenant's.
+        """
+        fields = self._link.hash(_job_key(tenant, job_id))
+        if not fields:
+            raise UnknownJob(f"job {job_id}", "a job", "none of that id")
+        return _record(fields)
+
+    def list(self, tenant: TenantId, kind: str, *, limit: int = 100, offset: int = 0) -> list[JobRecord]:
+        """The tenant's jobs of a kind, newest first. Finished jobs leave after a week."""
+        _check_kind(kind)
+        index = _lists(tenant, kind)[2]
+        ids = self._link.call("ZREVRANGE", index, offset, offset + limit - 1)
+        tables = self._link.hashes([_job_key(tenant, parse_job_id(i)) for i in ids])
+        gone = [i for i, fields in zip(ids, tables, strict=True) if not fields]
+        if gone:
+            self._link.call("ZREM", index, *gone)
+        return [_record(fields) for fields in tables if fields]
+
+    def delete(self, tenant: TenantId, job_id: JobId) -> None:
+        """Forget a job that is not running.
+
+        Raises:
+            UnknownJob: there is none.
+            Conflict: a worker has it.
+        """
+        job = self.get(tenant, job_id)
+        keys = [_job_key(tenant, job_id), *_lists(tenant, job.kind)]
+        if self._link.run(scripts.DELETE, keys, [str(job_id)]) == "running":
+            raise Conflict(f"job {job_id}", "a job that is not running", "a running one", "wait for it to end")
+
+    def cancel(self, tenant: TenantId, job_id: JobId) -> JobRecord:
+        """End an open job without a result. A worker that has it learns so at its next heartbeat.
+
+        Raises:
+            UnknownJob: there is none, or it is another tenant's.
+            Conflict: it is finished.
+        """
+        job = self.get(tenant, job_id)
+        keys = [_job_key(tenant, job_id), *_lists(tenant, job.kind)]
+        outcome = self._link.run(scripts.CANCEL, keys, [str(job_id), str(tenant), self._retention_s])
+        if outcome not in ("ok", "unknown"):
+            raise Conflict(f"job {job_id}", "a job that is queued or running", f"one that is {outcome}")
+        return self.get(tenant, job_id)
+
+    def backlog(self, kind: str, *, tenant: TenantId | None = None) -> Backlog:
+        """The open jobs of a kind, of one tenant or of all."""
+        _check_kind(kind)
+        args = [kind, str(tenant) if tenant else ""]
+        queued, running, cost = self._link.run(scripts.BACKLOG, [f"turn:{kind}"], args)
+        return Backlog(num_queued=queued, num_running=running, queued_cost=float(cost))
+
+    # -- for workers ------------------------------------------------------------------------------------------
+
+    def claim(
+        self, kind: str, *, worker: str, lease_s: float, tenant: TenantId | None = None, job_id: JobId | None = None
+    ) -> Claim | None:
+        """Take the next job, first making jobs whose lease ran out available again.
+
+        Args:
+            kind: "render" or "fit".
+            worker: who takes it, for people who look.
+            lease_s: how long the claim lasts without a heartbeat; allow for several missed ones.
+            tenant: take only this tenant's jobs.
+            job_id: take only this job (name its tenant as well).
+
+        Returns:
+            the claim, or None when nothing is waiting.
+        """
+        _check_kind(kind)
+        if job_id is not None and tenant is None:
+            raise TypeError("claim of one job needs its tenant too")
+        args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
+        answer = self._link.run(scripts.CLAIM, [f"turn:{kind}"], args)
+        if not answer:
+            return None
+        fields = dict(zip(answer[::2], answer[1::2], strict=True))
+        return Claim(job=_record(fields), fence=int(fields["fence"]), worker=worker)
+
+    def heartbeat(self, claim: Claim, *, lease_s: float, progress: float | None = None, stage: str | None = None) -> None:
+        """Renew a claim and, on the way, say how far the work is.
+
+        Raises:
+            LeaseLost: the job is somebody else's now, or gone. Stop working on it.
+        """
+        if progress is not None and not 0 <= progress <= 1:
+            raise InputError("progress", "0 to 1", str(progress))
+        share = "" if progress is None else progress
+        words = [_milliseconds(lease_s), share, "" if stage is None else stage, int(stage is not None)]
+        self._fenced(scripts.HEARTBEAT, claim, words)
+
+    def finish(self, claim: Claim, result: dict[str, Any]) -> JobRecord:
+        """Record the result. Saying so again under the same claim changes nothing.
+
+        Raises:
+            LeaseLost: the job is somebody else's now, or gone; this result does not count.
+        """
+        return self._end(claim, "done", json.dumps(result, allow_nan=False))
+
+    def fail(self, claim: Claim, error: dict[str, Any], *, retry: bool = False) -> JobRecord:
+        """Record that the job failed, or queue it again when ``retry`` is set and attempts are left.
+
+        Raises:
+            LeaseLost: the job is somebody else's now, or gone.
+        """
+        outcome = "retry" if retry else "failed"
+        return self._end(claim, outcome, json.dumps(error, allow_nan=False))
+
+    def release(self, claim: Claim) -> JobRecord:
+        """Give a job back unharmed, so that it does not count as an attempt: this worker has to stop.
+
+        Raises:
+            LeaseLost: the job is somebody else's now, or gone.
+        """
+        return self._end(claim, "released", "")
+
+    def _end(self, claim: Claim, outcome: str, text: str) -> JobRecord:
+        self._fenced(scripts.END, claim, [outcome, text, self._retention_s])
+        return self.get(claim.job.tenant, claim.job.id)
+
+    def _fenced(self, script: str, claim: Claim, words: list[Any]) -> None:
+        job = claim.job
+        keys = [_job_key(job.tenant, job.id), *_lists(job.tenant, job.kind), f"turn:{job.kind}"]
+        if self._link.run(script, keys, [str(job.id), str(job.tenant), claim.fence, *words]) != "ok":
+            raise LeaseLost(
+                f"job {job.id}",
+                f"to be claimed by {claim.worker} (token {claim.fence})",
+                "another claim or state",
+                "stop working on it",
+            )
+
+    def requeue_expired(self, kind: str) -> int:
+        """Make jobs whose lease ran out available again (``claim`` does so by itself); returns how many."""
+        _check_kind(kind)
+        return self._link.run(scripts.REQUEUE, [f"turn:{kind}"], [kind, self._retention_s])
+
+
+def job_channel(tenant: TenantId, job_id: JobId) -> str:
+    """The channel on which every change of a job is announced."""
+    return f"events:{_job_key(tenant, job_id)}"
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise InputError("kind of job", " or ".join(KINDS), repr(kind))
+
+
+def _job_key(tenant: TenantId, job_id: JobId) -> str:
+    return f"{tenant}:job:{job_id}"
+
+
+def _lists(tenant: TenantId, kind: str) -> tuple[str, str, str]:
+    return f"{tenant}:queue:{kind}", f"{tenant}:leases:{kind}", f"{tenant}:jobs:{kind}"
+
+
+def _idempotency_key(tenant: TenantId, kind: str, key: str) -> str:
+    if not 1 <= len(key) <= 200 or not key.isprintable():
+        raise InputError("idempotency key", "1 to 200 printable characters", f"{len(key)} characters")
+    # Hashed, so that whatever a client sends has the same length and no meaning in a key name.
+    return f"{tenant}:idempotency:{hashlib.sha256(f'{kind} {key}'.encode()).hexdigest()}"
+
+
+def _milliseconds(seconds: float) -> int:
+    if not 0 < seconds <= 24 * 3600:
+        raise InputError("lease_s", "more than 0 seconds, at most a day", str(seconds))
+    return max(1, round(seconds * 1000))
+
+
+def _refusal(outcome: str, tenant: TenantId, kind: str, job_id: JobId, limit: int) -> ServiceError:
+    if outcome == "conflict":
+        return IdempotencyConflict(
+            "idempotency key", "the request it was first used for", "another request", "use a new key"
+        )
+    if outcome == "quota":
+        return QuotaExceeded(f"{kind} jobs of {tenant}", f"at most {limit} open", "one more", "try again when one is done")
+    if outcome == "exists":
+        return AlreadyExists(f"job {job_id}", "a new id", "one that is taken")
+    assert outcome == "no-tenant", outcome
+    return UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name", "create it first")
+
+
+def _record(fields: dict[str, str]) -> JobRecord:
+    loaded = {name: json.loads(fields[name]) if fields.get(name) else None for name in ("request", "result", "error")}
+    numbers = {name: int(fields[name]) for name in ("attempt", "max_attempts", "fence")}
+    times = {f"{name}_s": int(fields[name]) / 1e6 for name in ("created", "updated")}
+    words = {name: fields[name] for name in ("kind", "status", "stage", "worker")}
+    record = JobRecord(
+        id=parse_job_id(fields["id"]), tenant=TenantId(fields["tenant"]), progress=float(fields["progress"]),
+        **loaded, **numbers, **times, **words,
+    )  # fmt: skip
+    return record if record.finished else dataclasses.replace(record, result=None, error=None)

@@ -1,0 +1,17 @@
+"""`m2dao bench`: the figures the project quotes, each by one command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+
+_NOT_BENCHES = ("talker_clock",)  # what several benches share
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("bench", help="measure speed and quality on this machine")
+    benches = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
+    for module in pkgutil.iter_modules(__path__):
+        if module.name not in _NOT_BENCHES:
+            importlib.import_module(f"{__name__}.{module.name}").add_parser(benches)

@@ -1,0 +1,100 @@
+"""`m2dao bench fit`: how fast a fit takes its steps, and what a step's time goes to."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from m2dao.commands import RawFormatter
+from m2dao.errors import ConfigError
+
+EXAMPLES = """examples:
+  m2dao bench fit captures/anna --size 256 --gaussians 15000 --json
+  m2dao bench fit captures/anna --recipe talking_gaussian --threads 1
+
+Steps are taken from the middle of the schedule, where Gaussians grow and all motion is trained; nothing is written. Steps before the
+measured ones let kernels compile and caches fill.
+
+On a CPU two steps look at their frames by the same parameters, in a thread each. step_ms: of blocks of steps that share features.
+
+stages_ms: target (waiting for the frame), features (tri-planes and their network, forward and back), pose, render, loss, backward (of
+everything but the features), optimiser; stages of two frames at the same time each count their own time.
+
+--json prints {recipe, size, num_gaussians, threads, backend, steps, steps_per_s, step_ms_p50, step_ms_p99, stages_ms}.
+"""
+_SCHEDULE_STEPS, _START = 10_000, 2000  # where motion trains and density is controlled
+_WARM_STEPS = 40
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("fit", help="measure the steps of a fit", epilog=EXAMPLES, formatter_class=RawFormatter)
+    parser.add_argument("capture", type=Path, help="folder made by `m2dao prepare`")
+    parser.add_argument("--recipe", default="m2dao", help="m2dao (default), talking_gaussian or talking_gaussian_plus")
+    parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")
+    parser.add_argument("--gaussians", type=int, help="about how many (default: those the recipe begins with)")
+    parser.add_argument("--steps", type=int, default=200, help="to measure (default 200)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict:
+    import numpy as np
+    from tqdm import trange
+
+    from m2dao.kernels.threads import get_num_threads, one_torch_thread, set_num_threads
+    from m2dao.render.api import default_backend
+    from m2dao.stages import FIT_STAGES, clocked
+    from m2dao.training.budget import FitBudget
+    from m2dao.training.recipes import get_recipe
+    from m2dao.training.run import FitRun
+
+    if args.steps < 1:
+        raise ConfigError("--steps", "at least 1", str(args.steps))
+    recipe = get_recipe(args.recipe, args.size)
+    if args.gaussians:
+        recipe = _with_gaussians(recipe, args.gaussians)
+    recipe = replace(recipe, speech_steps=1, densify_every=_SCHEDULE_STEPS)  # the voice does not matter, the number stays
+    set_num_threads(args.threads)
+    backend = args.backend or default_backend()
+    with tempfile.TemporaryDirectory() as folder, one_torch_thread():
+        fit = FitRun(args.capture, recipe, FitBudget(steps=_SCHEDULE_STEPS), 0, Path(folder), backend, lambda report: None)
+        fit.step = _START
+        fit.advance(fit.step + _WARM_STEPS)
+        times_ms = []
+        with clocked(FIT_STAGES) as clock:
+            block = recipe.field_block_steps
+            for first in trange(0, args.steps, block, file=sys.stderr, desc=f"blocks of {block} steps"):
+                began, num = time.perf_counter(), min(block, args.steps - first)
+                fit.advance(fit.step + num)
+                times_ms += [1e3 * (time.perf_counter() - began) / num] * num
+    result = {
+        "recipe": recipe.name,
+        "size": args.size,
+        "num_gaussians": sum(len(group) for group in fit.head.groups.values()),
+        "threads": get_num_threads(),
+        "backend": backend,
+        "steps": args.steps,
+        "steps_per_s": round(1e3 / float(np.mean(times_ms)), 2),
+        "step_ms_p50": round(float(np.percentile(times_ms, 50)), 2),
+        "step_ms_p99": round(float(np.percentile(times_ms, 99)), 2),
+        "stages_ms": {stage: round(1e3 * seconds / args.steps, 2) for stage, seconds in clock.seconds.items()},
+    }
+    if not args.json:
+        print(f"{result['steps_per_s']:.1f} steps a second with {result['num_gaussians']} Gaussians at {args.size} px")
+        for stage, spent_ms in result["stages_ms"].items():
+            print(f"  {stage:<10}{spent_ms:7.2f} ms")
+    return result
+
+
+def _with_gaussians(recipe, wanted: int):
+    """The recipe with so many seeds altogether, in its own proportions."""
+    scale = wanted / sum(recipe.seeds.values())
+    seeds = {name: max(16, round(scale * num)) for name, num in recipe.seeds.items()}
+    caps = {name: 2 * max(num, seeds.get(name, 0)) for name, num in recipe.max_gaussians.items()}
+    return replace(recipe, seeds=seeds, max_gaussians=caps)

@@ -1,0 +1,176 @@
+"""`m2dao bench live`: how long after the sound a talker's frames come, when the sound itself comes in small pieces."""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from m2dao.commands import RawFormatter
+from m2dao.commands.bench.render import peak_rss_mb
+from m2dao.errors import ConfigError
+from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
+
+_COLD_STARTS = 7
+
+EXAMPLES = """examples:
+  m2dao bench live --size 256 --gaussians 13500 --json
+  m2dao bench live --identity identities/anna --seconds 3600        (one hour, as long as it lasts)
+  m2dao bench live --streams 2 --seconds 60
+  m2dao bench live --streams 60 --talkers 60 --size 512 --gaussians 30000 --backend gsplat
+
+Sound arrives as from a microphone: in pieces of --piece-ms, each when its last sample has been spoken.
+
+latency_ms: from the instant a frame shows, the middle of its 40 ms of sound, until the frame is there. In it are the
+look-ahead (lookahead_ms: later sound the features, their window and the encoder need), the wait for the piece to be
+full, and the work. first_frame_ms: the same of the first frame. frame_ms: the work alone, from having the sound.
+cold_first_frame_ms: from a request for an identity that is not loaded, its files read lately by this machine and its sound in
+memory, to its first frame: reading, checking hashes, preparing, sound features and rendering (median of 7).
+rss_growth_mb: memory at the end above that after a tenth of the time.
+
+--json prints {backend, size, num_gaussians, streams, talkers, seconds, piece_ms, lookahead_ms, cold_first_frame_ms, first_frame_ms,
+latency_ms_p50, latency_ms_p99, frame_ms_p50, frame_ms_p99, rss_growth_mb}.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("live", help="measure latency", epilog=EXAMPLES, formatter_class=RawFormatter)
+    parser.add_argument("--identity", type=Path, help="a fitted identity (default: a specimen)")
+    parser.add_argument("--size", type=int, default=256, help="of the specimen in pixels (default 256)")
+    parser.add_argument("--gaussians", type=int, default=13500, help="of the specimen (default 13500)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of sound (default 20)")
+    parser.add_argument("--piece-ms", type=int, default=80, help="length of a piece of sound (default 80)")
+    parser.add_argument("--streams", type=int, default=1, help="how many listen and speak at once (default 1)")
+    parser.add_argument("--talkers", type=int, default=1, help="how many specimens the streams are shared among (default 1)")
+    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.set_defaults(run=run)
+
+
+class _Microphone:
+    """Pieces of sound, each handed over when it would have been spoken."""
+
+    def __init__(self, sound, piece_samples: int):
+        self._sound, self._piece_samples = sound, piece_samples
+        self.started_s = self.heard_s = 0.0  # when the sound began, when its latest piece was complete
+
+    def __iter__(self) -> Iterator:
+        self.started_s = time.perf_counter()
+        for begin in range(0, len(self._sound), self._piece_samples):
+            piece = self._sound[begin : begin + self._piece_samples]
+            due_s = self.started_s + (begin + len(piece)) / SAMPLE_RATE
+            time.sleep(max(0.0, due_s - time.perf_counter()))
+            self.heard_s = time.perf_counter()
+            yield piece
+
+
+def run(args: argparse.Namespace) -> dict:
+    import numpy as np
+    from tqdm import tqdm
+
+    from m2dao.identity.checkpoint import load_identity
+    from m2dao.identity.specimen import babble, make_specimen
+    from m2dao.identity.talker import Talker
+    from m2dao.kernels.threads import one_torch_thread
+
+    for name, least in (("seconds", 1.0), ("piece_ms", 5), ("streams", 1), ("talkers", 1), ("size", 16), ("gaussians", 4)):
+        if getattr(args, name) < least:
+            raise ConfigError(f"--{name.replace('_', '-')}", f"at least {least:g}", str(getattr(args, name)))
+    if args.identity and args.talkers > 1:
+        raise ConfigError("--talkers", "specimens, or one --identity", f"{args.talkers} and {args.identity}")
+    if args.identity:
+        identities = [load_identity(args.identity)]
+    else:
+        identities = [make_specimen(size=args.size, num_gaussians=args.gaussians, seed=seed) for seed in range(args.talkers)]
+    identity, talkers = identities[0], [Talker(identity, backend=args.backend) for identity in identities]
+    talker = talkers[0]
+    for each in talkers:
+        list(each.frames(babble(1.0)))  # kernels are compiled and caches warm, as in a process that serves
+    cold_s = _cold_start_s(identity, args.backend, round(args.piece_ms * SAMPLE_RATE / 1000))
+    num_frames = round(args.seconds * FRAME_RATE)
+    latencies, works = np.full((args.streams, num_frames), np.nan), np.full((args.streams, num_frames), np.nan)
+    memory: list[float] = []
+    failures: list[BaseException] = []
+
+    def listen(stream: int, bar) -> None:
+        try:
+            sound = babble(args.seconds, stream)
+            microphone = _Microphone(sound, round(args.piece_ms * SAMPLE_RATE / 1000))
+            before_s = 0.0
+            for index, _ in enumerate(talkers[stream % len(talkers)].frames(iter(microphone), seed=stream)):
+                now_s = time.perf_counter()
+                latencies[stream, index] = now_s - microphone.started_s - (index + 0.5) / FRAME_RATE
+                works[stream, index] = now_s - max(microphone.heard_s, before_s)
+                before_s = now_s
+                if stream == 0:
+                    bar.update()
+                    if index in (num_frames // 10, num_frames - 1):
+                        memory.append(_rss_mb())
+        except BaseException as error:
+            failures.append(error)
+
+    with one_torch_thread(), tqdm(total=num_frames, unit="frame", desc="live", file=sys.stderr) as bar:
+        threads = [threading.Thread(target=listen, args=(stream, bar), daemon=True) for stream in range(args.streams)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    result = {
+        "backend": talker.backend,
+        "size": talker.size,
+        "num_gaussians": sum(len(group) for group in talker.head.groups.values()),
+        "streams": args.streams,
+        "talkers": len(talkers),
+        "seconds": args.seconds,
+        "piece_ms": args.piece_ms,
+        "lookahead_ms": round(1000 * talker.lookahead_s, 1),
+        "cold_first_frame_ms": _ms(cold_s),
+        "first_frame_ms": _ms(latencies[:, 0].max()),
+        "latency_ms_p50": _ms(np.percentile(latencies, 50)),
+        "latency_ms_p99": _ms(np.percentile(latencies, 99)),
+        "frame_ms_p50": _ms(np.percentile(works, 50)),
+        "frame_ms_p99": _ms(np.percentile(works, 99)),
+        "rss_growth_mb": round(memory[-1] - memory[0], 2),
+    }
+    for name, value in result.items():
+        print(f"{name:22} {value}", file=sys.stderr)
+    return result
+
+
+def _cold_start_s(identity, backend: str | None, piece_samples: int) -> float:
+    """Median seconds from a folder to a first frame."""
+    from m2dao.identity.checkpoint import save_identity
+    from m2dao.identity.specimen import babble
+    from m2dao.identity.talker import Talker
+    from m2dao.kernels.threads import one_torch_thread
+
+    sound = babble(1.0)
+    taken_s = []
+    with tempfile.TemporaryDirectory(prefix="m2dao-cold-") as folder, one_torch_thread():
+        save_identity(Path(folder) / "identity", identity)
+        for _ in range(_COLD_STARTS):
+            started_s = time.perf_counter()
+            talker = Talker.load(Path(folder) / "identity", backend=backend)
+            next(talker.frames(sound[at : at + piece_samples] for at in range(0, len(sound), piece_samples)))
+            taken_s.append(time.perf_counter() - started_s)
+    return statistics.median(taken_s)
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * float(seconds), 2)
+
+
+def _rss_mb() -> float:
+    """Memory of this process now; the most it ever had where there is no /proc."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    except OSError:
+        return peak_rss_mb()

@@ -1,0 +1,67 @@
+"""`m2dao bench voices`: identities driven by voices that are not theirs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from m2dao.commands import RawFormatter
+from m2dao.commands.shared import told_bar
+from m2dao.errors import ConfigError
+
+EXAMPLES = """examples:
+  m2dao bench voices --identity identities/anna captures/anna --audio speech/*.wav --json
+  m2dao bench voices --identity identities/anna captures/anna --identity identities/ben captures/ben --audio german.wav tts.wav
+
+Each identity speaks with the sound of its own recording first, which the others are compared with, then with every file.
+Head motion is synthesised. Lips are tracked in the pictures and compared with the phones in the sound. Files without
+speech have no sync; how much the lips move with them stands in lip_change, beside that of the identity's own voice.
+Short pieces give confidence by chance: sync_sure says whether it is more than that. Where it is not with the identity's
+own voice, there is nothing to compare others with; offsets that are not sure are hollow in the plot and not in the spread.
+
+--json prints {rows: [{identity, voice, sync_offset_frames, sync_confidence, sync_sure, offset_from_own, confidence_ratio,
+jitter_silence, lip_change, closure_mbp, num_frames}], spread: [{voice, offset_mean, offset_spread, confidence_ratio_mean,
+confidence_ratio_least, num_identities}]}. Videos, voices.json and voices.png stay in --out.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "voices", help="lip sync with other people's voices", epilog=EXAMPLES, formatter_class=RawFormatter
+    )
+    parser.add_argument(
+        "--identity", type=Path, nargs=2, action="append", required=True, metavar=("IDENTITY", "CAPTURE"),
+        help="an identity and the capture it was fitted to; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--audio", type=Path, nargs="+", required=True, help="sound files")
+    parser.add_argument("--out", type=Path, default=Path("bench-voices"), help="folder for videos and plots (bench-voices)")
+    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> dict:
+    from m2dao.comparison.other_speakers import as_dicts, drive_with_voices, spread, table, write_voices
+    from m2dao.evaluation.evaluate import cross_audio
+
+    _refuse_twins("capture", [capture.resolve().name for _, capture in args.identity])
+    _refuse_twins("sound", [path.stem for path in args.audio] + ["own"])
+    for path in args.audio:
+        cross_audio(path)  # refused now, not after an hour of rendering
+    rows = []
+    with told_bar("voices") as show:
+        for identity, capture in args.identity:
+            out_dir = args.out / capture.resolve().name
+            rows += drive_with_voices(identity, capture, args.audio, out_dir=out_dir, backend=args.backend, on_progress=show)
+    result = {"rows": as_dicts(rows), "spread": spread(rows)}
+    write_voices(args.out, result, rows)
+    print(table(rows), file=sys.stderr)
+    return result
+
+
+def _refuse_twins(what: str, names: list[str]) -> None:
+    """Results are told apart by these names."""
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise ConfigError(f"bench voices, {what}", "a name of its own for each, and none called own", ", ".join(twins))

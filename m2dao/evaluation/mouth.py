@@ -1,0 +1,142 @@
+"""What the mouth of a video does: tracked lips, compared with speech and with the recording.
+
+Shapes: T frames, S pixels a side.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from m2dao.audio.lipsync import SyncResult, expected_lip_opening, sync_offset_and_confidence
+from m2dao.audio.phones import Phones, posteriors_of
+from m2dao.capture.faces.signals import measure_signals
+from m2dao.capture.faces.tracker import FaceTracker
+from m2dao.evaluation.metrics import (
+    bilabial_closure,
+    blendshape_error,
+    held_vowel_frames,
+    lip_change,
+    lip_jitter,
+    lmd_px,
+    mean_of_known,
+    silent_frames,
+)
+
+_MAX_LAG_FRAMES = 15
+_MIN_LAG_FRAMES = 5
+_CLOSED_BELOW = 0.012  # of the outer-eye distance
+
+
+class Lips(NamedTuple):
+    """Tracked faces of consecutive frames."""
+
+    landmarks: np.ndarray  # [T, 478, 3] pixels
+    blendshapes: np.ndarray  # [T, 52]
+    lip_opening: np.ndarray  # [T] of the outer-eye distance
+
+    def compared_with(self, recorded: Lips) -> dict[str, float | None]:
+        """Landmark distance, blendshape error and lip correlation against the recording."""
+        errors = blendshape_error(self.blendshapes, recorded.blendshapes)
+        figures = {
+            "lmd_px": lmd_px(self.landmarks, recorded.landmarks),
+            "lower_blendshape_error": errors.lower,
+            "upper_blendshape_error": errors.upper,
+            "lip_correlation": _correlation(self.lip_opening, recorded.lip_opening),
+        }
+        return {name: _known(value) for name, value in figures.items()}
+
+
+class LipTrack:
+    """Follows the face through generated frames.
+
+    Args:
+        tracker: a tracker of its own.
+    """
+
+    def __init__(self, tracker: FaceTracker):
+        self._tracker = tracker
+        self._landmarks: list[np.ndarray] = []
+        self._blendshapes: list[np.ndarray] = []
+        self.num_missed = 0
+
+    def add(self, picture: np.ndarray) -> None:
+        """The next frame [S, S, 3] uint8; one without a face repeats the last and is counted."""
+        found = self._tracker.track(np.ascontiguousarray(picture))
+        if found is None:
+            self.num_missed += 1
+        if found is not None or not self._landmarks:
+            self._landmarks.append(found.landmarks if found else np.full((478, 3), np.nan, np.float32))
+            self._blendshapes.append(found.blendshapes if found else np.full(52, np.nan, np.float32))
+        else:
+            self._landmarks.append(self._landmarks[-1])
+            self._blendshapes.append(self._blendshapes[-1])
+
+    def finish(self) -> Lips:
+        """Everything tracked."""
+        return track_lips(np.array(self._landmarks), np.array(self._blendshapes))
+
+
+def track_lips(landmarks: np.ndarray, blendshapes: np.ndarray) -> Lips:
+    """Lips from tracked landmarks [T, 478, 3] and blendshapes [T, 52]; leading frames without a face take the first one."""
+    known = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)))
+    if not len(known):
+        return Lips(landmarks, blendshapes, np.full(len(landmarks), np.nan))
+    filled = [
+        np.concatenate([np.repeat(track[known[:1]], known[0], axis=0), track[known[0] :]])
+        for track in (landmarks, blendshapes)
+    ]
+    return Lips(*filled, measure_signals(*filled).lip_opening)
+
+
+def lip_sync(phone_rows: np.ndarray, lip_opening: np.ndarray) -> SyncResult | None:
+    """Offset and confidence of lips against speech; None for pieces too short or without a face.
+
+    Args:
+        phone_rows: [R, F] rows of the feature "phones" for just these frames.
+        lip_opening: [T].
+    """
+    max_lag = min(_MAX_LAG_FRAMES, len(lip_opening) // 4)
+    if max_lag < _MIN_LAG_FRAMES or not np.isfinite(lip_opening).all():
+        return None
+    expected = expected_lip_opening(phone_rows, _phone_names(), len(lip_opening))
+    return sync_offset_and_confidence(expected, lip_opening, max_lag)
+
+
+def mouth_discipline(phone_rows: np.ndarray, lip_opening: np.ndarray) -> dict[str, float | None]:
+    """How much the lips move, in all, in silence and in held vowels, how open they are in silence, and closure on m, b and p.
+
+    Args:
+        phone_rows: [R, F] rows of the feature "phones" for just these frames.
+        lip_opening: [T].
+    """
+    posteriors = posteriors_of(phone_rows)
+    silent = silent_frames(posteriors[:, 0], len(lip_opening))
+    held = held_vowel_frames(posteriors, _phone_names(), len(lip_opening))
+    closure, _ = bilabial_closure(lip_opening, posteriors, _phone_names(), closed_below=_CLOSED_BELOW)
+    return {
+        "lip_change": _known(lip_change(lip_opening)),
+        "jitter_silence": _known(lip_jitter(lip_opening, silent)),
+        "opening_silence": _known(mean_of_known(lip_opening[silent])),
+        "held_vowel_jitter": _known(lip_jitter(lip_opening, held)),
+        "closure_mbp": _known(closure),
+    }
+
+
+@functools.cache
+def _phone_names() -> tuple[str, ...]:
+    return Phones().phones
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < 3 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+        return math.nan
+    return float(np.corrcoef(a[both], b[both])[0, 1])
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,50 @@
+"""The torso of an identity that has none: that of the training frame whose head pose is nearest.
+
+What deploying a published baseline comes to: it pastes recorded torsos, and for a pose that was not recorded the best it
+has is the nearest one.
+Shapes: S pixels a side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m2dao.capture.dataset import Capture
+from m2dao.motion.poses import POSE_WEIGHTS, pose_differences
+from m2dao.training.frames.targets import TrainingFrames
+
+
+class NearestTorso:
+    """Recorded torsos by head pose.
+
+    Args:
+        capture: poses of the kind the identity was fitted with.
+        size: S.
+        num_train: frames of the training part.
+        soft_masks: as the identity was fitted with.
+    """
+
+    def __init__(self, capture: Capture, size: int, num_train: int, *, soft_masks: bool):
+        self._capture, self._size, self._soft = capture, size, soft_masks
+        self._candidates = np.flatnonzero(capture.valid[:num_train])
+        differences = pose_differences(capture.viewmats, capture.viewmats[0])
+        self._poses = differences * POSE_WEIGHTS
+
+    def nearest(self, index: int) -> int:
+        """The training frame whose pose is nearest to that of frame ``index``."""
+        away = np.square(self._poses[self._candidates] - self._poses[index]).sum(axis=1)
+        return int(self._candidates[away.argmin()])
+
+    def behind(self, index: int, plate: np.ndarray) -> np.ndarray:
+        """Torso and background for the head of frame ``index``.
+
+        Args:
+            plate: [S, S, 3] uint8, shown where neither head nor torso was.
+
+        Returns:
+            [S, S, 3] float32 0..1.
+        """
+        nearest = self.nearest(index)
+        part = range(nearest, nearest + 1)
+        frame = TrainingFrames(self._capture, self._size, part, plate=plate, soft_masks=self._soft, num_threads=1)
+        return frame.target(nearest, generate_torso=False).behind.numpy()

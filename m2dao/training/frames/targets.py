@@ -1,0 +1,173 @@
+"""Frames of a capture at training size, decoded once and kept in a file that is mapped into memory.
+
+Shapes: T frames, S pixels a side.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+from numba import njit
+
+from m2dao.capture.dataset import Capture
+from m2dao.capture.regions.plate import CLEARANCE, PlateBuilder
+from m2dao.training.frames.behind import behind_head, behind_person
+from m2dao.training.losses.terms import FrameTarget
+
+_ORAL = 1  # channel of the region masks
+_PLATE_FRAMES = 200  # at most, that a shot's background is made from
+# Shoulders hardly move: what lies within the usual clearance of them is never trusted, and is better than a guess.
+_CLEARANCES = (CLEARANCE, CLEARANCE / 3, 0.0)
+
+
+class TrainingFrames:
+    """Targets of a fit or an evaluation.
+
+    Args:
+        capture: an open capture.
+        size: S.
+        indices: frames wanted, in rising order.
+        plate: [S, S, 3] uint8, the background to use for all of them; made from these frames when not given, for each
+            shot by itself, because a recording may be framed otherwise after a cut.
+        soft_masks: False rounds the masks to 0 and 1.
+        num_threads: decoders at work.
+        on_progress: told the share done.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        size: int,
+        indices: Sequence[int] | np.ndarray,
+        *,
+        plate: np.ndarray | None = None,
+        soft_masks: bool = True,
+        num_threads: int = 2,
+        on_progress: Callable[[float], None] | None = None,
+    ):
+        self.size, self.indices = size, [int(index) for index in indices]
+        self._positions = {index: position for position, index in enumerate(self.indices)}
+        self._soft = soft_masks
+        with tempfile.TemporaryFile(prefix="m2dao-frames-") as file:  # the mapping outlives the handle
+            self._data = np.memmap(file, dtype=np.uint8, mode="w+", shape=(len(indices), size, size, 7))
+        self._eye_boxes = _eye_boxes(capture.landmarks) * (size / capture.size)
+        shots = capture.shots[self.indices]
+        self._shots = shots - shots[0] if plate is None else np.zeros_like(shots)
+
+        def load(position: int) -> None:
+            index = self.indices[position]
+            self._data[position, ..., :3] = _resize(capture.frame(index), size)
+            self._data[position, ..., 3:] = _resize(capture.masks(index), size)
+
+        with ThreadPoolExecutor(num_threads) as pool:
+            for done, _ in enumerate(pool.map(load, range(len(indices)))):
+                if on_progress and done % 16 == 0:
+                    on_progress(done / len(indices))
+        self._plates = self._make_plates() if plate is None else plate[None].astype(np.float32) / 255
+
+    def _make_plates(self) -> np.ndarray:
+        """[M, S, S, 3] float 0..1, one for each shot."""
+        everything, shots = PlateBuilder(), []
+        self._shots = np.unique(self._shots, return_inverse=True)[1]  # none that has no frame here
+        for shot in range(self._shots[-1] + 1):
+            positions = np.flatnonzero(self._shots == shot)
+            builders = [PlateBuilder(clearance) for clearance in _CLEARANCES]
+            for position in positions[:: -(-len(positions) // _PLATE_FRAMES)]:
+                for each in (*builders, everything):
+                    each.add(self._data[position, ..., :3], self._data[position, ..., 3:])
+            shots.append(builders)
+        return np.stack([best.finish(*nearer, everything) for best, *nearer in shots]).astype(np.float32) / 255
+
+    @property
+    def latest_plate(self) -> np.ndarray:
+        """[S, S, 3] uint8, the background of the last shot."""
+        return np.round(self._plates[-1] * 255).astype(np.uint8)
+
+    def plate(self, index: int) -> np.ndarray:
+        """[S, S, 3] float 0..1, the background of a frame's shot."""
+        return self._plates[self._shots[self._positions[index]]]
+
+    def rgb(self, index: int) -> np.ndarray:
+        """[S, S, 3] uint8 of a frame of the recording."""
+        return self._data[self._positions[index], ..., :3]
+
+    def soft_masks(self, index: int) -> np.ndarray:
+        """[S, S, 4] float 0..1, as captured."""
+        return self._data[self._positions[index], ..., 3:].astype(np.float32) / 255
+
+    def masks(self, index: int) -> np.ndarray:
+        """[S, S, 4] float 0..1, rounded unless masks are soft here."""
+        masks = self.soft_masks(index)
+        return masks if self._soft else _binary(masks)
+
+    def target(self, index: int, *, generate_torso: bool) -> FrameTarget:
+        """What frame ``index`` should look like, over its own background, or its own torso and background."""
+        rgb, masks = np.empty((self.size, self.size, 3), np.float32), np.empty((self.size, self.size, 4), np.float32)
+        _unpack(self._data[self._positions[index]], rgb, masks)
+        masks = masks if self._soft else _binary(masks)
+        behind = (behind_person if generate_torso else behind_head)(rgb, masks, self.plate(index))
+        focus = np.maximum(masks[..., _ORAL], self._eyes(index))
+        return FrameTarget(*(torch.from_numpy(part) for part in (rgb, masks, behind, focus)))
+
+    def _eyes(self, index: int) -> np.ndarray:
+        """[S, S] float, 1 where the eyes are: small, quick, and what people look at first."""
+        eyes = np.zeros((self.size, self.size), np.uint8)
+        for x, y, half_width in self._eye_boxes[index]:
+            axes = (max(1, round(float(half_width))), max(1, round(0.6 * float(half_width))))
+            cv2.ellipse(eyes, (round(float(x)), round(float(y))), axes, 0, 0, 360, 1, -1)
+        return eyes.astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _unpack(data, rgb, masks):
+    """Bytes [S, S, 7] to picture [S, S, 3] and masks [S, S, 4] in 0..1."""
+    full = np.float32(255.0)
+    for y in range(data.shape[0]):
+        for x in range(data.shape[1]):
+            for k in range(3):
+                rgb[y, x, k] = np.float32(data[y, x, k]) / full
+            for k in range(4):
+                masks[y, x, k] = np.float32(data[y, x, 3 + k]) / full
+
+
+def compile_frame_kernels() -> None:
+    """Unpack one pixel and look behind it."""
+    rgb, masks = np.empty((1, 1, 3), np.float32), np.empty((1, 1, 4), np.float32)
+    _unpack(np.zeros((1, 1, 7), np.uint8), rgb, masks)
+    behind_person(rgb, masks, rgb)
+
+
+def _binary(masks: np.ndarray) -> np.ndarray:
+    """Masks [S, S, 4] rounded to 0 and 1: each pixel belongs to one region or to the background."""
+    background = 1 - masks.sum(-1, keepdims=True)
+    winner = np.concatenate([masks, background], axis=-1).argmax(-1)
+    return (winner[..., None] == np.arange(4)).astype(np.float32)
+
+
+def _eye_boxes(landmarks: np.ndarray) -> np.ndarray:
+    """Centre and half width of both eyes: [T, 478, 3] -> [T, 2, 3] pixels."""
+    boxes = []
+    for outer, inner in ((33, 133), (263, 362)):  # eye corners of the face mesh
+        center = (landmarks[:, outer, :2] + landmarks[:, inner, :2]) / 2
+        half_width = 0.65 * np.linalg.norm(landmarks[:, outer, :2] - landmarks[:, inner, :2], axis=1)
+        boxes.append(np.concatenate([center, half_width[:, None]], axis=1))
+    return np.stack(boxes, axis=1)
+
+
+def _resize(picture: np.ndarray, size: int) -> np.ndarray:
+    if picture.shape[0] == size:
+        return picture
+    shrinking = size < picture.shape[0]
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
+
+
+def scaled_intrinsics(K: np.ndarray, capture_size: int, size: int) -> np.ndarray:
+    """Intrinsics [3, 3] for a picture resized from ``capture_size`` to ``size`` pixels."""
+    scaled = np.array(K, dtype=np.float64)
+    scaled[:2] *= size / capture_size
+    return scaled

@@ -1,0 +1,234 @@
+"""Teaching the audio encoders to say what the lips do.
+
+Shapes: R feature rows, T frames, D components, K encoders, B frames of a batch, H frames held out, L rows a window, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from m2dao.audio.features import DEFAULT_FEATURES
+from m2dao.capture.dataset import Capture
+from m2dao.motion.speech import SpeechConfig, SpeechDriver
+from m2dao.training.recipes import Recipe
+from m2dao.training.speech.articulation import ArticulationBasis, find_articulation_basis, mouth_shapes
+
+_HELD_OUT = 0.12  # of each training part and for each encoder, to stop before it learns the recording by heart
+_BATCH_FRAMES = 32
+_NOISE = 0.4  # of a feature's standard deviation
+_RATE, _ADAPTING_RATE = 2e-3, 5e-4
+_CHECK_EVERY, _PATIENCE = 50, 5  # batches between looks at the held-out part, and looks without gain before the end
+_ADAPTING_CHECKS = 20  # in the batches of one look, because there are few to come
+
+
+class SpokenRecording(NamedTuple):
+    """The training part of what one person said, and how."""
+
+    features: np.ndarray  # [R, F]
+    articulation: np.ndarray  # [T, D]
+
+
+class SpeechFit(NamedTuple):
+    """A driver, and what frames say about its encoders that they were not learned from."""
+
+    driver: SpeechDriver
+    held_out_r: float  # correlation of the first component with the lips
+
+
+class SpeechStart(NamedTuple):
+    """A voice learned from others, to start from."""
+
+    driver: SpeechDriver
+    basis: ArticulationBasis
+
+
+def speech_config(capture: Capture, recipe: Recipe, start: SpeechStart | None = None) -> SpeechConfig:
+    """The configuration of a capture's driver: that of the voice it starts from, else one that fits its features."""
+    if start is not None:
+        return start.driver.config
+    features = capture.feature(DEFAULT_FEATURES)
+    return SpeechConfig(
+        features=DEFAULT_FEATURES,
+        num_features=features.shape[1],
+        rows_per_frame=len(features) // capture.num_frames,
+        embedding_size=recipe.model.embedding_size,
+        num_encoders=recipe.speech_encoders,
+    )
+
+
+def spoken_recording(capture: Capture, config: SpeechConfig, num_train: int, basis: ArticulationBasis) -> SpokenRecording:
+    """What the encoder may learn of a capture."""
+    features = capture.feature(config.features)[: num_train * config.rows_per_frame]
+    return SpokenRecording(features, basis.of(mouth_shapes(capture), num_train)[:num_train])
+
+
+def fit_speech_driver(
+    config: SpeechConfig,
+    recordings: list[SpokenRecording],
+    *,
+    seed: int,
+    num_steps: int,
+    start: SpeechDriver | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> SpeechFit:
+    """Train the audio encoders on recorded lips.
+
+    Another part of each recording is held out from each encoder; of each encoder the state that predicts it best is kept. Each
+    recording is normalised by its own statistics; the driver that comes back has those of the first.
+
+    Args:
+        config: features and sizes.
+        recordings: of one person or several.
+        seed: of initialisation and batches.
+        num_steps: batches of consecutive frames, at most.
+        start: a driver to go on from, whose embeddings keep their meaning: how they are centred and scaled does not change.
+    """
+    torch.manual_seed(seed)
+    driver = SpeechDriver(config)
+    if start is not None:
+        driver.load_state_dict(start.state_dict())
+    parts = [SpokenPart(driver, recording) for recording in recordings]
+    encoders = _StackedEncoders(driver)
+    optimizer = torch.optim.AdamW(
+        encoders.parameters.values(), lr=_RATE if start is None else _ADAPTING_RATE, weight_decay=3e-2, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
+    check_every = _CHECK_EVERY if start is None else _ADAPTING_CHECKS
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([float(len(part.target)) for part in parts])
+    if start is not None:
+        encoders.keep_best(_held_out_errors(encoders, parts, lengths))
+    for step in range(num_steps):
+        part = parts[int(torch.multinomial(lengths, 1, generator=generator))]
+        optimizer.zero_grad()
+        windows, target = part.batch(generator)
+        _errors(encoders(windows), target).sum().backward()
+        optimizer.step()
+        schedule.step()
+        if step % check_every == check_every - 1:
+            encoders.keep_best(_held_out_errors(encoders, parts, lengths))
+            if on_progress:
+                on_progress(step / num_steps)
+            if encoders.least_waited >= _PATIENCE:
+                break
+    encoders.install_best(driver)
+    driver.eval()
+    with torch.no_grad():
+        predicted = torch.cat([encoders(part.held_out(part.windows))[..., 0].flatten() for part in parts])
+        recorded = torch.cat([part.held_out(part.target)[..., 0].flatten() for part in parts])
+        if start is None:
+            learned = torch.cat([driver.articulation(part.windows) for part in parts])
+            driver.embedding_mean.copy_(learned.mean(0))
+            driver.embedding_std.copy_(learned.std(0).clamp_min(1e-3))
+        driver.feature_mean.copy_(parts[0].mean)
+        driver.feature_std.copy_(parts[0].std)
+    return SpeechFit(driver, float(np.corrcoef(predicted.numpy(), recorded.numpy())[0, 1]))
+
+
+class SpokenPart:
+    """One recording, normalised, and what of it is held out from each encoder: parts of one length, evenly apart."""
+
+    def __init__(self, driver: SpeechDriver, recording: SpokenRecording):
+        rows = torch.from_numpy(recording.features).float()
+        self.mean, self.std = rows.mean(0), rows.std(0).clamp_min(1e-2)
+        self.target = torch.from_numpy(recording.articulation)
+        num_frames, num_encoders = len(self.target), driver.config.num_encoders
+        self.windows = driver.windows((rows - self.mean) / self.std, num_frames)  # [T, L, F] views
+        num_held_out = num_frames - int(num_frames * (1 - _HELD_OUT))
+        last = num_frames - num_held_out
+        firsts = [last] if num_encoders == 1 else np.linspace(0, last, num_encoders).astype(int).tolist()
+        self._held_out = [slice(first, first + num_held_out) for first in firsts]
+        self._size = min(_BATCH_FRAMES, *(max(part.start, num_frames - part.stop) for part in self._held_out))
+        starts = torch.arange(num_frames - self._size + 1)
+        self._starts = [starts[(starts + self._size <= part.start) | (starts >= part.stop)] for part in self._held_out]
+
+    def held_out(self, rows: Tensor) -> Tensor:
+        """What of windows or targets [T, ...] each encoder must not learn from: [K, H, ...]."""
+        return torch.stack([rows[part] for part in self._held_out])
+
+    def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Windows [K, B, L, F] with noise, because other voices differ by more than that, and their articulation [K, B, D]."""
+        firsts = [int(starts[torch.randint(len(starts), (1,), generator=generator)]) for starts in self._starts]
+        windows, target = (
+            torch.stack([rows[first : first + self._size] for first in firsts]) for rows in (self.windows, self.target)
+        )
+        return windows + _NOISE * torch.randn(windows.shape, generator=generator), target
+
+
+class _StackedEncoders:
+    """All encoders of a driver, trained side by side in one call, and the best states they have had."""
+
+    def __init__(self, driver: SpeechDriver):
+        stacked, _ = stack_module_state(list(driver.encoders))
+        self.parameters = {name: value.detach().requires_grad_() for name, value in stacked.items()}  # [K, ...]
+        self._one = driver.encoders[0]
+        self._best = {name: value.detach().clone() for name, value in self.parameters.items()}
+        self._best_error = torch.full((len(driver.encoders),), torch.inf)
+        self._waited = torch.zeros(len(driver.encoders))
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Each encoder its own windows: [K, B, L, F] -> [K, B, D]."""
+        return vmap(lambda state, rows: functional_call(self._one, state, (rows,)))(self.parameters, windows)
+
+    def keep_best(self, errors: Tensor) -> None:
+        """Remember the present state of each encoder whose error [K] is its smallest so far."""
+        better = errors < self._best_error
+        self._best_error = torch.where(better, errors, self._best_error)
+        self._waited = torch.where(better, 0, self._waited + 1)
+        for name, value in self.parameters.items():
+            self._best[name][better] = value.detach()[better]
+
+    @property
+    def least_waited(self) -> int:
+        """Looks since the encoder that gained last did."""
+        return int(self._waited.min())
+
+    @torch.no_grad()
+    def install_best(self, driver: SpeechDriver) -> None:
+        """Go back to the best states, here and in the driver."""
+        for name, value in self.parameters.items():
+            value.copy_(self._best[name])
+        for number, encoder in enumerate(driver.encoders):
+            encoder.load_state_dict({name: value[number] for name, value in self._best.items()})
+
+
+def _errors(predicted: Tensor, target: Tensor) -> Tensor:
+    """Smooth L1 on position and on speed, of each encoder: [K, B, D], [K, B, D] -> [K]."""
+    position = nn.functional.smooth_l1_loss(predicted, target, reduction="none").mean((1, 2))
+    speed = nn.functional.smooth_l1_loss(predicted.diff(dim=1), target.diff(dim=1), reduction="none").mean((1, 2))
+    return position + 0.5 * speed
+
+
+@torch.no_grad()
+def _held_out_errors(encoders: _StackedEncoders, parts: list[SpokenPart], lengths: Tensor) -> Tensor:
+    """Of a frame held out, whoever's it is: [K]; parts [P] count by their lengths [P]."""
+    errors = [_errors(encoders(part.held_out(part.windows)), part.held_out(part.target)) for part in parts]
+    return (torch.stack(errors) * lengths[:, None]).sum(0) / lengths.sum()
+
+
+def make_speech_driver(
+    capture: Capture,
+    recipe: Recipe,
+    num_train: int,
+    *,
+    seed: int,
+    start: SpeechStart | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> SpeechFit:
+    """The driver of a capture, see :func:`fit_speech_driver`."""
+    config = speech_config(capture, recipe, start)
+    basis = start.basis if start else find_articulation_basis([mouth_shapes(capture)[:num_train]], config.embedding_size)
+    return fit_speech_driver(
+        config,
+        [spoken_recording(capture, config, num_train, basis)],
+        seed=seed,
+        num_steps=recipe.speech_steps if start is None else recipe.speech_adapting_steps,
+        start=start.driver if start else None,
+        on_progress=on_progress,
+    )

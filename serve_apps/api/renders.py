@@ -1,0 +1,216 @@
+"""What the API does about renders, without HTTP: create, look up, list, cancel. Blocking; called from threads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cluster.ids import ModelRef, RenderId, TenantId
+from cluster.registry import Registry
+from cluster.settings import Settings
+from cluster.state.jobs import JobRecord
+from cluster.state.store import StateStore
+from cluster.storage import ObjectStore
+from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnknownIdentity
+from serve_apps.api import schemas
+from serve_apps.api.decode import UploadDecoder
+from serve_apps.api.uploads import RenderForm
+from serve_apps.config import ServeConfig
+from serve_apps.identities.aliases import RefResolver, parse_identity, unknown_identity
+from serve_apps.problems import PROBLEMS, ApiProblem, problem_document
+from serve_apps.rendering.worker import render_prefix
+
+_NOT_BEGUN = ""  # the stage of a claimed render that no replica has begun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything the API calls; made once per ingress replica, or by a test."""
+
+    config: ServeConfig
+    state: StateStore
+    store: ObjectStore
+    registry: Registry
+    resolver: RefResolver
+    decoder: UploadDecoder
+
+
+def make_services(settings: Settings, config: ServeConfig) -> Services:
+    """The API's collaborators, connected to the services of ``settings``."""
+    store = ObjectStore(settings)
+    registry = Registry(settings, store=store)
+    return Services(
+        config=config,
+        state=StateStore(settings),
+        store=store,
+        registry=registry,
+        resolver=RefResolver(registry, ttl_s=config.alias_ttl_s),
+        decoder=UploadDecoder(config),
+    )
+
+
+class RenderRequests:
+    """The renders of tenants."""
+
+    def __init__(self, services: Services):
+        self._services = services
+        self._jobs = services.state.jobs
+
+    def create(self, tenant: TenantId, form: RenderForm, idempotency_key: str | None, work_dir: Path) -> JobRecord:
+        """Queue a render, pinned to the version its identity stands for now.
+
+        Raises:
+            ApiProblem: unknown identity, quota, malformed identity.
+            MediaError: an upload cannot be used.
+            IdempotencyConflict: the key was used for another request.
+        """
+        services = self._services
+        try:
+            ref = services.resolver.resolve(parse_identity(form.identity, tenant))
+        except UnknownIdentity as error:
+            raise unknown_identity() from error
+        if idempotency_key is None:
+            self._refuse_when_full(tenant)  # before an upload is decoded for nothing
+        audio = services.decoder.decode_audio(form.audio.path, work_dir)
+        image = form.background_image and services.decoder.decode_image(form.background_image.path, work_dir)
+        render_id = RenderId.new()
+        prefix = render_prefix(tenant, render_id)
+        request = {
+            "identity": form.identity,
+            "ref": str(ref),
+            "audio_key": prefix + "speech.wav",
+            "audio_seconds": audio.seconds,
+            "background": _background(form, prefix),
+        }
+        kept = False
+        try:
+            services.store.put_file(request["audio_key"], audio.path, content_type="audio/wav")
+            if image is not None:
+                services.store.put_file(request["background"]["key"], image, content_type="image/png")
+            job, kept = self._create_job(tenant, render_id, request, _fingerprint(form), idempotency_key)
+        finally:
+            if not kept:  # refused, or a repetition of a request that has its own copy
+                with contextlib.suppress(M2daoError):
+                    services.store.delete_prefix(prefix)
+        return job
+
+    def _create_job(
+        self, tenant: TenantId, render_id: RenderId, request: dict[str, Any], fingerprint: str, key: str | None
+    ) -> tuple[JobRecord, bool]:
+        config = self._services.config
+        try:
+            return self._jobs.create(
+                tenant, "render", request, job_id=render_id, idempotency_key=key, fingerprint=fingerprint,
+                max_attempts=config.max_attempts, max_open=config.max_active_renders, cost=request["audio_seconds"],
+            )  # fmt: skip
+        except QuotaExceeded as error:
+            raise self._full(tenant) from error
+
+    def _refuse_when_full(self, tenant: TenantId) -> None:
+        open_jobs = self._jobs.backlog("render", tenant=tenant)
+        if open_jobs.num_queued + open_jobs.num_running >= self._services.config.max_active_renders:
+            raise self._full(tenant)
+
+    def _full(self, tenant: TenantId) -> ApiProblem:
+        """The 429. A place is free when one render ends; a render takes about half as long as its audio plays."""
+        backlog = self._jobs.backlog("render", tenant=tenant)
+        seconds_each = backlog.queued_cost / backlog.num_queued if backlog.num_queued else 2.0
+        wait_s = max(1, min(60, math.ceil(seconds_each / 2)))
+        limit = self._services.config.max_active_renders
+        detail = f"at most {limit} renders may be queued or running; try again in about {wait_s} s"
+        return ApiProblem("quota-exceeded", detail, {"Retry-After": str(wait_s)})
+
+    def get(self, tenant: TenantId, text: str) -> JobRecord:
+        """One render. A malformed id, an unknown one and another tenant's get the same answer."""
+        try:
+            return self._jobs.get(tenant, RenderId.parse(text))
+        except (InvalidId, NotFound) as error:
+            raise ApiProblem("unknown-render", "no render of that id") from error
+
+    def list(self, tenant: TenantId, *, limit: int, offset: int) -> list[JobRecord]:
+        """Renders, the newest first."""
+        return self._jobs.list(tenant, "render", limit=limit, offset=offset)
+
+    def cancel(self, tenant: TenantId, text: str) -> JobRecord:
+        """End an open render; of one that is cancelled already, nothing changes.
+
+        Raises:
+            ApiProblem: unknown, or it is done or failed.
+        """
+        job = self.get(tenant, text)
+        if job.status != "cancelled":
+            try:
+                job = self._jobs.cancel(tenant, job.id)
+            except NotFound as error:
+                raise ApiProblem("unknown-render", "no render of that id") from error
+            except Conflict as error:
+                job = self.get(tenant, text)
+                if job.status != "cancelled":
+                    raise ApiProblem("render-finished", f"the render is {job.status}") from error
+        with contextlib.suppress(M2daoError):  # left-overs cost storage, not correctness
+            self._services.store.delete_prefix(render_prefix(tenant, job.id))
+        return job
+
+    def identities(self, tenant: TenantId) -> list[schemas.Identity]:
+        """The tenant's identities, by name."""
+        infos = self._services.registry.list_identities(tenant)
+        return [
+            schemas.Identity(identity=str(info.identity), champion=info.champion, versions=list(info.versions))
+            for info in infos
+        ]
+
+    def body(self, job: JobRecord) -> schemas.Render:
+        """A render as the API shows it."""
+        begun = job.status != "running" or job.stage != _NOT_BEGUN
+        status = job.status if begun else "queued"
+        return schemas.Render(
+            id=str(job.id),
+            status=status,
+            stage=job.stage if status == "running" else status,
+            progress=min(1.0, max(0.0, job.progress)),
+            identity=job.request["identity"],
+            version=ModelRef.parse(job.request["ref"]).version,
+            background=job.request["background"].get("value", job.request["background"]["kind"]),
+            audio_seconds=job.request["audio_seconds"],
+            attempt=job.attempt,
+            created_at=datetime.fromtimestamp(job.created_s, UTC),
+            updated_at=datetime.fromtimestamp(job.updated_s, UTC),
+            figures=job.result and schemas.RenderFigures(**job.result["figures"]),
+            result=job.result and self._result(job),
+            error=job.error and _problem(job.error),
+        )
+
+    def _result(self, job: JobRecord) -> schemas.RenderResult:
+        life_s = self._services.config.result_url_s
+        expires_at = datetime.now(UTC) + timedelta(seconds=life_s)
+        url = self._services.store.presign_get(job.result["key"], expires_s=life_s, download_name=f"{job.id}.mp4")
+        return schemas.RenderResult(
+            url=url, expires_at=expires_at, num_bytes=job.result["num_bytes"], sha256=job.result["sha256"]
+        )
+
+
+def _background(form: RenderForm, prefix: str) -> dict[str, str]:
+    if form.background_image is not None:
+        return {"kind": "image", "key": prefix + "background.png"}
+    if form.background == "plate":
+        return {"kind": "plate"}
+    return {"kind": "color", "value": form.background}
+
+
+def _fingerprint(form: RenderForm) -> str:
+    """What makes two requests the same: everything the client sent, and nothing we made of it."""
+    image = form.background_image and form.background_image.sha256
+    return json.dumps([form.identity, form.background, form.audio.sha256, image])
+
+
+def _problem(error: dict[str, Any]) -> dict[str, Any]:
+    """The stored error of a job as a problem document; the state store's own errors have only a code and a text."""
+    if "type" in error:
+        return error
+    code = error.get("code", "")
+    return problem_document(code if code in PROBLEMS else "internal-error", f"{error.get('title', '')}")

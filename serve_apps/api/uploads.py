@@ -1,0 +1,121 @@
+"""Reading the multipart body of ``POST /v1/renders``: streamed, bounded, and checked field by field."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from serve_apps.config import MB
+from serve_apps.problems import ApiProblem
+
+_FILES = ("audio", "background_image")
+_TEXTS = ("identity", "background")
+_BACKGROUND = re.compile(r"plate|#[0-9a-fA-F]{6}")
+_MAX_TEXT_BYTES = 1024
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedFile:
+    """An upload on our disk, as it came."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderForm:
+    """What a client asks for. ``background`` is ``plate`` or ``#rrggbb`` in lower case."""
+
+    identity: str
+    background: str
+    audio: SavedFile
+    background_image: SavedFile | None
+
+
+async def read_render_form(request: Request, *, max_bytes: int, work_dir: Path) -> RenderForm:
+    """Read the whole body, files into ``work_dir``.
+
+    Raises:
+        ApiProblem: the body is of another type, larger than ``max_bytes``, malformed, or has wrong fields.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+        raise ApiProblem("unsupported-media-type", "the body must be multipart/form-data")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    try:
+        parser = MultiPartParser(
+            request.headers, _bounded(request, max_bytes), max_files=4, max_fields=8, max_part_size=_MAX_TEXT_BYTES
+        )
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ApiProblem("malformed-request", error.message) from error
+    except ClientDisconnect as error:
+        raise ApiProblem("malformed-request", "the body ended early") from error
+    try:
+        return await run_in_threadpool(_checked, form, work_dir)
+    finally:
+        await form.close()
+
+
+async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    num_bytes = 0
+    async for chunk in request.stream():
+        num_bytes += len(chunk)
+        if num_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        yield chunk
+
+
+def _too_large(max_bytes: int) -> ApiProblem:
+    # Without this the server would go on to receive what it does not want, however long it is.
+    close = {"Connection": "close"}
+    return ApiProblem("upload-too-large", f"a request may have at most {max_bytes / MB:g} MB", close)
+
+
+def _checked(form: FormData, work_dir: Path) -> RenderForm:
+    faults = []
+    for name in dict.fromkeys(name for name, _ in form.multi_items()):
+        if name not in (*_FILES, *_TEXTS):
+            faults.append((name[:80], f"no such field; there are {', '.join((*_FILES, *_TEXTS))}"))
+        elif len(form.getlist(name)) > 1:
+            faults.append((name, "given more than once"))
+        elif isinstance(form[name], UploadFile) != (name in _FILES):
+            faults.append((name, "a file is expected" if name in _FILES else "text is expected, not a file"))
+    for name in ("audio", "identity"):
+        if name not in form:
+            faults.append((name, "is needed"))
+    background = form.get("background", "plate")
+    if isinstance(background, str) and not _BACKGROUND.fullmatch(background):
+        faults.append(("background", "plate or #rrggbb is expected"))
+    if "background" in form and "background_image" in form:
+        faults.append(("background", "give either background or background_image"))
+    if faults:
+        errors = [{"field": name, "detail": detail} for name, detail in faults]
+        raise ApiProblem("invalid-request", "the form is not valid", errors=errors)
+    image = form.get("background_image")
+    return RenderForm(
+        identity=form["identity"],
+        background=background.lower(),
+        audio=_save(form["audio"], work_dir / "upload-audio"),
+        background_image=None if image is None else _save(image, work_dir / "upload-image"),
+    )
+
+
+def _save(upload: UploadFile, path: Path) -> SavedFile:
+    upload.file.seek(0)
+    with open(path, "wb") as file:
+        shutil.copyfileobj(upload.file, file, _CHUNK_BYTES)
+    with open(path, "rb") as file:
+        return SavedFile(path=path, sha256=hashlib.file_digest(file, "sha256").hexdigest())

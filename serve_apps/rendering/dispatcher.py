@@ -1,0 +1,158 @@
+"""Moves claimed renders from the durable queue to replicas. Runs inside every ingress replica.
+
+The queue stays in Redis, where it survives everything here: a dispatcher claims only as much as a replica can start
+soon (``MAX_WAITING``), and keeps the claim alive until a replica has begun. Then the replica keeps it alive itself.
+When a replica dies its render is queued again at once; when the dispatcher dies, claims that nobody has begun run out
+with their lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from cluster.ids import ModelRef
+from cluster.state.jobs import Claim, Jobs
+from m2dao.errors import LeaseLost, M2daoError
+from serve_apps.config import ServeConfig
+from serve_apps.problems import problem_document
+from serve_apps.rendering.worker import RenderTicket
+
+log = logging.getLogger(__name__)
+MAX_WAITING = 2  # claims that no replica has begun: one would leave a replica idle for a moment after each render
+POLL_S = 1.0  # how late a render is seen that another process queued, or whose worker died
+STARTED = "started"
+
+SendRender = Callable[[ModelRef, RenderTicket], AsyncIterator[str]]
+"""Sends a ticket to a replica; yields ``STARTED`` when one has begun, then how it ended."""
+
+
+@dataclass(eq=False)
+class _Trip:
+    """One claim on its way."""
+
+    claim: Claim
+    waiting: bool = True
+    tasks: list[asyncio.Task] = field(default_factory=list)
+
+
+class Dispatcher:
+    """Claims renders and follows them.
+
+    Args:
+        jobs: the durable queue.
+        send: gets a ticket to a replica that has, or will load, the model.
+        config: the lease.
+        worker: the name under which claims are made.
+    """
+
+    def __init__(self, *, jobs: Jobs, send: SendRender, config: ServeConfig, worker: str):
+        self._jobs = jobs
+        self._send = send
+        self._config = config
+        self._worker = worker
+        self._trips: set[_Trip] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._loop_task: asyncio.Task | None = None
+
+    def start(self) -> None:
+        """Begin to dispatch, on the running event loop."""
+        self._loop_task = asyncio.create_task(self._run(), name="dispatcher")
+
+    def wake(self) -> None:
+        """Look at the queue now; to be called on the event loop when a render was created."""
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Claim no more, and give back what no replica has begun. Renders under way go on."""
+        self._stopping = True
+        self._wake.set()
+        if self._loop_task is not None:
+            await self._loop_task  # not cancelled: a claim being made in a thread would be nobody's until its lease ran out
+        trips = list(self._trips)
+        for trip in trips:
+            for task in trip.tasks:
+                task.cancel()
+        await asyncio.gather(*(task for trip in trips for task in trip.tasks), return_exceptions=True)
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            try:
+                while not self._stopping and self._num_waiting() < MAX_WAITING:
+                    claim = await asyncio.to_thread(
+                        self._jobs.claim, "render", worker=self._worker, lease_s=self._config.lease_s
+                    )
+                    if claim is None:
+                        break
+                    self._begin(claim)
+            except M2daoError:
+                log.exception("the render queue cannot be read")
+            except Exception:
+                log.exception("dispatching failed; going on")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    def _num_waiting(self) -> int:
+        return sum(trip.waiting for trip in self._trips)
+
+    def _begin(self, claim: Claim) -> None:
+        trip = _Trip(claim)
+        self._trips.add(trip)
+        trip.tasks = [asyncio.create_task(self._follow(trip)), asyncio.create_task(self._keep(trip))]
+
+    async def _keep(self, trip: _Trip) -> None:
+        """Renew the claim until a replica has begun."""
+        while trip.waiting:
+            await asyncio.sleep(self._config.lease_s / 4)
+            if not trip.waiting:
+                return
+            try:
+                await asyncio.to_thread(self._jobs.heartbeat, trip.claim, lease_s=self._config.lease_s)
+            except LeaseLost:  # cancelled: the replica will find that out, but nobody else has to wait for it
+                self._not_waiting(trip)
+            except M2daoError:
+                log.exception("a heartbeat failed", extra={"job": str(trip.claim.job.id)})
+
+    def _not_waiting(self, trip: _Trip) -> None:
+        trip.waiting = False
+        self._wake.set()
+
+    async def _follow(self, trip: _Trip) -> None:
+        job = trip.claim.job
+        ticket = RenderTicket(tenant=str(job.tenant), job_id=str(job.id), fence=trip.claim.fence)
+        begun = False
+        try:
+            async with contextlib.aclosing(self._send(ModelRef.parse(job.request["ref"]), ticket)) as words:
+                async for word in words:
+                    if word == STARTED:
+                        begun = True
+                        self._not_waiting(trip)
+        except asyncio.CancelledError:
+            if not begun:
+                await asyncio.shield(asyncio.to_thread(self._give_back, trip.claim, False))
+            raise
+        except Exception as error:
+            log.warning("a replica was lost", extra={"job": str(job.id), "begun": begun, "error": repr(error)})
+            await asyncio.to_thread(self._give_back, trip.claim, begun)
+        finally:
+            self._trips.discard(trip)
+            self._not_waiting(trip)
+
+    def _give_back(self, claim: Claim, begun: bool) -> None:
+        """Queue a render again. An attempt that began counts: the render may be what killed the replica."""
+        try:
+            if begun:
+                lost = problem_document("internal-error", "the worker stopped while it was rendering")
+                self._jobs.fail(claim, lost, retry=True)
+            else:
+                self._jobs.release(claim)
+        except LeaseLost:
+            pass  # finished after all, cancelled, or taken over
+        except M2daoError:
+            log.exception("a render could not be given back; its lease will run out", extra={"job": str(claim.job.id)})

@@ -1,0 +1,114 @@
+"""The renderer deployment: a shell around ``RenderWorker`` that Ray Serve starts, routes to, scales and stops.
+
+Requests are routed by the pinned model ref (the multiplexed model id), which only the dispatcher sets, through its
+handle. Serve prefers replicas that have announced the id. What they announce are refs, not talkers: the talkers are in
+our own cache (``loader.py``), so Serve's eviction can only cost a better route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ray import serve
+
+from cluster.control.champion_watch import ChampionWatch
+from cluster.registry import Registry
+from cluster.settings import Settings
+from cluster.state.store import StateStore
+from cluster.storage import ObjectStore
+from cluster.telemetry.logs import configure_logging
+from m2dao.errors import M2daoError, ServiceError
+from serve_apps.config import MB, ServeConfig
+from serve_apps.identities.node_cache import NodeCache
+from serve_apps.identities.source import IdentitySource, load_talker
+from serve_apps.identities.talker_cache import TalkerCache, keep_warm
+from serve_apps.rendering.dispatcher import STARTED
+from serve_apps.rendering.worker import Load, RenderTicket, RenderWorker
+
+DEPLOYMENT = "talker"
+MAX_ANNOUNCED = 256  # refs a replica announces at the same time
+
+
+class TalkerReplica:
+    """One renderer replica.
+
+    Args:
+        settings: where the services are.
+        config: limits and sizes.
+    """
+
+    def __init__(self, settings: Settings, config: ServeConfig):
+        configure_logging(DEPLOYMENT, level=settings.log_level)
+        # Seconds that the first render shall not pay.
+        import m2dao.identity.talker  # noqa: F401
+        from m2dao.motion.kernels.posing_kernel import compile_posing_kernels
+        from m2dao.render.api import default_backend, warm_up
+
+        warm_up(default_backend())
+        compile_posing_kernels()
+
+        state = StateStore(settings)
+        store = ObjectStore(settings)
+        source = IdentitySource(
+            registry=Registry(settings, store=store),
+            store=store,
+            disk=NodeCache(settings.home / "serve-cache", byte_budget=config.disk_budget_mb * MB),
+            load_talker=load_talker,
+        )
+        self._jobs = state.jobs
+        self._talkers = TalkerCache(source.prepare, byte_budget=config.talker_budget_mb * MB)
+        self._load = Load()
+        self._worker = RenderWorker(
+            jobs=state.jobs,
+            store=store,
+            talkers=self._talkers,
+            config=config,
+            load=self._load,
+            name=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        self._pool = ThreadPoolExecutor(config.render_concurrency, thread_name_prefix="render")
+        self._stats = {"queued_seconds": 0.0, "num_queued": 0.0}
+        self._watch = ChampionWatch(state, on_change=lambda message: keep_warm(self._talkers, message))
+        self._watch.start()
+
+    @serve.multiplexed(max_num_models_per_replica=MAX_ANNOUNCED)
+    async def _announce(self, model_id: str) -> str:
+        return model_id
+
+    async def render(self, ticket: dict[str, Any]) -> AsyncIterator[str]:
+        """Do one claimed render. Yields ``STARTED`` at once and the outcome at the end."""
+        yield STARTED
+        ref = serve.get_multiplexed_model_id()
+        await self._announce(ref)
+        # In a thread that nobody cancels: a dispatcher that goes away does not take its renders along.
+        outcome = asyncio.get_running_loop().run_in_executor(self._pool, self._worker.run, RenderTicket(**ticket), ref)
+        yield await asyncio.shield(outcome)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What ``BacklogPolicy`` goes by. While Redis does not answer, the queue is what it was."""
+        try:
+            backlog = await asyncio.to_thread(self._jobs.backlog, "render")
+            self._stats = {"queued_seconds": backlog.queued_cost, "num_queued": float(backlog.num_queued)}
+        except M2daoError:
+            pass
+        return {**self._stats, **self._load.figures()}
+
+    def __del__(self) -> None:
+        """Called by Serve when it stops the replica: finish the renders under way, whoever asked for them.
+
+        Serve itself waits only for requests, and a request is over when the dispatcher that sent it has gone. It
+        kills the replica after ``drain_s``; then the leases run out and other replicas take over.
+        """
+        pool = getattr(self, "_pool", None)
+        if pool is not None:
+            pool.shutdown(wait=True)
+
+    def check_health(self) -> None:
+        """Raise when this replica cannot render any more; Serve then replaces it."""
+        if not self._watch.alive:
+            raise ServiceError("renderer replica", "its listener to run", "a stopped one")

@@ -1,0 +1,286 @@
+"""One render from claim to stored video. Plain and synchronous: runs in a thread of a replica, or of a test.
+
+A worker's word on a job is fenced (``cluster/state/jobs.py``), so everything here may happen twice: a worker that was only
+slow writes its video under a name of its own attempt, and learns at its next heartbeat that it is not wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import tempfile
+import threading
+import time
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.control.sweep import RENDERS
+from cluster.ids import ModelRef, RenderId, TenantId
+from cluster.object_keys import object_key
+from cluster.state.jobs import Claim, Jobs
+from cluster.storage import ObjectStore
+from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, StateUnavailable
+from m2dao.media.mux import VideoWriter
+from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
+from serve_apps.config import ServeConfig
+from serve_apps.identities.talker_cache import TalkerCache
+from serve_apps.problems import problem_of
+
+log = logging.getLogger(__name__)
+BEAT_S = 0.5  # also how late a cancelled render stops, and how fresh the progress is
+_PERMANENT = (InputError, NotFound, ObjectCorrupt)  # trying again would end the same way
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderTicket:
+    """What the dispatcher hands to a replica: a claimed job, as plain text and numbers."""
+
+    tenant: str
+    job_id: str
+    fence: int
+
+
+def render_prefix(tenant: TenantId, render_id: RenderId) -> str:
+    """Where everything of a render is stored, ending in a slash."""
+    return object_key(tenant, RENDERS, str(render_id)) + "/"
+
+
+class Heart:
+    """Keeps a claim alive from a thread of its own and tells the work when to stop.
+
+    Args:
+        jobs: where the heartbeats go.
+        claim: whose job it is.
+        lease_s: how long the claim lasts without a heartbeat.
+    """
+
+    def __init__(self, jobs: Jobs, claim: Claim, lease_s: float):
+        self._jobs = jobs
+        self._claim = claim
+        self._lease_s = lease_s
+        self._stop = threading.Event()
+        self._lost: Exception | None = None
+        self._stage = ""
+        self._progress = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"heart-{claim.job.id}", daemon=True)
+
+    def __enter__(self) -> Heart:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def at(self, stage: str, progress: float | None = None) -> None:
+        """Say what is being done. Raises ``LeaseLost`` when the job is not this worker's any more."""
+        if self._lost is not None:
+            raise self._lost
+        self._stage = stage
+        if progress is not None:
+            self._progress = progress
+
+    def _run(self) -> None:
+        last_ok = time.monotonic()
+        while True:
+            try:
+                self._jobs.heartbeat(
+                    self._claim, lease_s=self._lease_s, progress=min(1.0, self._progress), stage=self._stage
+                )
+                last_ok = time.monotonic()
+            except LeaseLost as error:
+                self._lost = error
+                return
+            except StateUnavailable as error:
+                if time.monotonic() - last_ok > self._lease_s:  # somebody else may have it by now
+                    self._lost = LeaseLost(f"job {self._claim.job.id}", "heartbeats to arrive", str(error))
+                    return
+            except M2daoError:
+                log.exception("a heartbeat failed", extra={"job": str(self._claim.job.id)})
+            if self._stop.wait(min(BEAT_S, self._lease_s / 4)):
+                return
+
+
+class Load:
+    """How much a replica has to do and how fast it is; what the autoscaler is told. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._remaining: dict[str, float] = {}  # job -> seconds of video to go
+        self._real_time_factor = 0.5  # until something was measured
+
+    def left(self, job_id: str, seconds: float) -> None:
+        """Say how many seconds of video a job still has; 0 when it is over."""
+        with self._lock:
+            if seconds > 0:
+                self._remaining[job_id] = seconds
+            else:
+                self._remaining.pop(job_id, None)
+
+    def measured(self, real_time_factor: float) -> None:
+        """Count a finished render's speed in."""
+        with self._lock:
+            self._real_time_factor += 0.3 * (real_time_factor - self._real_time_factor)
+
+    def figures(self) -> dict[str, float]:
+        """Seconds of video under way, renders under way, and seconds of work per second of video."""
+        with self._lock:
+            return {
+                "running_seconds": sum(self._remaining.values()),
+                "num_running": float(len(self._remaining)),
+                "real_time_factor": self._real_time_factor,
+            }
+
+
+class RenderWorker:
+    """Does renders.
+
+    Args:
+        jobs: where the job's state is kept.
+        store: where uploads are and results go.
+        talkers: where identities come from.
+        config: lease and limits.
+        load: told what there is to do, for the autoscaler.
+        name: who does them, for people who read messages.
+    """
+
+    def __init__(self, *, jobs: Jobs, store: ObjectStore, talkers: TalkerCache, config: ServeConfig, load: Load, name: str):
+        self._jobs = jobs
+        self._store = store
+        self._talkers = talkers
+        self._config = config
+        self._load = load
+        self._name = name
+
+    def run(self, ticket: RenderTicket, ref: str) -> str:
+        """Do one claimed render and record how it ended.
+
+        Args:
+            ticket: which one.
+            ref: the model id the request was routed by; must be the ref that the render is pinned to.
+
+        Returns:
+            "done", "failed", "retry" (queued again) or "lost" (cancelled, or taken over by another worker).
+        """
+        tenant, render_id = TenantId.parse(ticket.tenant), RenderId.parse(ticket.job_id)
+        try:
+            job = self._jobs.get(tenant, render_id)
+        except NotFound:
+            return "lost"
+        claim = Claim(job=job, fence=ticket.fence, worker=self._name)
+        note = {"tenant": ticket.tenant, "job": ticket.job_id, "ref": job.request["ref"], "attempt": job.attempt}
+        video_key = f"{render_prefix(tenant, render_id)}video-{ticket.fence}.mp4"
+        try:
+            if ref != job.request["ref"]:
+                raise ServiceError(f"render {render_id}", f"to be routed as {job.request['ref']}", repr(ref))
+            with Heart(self._jobs, claim, self._config.lease_s) as heart:
+                result = self._render(claim, heart, video_key)
+                heart.at("storing")
+            self._jobs.finish(claim, result)
+            log.info("render done", extra={**note, **result["figures"]})
+            return "done"
+        except LeaseLost:
+            log.info("render given up: cancelled or taken over", extra=note)
+            self._forget(video_key)
+            return "lost"
+        except Exception as error:  # whatever it is, the job must not stay open
+            log.exception("render failed", extra=note)
+            self._forget(video_key)
+            return self._fail(claim, error)
+        finally:
+            self._load.left(ticket.job_id, 0.0)
+
+    def _fail(self, claim: Claim, error: Exception) -> str:
+        try:
+            job = self._jobs.fail(claim, problem_of(error), retry=not isinstance(error, _PERMANENT))
+        except LeaseLost:
+            return "lost"
+        except StateUnavailable:
+            return "retry"  # the lease will run out, and somebody takes over
+        return "failed" if job.finished else "retry"
+
+    def _forget(self, key: str) -> None:
+        """Remove this attempt's file; a left-over costs storage, not correctness."""
+        with contextlib.suppress(M2daoError):
+            self._store.delete(key)
+
+    def _render(self, claim: Claim, heart: Heart, video_key: str) -> dict[str, Any]:
+        request = claim.job.request
+        started = time.monotonic()
+        self._load.left(str(claim.job.id), request["audio_seconds"])
+        heart.at("loading")
+        with tempfile.TemporaryDirectory(prefix="render-") as folder:
+            work = Path(folder)
+            self._store.get_file(request["audio_key"], work / "speech.wav")
+            waveform = _read_pcm16(work / "speech.wav")
+            with self._talkers.lease(ModelRef.parse(request["ref"])) as talker:
+                loaded = time.monotonic()
+                background = self._background(request["background"], work)
+                num_frames = self._write_video(claim, heart, talker, waveform, background, work / "video.mp4")
+                size = talker.size
+                frame_rate = float(talker.frame_rate)
+            heart.at("storing", 0.99)
+            video = (work / "video.mp4").read_bytes()
+            self._store.put_file(video_key, work / "video.mp4", content_type="video/mp4")
+        seconds = num_frames / frame_rate
+        render_seconds = time.monotonic() - started
+        self._load.measured((render_seconds - (loaded - started)) / seconds)
+        figures = {
+            "num_frames": num_frames,
+            "seconds": round(seconds, 3),
+            "render_seconds": round(render_seconds, 3),
+            "real_time_factor": round(render_seconds / seconds, 4),
+            "load_seconds": round(loaded - started, 3),
+            "width": size,
+            "height": size,
+        }
+        digest = hashlib.sha256(video).hexdigest()
+        return {"key": video_key, "num_bytes": len(video), "sha256": digest, "figures": figures}
+
+    def _write_video(self, claim: Claim, heart: Heart, talker: Any, waveform: Any, background: Any, path: Path) -> int:
+        num_expected = num_frames_for_samples(len(waveform))
+        num_frames = 0
+        frames: Iterator[Any] = talker.frames(waveform, background=background)
+        with (
+            contextlib.closing(frames),
+            VideoWriter(path, width=talker.size, height=talker.size, waveform=waveform) as writer,
+        ):
+            for frame in frames:
+                writer.write(frame)
+                num_frames += 1
+                share = min(1.0, num_frames / num_expected)
+                self._load.left(str(claim.job.id), (1.0 - share) * claim.job.request["audio_seconds"])
+                heart.at("rendering", 0.98 * share)
+        return num_frames
+
+    def _background(self, background: dict[str, Any], work: Path) -> Any:
+        """What the talker is asked to put behind the person: "plate", an (r, g, b) or a picture, uint8 [H, W, 3]."""
+        if background["kind"] == "color":
+            return tuple(bytes.fromhex(background["value"].removeprefix("#")))
+        if background["kind"] == "image":
+            self._store.get_file(background["key"], work / "background.png")
+            return _read_picture(work / "background.png")
+        return "plate"
+
+
+def _read_picture(path: Path) -> Any:
+    """The normalised background picture, uint8 [H, W, 3]."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path, formats=["PNG"]) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def _read_pcm16(path: Path) -> Any:
+    """The normalised speech as float32 [S] in -1..1."""
+    import numpy as np
+
+    with wave.open(str(path), "rb") as speech:
+        if (speech.getnchannels(), speech.getsampwidth(), speech.getframerate()) != (1, 2, SAMPLE_RATE):
+            raise ObjectCorrupt(str(path.name), "16 kHz mono PCM16", "something else")
+        return np.frombuffer(speech.readframes(speech.getnframes()), "<i2").astype(np.float32) / 32767.0
