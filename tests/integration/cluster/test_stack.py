@@ -26,7 +26,7 @@ from m2dao.errors import ServiceUnavailable, StackError
 from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
 
 LIGHT = ("redis", "s3")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "cluster" / "kuberay"
 
 # What a manifest may hold: a dict names the fields ("!" means required), a list of one is a list of such, a type or

@@ -9,7 +9,7 @@ import pytest
 from cluster.settings import STACK_ENV_NAME, Settings, read_stack_env
 from m2dao.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def fields():

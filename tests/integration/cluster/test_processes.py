@@ -105,7 +105,7 @@ def test_a_damaged_record_is_no_record_and_the_mark_still_finds_the_process(star
 
 
 def test_a_command_inside_the_stack_does_not_stop_itself(start, tmp_path):
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     program = f"""
 import sys, os
 sys.path.insert(0, {str(root)!r})
