@@ -71,7 +71,7 @@ def metal_gauss(scene: dict, size: int) -> Drawer:
         return other(
             means, quats, scales, opacities, None, scene["Ks"][0], scene["viewmats"][0], size, size, colors=colors,
             near=0.01, far=1e10, background=None, tile=8, tile_chunk=64, slab=64,
-        )  # fmt: skip
+        )
 
     def differentiate() -> None:
         picture, alpha, _ = run([scene[name].clone().requires_grad_() for name in names])

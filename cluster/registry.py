@@ -254,7 +254,7 @@ class Registry:
         self._log_artifacts(run_id, artifacts)
         self.log_fit_progress(ref.tenant, ref.identity, self._fit_of(run_id), step=0, metrics={
             f"final.{key}": value for key, value in metrics.items()
-        })  # fmt: skip
+        })
         facts = {FILES_SHA256_TAG: stored.sha256, NUM_BYTES_TAG: str(stored.num_bytes), STATE_TAG: "ready"}
         with _translated(str(ref)):
             self._client.set_terminated(run_id, "FINISHED")

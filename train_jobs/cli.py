@@ -85,7 +85,7 @@ def _add_fit(commands) -> None:
     fit.add_argument(
         "--protocols", default=",".join(defaults.protocols), metavar="LIST",
         help=f"evaluations, the gate judges the first: {', '.join(PROTOCOLS)} (default %(default)s)",
-    )  # fmt: skip
+    )
     fit.add_argument("--evaluate-frames", type=int, metavar="N", help="test frames to judge (default: all)")
     fit.add_argument("--consent", metavar="TEXT", help="who said that the person consents; kept with the version")
     fit.add_argument("--promote", action="store_true", help="promote each version that passes the gate")
@@ -113,7 +113,7 @@ def _fit(args: argparse.Namespace) -> dict:
     batch = service.submit(
         tenant, recordings, options,
         consent=args.consent, promote=args.promote, gate=_given_gate(args), on_progress=_say,
-    )  # fmt: skip
+    )
     for recording, fit_id in zip(recordings, batch.fit_ids, strict=True):
         _say(f"{recording.identity}: fit {fit_id}")
     return _follow(service, batch, detach=args.detach)

@@ -285,7 +285,7 @@ class _Fit:
         ref = platform.registry.register_version(
             job.tenant, request.identity, outcome.identity_dir, metrics=outcome.metrics, tags=tags,
             artifacts=outcome.artifacts, fit_id=job.id,
-        )  # fmt: skip
+        )
         result = {"ref": str(ref), "metrics": outcome.metrics, "promotion": None}
         if request.promote:
             result["promotion"] = self._promote(ref)

@@ -1,0 +1,1 @@
+"""How work reaches Ray: connecting to a cluster, and jobs on it."""

@@ -1,0 +1,1 @@
+"""What an operator or the API may do, without HTTP and without Ray."""

@@ -118,7 +118,7 @@ class FitService:
             request = FitRequest(
                 batch=batch, identity=recording.identity, recording_sha256=file_sha256(recording.path),
                 recording_name=recording.path.name, options=options, consent=consent, promote=promote, gate=gate or {},
-            )  # fmt: skip
+            )
             key = request.recording_key(tenant)
             if not self.store.exists(key):
                 on_progress(f"{recording.identity}: uploading {recording.path.stat().st_size / 1e6:.1f} MB")
@@ -230,4 +230,4 @@ class FitService:
             raise ClusterUnavailable(
                 f"Ray job {batch.submission_id}", "to do all its fits", f"{status.lower()}: {message or log}",
                 f"go on with: m2dao-train resume --tenant {batch.tenant} {' '.join(open_fits)}",
-            )  # fmt: skip
+            )

@@ -174,7 +174,7 @@ def promote(
         raise PromotionRefused(
             str(ref), "a version that passes the gate", "; ".join(decision.reasons),
             "fit it longer or on a better recording, or promote it with --force",
-        )  # fmt: skip
+        )
     change = move_champion(registry, state, candidate.ref, expected=now)
     return Promotion(change=change, decision=decision, forced=forced)
 
@@ -193,7 +193,7 @@ def roll_back(registry: Registry, state: StateStore, tenant: TenantId, identity:
         raise UnknownIdentity(
             f"previous champion of {tenant}.{identity}", "a version to return to", "none",
             "promote a version by name",
-        ) from error  # fmt: skip
+        ) from error
     now = champion and champion.ref.version
     reason = f"rolled back from {champion.ref}" if champion else "rolled back"
     decision = GateDecision(True, (reason,))

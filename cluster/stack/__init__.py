@@ -1,0 +1,1 @@
+"""The embedded services: real ones, started and stopped on this machine."""

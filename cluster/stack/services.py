@@ -47,7 +47,7 @@ PORT_NAMES = {
         "gcs", "dashboard", "object_manager", "node_manager", "agent", "agent.grpc", "runtime_env", "metrics",
         "client", "autoscaler_metrics", "dashboard_metrics",
     ),
-}  # fmt: skip
+}
 
 
 def make_service(name: str, settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]) -> Service:
@@ -75,7 +75,7 @@ def _redis(settings: Settings, ports: Mapping[str, int], credentials: Mapping[st
         f'dir "{data}"', "appendonly yes", "appendfsync everysec", 'save ""', "maxmemory-policy noeviction",
         # Its process title would overwrite the environment, by which the process is found again.
         "daemonize no", "loglevel notice", "set-proc-title no",
-    ]  # fmt: skip
+    ]
 
     def ready(reached: Settings) -> bool:
         with contextlib.closing(StateStore(reached)) as state:
@@ -104,7 +104,7 @@ def _s3(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, 
         "volume.port": ports["volume"], "volume.port.grpc": ports["volume.grpc"],
         "filer.port": ports["filer"], "filer.port.grpc": ports["filer.grpc"], "filer.disableDirListing": "true",
         "filer.exposeDirectoryData": "false", "admin.port": ports["admin"], "admin.port.grpc": ports["admin.grpc"],
-    }  # fmt: skip
+    }
 
     def ready(reached: Settings) -> bool:
         if not port_open(ports["s3"]):  # cheaper to ask than the client, which retries
@@ -153,7 +153,7 @@ def _mlflow(settings: Settings, ports: Mapping[str, int], credentials: Mapping[s
         },
         ready=ready,
         reached_by={"M2DAO_MLFLOW_URL": address},
-    )  # fmt: skip
+    )
 
 
 def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]) -> Service:
@@ -166,7 +166,7 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
         "dashboard-agent-listen-port": ports["agent"], "dashboard-agent-grpc-port": ports["agent.grpc"],
         "runtime-env-agent-port": ports["runtime_env"], "metrics-export-port": ports["metrics"],
         "ray-client-server-port": ports["client"],
-    }  # fmt: skip
+    }
     if settings.ray_num_cpus:
         arguments["num-cpus"] = settings.ray_num_cpus
     reached_by = {
@@ -202,7 +202,7 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
         reached_by=reached_by,
         # `ray start` gives up after a fixed 30 s, which a busy machine can exceed.
         num_tries=3,
-    )  # fmt: skip
+    )
 
 
 _SOURCE_ROOT = str(Path(__file__).resolve().parents[2])

@@ -200,7 +200,7 @@ class Stack:
             record = processes.spawn(
                 service.command, mark=self._mark(service.name), record=record_path, log=self._log_path(service.name),
                 env={**base_environment(), **service.env}, cwd=self.home,
-            )  # fmt: skip
+            )
             if self._wait_ready(service, settings, record, deadline, must=not tries_left):
                 progress(f"{service.name}: ready after {time.monotonic() - began:.1f} s")
                 return
@@ -221,7 +221,7 @@ class Stack:
                 raise StackError(
                     service.name, f"to answer within {self._settings.start_timeout_s} s", "no answer",
                     f"raise M2DAO_START_TIMEOUT_S, or see {log}:\n{_tail(log)}",
-                )  # fmt: skip
+                )
             time.sleep(_POLL_S)
         return True
 
@@ -249,7 +249,7 @@ class Stack:
             [sys.executable, "-m", "cluster.stack.guardian", str(self.home), str(owner_pid), str(ticks)],
             mark=mark, record=record, log=self._log_path("guardian"), cwd=Path(__file__).resolve().parents[2],
             env=base_environment(),
-        )  # fmt: skip
+        )
 
     # -- stopping and looking ---------------------------------------------------------------------------------
 

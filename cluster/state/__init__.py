@@ -1,0 +1,1 @@
+"""What Redis holds: accounts, jobs, limits, and the scripts that change them."""

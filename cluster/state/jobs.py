@@ -350,5 +350,5 @@ def _record(fields: dict[str, str]) -> JobRecord:
     record = JobRecord(
         id=parse_job_id(fields["id"]), tenant=TenantId(fields["tenant"]), progress=float(fields["progress"]),
         **loaded, **numbers, **times, **words,
-    )  # fmt: skip
+    )
     return record if record.finished else dataclasses.replace(record, result=None, error=None)

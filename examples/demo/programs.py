@@ -164,7 +164,7 @@ class Programs:
             process = subprocess.Popen(
                 command, env=self._env, text=True, start_new_session=True, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=None if own_screen else subprocess.PIPE,
-            )  # fmt: skip
+            )
             self._running[process.pid] = process
             return process
 

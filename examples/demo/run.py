@@ -136,7 +136,7 @@ class Demo:
                     args.presenter_seconds,
                     "--size",
                     args.capture_size,
-                )  # fmt: skip
+                )
                 for name in names
             ),
         ]
@@ -155,7 +155,7 @@ class Demo:
                     sentence="" if args.audio else SENTENCES[index % len(SENTENCES)],
                 )
                 for index, name in enumerate(names)
-            ]  # fmt: skip
+            ]
 
     def _speech(self, voice: str, index: int) -> Path:
         sentence = SENTENCES[index % len(SENTENCES)]
@@ -181,7 +181,7 @@ class Demo:
             "fit", "train_jobs.cli", "fit", "--tenant", TENANT, *identities, "--size", args.size, "--capture-size",
             args.capture_size, "--minutes", minutes, "--protocols", "paper", "--evaluate-frames", 50,
             *(("--consent", consent) if consent else ()), "--promote", own_screen=True,
-        )  # fmt: skip
+        )
         for person, fit in zip(people, result["fits"], strict=True):
             person.fit = fit["result"]
             promotion = person.fit["promotion"]

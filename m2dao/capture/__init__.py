@@ -1,0 +1,1 @@
+"""Recording in, capture out: tracked faces, cameras, region masks, sound, and a quality report."""

@@ -93,7 +93,7 @@ def choose_crop(landmarks: np.ndarray, valid: np.ndarray, *, width: int, height:
         raise CaptureRejected(
             "framing", f"a face that stays within a square of {limit} px, the largest inside the picture",
             f"one that moves over {needed:.0f} px", "sit still in front of the camera, or cut the recording where you move",
-        )  # fmt: skip
+        )
     side = min(max(SIDE_PER_FACE * face_height, needed / (1 - 2 * MIN_ROOM)), limit)
     side = float(int(side) // 2 * 2) if side >= 2 else side
     centre_x = (left + right) / 2

@@ -178,7 +178,7 @@ class Capture:
             raise CaptureCorrupt(
                 f"audio feature {name!r} of {self.folder}", f"one of {', '.join(sorted(stored))}", "an absent feature",
                 "prepare the recording again with this feature",
-            )  # fmt: skip
+            )
         return np.concatenate([stored[part] for part in parts], axis=1)
 
     def _all_features(self) -> dict[str, np.ndarray]:
@@ -279,7 +279,7 @@ def _checked_track(name: str, value: np.ndarray, num_frames: int, folder: Path) 
         raise CaptureCorrupt(
             f"{name} in {folder / 'tracks.safetensors'}", f"finite {np.dtype(dtype).name} {list(expected)}",
             f"{value.dtype} {list(value.shape)}", "prepare the recording again",
-        )  # fmt: skip
+        )
     return value
 
 

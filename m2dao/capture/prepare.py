@@ -223,7 +223,7 @@ class _Maker:
         return track_recording(
             self.video, self.info, trackers, journals=self.writer.notes, limits=LIMITS,
             on_frame=lambda done: self.progress.stage("following the face", done / expected),
-        )  # fmt: skip
+        )
 
     def _num_frames(self, tracks: Tracks, waveform: np.ndarray) -> int:
         """Frames that have both picture and sound."""
@@ -238,7 +238,7 @@ class _Maker:
         plate = cut_and_store(
             self.video, tracks, landmarks, crop, self.writer, limits=LIMITS,
             on_frame=lambda done: self.progress.stage("cutting out regions", done / tracks.num_frames),
-        )  # fmt: skip
+        )
         self.writer.add_png("plate.png", plate)
 
     def _solve(self, landmarks: np.ndarray, tracks: Tracks) -> CameraSolution:
@@ -255,7 +255,7 @@ class _Maker:
         self, started: float, tracks: Tracks, crop: Crop, landmarks: np.ndarray,
         cameras: CameraSolution, signals: Signals, waveform: np.ndarray, feature_rows: dict[str, np.ndarray],
         sync: SyncFinding, sound: SoundMeasures,
-    ) -> PrepareResult:  # fmt: skip
+    ) -> PrepareResult:
         self.progress.stage("writing the report")
         num_frames, writer = tracks.num_frames, self.writer
         writer.add_sound("audio.wav", waveform)
@@ -376,7 +376,7 @@ def _key(source: dict, size: int, features: tuple[str, ...]) -> str:
     parts = [
         source, VERSION, GENERATION, __version__, size, {name: feature_version(name) for name in features}, models,
         [NUM_TRACKERS, COUNT_EVERY, TRACKING_SIDE],
-    ]  # fmt: skip
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

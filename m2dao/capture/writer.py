@@ -25,7 +25,7 @@ JPEG_QUALITY = 95
 JPEG_OPTIONS = [
     cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-]  # fmt: skip
+]
 _NOTES = "notes"
 # Differences to the row above, compressed lightly: a third of the time of OpenCV's own choice for the same size.
 PNG_OPTIONS = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP, cv2.IMWRITE_PNG_COMPRESSION, 1]

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> dict:
             on_progress=show,
         )
     print(f"universal motion of {result.captures} people written to {args.out} ({result.num_bytes / 1e6:.1f} MB, "
-          f"{result.seconds:.0f} s); it predicts held-out lips with r {result.speech_held_out_r:.2f}", file=sys.stderr)  # fmt: skip
+          f"{result.seconds:.0f} s); it predicts held-out lips with r {result.speech_held_out_r:.2f}", file=sys.stderr)
     return result.as_dict()
 
 

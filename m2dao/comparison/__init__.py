@@ -1,0 +1,1 @@
+"""Research: rows of recipes fitted and judged alike. Nothing imports it but the benches."""

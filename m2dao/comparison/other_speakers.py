@@ -158,7 +158,7 @@ def table(rows: list[VoiceRow]) -> str:
         ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("sync_sure", "sure", 0),
         ("confidence_ratio", "ratio", 2), ("jitter_silence", "jitter", 4), ("lip_change", "change", 4),
         ("closure_mbp", "closure", 2),
-    )  # fmt: skip
+    )
     lines = [f"{'identity':<32}{'voice':<32}" + "".join(f"{head:>9}" for _, head, _ in columns)]
     for row in rows:
         cells = "".join(cell(getattr(row, key), digits) for key, _, digits in columns)

@@ -20,7 +20,7 @@ _COLUMNS = (
     ("ssim", "SSIM", 3), ("st_lpips", "ST-LPIPS", 4), ("lmd_px", "LMD", 2), ("flicker", "flicker", 2), ("change", "change", 2),
     ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("jitter_silence", "jitter", 4),
     ("held_vowel_jitter", "vowels", 4), ("closure_mbp", "closure", 2), ("steps", "steps", 0),
-)  # fmt: skip
+)
 _LABEL_PX = 20
 
 

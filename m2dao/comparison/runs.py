@@ -35,7 +35,7 @@ FIGURES = (
     "sync_confidence", "jitter_silence", "closure_mbp", "head_psnr_db", "change", "recording_change",
     "recording_sync_offset_frames", "recording_sync_confidence", "recording_jitter_silence", "recording_closure_mbp",
     "opening_silence", "recording_opening_silence", "held_vowel_jitter", "recording_held_vowel_jitter", "lip_correlation",
-)  # fmt: skip
+)
 Progress = Callable[[str, float], None]  # what is done, and the share of it
 
 

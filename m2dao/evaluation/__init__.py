@@ -1,0 +1,1 @@
+"""Figures of an identity against its recording; trains nothing."""

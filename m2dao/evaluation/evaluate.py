@@ -124,7 +124,7 @@ def evaluate(
         raise InputError(
             str(capture_dir), f"the capture {identity_dir} was fitted to", "another one",
             "its test part would not be unseen; use protocol cross",
-        )  # fmt: skip
+        )
     return _evaluate_pictures(talker, capture, protocol, out_dir, max_frames, told)
 
 

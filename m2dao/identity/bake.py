@@ -88,14 +88,14 @@ class BakedHead:
         share_gaussians(
             posing_kernel.pose_torso, len(gaussians.means), *_geometry(gaussians), self._torso_colors, self._follow, delta,
             rigid, sway, *out,
-        )  # fmt: skip
+        )
 
 
 def _pose_head(gaussians: Gaussians, delta: np.ndarray, view: tuple[np.ndarray, ...], out: list) -> None:
     share_gaussians(
         posing_kernel.pose_head, len(gaussians.means), *_geometry(gaussians), gaussians.sh0.numpy(), gaussians.shN.numpy(),
         delta, *view, *out,
-    )  # fmt: skip
+    )
 
 
 def _geometry(gaussians: Gaussians) -> tuple[np.ndarray, ...]:

@@ -72,7 +72,7 @@ def make_specimen(*, size: int, num_gaussians: int, seed: int = 0) -> StoredIden
             counts["torso"], size, generator, TAG_TORSO, 0,
             torch.tensor([1.8, 0.4, 0.3]), torch.tensor([0.0, 0.12, HEAD_DISTANCE_M + 0.05]),
         ),
-    }  # fmt: skip
+    }
     box = torch.tensor([[-0.15] * 3, [0.15] * 3])
     head = TalkingHead(
         config,

@@ -1,0 +1,1 @@
+"""What all compiled kernels share: vectors of eight floats, threads."""

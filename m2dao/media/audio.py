@@ -142,7 +142,7 @@ def _native_frames(container, stream, path: Path, start_s: float | None) -> Iter
         raise MediaError(
             f"sound of {path}", "an undamaged sound track", f"{num_damaged} damaged of {num_good + num_damaged} packets",
             "the file is truncated or damaged; export it again",
-        )  # fmt: skip
+        )
 
 
 def _check_complete(container, stream, path: Path, start_s: float | None, decoded_s: float) -> None:
@@ -155,7 +155,7 @@ def _check_complete(container, stream, path: Path, start_s: float | None, decode
         raise MediaError(
             f"sound of {path}", f"the {declared_s:.2f} s its header declares", f"sound for {decoded_s:.2f} s",
             "the file is truncated or damaged; copy or export it again",
-        )  # fmt: skip
+        )
 
 
 def _decode(container, stream) -> Iterator[av.AudioFrame | None]:
@@ -207,7 +207,7 @@ def _audio_stream(container, path: Path, limits: MediaLimits):
         raise MediaError(
             f"sound of {path}", f"{limits.min_sample_rate} to {limits.max_sample_rate} samples per second",
             f"{context.sample_rate}", "record the sound again at 16000 or more",
-        )  # fmt: skip
+        )
     if context.channels > limits.max_channels:
         raise MediaError(f"sound of {path}", f"at most {limits.max_channels} channels", f"{context.channels}", "mix it down")
     return stream

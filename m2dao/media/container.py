@@ -20,7 +20,7 @@ from m2dao.errors import MediaError
 READABLE_FORMATS = (
     "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg",
     "wav", "w64", "aiff", "flac", "mp3", "aac", "amr", "caf", "mxf", "nut",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)

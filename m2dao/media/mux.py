@@ -276,7 +276,7 @@ class FragmentedMp4:
 def stream_mp4(
     frames: Iterable[np.ndarray], *, samples: Iterable[np.ndarray] | None = None, width: int, height: int,
     frame_rate: Fraction | int = FRAME_RATE, fragment_s: float = 0.2,
-) -> Iterator[bytes]:  # fmt: skip
+) -> Iterator[bytes]:
     """Encode `frames` (uint8 [H, W, 3]) and the `samples` of each (float32 [640]) as they come; yields bytes."""
     encoder = FragmentedMp4(
         width=width, height=height, frame_rate=frame_rate, has_audio=samples is not None, fragment_s=fragment_s

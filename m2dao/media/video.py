@@ -154,7 +154,7 @@ def _stored_frames(container, stream, path: Path, limits: MediaLimits) -> Iterat
             raise MediaError(
                 str(path), f"one picture size ({size[0]}x{size[1]})", f"{frame.width}x{frame.height} from "
                 f"{float((frame.pts - start) * frame.time_base):.2f} s on", "export it at one size",
-            )  # fmt: skip
+            )
         if last is not None and frame.pts <= last:  # a repeated or reordered stamp carries no new instant
             continue
         last = frame.pts
@@ -168,13 +168,13 @@ def _stored_frames(container, stream, path: Path, limits: MediaLimits) -> Iterat
         raise MediaError(
             str(path), "an undamaged video", f"{num_damaged} damaged of {num_good + num_damaged} pictures",
             "copy or export it again",
-        )  # fmt: skip
+        )
     decoded_s = float((last - start) * stream.time_base + 1 / (stream.average_rate or FRAME_RATE))
     if declared_s is not None and decoded_s < 0.98 * declared_s - 0.5:
         raise MediaError(
             str(path), f"the {declared_s:.2f} s its header declares", f"pictures for {decoded_s:.2f} s",
             "the file is truncated or damaged; copy or export it again",
-        )  # fmt: skip
+        )
 
 
 def _decode(container, stream) -> Iterator[av.VideoFrame | None]:
@@ -216,7 +216,7 @@ def _check_header(container, stream, path: Path, limits: MediaLimits) -> None:
         raise MediaError(
             str(path), f"at most {limits.max_pixels} pixels and {limits.max_side} on a side",
             f"{context.width}x{context.height}", "export it smaller",
-        )  # fmt: skip
+        )
     duration_s = container_duration_s(container)
     if duration_s is not None and duration_s > limits.max_duration_s:
         raise _too_long(path, limits, duration_s)
@@ -224,7 +224,7 @@ def _check_header(container, stream, path: Path, limits: MediaLimits) -> None:
         raise MediaError(
             str(path), f"at most {limits.max_frame_rate:g} frames per second", f"{float(stream.average_rate):.1f}",
             "export it at 25 to 60 frames per second",
-        )  # fmt: skip
+        )
 
 
 def _too_long(path: Path, limits: MediaLimits, duration_s: float | None = None) -> MediaError:

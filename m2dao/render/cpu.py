@@ -78,7 +78,7 @@ class _Project(torch.autograd.Function):
                         cpu_project.project, *(array[b] for array in (*inputs, *appearance)), flat_viewmats[b, c],
                         flat_Ks[b, c], *camera, flat_means2d[b, c], flat_conics[b, c], view.depths, flat_radii[b, c],
                         view.records, view.boxes, max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
-                    )  # fmt: skip
+                    )
                 views.append(view)
         ctx.saved = (inputs, flat_viewmats, flat_Ks, flat_conics, flat_radii, camera)
         ctx.shapes = (means.shape, quats.shape, scales.shape, viewmats.shape)
@@ -103,7 +103,7 @@ class _Project(torch.autograd.Function):
                     cpu_project.project_backward, *(array[b] for array in inputs), viewmats[b, c], Ks[b, c],
                     camera.width, camera.height, conics[b, c], radii[b, c], v_means2d[b, c], v_conics[b, c],
                     *(array[b] for array in arrays), chunks, wants_view, max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
-                )  # fmt: skip
+                )
                 v_viewmats[b, c] = chunks.sum(axis=0)
         v_viewmats = torch.from_numpy(v_viewmats.astype(np.float32)).view(ctx.shapes[3]) if wants_view else None
         return *grads, None, None, v_viewmats, None, None
@@ -147,7 +147,7 @@ class _Rasterize(torch.autograd.Function):
             view.differentiate(
                 v_rendered[index], v_alphas[index],
                 v_means2d[index], v_conics[index], v_opacities[index // C], v_colors[index // C],
-            )  # fmt: skip
+            )
             if v_backgrounds is not None:
                 v_backgrounds[index] = torch.from_numpy(view.transmittances @ v_rendered[index].reshape(-1, D))
         if v_backgrounds is not None:
@@ -185,7 +185,7 @@ class _View:
             share_out(
                 cpu_raster.forward, *self.lists, self.records, self.boxes, *self.surroundings,
                 colors, alphas, self.transmittances, self.lasts, max_threads=self.max_threads,
-            )  # fmt: skip
+            )
 
     def differentiate(self, v_rendered, v_alphas, v_means2d, v_conics, v_opacities, v_colors) -> None:
         """Fills v_means2d and v_conics, adds to v_opacities and v_colors."""
@@ -194,8 +194,8 @@ class _View:
         share_out(
             cpu_raster.backward, *self.lists, self.pair_slots, self.records, self.boxes, *self.surroundings,
             self.transmittances, self.lasts, v_rendered, v_alphas, v_slots, max_threads=self.max_threads,
-        )  # fmt: skip
+        )
         share_out(
             cpu_raster.gather, self.slot_begins, v_slots, v_means2d, v_conics, v_opacities, v_colors,
             max_threads=_threads_for(len(v_opacities), GAUSSIANS_PER_THREAD),
-        )  # fmt: skip
+        )

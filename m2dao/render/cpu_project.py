@@ -72,7 +72,7 @@ def _times_rotation(V, a, b, c):
 def _project_one(
     i, means, quats, scales, opacities, colors, V, K, limits, width, height, near_plane, eps2d,
     means2d, conics, depths, radii, records, boxes,
-):  # fmt: skip
+):
     means2d[i, 0] = means2d[i, 1] = 0.0
     conics[i, 0] = conics[i, 1] = conics[i, 2] = 0.0
     radii[i] = 0
@@ -171,7 +171,7 @@ def _covariance_gradient(a, b, c, v_a, v_b, v_c):
 @njit(fastmath=SAFE_MATH)
 def _project_one_backward(
     i, means, quats, scales, V, K, limits, conics, v_means2d, v_conics, v_means, v_quats, v_scales, v_V, wants_view,
-):  # fmt: skip
+):
     px, py, pz = float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
     x, y, z = _times_rotation(V, px, py, pz)
     x, y, z = x + V[0, 3], y + V[1, 3], z + V[2, 3]
@@ -308,7 +308,7 @@ def _build(simd_digest):
                 _project_one(
                     i, means, quats, scales, opacities, colors, viewmat, K, limits, width, height, near_plane, eps2d,
                     means2d, conics, depths, radii, records, boxes,
-                )  # fmt: skip
+                )
 
     @njit(cache=True, nogil=True, fastmath=SAFE_MATH)
     def project_backward(
@@ -343,7 +343,7 @@ def _build(simd_digest):
                     _project_one_backward(
                         i, means, quats, scales, viewmat, K, limits, conics, v_means2d, v_conics,
                         v_means, v_quats, v_scales, v_viewmat, wants_view,
-                    )  # fmt: skip
+                    )
 
     return project, project_backward
 

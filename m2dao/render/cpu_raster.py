@@ -141,7 +141,7 @@ def _is_finished(scratch):
 @njit(inline="always")
 def _unblend(
     scratch, sums, position, record, first_row, past_row, first_column, past_column, top, left, num_channels, v_slot,
-):  # fmt: skip
+):
     """One Gaussian's gradients from one tile, and what was there before it.
 
     With T the transmittance before this Gaussian, S what lies behind it (its colours, the background and minus the
@@ -227,7 +227,7 @@ def _store_gradients(record, v_slot, moment, moment_x, moment_y, moment_xx, mome
 @njit(nogil=True)
 def _backward_tile(
     scratch, sums, num_used, ids, slots, records, boxes, top, left, num_rows, num_columns, num_channels, v_slots
-):  # fmt: skip
+):
     """Fills the gradient slots of a tile whose scratch planes were read."""
     for position in range(num_used, ids.shape[0]):
         v_slots[slots[position]] = 0.0
@@ -238,7 +238,7 @@ def _backward_tile(
         _unblend(
             scratch, sums, position, records[i], first_row, past_row, first_column, past_column, top, left,
             num_channels, v_slots[slots[position]],
-        )  # fmt: skip
+        )
 
 
 def _build(simd_digest):
@@ -316,7 +316,7 @@ def _build(simd_digest):
             _backward_tile(
                 scratch, sums, num_used, pair_ids[begin:end], pair_slots[begin:end], records, boxes, top, left,
                 num_rows, num_columns, num_channels, v_slots,
-            )  # fmt: skip
+            )
 
     @njit(cache=True, nogil=True)
     def gather(

@@ -1,0 +1,1 @@
+"""Capture in, identity out: recipes, schedule, losses, optimiser, and the loop."""

@@ -90,7 +90,7 @@ class Recipe:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
         for name in (
             "field_block_steps", "densify_every", "blink_repeats", "speech_encoders", "speech_steps", "speech_adapting_steps",
-        ):  # fmt: skip
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 

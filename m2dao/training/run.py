@@ -174,7 +174,7 @@ class FitRun:
         return make_speech_driver(
             self.capture, self.recipe, len(self.train), seed=self.seed, start=start,
             on_progress=lambda share: self._tell("learning the voice", share),
-        )  # fmt: skip
+        )
 
     def complete(self, out_dir: Path) -> FitResult:
         """Run to the end of the budget and write the identity.
@@ -189,7 +189,7 @@ class FitRun:
             raise ConfigError(
                 "fit minutes", "enough for more than the preparations", f"{self.budget.minutes:g}, over before the first step",
                 "give it more minutes",
-            )  # fmt: skip
+            )
         loop_s = max(1e-9, time.monotonic() - loop_started)
         identity = self._identity()
         save_identity(out_dir, identity)
@@ -295,7 +295,7 @@ class FitRun:
             raise FitDiverged(
                 f"fit of {self.recipe.name}", "finite losses and gradients",
                 f"loss {loss} at step {self.step}, frame {index}, after as much at {len(self.order.poisoned) - 1} others",
-            )  # fmt: skip
+            )
         said = f"frame {index} left out: its loss or gradients are not numbers"
         self._on_progress(FitProgress(self.step, self._progress(), said, math.nan, math.nan, self._elapsed()))
 

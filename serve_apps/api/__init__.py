@@ -1,0 +1,1 @@
+"""The HTTP side: routes, uploads, and what a request may ask for."""

@@ -107,7 +107,7 @@ class RenderRequests:
             return self._jobs.create(
                 tenant, "render", request, job_id=render_id, idempotency_key=key, fingerprint=fingerprint,
                 max_attempts=config.max_attempts, max_open=config.max_active_renders, cost=request["audio_seconds"],
-            )  # fmt: skip
+            )
         except QuotaExceeded as error:
             raise self._full(tenant) from error
 

@@ -1,0 +1,1 @@
+"""From a model ref to a talker in memory: aliases, node disk, talker cache."""

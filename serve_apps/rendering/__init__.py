@@ -1,0 +1,1 @@
+"""From a durable job to a video: dispatcher, replicas, autoscaling."""

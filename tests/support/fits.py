@@ -37,7 +37,7 @@ class Fits:
         wanted = FitRequest(
             batch=self.batch, identity=recording.identity, recording_sha256=file_sha256(recording.path),
             recording_name=recording.path.name, options=FitOptions(protocols=("paper",)), **(request or {}),
-        )  # fmt: skip
+        )
         self.platform.store.put_file(wanted.recording_key(self.tenant), recording.path)
         job, _ = self.platform.state.jobs.create(self.tenant, "fit", wanted.as_dict(), max_attempts=max_attempts)
         return job.id

@@ -120,7 +120,7 @@ def draw_blobs(means, quats, scales, opacities, colors, viewmats, Ks, camera: Ca
 
 def _rasterization(
     means, quats, scales, opacities, colors, viewmats, Ks, width, height, *, near_plane, eps2d, packed, backgrounds
-):  # fmt: skip
+):
     """gsplat's function, as far as we call it."""
     camera = Camera(width, height, near_plane, eps2d)
     out = draw_blobs(means, quats, scales, opacities, colors, viewmats, Ks, camera, backgrounds)

@@ -140,7 +140,7 @@ def test_the_rules_themselves_see_every_kind_of_import(tmp_path, monkeypatch):
     )
     assert sorted(name for _, name in imports(path)) == [
         "m2dao.training", "ray.serve", "serve_apps.y", "serve_apps.z.w",
-    ]  # fmt: skip
+    ]
     assert len(wrong_imports("serve_apps", lambda name: not name.startswith("m2dao.training"))) == 1
 
 

@@ -174,7 +174,7 @@ class PoseRefiner:
         normals, gradients, brightness = normal_equations(
             texture.points, rotation, translation, float(self._focal_px), self._centre_px, image.layers, image.origin,
             template.mean, template.sigma, facing, texture.half, _ROBUST_DOF,
-        )  # fmt: skip
+        )
         normals[:, np.arange(NUM_UNKNOWNS), np.arange(NUM_UNKNOWNS)] *= 1.0 + 1e-7
         return normals, gradients, brightness
 

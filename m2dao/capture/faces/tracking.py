@@ -156,7 +156,7 @@ class _Collector:
             raise CaptureRejected(
                 str(self._info.path), "a face", f"none in {len(valid)} frames",
                 "film the face from the front, upright and at least a tenth of the picture's height",
-            )  # fmt: skip
+            )
         covered = np.full(len(valid), np.nan, np.float32)
         if self._patches:
             covered[list(self._patches)] = covered_share(np.stack(list(self._patches.values())))

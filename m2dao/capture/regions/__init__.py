@@ -1,0 +1,1 @@
+"""Soft masks of the motion regions, and the background behind the person."""

@@ -30,7 +30,7 @@ def finish_masks(
     _finish(
         np.ascontiguousarray(rgb), np.ascontiguousarray(coefficients), bounds, np.ascontiguousarray(shares),
         *_grid(size, coefficients.shape[0]), *_grid(size, shares.shape[0]), masks,
-    )  # fmt: skip
+    )
     return masks
 
 

@@ -74,7 +74,7 @@ def check_sound(waveform: np.ndarray, name: str) -> SoundMeasures:
         raise CaptureRejected(
             f"sound of {name}", f"speech above {SILENCE_DBFS:.0f} dBFS", f"silence ({speech:.0f} dBFS at its loudest)",
             "check the microphone: the mouth is learnt from speech",
-        )  # fmt: skip
+        )
     active = level > max((speech + floor) / 2, speech - 25)
     return SoundMeasures(
         speech_dbfs=float(speech),
@@ -131,7 +131,7 @@ def check_faces(tracks: Tracks, name: str, rules: QualityRules) -> list[str]:
         raise CaptureRejected(
             name, "one face", f"{counted.max()} faces, from {_clock(where[0])} on",
             "crop the recording to one person",
-        )  # fmt: skip
+        )
     if several.any():
         problems.append(f"another face at {_clock(np.flatnonzero(tracks.num_faces > 1)[0])}")
     cuts = find_cuts(tracks)
@@ -140,7 +140,7 @@ def check_faces(tracks: Tracks, name: str, rules: QualityRules) -> list[str]:
         raise CaptureRejected(
             name, "one continuous shot", f"{len(found)} cut{'s' if len(found) > 1 else ''} at {_clocks(found)}",
             "give the longest part between two cuts",
-        )  # fmt: skip
+        )
     if cuts.jumps:
         problems.append(f"{len(cuts.jumps)} jump cuts, at {_clocks(cuts.jumps)}: the head leaps there")
     _check_gaps(tracks, name, rules)
@@ -164,7 +164,7 @@ def _check_gaps(tracks: Tracks, name: str, rules: QualityRules) -> None:
                 name, f"the whole face in every frame (gaps of up to {rules.max_gap_frames} frames are bridged)",
                 f"{what} from {_clock(start)} to {_clock(end)}",
                 "cut this part away, or record again with the face inside the picture",
-            )  # fmt: skip
+            )
 
 
 def _outside(tracks: Tracks, rules: QualityRules) -> np.ndarray:
@@ -183,7 +183,7 @@ def _check_place_and_size(tracks: Tracks, name: str, rules: QualityRules) -> Non
         raise CaptureRejected(
             name, f"a face at least {rules.min_face_px:.0f} px high", f"{height:.0f} px",
             "move closer to the camera or record at a higher resolution",
-        )  # fmt: skip
+        )
     line = tracks.landmarks[tracks.valid, LEFT_EYE_OUTER, :2] - tracks.landmarks[tracks.valid, RIGHT_EYE_OUTER, :2]
     roll = float(np.degrees(np.arctan2(np.median(line[:, 1]), np.median(line[:, 0]))))
     if abs(roll) > rules.max_roll_deg:

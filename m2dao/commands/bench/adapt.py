@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> dict:
             raise InputError(
                 str(args.universal), "motion learned from other recordings", f"{args.clip.name} is among them",
                 "learn it without this recording",
-            )  # fmt: skip
+            )
         entries = comparison.run(rows)
     result = {"clip": args.clip.name, "size": args.size, "rows": entries, "short_of": shortfalls(entries)}
     (comparison.folder / "adaptation.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> dict:
                 result = prepare(
                     video, Path(folder) / f"recording-{number}", size=args.size,
                     on_progress=lambda stage, share, video=video: show(f"{video.name}: {stage}", share),
-                )  # fmt: skip
+                )
             except CaptureRejected as error:  # says what is wrong with this one; the others are measured all the same
                 recordings.append({"video": video.name, "verdict": "rejected", "problems": [str(error)]})
             else:

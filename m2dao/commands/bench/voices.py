@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--identity", type=Path, nargs=2, action="append", required=True, metavar=("IDENTITY", "CAPTURE"),
         help="an identity and the capture it was fitted to; may be given several times",
-    )  # fmt: skip
+    )
     parser.add_argument("--audio", type=Path, nargs="+", required=True, help="sound files")
     parser.add_argument("--out", type=Path, default=Path("bench-voices"), help="folder for videos and plots (bench-voices)")
     parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")

@@ -74,7 +74,7 @@ class _Move(torch.autograd.Function):
         share_gaussians(
             motion_kernel.move_backward, len(features), flat(features), flat(matrix.transpose(1, 2)), num_hidden, num_groups,
             flat(v_out), flat(v_features), v_chunks.numpy(),
-        )  # fmt: skip
+        )
         v_matrix = v_chunks.sum(dim=0).view(num_groups, num_hidden, NUM_COLUMNS)[..., :NUM_OUTPUTS]
         return v_features, v_matrix
 
@@ -117,7 +117,7 @@ class _Pose(torch.autograd.Function):
             arrays = [part.numpy() for part in out]
             geometry = (
                 group.means.numpy(), torch.nn.functional.normalize(group.quats, dim=-1).numpy(), group.scales.exp().numpy(),
-            )  # fmt: skip
+            )
             delta = group.delta.numpy()
             if has_torso and number == len(groups) - 1:
                 follow, sway = torso_extra[0].sigmoid().numpy(), torso_extra[1].numpy()
@@ -161,7 +161,7 @@ class _Pose(torch.autograd.Function):
                 share_gaussians(
                     pose_gradients.pose_torso_backward, sizes[number], *given, follow, rigid, sway, *posed, v_field.numpy(), *out[:4],
                     v_follow.numpy(), v_delta.numpy(), v_sway.numpy(),
-                )  # fmt: skip
+                )
             else:
                 share_gaussians(
                     pose_gradients.pose_head_backward, sizes[number], *given, *view, *posed, *out, v_delta.numpy()

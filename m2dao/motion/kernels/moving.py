@@ -29,7 +29,7 @@ def add_up(motions: tuple[FieldMotion, ...]) -> Tensor:
             share_gaussians(
                 motion_kernel.move, len(out), flat(motion.features), flat(padded(motion.matrix)), num_hidden, num_groups,
                 number > 0, flat(out),
-            )  # fmt: skip
+            )
     return out
 
 

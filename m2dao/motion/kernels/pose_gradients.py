@@ -77,7 +77,7 @@ def pose_head_backward(
                 i, w * a + x * b + y * c + z * d, w * b - x * a - y * d + z * c,
                 w * c + x * d - y * a - z * b, w * d - x * c + y * b - z * a,
                 quats, scales, v_scales, v_raw_quats, v_raw_scales, v_delta,
-            )  # fmt: skip
+            )
             dx, dy, dz = means[i, 0] - camera[0], means[i, 1] - camera[1], means[i, 2] - camera[2]
             scale = _ONE / max(math.sqrt(dx * dx + dy * dy + dz * dz), _LEAST)
             dx, dy, dz = scale * dx, scale * dy, scale * dz
@@ -92,7 +92,7 @@ def pose_head_backward(
                 if num_bases == 8:
                     v_shN[i, 3, k], v_shN[i, 4, k], v_shN[i, 6, k] = (
                         _C20 * dx * dy * v, -_C20 * dy * dz * v, -_C20 * dx * dz * v,
-                    )  # fmt: skip
+                    )
                     v_shN[i, 5, k] = _C21 * (_THREE * dz * dz - _ONE) * v
                     v_shN[i, 7, k] = _C22 * (dx * dx - dy * dy) * v
             for k in range(13, NUM_COLUMNS):
@@ -156,6 +156,6 @@ def pose_torso_backward(
             _quat_and_scales(
                 i, v_quats[i, 0], v_quats[i, 1], v_quats[i, 2], v_quats[i, 3],
                 quats, scales, v_scales, v_raw_quats, v_raw_scales, v_delta,
-            )  # fmt: skip
+            )
             for k in range(13, NUM_COLUMNS):
                 v_delta[i, k] = _ZERO

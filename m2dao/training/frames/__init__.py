@@ -1,0 +1,1 @@
+"""Which frames a fit trains on, and what it compares each with."""

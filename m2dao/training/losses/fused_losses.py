@@ -48,7 +48,7 @@ class _Pixels(torch.autograd.Function):
         ctx.composite = composite.detach()  # an output kept as it is would keep this operation, for ever
         share_out(
             _forward, *arrays, ctx.emphasis, composite.numpy(), sums, max_threads=max(1, height // _ROWS_PER_THREAD)
-        )  # fmt: skip
+        )
         total = sums.sum(axis=0)
         ctx.set_materialize_grads(False)
         mse = torch.tensor(total[_SQUARES] / composite.numel())
@@ -63,7 +63,7 @@ class _Pixels(torch.autograd.Function):
         share_out(
             _backward, *ctx.arrays, ctx.emphasis, ctx.composite.numpy(), v_composite.contiguous().numpy(),
             ctx.scales * np.float32(v_loss), v_colors, v_alphas, max_threads=max(1, len(alphas) // _ROWS_PER_THREAD),
-        )  # fmt: skip
+        )
         return torch.from_numpy(v_colors), torch.from_numpy(v_alphas)[..., None], None, None, None
 
 

@@ -162,7 +162,7 @@ def _dssim_and_gradient(
             work.x.ravel(), work.y.ravel(), work.weights.ravel(), channels, work.stride, work.num_vector_values,
             first, last, work.partials[0].ravel(), work.partials[1].ravel(), work.partials[2].ravel(), work.row_sums,
             needs_gradient,
-        )  # fmt: skip
+        )
 
     _over_rows(forward, height)
     loss = (weight_sum - float(work.row_sums.sum())) / 2
@@ -174,7 +174,7 @@ def _dssim_and_gradient(
             work.x.ravel(), work.y.ravel(), work.partials[0].ravel(), work.partials[1].ravel(),
             work.partials[2].ravel(), channels, work.stride, work.num_vector_values, first, last,
             work.gradient.ravel(),
-        )  # fmt: skip
+        )
 
     _over_rows(backward, height)
     return loss, work.gradient[:, : work.num_values].reshape(image.shape).copy()
@@ -191,7 +191,7 @@ def _over_rows(task, height: int) -> None:
 def _ssim_rows(
     x, y, weights, channels, stride, num_vector_values, first, last, by_mean, by_square, by_product, row_sums,
     needs_gradient,
-):  # fmt: skip
+):
     """Weighted sums of SSIM of the rows ``first..last - 1``, and its derivatives by the three maps of the image."""
     down = np.empty(NUM_MAPS * stride, np.float32)
     edge = RADIUS * channels
@@ -232,7 +232,7 @@ def _ssim_rows(
 @njit(nogil=True, fastmath=True, cache=True)
 def _gradient_rows(
     x, y, by_mean, by_square, by_product, channels, stride, num_vector_values, first, last, gradient
-):  # fmt: skip
+):
     """Gradient of the loss by the image: the filter is symmetric and so its own adjoint."""
     down = np.empty(NUM_PARTIALS * stride, np.float32)
     edge = RADIUS * channels

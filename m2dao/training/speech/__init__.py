@@ -1,0 +1,1 @@
+"""Learning the audio encoders that move the lips."""

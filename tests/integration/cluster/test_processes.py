@@ -25,7 +25,7 @@ def start(tmp_path):
         made = processes.spawn(
             [sys.executable, "-c", program], mark=mark, record=record, log=tmp_path / "x.log", env=dict(os.environ),
             cwd=tmp_path,
-        )  # fmt: skip
+        )
         while wait_for and wait_for not in (tmp_path / "x.log").read_text():
             assert made.alive(), (tmp_path / "x.log").read_text()
         return made

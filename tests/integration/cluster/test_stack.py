@@ -46,7 +46,7 @@ def run_cli(home, *arguments, **options):
     return subprocess.Popen(
         [sys.executable, "-m", "cluster.cli", *arguments], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, **options,
-    )  # fmt: skip
+    )
 
 
 def test_what_is_up_listens_on_the_loopback_only(stack, stack_home):

@@ -349,7 +349,7 @@ def test_every_change_of_a_job_is_announced_in_order(state, jobs, tenant):
         assert changes.get(0.01) is None
     assert [(m["status"], m["progress"], m["stage"]) for m in heard] == [
         ("running", 0, ""), ("running", 0.5, "rendering"), ("done", 1, "rendering"),
-    ]  # fmt: skip
+    ]
     assert {(m["tenant"], m["job"]) for m in heard} == {(str(tenant), str(job.id))}
 
 

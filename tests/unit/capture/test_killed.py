@@ -53,8 +53,8 @@ def frames_stored(folder):
 @pytest.mark.parametrize(
     ("module", "owner", "method", "number"),
     [
-        ("faces", "FaceTracker", "track", ENOUGH),
-        ("regions", "RegionSegmenter", "segment", ENOUGH),
+        ("faces.tracker", "FaceTracker", "track", ENOUGH),
+        ("regions.segment", "RegionSegmenter", "segment", ENOUGH),
         ("writer", "CaptureWriter", "add_sound", 0),  # poses are solved
     ],
 )

@@ -22,7 +22,7 @@ def prepared(tmp_path_factory):
     video = write_recording(
         folder / "phone.mov", seconds=5.2, rate=30, change=lambda frame, _: np.ascontiguousarray(np.rot90(frame)),
         rotation_deg=-90,
-    )  # fmt: skip
+    )
     assert main(["prepare", str(video), "--out", str(folder / "capture"), "--size", "128", "--json"]) == 0
     return folder / "capture"
 
@@ -114,7 +114,7 @@ REFUSED = {
     "a 400 Hz sound track": (
         {"waveform": speech_like(6.0)[::40], "sample_rate": 400, "audio_codec": "pcm_s16le"}, MediaError, "400",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -44,7 +44,7 @@ POD = {
         "!containers": [CONTAINER],
         "!volumes": [{"!name": NAME, "!emptyDir": {"!sizeLimit": QUANTITY}}],
     },
-}  # fmt: skip
+}
 CLUSTER = {
     "!rayVersion": TEXT,
     "!authOptions": {"!mode": re.compile("token")},
@@ -60,7 +60,7 @@ CLUSTER = {
         {"!groupName": NAME, "!replicas": NUMBER, "!minReplicas": NUMBER, "!maxReplicas": NUMBER,
          "!rayStartParams": {"*": TEXT}, "!template": POD},
     ],
-}  # fmt: skip
+}
 SERVICE = {
     "!upgradeStrategy": {"!type": re.compile("NewCluster")},
     "!excludeHeadPodFromServeSvc": FLAG,
@@ -196,7 +196,7 @@ def test_pods_get_what_they_ask_for_and_no_rights(clusters):
                 assert {"cpu", "memory"} <= set(container["resources"]["limits"])
                 assert container["securityContext"] == {
                     "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
-                }  # fmt: skip
+                }
                 assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in spec["volumes"]}
 
 

@@ -21,7 +21,7 @@ def test_sound_is_awaited_and_every_latency_counts_it(tmp_path):
     assert list(result) == [
         "backend", "size", "num_gaussians", "streams", "talkers", "seconds", "piece_ms", "lookahead_ms", "cold_first_frame_ms",
         "first_frame_ms", "latency_ms_p50", "latency_ms_p99", "frame_ms_p50", "frame_ms_p99", "rss_growth_mb",
-    ]  # fmt: skip
+    ]
     assert (result["size"], result["num_gaussians"], result["streams"]) == (64, 440, 2)
     # No frame can be there before the sound it needs, and the first waits for whole pieces of it.
     assert result["lookahead_ms"] - 40 <= result["first_frame_ms"] <= result["latency_ms_p99"] + 1

@@ -131,7 +131,7 @@ def test_means_and_gains_are_arithmetic():
         return [
             {"name": "talking_gaussian", "what": "", "protocol": "paper", **figures, "psnr_db": base_db, "steps": 1, "fit_seconds": 1.0},
             {"name": "m2dao", "what": "", "protocol": "paper", **figures, "psnr_db": psnr_db, "steps": 3, "fit_seconds": 1.0},
-        ]  # fmt: skip
+        ]
 
     means = mean_rows([rows(34.0, 31.0), rows(36.0, 32.0)])
     assert means[1]["psnr_db"] == 35.0 and means[1]["ssim"] is None

@@ -45,7 +45,7 @@ def test_an_api_problem_survives_pickling():
     again = pickle.loads(pickle.dumps(problem))
     assert (again.code, again.detail, again.headers, again.errors) == (
         problem.code, problem.detail, problem.headers, problem.errors,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

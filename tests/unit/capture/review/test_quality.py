@@ -46,7 +46,7 @@ def tracks(face_px=300.0, **changes):
         brightness=np.tile(np.array([60, 130, 190], np.float32), (T, 1)),
         covered=np.where(np.arange(T) % 5 == 0, np.float32(0.02), np.float32(np.nan)),
         samples=[],
-    )  # fmt: skip
+    )
     return dataclasses.replace(made, **changes)
 
 

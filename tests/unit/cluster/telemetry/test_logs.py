@@ -65,7 +65,7 @@ def test_an_error_is_logged_with_its_code_and_trace(log):
         raise UnknownIdentity("acme.anna@7")
     except UnknownIdentity:
         logging.getLogger().exception("failed")
-    assert log()[0]["error"] == "unknown-identity" and "test_telemetry.py" in log()[0]["trace"]
+    assert log()[0]["error"] == "unknown-identity" and "test_logs.py" in log()[0]["trace"]
 
 
 def test_a_huge_message_is_cut(log):
