@@ -69,8 +69,22 @@ def metal_gauss(scene: dict, size: int) -> Drawer:
     def run(values: list[torch.Tensor]):
         means, quats, scales, opacities, colors = values
         return other(
-            means, quats, scales, opacities, None, scene["Ks"][0], scene["viewmats"][0], size, size, colors=colors,
-            near=0.01, far=1e10, background=None, tile=8, tile_chunk=64, slab=64,
+            means,
+            quats,
+            scales,
+            opacities,
+            None,
+            scene["Ks"][0],
+            scene["viewmats"][0],
+            size,
+            size,
+            colors=colors,
+            near=0.01,
+            far=1e10,
+            background=None,
+            tile=8,
+            tile_chunk=64,
+            slab=64,
         )
 
     def differentiate() -> None:

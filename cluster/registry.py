@@ -252,9 +252,13 @@ class Registry:
     def _fill_version(self, ref, run_id, folder, metrics, artifacts) -> None:
         stored = self._store.put_folder(ref.object_prefix, folder)
         self._log_artifacts(run_id, artifacts)
-        self.log_fit_progress(ref.tenant, ref.identity, self._fit_of(run_id), step=0, metrics={
-            f"final.{key}": value for key, value in metrics.items()
-        })
+        self.log_fit_progress(
+            ref.tenant,
+            ref.identity,
+            self._fit_of(run_id),
+            step=0,
+            metrics={f"final.{key}": value for key, value in metrics.items()},
+        )
         facts = {FILES_SHA256_TAG: stored.sha256, NUM_BYTES_TAG: str(stored.num_bytes), STATE_TAG: "ready"}
         with _translated(str(ref)):
             self._client.set_terminated(run_id, "FINISHED")

@@ -83,7 +83,9 @@ def _add_fit(commands) -> None:
     budget.add_argument("--steps", type=int, default=None, metavar="N", help="steps instead of a time")
     fit.add_argument("--seed", type=int, default=defaults.seed, help="of everything random")
     fit.add_argument(
-        "--protocols", default=",".join(defaults.protocols), metavar="LIST",
+        "--protocols",
+        default=",".join(defaults.protocols),
+        metavar="LIST",
         help=f"evaluations, the gate judges the first: {', '.join(PROTOCOLS)} (default %(default)s)",
     )
     fit.add_argument("--evaluate-frames", type=int, metavar="N", help="test frames to judge (default: all)")
@@ -111,8 +113,13 @@ def _fit(args: argparse.Namespace) -> dict:
     )
     service = _service()
     batch = service.submit(
-        tenant, recordings, options,
-        consent=args.consent, promote=args.promote, gate=_given_gate(args), on_progress=_say,
+        tenant,
+        recordings,
+        options,
+        consent=args.consent,
+        promote=args.promote,
+        gate=_given_gate(args),
+        on_progress=_say,
     )
     for recording, fit_id in zip(recordings, batch.fit_ids, strict=True):
         _say(f"{recording.identity}: fit {fit_id}")

@@ -283,8 +283,13 @@ class _Fit:
             **({"consent": request.consent} if request.consent else {}),
         }
         ref = platform.registry.register_version(
-            job.tenant, request.identity, outcome.identity_dir, metrics=outcome.metrics, tags=tags,
-            artifacts=outcome.artifacts, fit_id=job.id,
+            job.tenant,
+            request.identity,
+            outcome.identity_dir,
+            metrics=outcome.metrics,
+            tags=tags,
+            artifacts=outcome.artifacts,
+            fit_id=job.id,
         )
         result = {"ref": str(ref), "metrics": outcome.metrics, "promotion": None}
         if request.promote:

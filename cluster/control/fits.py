@@ -116,8 +116,14 @@ class FitService:
         for recording in recordings:
             on_progress(f"{recording.identity}: reading {recording.path.name}")
             request = FitRequest(
-                batch=batch, identity=recording.identity, recording_sha256=file_sha256(recording.path),
-                recording_name=recording.path.name, options=options, consent=consent, promote=promote, gate=gate or {},
+                batch=batch,
+                identity=recording.identity,
+                recording_sha256=file_sha256(recording.path),
+                recording_name=recording.path.name,
+                options=options,
+                consent=consent,
+                promote=promote,
+                gate=gate or {},
             )
             key = request.recording_key(tenant)
             if not self.store.exists(key):
@@ -228,6 +234,8 @@ class FitService:
         open_fits = [str(job.id) for job in jobs if not job.finished]
         if open_fits:
             raise ClusterUnavailable(
-                f"Ray job {batch.submission_id}", "to do all its fits", f"{status.lower()}: {message or log}",
+                f"Ray job {batch.submission_id}",
+                "to do all its fits",
+                f"{status.lower()}: {message or log}",
                 f"go on with: m2dao-train resume --tenant {batch.tenant} {' '.join(open_fits)}",
             )

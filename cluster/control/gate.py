@@ -172,7 +172,9 @@ def promote(
     registry.set_tags(candidate.ref, {GATE_TAG: verdict, REASONS_TAG: "; ".join(decision.reasons)})
     if not decision.passed and not force:
         raise PromotionRefused(
-            str(ref), "a version that passes the gate", "; ".join(decision.reasons),
+            str(ref),
+            "a version that passes the gate",
+            "; ".join(decision.reasons),
             "fit it longer or on a better recording, or promote it with --force",
         )
     change = move_champion(registry, state, candidate.ref, expected=now)
@@ -191,7 +193,9 @@ def roll_back(registry: Registry, state: StateStore, tenant: TenantId, identity:
         previous = registry.describe(AliasRef(tenant, identity, "previous"))
     except UnknownIdentity as error:
         raise UnknownIdentity(
-            f"previous champion of {tenant}.{identity}", "a version to return to", "none",
+            f"previous champion of {tenant}.{identity}",
+            "a version to return to",
+            "none",
             "promote a version by name",
         ) from error
     now = champion and champion.ref.version

@@ -40,12 +40,30 @@ class Service:
 PORT_NAMES = {
     "redis": ("redis",),
     "s3": (
-        "s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "admin", "admin.grpc",
+        "s3",
+        "s3.grpc",
+        "master",
+        "master.grpc",
+        "volume",
+        "volume.grpc",
+        "filer",
+        "filer.grpc",
+        "admin",
+        "admin.grpc",
     ),
     "mlflow": ("mlflow",),
     "ray": (
-        "gcs", "dashboard", "object_manager", "node_manager", "agent", "agent.grpc", "runtime_env", "metrics",
-        "client", "autoscaler_metrics", "dashboard_metrics",
+        "gcs",
+        "dashboard",
+        "object_manager",
+        "node_manager",
+        "agent",
+        "agent.grpc",
+        "runtime_env",
+        "metrics",
+        "client",
+        "autoscaler_metrics",
+        "dashboard_metrics",
     ),
 }
 
@@ -71,10 +89,19 @@ def _redis(settings: Settings, ports: Mapping[str, int], credentials: Mapping[st
     password = credentials["redis_password"]
     config = data / "valkey.conf"
     lines = [
-        f"bind {LOOPBACK}", f"port {ports['redis']}", "protected-mode yes", f"requirepass {password}",
-        f'dir "{data}"', "appendonly yes", "appendfsync everysec", 'save ""', "maxmemory-policy noeviction",
+        f"bind {LOOPBACK}",
+        f"port {ports['redis']}",
+        "protected-mode yes",
+        f"requirepass {password}",
+        f'dir "{data}"',
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        "maxmemory-policy noeviction",
         # Its process title would overwrite the environment, by which the process is found again.
-        "daemonize no", "loglevel notice", "set-proc-title no",
+        "daemonize no",
+        "loglevel notice",
+        "set-proc-title no",
     ]
 
     def ready(reached: Settings) -> bool:
@@ -97,13 +124,27 @@ def _s3(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, 
 
     data = settings.home / "s3"
     options = {
-        "dir": data, "ip": LOOPBACK, "ip.bind": LOOPBACK, "webdav": "false", "admin.ui": "false",
-        "s3.port": ports["s3"], "s3.port.grpc": ports["s3.grpc"], "s3.port.iceberg": 0, "s3.port.lance": 0,
-        "master.port": ports["master"], "master.port.grpc": ports["master.grpc"], "master.volumeSizeLimitMB": 64,
+        "dir": data,
+        "ip": LOOPBACK,
+        "ip.bind": LOOPBACK,
+        "webdav": "false",
+        "admin.ui": "false",
+        "s3.port": ports["s3"],
+        "s3.port.grpc": ports["s3.grpc"],
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "master.port": ports["master"],
+        "master.port.grpc": ports["master.grpc"],
+        "master.volumeSizeLimitMB": 64,
         "master.telemetry": "false",
-        "volume.port": ports["volume"], "volume.port.grpc": ports["volume.grpc"],
-        "filer.port": ports["filer"], "filer.port.grpc": ports["filer.grpc"], "filer.disableDirListing": "true",
-        "filer.exposeDirectoryData": "false", "admin.port": ports["admin"], "admin.port.grpc": ports["admin.grpc"],
+        "volume.port": ports["volume"],
+        "volume.port.grpc": ports["volume.grpc"],
+        "filer.port": ports["filer"],
+        "filer.port.grpc": ports["filer.grpc"],
+        "filer.disableDirListing": "true",
+        "filer.exposeDirectoryData": "false",
+        "admin.port": ports["admin"],
+        "admin.port.grpc": ports["admin.grpc"],
     }
 
     def ready(reached: Settings) -> bool:
@@ -139,10 +180,21 @@ def _mlflow(settings: Settings, ports: Mapping[str, int], credentials: Mapping[s
     return Service(
         name="mlflow",
         command=[
-            sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(ports["mlflow"]), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}",
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            LOOPBACK,
+            "--port",
+            str(ports["mlflow"]),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}",
             # The server passes artifacts on to S3, so that only it needs S3's credentials in MLflow's variables.
-            "--artifacts-destination", f"s3://{settings.s3_bucket}/mlflow",
+            "--artifacts-destination",
+            f"s3://{settings.s3_bucket}/mlflow",
         ],
         env={
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -159,12 +211,20 @@ def _mlflow(settings: Settings, ports: Mapping[str, int], credentials: Mapping[s
 def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]) -> Service:
     token = settings.home / "run" / "ray-token"
     arguments = {
-        "node-ip-address": LOOPBACK, "port": ports["gcs"], "disable-usage-stats": None, "include-dashboard": "true",
-        "dashboard-host": LOOPBACK, "dashboard-port": ports["dashboard"],
-        "object-store-memory": settings.ray_object_store_mb * 1_000_000, "temp-dir": ray_temp_dir(settings.home),
-        "object-manager-port": ports["object_manager"], "node-manager-port": ports["node_manager"],
-        "dashboard-agent-listen-port": ports["agent"], "dashboard-agent-grpc-port": ports["agent.grpc"],
-        "runtime-env-agent-port": ports["runtime_env"], "metrics-export-port": ports["metrics"],
+        "node-ip-address": LOOPBACK,
+        "port": ports["gcs"],
+        "disable-usage-stats": None,
+        "include-dashboard": "true",
+        "dashboard-host": LOOPBACK,
+        "dashboard-port": ports["dashboard"],
+        "object-store-memory": settings.ray_object_store_mb * 1_000_000,
+        "temp-dir": ray_temp_dir(settings.home),
+        "object-manager-port": ports["object_manager"],
+        "node-manager-port": ports["node_manager"],
+        "dashboard-agent-listen-port": ports["agent"],
+        "dashboard-agent-grpc-port": ports["agent.grpc"],
+        "runtime-env-agent-port": ports["runtime_env"],
+        "metrics-export-port": ports["metrics"],
         "ray-client-server-port": ports["client"],
     }
     if settings.ray_num_cpus:
@@ -181,7 +241,12 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
     return Service(
         name="ray",
         command=[
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--head",
+            "--block",
             *(f"--{name}" if value is None else f"--{name}={value}" for name, value in arguments.items()),
         ],
         env={

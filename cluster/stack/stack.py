@@ -198,8 +198,12 @@ class Stack:
                 return
             started.append(service.name)
             record = processes.spawn(
-                service.command, mark=self._mark(service.name), record=record_path, log=self._log_path(service.name),
-                env={**base_environment(), **service.env}, cwd=self.home,
+                service.command,
+                mark=self._mark(service.name),
+                record=record_path,
+                log=self._log_path(service.name),
+                env={**base_environment(), **service.env},
+                cwd=self.home,
             )
             if self._wait_ready(service, settings, record, deadline, must=not tries_left):
                 progress(f"{service.name}: ready after {time.monotonic() - began:.1f} s")
@@ -219,7 +223,9 @@ class Stack:
                 raise StackError(service.name, "to start", "its process ended", f"see {log}:\n{_tail(log)}")
             if time.monotonic() > deadline:
                 raise StackError(
-                    service.name, f"to answer within {self._settings.start_timeout_s} s", "no answer",
+                    service.name,
+                    f"to answer within {self._settings.start_timeout_s} s",
+                    "no answer",
                     f"raise M2DAO_START_TIMEOUT_S, or see {log}:\n{_tail(log)}",
                 )
             time.sleep(_POLL_S)
@@ -247,7 +253,10 @@ class Stack:
         ticks = processes.process_start_ticks(owner_pid)
         processes.spawn(
             [sys.executable, "-m", "cluster.stack.guardian", str(self.home), str(owner_pid), str(ticks)],
-            mark=mark, record=record, log=self._log_path("guardian"), cwd=Path(__file__).resolve().parents[2],
+            mark=mark,
+            record=record,
+            log=self._log_path("guardian"),
+            cwd=Path(__file__).resolve().parents[2],
             env=base_environment(),
         )
 

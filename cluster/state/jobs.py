@@ -348,7 +348,12 @@ def _record(fields: dict[str, str]) -> JobRecord:
     times = {f"{name}_s": int(fields[name]) / 1e6 for name in ("created", "updated")}
     words = {name: fields[name] for name in ("kind", "status", "stage", "worker")}
     record = JobRecord(
-        id=parse_job_id(fields["id"]), tenant=TenantId(fields["tenant"]), progress=float(fields["progress"]),
-        **loaded, **numbers, **times, **words,
+        id=parse_job_id(fields["id"]),
+        tenant=TenantId(fields["tenant"]),
+        progress=float(fields["progress"]),
+        **loaded,
+        **numbers,
+        **times,
+        **words,
     )
     return record if record.finished else dataclasses.replace(record, result=None, error=None)

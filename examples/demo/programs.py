@@ -162,8 +162,13 @@ class Programs:
                 raise M2daoError(command[2], "to be started", "the demo is ending")
             # A session of its own: Ctrl-C comes to the demo alone, which then ends its programs in order.
             process = subprocess.Popen(
-                command, env=self._env, text=True, start_new_session=True, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=None if own_screen else subprocess.PIPE,
+                command,
+                env=self._env,
+                text=True,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=None if own_screen else subprocess.PIPE,
             )
             self._running[process.pid] = process
             return process

@@ -151,7 +151,9 @@ class Demo:
         else:
             self._people = [
                 Person(
-                    name=name, video=videos / f"{name}.mp4", audio=args.audio or self._speech(name, index),
+                    name=name,
+                    video=videos / f"{name}.mp4",
+                    audio=args.audio or self._speech(name, index),
                     sentence="" if args.audio else SENTENCES[index % len(SENTENCES)],
                 )
                 for index, name in enumerate(names)
@@ -178,9 +180,25 @@ class Demo:
         consent = args.consent or (None if args.video else "nobody's: this person is synthetic")
         self._screen.clear()
         result = self._programs.run(
-            "fit", "train_jobs.cli", "fit", "--tenant", TENANT, *identities, "--size", args.size, "--capture-size",
-            args.capture_size, "--minutes", minutes, "--protocols", "paper", "--evaluate-frames", 50,
-            *(("--consent", consent) if consent else ()), "--promote", own_screen=True,
+            "fit",
+            "train_jobs.cli",
+            "fit",
+            "--tenant",
+            TENANT,
+            *identities,
+            "--size",
+            args.size,
+            "--capture-size",
+            args.capture_size,
+            "--minutes",
+            minutes,
+            "--protocols",
+            "paper",
+            "--evaluate-frames",
+            50,
+            *(("--consent", consent) if consent else ()),
+            "--promote",
+            own_screen=True,
         )
         for person, fit in zip(people, result["fits"], strict=True):
             person.fit = fit["result"]

@@ -91,8 +91,10 @@ def choose_crop(landmarks: np.ndarray, valid: np.ndarray, *, width: int, height:
     limit = min(width, height)
     if needed > limit:
         raise CaptureRejected(
-            "framing", f"a face that stays within a square of {limit} px, the largest inside the picture",
-            f"one that moves over {needed:.0f} px", "sit still in front of the camera, or cut the recording where you move",
+            "framing",
+            f"a face that stays within a square of {limit} px, the largest inside the picture",
+            f"one that moves over {needed:.0f} px",
+            "sit still in front of the camera, or cut the recording where you move",
         )
     side = min(max(SIDE_PER_FACE * face_height, needed / (1 - 2 * MIN_ROOM)), limit)
     side = float(int(side) // 2 * 2) if side >= 2 else side

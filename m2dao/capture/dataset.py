@@ -176,7 +176,9 @@ class Capture:
         parts = name.split("+")
         if not all(part in stored for part in parts) or len({len(stored[part]) for part in parts}) != 1:
             raise CaptureCorrupt(
-                f"audio feature {name!r} of {self.folder}", f"one of {', '.join(sorted(stored))}", "an absent feature",
+                f"audio feature {name!r} of {self.folder}",
+                f"one of {', '.join(sorted(stored))}",
+                "an absent feature",
                 "prepare the recording again with this feature",
             )
         return np.concatenate([stored[part] for part in parts], axis=1)
@@ -277,8 +279,10 @@ def _checked_track(name: str, value: np.ndarray, num_frames: int, folder: Path) 
     expected = (num_frames, *shape) if has_time else shape
     if value.shape != expected or value.dtype != dtype or not np.isfinite(value).all():
         raise CaptureCorrupt(
-            f"{name} in {folder / 'tracks.safetensors'}", f"finite {np.dtype(dtype).name} {list(expected)}",
-            f"{value.dtype} {list(value.shape)}", "prepare the recording again",
+            f"{name} in {folder / 'tracks.safetensors'}",
+            f"finite {np.dtype(dtype).name} {list(expected)}",
+            f"{value.dtype} {list(value.shape)}",
+            "prepare the recording again",
         )
     return value
 

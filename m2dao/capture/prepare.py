@@ -221,7 +221,11 @@ class _Maker:
         expected = (self.info.duration_s or 60.0) * FRAME_RATE
         trackers = [FaceTracker(count_every=COUNT_EVERY) for _ in range(NUM_TRACKERS)]
         return track_recording(
-            self.video, self.info, trackers, journals=self.writer.notes, limits=LIMITS,
+            self.video,
+            self.info,
+            trackers,
+            journals=self.writer.notes,
+            limits=LIMITS,
             on_frame=lambda done: self.progress.stage("following the face", done / expected),
         )
 
@@ -236,7 +240,12 @@ class _Maker:
     def _cut_out(self, tracks: Tracks, landmarks: np.ndarray, crop: Crop) -> None:
         """Second pass: frames, masks and plate."""
         plate = cut_and_store(
-            self.video, tracks, landmarks, crop, self.writer, limits=LIMITS,
+            self.video,
+            tracks,
+            landmarks,
+            crop,
+            self.writer,
+            limits=LIMITS,
             on_frame=lambda done: self.progress.stage("cutting out regions", done / tracks.num_frames),
         )
         self.writer.add_png("plate.png", plate)
@@ -252,9 +261,17 @@ class _Maker:
         return solve_cameras(landmarks, tracks.valid, self.size, frame, masks=self.writer.masks, jumps=self.jumps)
 
     def _finish(
-        self, started: float, tracks: Tracks, crop: Crop, landmarks: np.ndarray,
-        cameras: CameraSolution, signals: Signals, waveform: np.ndarray, feature_rows: dict[str, np.ndarray],
-        sync: SyncFinding, sound: SoundMeasures,
+        self,
+        started: float,
+        tracks: Tracks,
+        crop: Crop,
+        landmarks: np.ndarray,
+        cameras: CameraSolution,
+        signals: Signals,
+        waveform: np.ndarray,
+        feature_rows: dict[str, np.ndarray],
+        sync: SyncFinding,
+        sound: SoundMeasures,
     ) -> PrepareResult:
         self.progress.stage("writing the report")
         num_frames, writer = tracks.num_frames, self.writer
@@ -374,7 +391,13 @@ def _key(source: dict, size: int, features: tuple[str, ...]) -> str:
     """What decides a capture's content, as a word."""
     models = {name: [file.sha256 for file in read_lock()[name].files] for name in MODELS}
     parts = [
-        source, VERSION, GENERATION, __version__, size, {name: feature_version(name) for name in features}, models,
+        source,
+        VERSION,
+        GENERATION,
+        __version__,
+        size,
+        {name: feature_version(name) for name in features},
+        models,
         [NUM_TRACKERS, COUNT_EVERY, TRACKING_SIDE],
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

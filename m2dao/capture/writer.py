@@ -23,8 +23,10 @@ from m2dao.timeline import FRAME_RATE
 
 JPEG_QUALITY = 95
 JPEG_OPTIONS = [
-    cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY,
-    cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    cv2.IMWRITE_JPEG_QUALITY,
+    JPEG_QUALITY,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 ]
 _NOTES = "notes"
 # Differences to the row above, compressed lightly: a third of the time of OpenCV's own choice for the same size.

@@ -73,6 +73,9 @@ def run(args: argparse.Namespace) -> dict:
         )
         bar.n = 100
         bar.refresh()
-    print(f"identity written to {out}: {result.steps} steps in {result.seconds:.0f} s, "
-          f"{result.num_gaussians} Gaussians, {result.psnr_train_db:.2f} dB on the training part", file=sys.stderr)
+    print(
+        f"identity written to {out}: {result.steps} steps in {result.seconds:.0f} s, "
+        f"{result.num_gaussians} Gaussians, {result.psnr_train_db:.2f} dB on the training part",
+        file=sys.stderr,
+    )
     return result.as_dict()

@@ -59,8 +59,11 @@ def run(args: argparse.Namespace) -> dict:
             gather=learners_here if args.on == "here" else _learners_on_ray(),
             on_progress=show,
         )
-    print(f"universal motion of {result.captures} people written to {args.out} ({result.num_bytes / 1e6:.1f} MB, "
-          f"{result.seconds:.0f} s); it predicts held-out lips with r {result.speech_held_out_r:.2f}", file=sys.stderr)
+    print(
+        f"universal motion of {result.captures} people written to {args.out} ({result.num_bytes / 1e6:.1f} MB, "
+        f"{result.seconds:.0f} s); it predicts held-out lips with r {result.speech_held_out_r:.2f}",
+        file=sys.stderr,
+    )
     return result.as_dict()
 
 

@@ -155,8 +155,12 @@ def as_dicts(rows: list[VoiceRow]) -> list[dict]:
 def table(rows: list[VoiceRow]) -> str:
     """Rows as text."""
     columns = (
-        ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("sync_sure", "sure", 0),
-        ("confidence_ratio", "ratio", 2), ("jitter_silence", "jitter", 4), ("lip_change", "change", 4),
+        ("sync_offset_frames", "sync", 2),
+        ("sync_confidence", "conf", 2),
+        ("sync_sure", "sure", 0),
+        ("confidence_ratio", "ratio", 2),
+        ("jitter_silence", "jitter", 4),
+        ("lip_change", "change", 4),
         ("closure_mbp", "closure", 2),
     )
     lines = [f"{'identity':<32}{'voice':<32}" + "".join(f"{head:>9}" for _, head, _ in columns)]

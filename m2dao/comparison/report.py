@@ -16,10 +16,21 @@ from m2dao.media.mux import VideoWriter
 from m2dao.media.video import probe_video, read_frames
 
 _COLUMNS = (
-    ("psnr_db", "PSNR", 2), ("head_psnr_db", "head", 2), ("edge_psnr_db", "edge", 2), ("neck_psnr_db", "neck", 2),
-    ("ssim", "SSIM", 3), ("st_lpips", "ST-LPIPS", 4), ("lmd_px", "LMD", 2), ("flicker", "flicker", 2), ("change", "change", 2),
-    ("sync_offset_frames", "sync", 2), ("sync_confidence", "conf", 2), ("jitter_silence", "jitter", 4),
-    ("held_vowel_jitter", "vowels", 4), ("closure_mbp", "closure", 2), ("steps", "steps", 0),
+    ("psnr_db", "PSNR", 2),
+    ("head_psnr_db", "head", 2),
+    ("edge_psnr_db", "edge", 2),
+    ("neck_psnr_db", "neck", 2),
+    ("ssim", "SSIM", 3),
+    ("st_lpips", "ST-LPIPS", 4),
+    ("lmd_px", "LMD", 2),
+    ("flicker", "flicker", 2),
+    ("change", "change", 2),
+    ("sync_offset_frames", "sync", 2),
+    ("sync_confidence", "conf", 2),
+    ("jitter_silence", "jitter", 4),
+    ("held_vowel_jitter", "vowels", 4),
+    ("closure_mbp", "closure", 2),
+    ("steps", "steps", 0),
 )
 _LABEL_PX = 20
 

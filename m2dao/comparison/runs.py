@@ -31,10 +31,29 @@ from m2dao.training.universal import UniversalMotion
 
 PROTOCOLS, CROSS = ("paper", "portrait"), "cross"
 FIGURES = (
-    "psnr_db", "ssim", "st_lpips", "lmd_px", "neck_psnr_db", "edge_psnr_db", "flicker", "sync_offset_frames",
-    "sync_confidence", "jitter_silence", "closure_mbp", "head_psnr_db", "change", "recording_change",
-    "recording_sync_offset_frames", "recording_sync_confidence", "recording_jitter_silence", "recording_closure_mbp",
-    "opening_silence", "recording_opening_silence", "held_vowel_jitter", "recording_held_vowel_jitter", "lip_correlation",
+    "psnr_db",
+    "ssim",
+    "st_lpips",
+    "lmd_px",
+    "neck_psnr_db",
+    "edge_psnr_db",
+    "flicker",
+    "sync_offset_frames",
+    "sync_confidence",
+    "jitter_silence",
+    "closure_mbp",
+    "head_psnr_db",
+    "change",
+    "recording_change",
+    "recording_sync_offset_frames",
+    "recording_sync_confidence",
+    "recording_jitter_silence",
+    "recording_closure_mbp",
+    "opening_silence",
+    "recording_opening_silence",
+    "held_vowel_jitter",
+    "recording_held_vowel_jitter",
+    "lip_correlation",
 )
 Progress = Callable[[str, float], None]  # what is done, and the share of it
 

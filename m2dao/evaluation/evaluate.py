@@ -122,7 +122,9 @@ def evaluate(
         return _evaluate_cross(talker, capture, Path(audio), out_dir, max_frames, told)
     if talker.manifest.capture_sha256 != capture.content_sha256:
         raise InputError(
-            str(capture_dir), f"the capture {identity_dir} was fitted to", "another one",
+            str(capture_dir),
+            f"the capture {identity_dir} was fitted to",
+            "another one",
             "its test part would not be unseen; use protocol cross",
         )
     return _evaluate_pictures(talker, capture, protocol, out_dir, max_frames, told)

@@ -86,15 +86,28 @@ class BakedHead:
         rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat)).numpy()
         sway = affine_of(lambda points: torso.sway_displacement(points, drive.torso_pose, drive.posture)).numpy()
         share_gaussians(
-            posing_kernel.pose_torso, len(gaussians.means), *_geometry(gaussians), self._torso_colors, self._follow, delta,
-            rigid, sway, *out,
+            posing_kernel.pose_torso,
+            len(gaussians.means),
+            *_geometry(gaussians),
+            self._torso_colors,
+            self._follow,
+            delta,
+            rigid,
+            sway,
+            *out,
         )
 
 
 def _pose_head(gaussians: Gaussians, delta: np.ndarray, view: tuple[np.ndarray, ...], out: list) -> None:
     share_gaussians(
-        posing_kernel.pose_head, len(gaussians.means), *_geometry(gaussians), gaussians.sh0.numpy(), gaussians.shN.numpy(),
-        delta, *view, *out,
+        posing_kernel.pose_head,
+        len(gaussians.means),
+        *_geometry(gaussians),
+        gaussians.sh0.numpy(),
+        gaussians.shN.numpy(),
+        delta,
+        *view,
+        *out,
     )
 
 

@@ -65,12 +65,22 @@ def make_specimen(*, size: int, num_gaussians: int, seed: int = 0) -> StoredIden
     groups = {
         "facial": _group(counts["facial"], size, generator, TAG_SKIN, config.sh_degree, torch.ones(3), torch.zeros(3)),
         "oral": _group(
-            counts["oral"], size, generator, TAG_LIPS, config.sh_degree,
-            torch.tensor([0.4, 0.2, 0.1]), torch.tensor([0.0, 0.05, -0.08]),
+            counts["oral"],
+            size,
+            generator,
+            TAG_LIPS,
+            config.sh_degree,
+            torch.tensor([0.4, 0.2, 0.1]),
+            torch.tensor([0.0, 0.05, -0.08]),
         ),
         "torso": _group(
-            counts["torso"], size, generator, TAG_TORSO, 0,
-            torch.tensor([1.8, 0.4, 0.3]), torch.tensor([0.0, 0.12, HEAD_DISTANCE_M + 0.05]),
+            counts["torso"],
+            size,
+            generator,
+            TAG_TORSO,
+            0,
+            torch.tensor([1.8, 0.4, 0.3]),
+            torch.tensor([0.0, 0.12, HEAD_DISTANCE_M + 0.05]),
         ),
     }
     box = torch.tensor([[-0.15] * 3, [0.15] * 3])

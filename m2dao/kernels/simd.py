@@ -21,7 +21,12 @@ from numba.extending import intrinsic, models, overload, register_model
 LANES = 8
 # Numba's disk cache knows a kernel by its own file only; kernels that use other files mix this into their key.
 SOURCES = (
-    "kernels/simd", "render/conventions", "render/cpu_bins", "render/cpu_project", "render/cpu_tiles", "render/cpu_raster",
+    "kernels/simd",
+    "render/conventions",
+    "render/cpu_bins",
+    "render/cpu_project",
+    "render/cpu_tiles",
+    "render/cpu_raster",
 )
 _ENGINE = Path(__file__).parents[1]
 SOURCE_DIGEST = zlib.crc32(b"".join((_ENGINE / f"{name}.py").read_bytes() for name in SOURCES))

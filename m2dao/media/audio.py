@@ -140,7 +140,9 @@ def _native_frames(container, stream, path: Path, start_s: float | None) -> Iter
         raise MediaError(f"sound of {path}", "a sound track that decodes", "none that does", "export it again")
     if num_damaged > 0.05 * (num_good + num_damaged):
         raise MediaError(
-            f"sound of {path}", "an undamaged sound track", f"{num_damaged} damaged of {num_good + num_damaged} packets",
+            f"sound of {path}",
+            "an undamaged sound track",
+            f"{num_damaged} damaged of {num_good + num_damaged} packets",
             "the file is truncated or damaged; export it again",
         )
 
@@ -153,7 +155,9 @@ def _check_complete(container, stream, path: Path, start_s: float | None, decode
     declared_s = end_s - (start_s or 0.0)
     if decoded_s < 0.98 * declared_s - 0.5:
         raise MediaError(
-            f"sound of {path}", f"the {declared_s:.2f} s its header declares", f"sound for {decoded_s:.2f} s",
+            f"sound of {path}",
+            f"the {declared_s:.2f} s its header declares",
+            f"sound for {decoded_s:.2f} s",
             "the file is truncated or damaged; copy or export it again",
         )
 
@@ -205,8 +209,10 @@ def _audio_stream(container, path: Path, limits: MediaLimits):
         )
     if not limits.min_sample_rate <= context.sample_rate <= limits.max_sample_rate:
         raise MediaError(
-            f"sound of {path}", f"{limits.min_sample_rate} to {limits.max_sample_rate} samples per second",
-            f"{context.sample_rate}", "record the sound again at 16000 or more",
+            f"sound of {path}",
+            f"{limits.min_sample_rate} to {limits.max_sample_rate} samples per second",
+            f"{context.sample_rate}",
+            "record the sound again at 16000 or more",
         )
     if context.channels > limits.max_channels:
         raise MediaError(f"sound of {path}", f"at most {limits.max_channels} channels", f"{context.channels}", "mix it down")

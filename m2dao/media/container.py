@@ -18,8 +18,30 @@ from m2dao.errors import MediaError
 
 # Containers that hold their own data. Not: hls, dash, concat, image sequences, devices.
 READABLE_FORMATS = (
-    "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg",
-    "wav", "w64", "aiff", "flac", "mp3", "aac", "amr", "caf", "mxf", "nut",
+    "mov",
+    "mp4",
+    "m4a",
+    "3gp",
+    "3g2",
+    "mj2",
+    "matroska",
+    "webm",
+    "avi",
+    "mpegts",
+    "mpeg",
+    "flv",
+    "asf",
+    "ogg",
+    "wav",
+    "w64",
+    "aiff",
+    "flac",
+    "mp3",
+    "aac",
+    "amr",
+    "caf",
+    "mxf",
+    "nut",
 )
 
 

@@ -274,8 +274,13 @@ class FragmentedMp4:
 
 
 def stream_mp4(
-    frames: Iterable[np.ndarray], *, samples: Iterable[np.ndarray] | None = None, width: int, height: int,
-    frame_rate: Fraction | int = FRAME_RATE, fragment_s: float = 0.2,
+    frames: Iterable[np.ndarray],
+    *,
+    samples: Iterable[np.ndarray] | None = None,
+    width: int,
+    height: int,
+    frame_rate: Fraction | int = FRAME_RATE,
+    fragment_s: float = 0.2,
 ) -> Iterator[bytes]:
     """Encode `frames` (uint8 [H, W, 3]) and the `samples` of each (float32 [640]) as they come; yields bytes."""
     encoder = FragmentedMp4(

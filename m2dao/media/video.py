@@ -152,8 +152,10 @@ def _stored_frames(container, stream, path: Path, limits: MediaLimits) -> Iterat
             size, start = (frame.width, frame.height), frame.pts
         if (frame.width, frame.height) != size:
             raise MediaError(
-                str(path), f"one picture size ({size[0]}x{size[1]})", f"{frame.width}x{frame.height} from "
-                f"{float((frame.pts - start) * frame.time_base):.2f} s on", "export it at one size",
+                str(path),
+                f"one picture size ({size[0]}x{size[1]})",
+                f"{frame.width}x{frame.height} from {float((frame.pts - start) * frame.time_base):.2f} s on",
+                "export it at one size",
             )
         if last is not None and frame.pts <= last:  # a repeated or reordered stamp carries no new instant
             continue
@@ -166,13 +168,17 @@ def _stored_frames(container, stream, path: Path, limits: MediaLimits) -> Iterat
         raise MediaError(str(path), "a video that decodes", "no picture at all", "export it again")
     if num_damaged > limits.max_damaged_fraction * (num_good + num_damaged):
         raise MediaError(
-            str(path), "an undamaged video", f"{num_damaged} damaged of {num_good + num_damaged} pictures",
+            str(path),
+            "an undamaged video",
+            f"{num_damaged} damaged of {num_good + num_damaged} pictures",
             "copy or export it again",
         )
     decoded_s = float((last - start) * stream.time_base + 1 / (stream.average_rate or FRAME_RATE))
     if declared_s is not None and decoded_s < 0.98 * declared_s - 0.5:
         raise MediaError(
-            str(path), f"the {declared_s:.2f} s its header declares", f"pictures for {decoded_s:.2f} s",
+            str(path),
+            f"the {declared_s:.2f} s its header declares",
+            f"pictures for {decoded_s:.2f} s",
             "the file is truncated or damaged; copy or export it again",
         )
 
@@ -214,15 +220,19 @@ def _check_header(container, stream, path: Path, limits: MediaLimits) -> None:
         )
     if context.width * context.height > limits.max_pixels or max(context.width, context.height) > limits.max_side:
         raise MediaError(
-            str(path), f"at most {limits.max_pixels} pixels and {limits.max_side} on a side",
-            f"{context.width}x{context.height}", "export it smaller",
+            str(path),
+            f"at most {limits.max_pixels} pixels and {limits.max_side} on a side",
+            f"{context.width}x{context.height}",
+            "export it smaller",
         )
     duration_s = container_duration_s(container)
     if duration_s is not None and duration_s > limits.max_duration_s:
         raise _too_long(path, limits, duration_s)
     if stream.average_rate and stream.average_rate > limits.max_frame_rate:
         raise MediaError(
-            str(path), f"at most {limits.max_frame_rate:g} frames per second", f"{float(stream.average_rate):.1f}",
+            str(path),
+            f"at most {limits.max_frame_rate:g} frames per second",
+            f"{float(stream.average_rate):.1f}",
             "export it at 25 to 60 frames per second",
         )
 

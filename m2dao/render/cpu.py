@@ -75,9 +75,18 @@ class _Project(torch.autograd.Function):
                 view = _View(N, D)
                 with timed("project"):
                     share_out(
-                        cpu_project.project, *(array[b] for array in (*inputs, *appearance)), flat_viewmats[b, c],
-                        flat_Ks[b, c], *camera, flat_means2d[b, c], flat_conics[b, c], view.depths, flat_radii[b, c],
-                        view.records, view.boxes, max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
+                        cpu_project.project,
+                        *(array[b] for array in (*inputs, *appearance)),
+                        flat_viewmats[b, c],
+                        flat_Ks[b, c],
+                        *camera,
+                        flat_means2d[b, c],
+                        flat_conics[b, c],
+                        view.depths,
+                        flat_radii[b, c],
+                        view.records,
+                        view.boxes,
+                        max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
                     )
                 views.append(view)
         ctx.saved = (inputs, flat_viewmats, flat_Ks, flat_conics, flat_radii, camera)
@@ -100,9 +109,20 @@ class _Project(torch.autograd.Function):
             for c in range(C):
                 chunks = np.zeros((-(-N // cpu_project.CHUNK), 4, 4))
                 share_out(
-                    cpu_project.project_backward, *(array[b] for array in inputs), viewmats[b, c], Ks[b, c],
-                    camera.width, camera.height, conics[b, c], radii[b, c], v_means2d[b, c], v_conics[b, c],
-                    *(array[b] for array in arrays), chunks, wants_view, max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
+                    cpu_project.project_backward,
+                    *(array[b] for array in inputs),
+                    viewmats[b, c],
+                    Ks[b, c],
+                    camera.width,
+                    camera.height,
+                    conics[b, c],
+                    radii[b, c],
+                    v_means2d[b, c],
+                    v_conics[b, c],
+                    *(array[b] for array in arrays),
+                    chunks,
+                    wants_view,
+                    max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
                 )
                 v_viewmats[b, c] = chunks.sum(axis=0)
         v_viewmats = torch.from_numpy(v_viewmats.astype(np.float32)).view(ctx.shapes[3]) if wants_view else None
@@ -145,8 +165,12 @@ class _Rasterize(torch.autograd.Function):
             v_backgrounds = torch.zeros(B * C, D)
         for index, view in enumerate(ctx.views):
             view.differentiate(
-                v_rendered[index], v_alphas[index],
-                v_means2d[index], v_conics[index], v_opacities[index // C], v_colors[index // C],
+                v_rendered[index],
+                v_alphas[index],
+                v_means2d[index],
+                v_conics[index],
+                v_opacities[index // C],
+                v_colors[index // C],
             )
             if v_backgrounds is not None:
                 v_backgrounds[index] = torch.from_numpy(view.transmittances @ v_rendered[index].reshape(-1, D))
@@ -183,8 +207,16 @@ class _View:
             clock.add_pairs(int(((past_left - left) * (past_top - top)).sum()))
         with timed("raster"):
             share_out(
-                cpu_raster.forward, *self.lists, self.records, self.boxes, *self.surroundings,
-                colors, alphas, self.transmittances, self.lasts, max_threads=self.max_threads,
+                cpu_raster.forward,
+                *self.lists,
+                self.records,
+                self.boxes,
+                *self.surroundings,
+                colors,
+                alphas,
+                self.transmittances,
+                self.lasts,
+                max_threads=self.max_threads,
             )
 
     def differentiate(self, v_rendered, v_alphas, v_means2d, v_conics, v_opacities, v_colors) -> None:
@@ -192,10 +224,26 @@ class _View:
         num_pairs, num_channels = len(self.pair_slots), v_colors.shape[1]
         v_slots = np.empty((num_pairs, cpu_raster.GRAD_COLOR + num_channels), np.float32)
         share_out(
-            cpu_raster.backward, *self.lists, self.pair_slots, self.records, self.boxes, *self.surroundings,
-            self.transmittances, self.lasts, v_rendered, v_alphas, v_slots, max_threads=self.max_threads,
+            cpu_raster.backward,
+            *self.lists,
+            self.pair_slots,
+            self.records,
+            self.boxes,
+            *self.surroundings,
+            self.transmittances,
+            self.lasts,
+            v_rendered,
+            v_alphas,
+            v_slots,
+            max_threads=self.max_threads,
         )
         share_out(
-            cpu_raster.gather, self.slot_begins, v_slots, v_means2d, v_conics, v_opacities, v_colors,
+            cpu_raster.gather,
+            self.slot_begins,
+            v_slots,
+            v_means2d,
+            v_conics,
+            v_opacities,
+            v_colors,
             max_threads=_threads_for(len(v_opacities), GAUSSIANS_PER_THREAD),
         )

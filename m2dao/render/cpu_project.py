@@ -70,8 +70,25 @@ def _times_rotation(V, a, b, c):
 
 @njit(fastmath=SAFE_MATH)
 def _project_one(
-    i, means, quats, scales, opacities, colors, V, K, limits, width, height, near_plane, eps2d,
-    means2d, conics, depths, radii, records, boxes,
+    i,
+    means,
+    quats,
+    scales,
+    opacities,
+    colors,
+    V,
+    K,
+    limits,
+    width,
+    height,
+    near_plane,
+    eps2d,
+    means2d,
+    conics,
+    depths,
+    radii,
+    records,
+    boxes,
 ):
     means2d[i, 0] = means2d[i, 1] = 0.0
     conics[i, 0] = conics[i, 1] = conics[i, 2] = 0.0
@@ -170,7 +187,21 @@ def _covariance_gradient(a, b, c, v_a, v_b, v_c):
 
 @njit(fastmath=SAFE_MATH)
 def _project_one_backward(
-    i, means, quats, scales, V, K, limits, conics, v_means2d, v_conics, v_means, v_quats, v_scales, v_V, wants_view,
+    i,
+    means,
+    quats,
+    scales,
+    V,
+    K,
+    limits,
+    conics,
+    v_means2d,
+    v_conics,
+    v_means,
+    v_quats,
+    v_scales,
+    v_V,
+    wants_view,
 ):
     px, py, pz = float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
     x, y, z = _times_rotation(V, px, py, pz)
@@ -306,8 +337,25 @@ def _build(simd_digest):
                 break
             for i in range(first, min(first + CHUNK, means.shape[0])):
                 _project_one(
-                    i, means, quats, scales, opacities, colors, viewmat, K, limits, width, height, near_plane, eps2d,
-                    means2d, conics, depths, radii, records, boxes,
+                    i,
+                    means,
+                    quats,
+                    scales,
+                    opacities,
+                    colors,
+                    viewmat,
+                    K,
+                    limits,
+                    width,
+                    height,
+                    near_plane,
+                    eps2d,
+                    means2d,
+                    conics,
+                    depths,
+                    radii,
+                    records,
+                    boxes,
                 )
 
     @njit(cache=True, nogil=True, fastmath=SAFE_MATH)
@@ -341,8 +389,21 @@ def _build(simd_digest):
             for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, means.shape[0])):
                 if radii[i] > 0:
                     _project_one_backward(
-                        i, means, quats, scales, viewmat, K, limits, conics, v_means2d, v_conics,
-                        v_means, v_quats, v_scales, v_viewmat, wants_view,
+                        i,
+                        means,
+                        quats,
+                        scales,
+                        viewmat,
+                        K,
+                        limits,
+                        conics,
+                        v_means2d,
+                        v_conics,
+                        v_means,
+                        v_quats,
+                        v_scales,
+                        v_viewmat,
+                        wants_view,
                     )
 
     return project, project_backward

@@ -140,7 +140,18 @@ def _is_finished(scratch):
 
 @njit(inline="always")
 def _unblend(
-    scratch, sums, position, record, first_row, past_row, first_column, past_column, top, left, num_channels, v_slot,
+    scratch,
+    sums,
+    position,
+    record,
+    first_row,
+    past_row,
+    first_column,
+    past_column,
+    top,
+    left,
+    num_channels,
+    v_slot,
 ):
     """One Gaussian's gradients from one tile, and what was there before it.
 
@@ -236,8 +247,18 @@ def _backward_tile(
         first_row, past_row = max(boxes[i, 2] - top, 0), min(boxes[i, 3] - top, num_rows)
         first_column, past_column = max(boxes[i, 0] - left, 0), min(boxes[i, 1] - left, num_columns)
         _unblend(
-            scratch, sums, position, records[i], first_row, past_row, first_column, past_column, top, left,
-            num_channels, v_slots[slots[position]],
+            scratch,
+            sums,
+            position,
+            records[i],
+            first_row,
+            past_row,
+            first_column,
+            past_column,
+            top,
+            left,
+            num_channels,
+            v_slots[slots[position]],
         )
 
 
@@ -314,8 +335,19 @@ def _build(simd_digest):
                 scratch, top, left, num_rows, num_columns, width, background, transmittances, lasts, v_colors, v_alphas
             )
             _backward_tile(
-                scratch, sums, num_used, pair_ids[begin:end], pair_slots[begin:end], records, boxes, top, left,
-                num_rows, num_columns, num_channels, v_slots,
+                scratch,
+                sums,
+                num_used,
+                pair_ids[begin:end],
+                pair_slots[begin:end],
+                records,
+                boxes,
+                top,
+                left,
+                num_rows,
+                num_columns,
+                num_channels,
+                v_slots,
             )
 
     @njit(cache=True, nogil=True)

@@ -44,9 +44,7 @@ def new_scratch(num_planes):
 
 
 @njit(nogil=True)
-def write_tile(
-    scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
-):
+def write_tile(scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts):
     """From the scratch planes to the image, over the background [D]."""
     num_channels = background.shape[0]
     for row in range(num_rows):
@@ -79,9 +77,7 @@ def write_empty_tile(top, left, num_rows, num_columns, width, background, colors
 
 
 @njit(nogil=True)
-def read_tile(
-    scratch, top, left, num_rows, num_columns, width, background, transmittances, lasts, v_colors, v_alphas
-):
+def read_tile(scratch, top, left, num_rows, num_columns, width, background, transmittances, lasts, v_colors, v_alphas):
     """Prepares the scratch planes for going back to front; returns how many of the tile's pairs were used."""
     scratch[PLANES:] = 0.0
     num_channels = background.shape[0]

@@ -89,7 +89,12 @@ class Recipe:
         if self.poses not in POSE_KINDS:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
         for name in (
-            "field_block_steps", "densify_every", "blink_repeats", "speech_encoders", "speech_steps", "speech_adapting_steps",
+            "field_block_steps",
+            "densify_every",
+            "blink_repeats",
+            "speech_encoders",
+            "speech_steps",
+            "speech_adapting_steps",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))

@@ -172,7 +172,11 @@ class FitRun:
             speech.load_state_dict(without_prefix("speech.", state.tensors))
             return SpeechFit(speech.eval(), float(state.tensors["speech_held_out_r"]))
         return make_speech_driver(
-            self.capture, self.recipe, len(self.train), seed=self.seed, start=start,
+            self.capture,
+            self.recipe,
+            len(self.train),
+            seed=self.seed,
+            start=start,
             on_progress=lambda share: self._tell("learning the voice", share),
         )
 
@@ -187,7 +191,9 @@ class FitRun:
         self.advance()
         if self.step == 0:
             raise ConfigError(
-                "fit minutes", "enough for more than the preparations", f"{self.budget.minutes:g}, over before the first step",
+                "fit minutes",
+                "enough for more than the preparations",
+                f"{self.budget.minutes:g}, over before the first step",
                 "give it more minutes",
             )
         loop_s = max(1e-9, time.monotonic() - loop_started)
@@ -293,7 +299,8 @@ class FitRun:
         self.runner.new_turn()
         if not self.order.poison(index):
             raise FitDiverged(
-                f"fit of {self.recipe.name}", "finite losses and gradients",
+                f"fit of {self.recipe.name}",
+                "finite losses and gradients",
                 f"loss {loss} at step {self.step}, frame {index}, after as much at {len(self.order.poisoned) - 1} others",
             )
         said = f"frame {index} left out: its loss or gradients are not numbers"

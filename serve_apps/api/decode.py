@@ -72,17 +72,40 @@ class UploadDecoder:
             "max_image_pixels": config.max_image_pixels,
         }
         # -P: the work folder, where the upload lies, must not be searched for modules.
-        command = [self._python, "-P", "-m", "serve_apps.api.decode_worker", kind, str(source), str(target),
-                   str(answer_path), json.dumps(limits)]
+        command = [
+            self._python,
+            "-P",
+            "-m",
+            "serve_apps.api.decode_worker",
+            kind,
+            str(source),
+            str(target),
+            str(answer_path),
+            json.dumps(limits),
+        ]
         # No credentials: the process sees nothing of the platform's environment. One thread per library, because
         # every thread's stack counts as address space.
-        environment = {"PATH": os.defpath, "PYTHONPATH": str(_PACKAGES), "HOME": str(target.parent), "LANG": "C.UTF-8",
-                       "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        environment = {
+            "PATH": os.defpath,
+            "PYTHONPATH": str(_PACKAGES),
+            "HOME": str(target.parent),
+            "LANG": "C.UTF-8",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MALLOC_ARENA_MAX": "2",
+        }
         with self._slots, open(target.with_suffix(".log"), "wb") as messages:
             try:
                 done = subprocess.run(
-                    command, cwd=target.parent, env=environment, stdin=subprocess.DEVNULL, stdout=messages,
-                    stderr=messages, timeout=config.decode_timeout_s, process_group=0, check=False,
+                    command,
+                    cwd=target.parent,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=messages,
+                    stderr=messages,
+                    timeout=config.decode_timeout_s,
+                    process_group=0,
+                    check=False,
                 )
             except subprocess.TimeoutExpired:
                 raise MediaError(

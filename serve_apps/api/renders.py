@@ -105,8 +105,15 @@ class RenderRequests:
         config = self._services.config
         try:
             return self._jobs.create(
-                tenant, "render", request, job_id=render_id, idempotency_key=key, fingerprint=fingerprint,
-                max_attempts=config.max_attempts, max_open=config.max_active_renders, cost=request["audio_seconds"],
+                tenant,
+                "render",
+                request,
+                job_id=render_id,
+                idempotency_key=key,
+                fingerprint=fingerprint,
+                max_attempts=config.max_attempts,
+                max_open=config.max_active_renders,
+                cost=request["audio_seconds"],
             )
         except QuotaExceeded as error:
             raise self._full(tenant) from error

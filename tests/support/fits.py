@@ -35,8 +35,12 @@ class Fits:
         """Upload a recording and queue its fit."""
         recording = self.recording(name, **plan)
         wanted = FitRequest(
-            batch=self.batch, identity=recording.identity, recording_sha256=file_sha256(recording.path),
-            recording_name=recording.path.name, options=FitOptions(protocols=("paper",)), **(request or {}),
+            batch=self.batch,
+            identity=recording.identity,
+            recording_sha256=file_sha256(recording.path),
+            recording_name=recording.path.name,
+            options=FitOptions(protocols=("paper",)),
+            **(request or {}),
         )
         self.platform.store.put_file(wanted.recording_key(self.tenant), recording.path)
         job, _ = self.platform.state.jobs.create(self.tenant, "fit", wanted.as_dict(), max_attempts=max_attempts)

@@ -139,7 +139,10 @@ def test_the_rules_themselves_see_every_kind_of_import(tmp_path, monkeypatch):
         "import ray.serve as s\nfrom m2dao import training\ndef f():\n    from . import y\n    from .z import w\n"
     )
     assert sorted(name for _, name in imports(path)) == [
-        "m2dao.training", "ray.serve", "serve_apps.y", "serve_apps.z.w",
+        "m2dao.training",
+        "ray.serve",
+        "serve_apps.y",
+        "serve_apps.z.w",
     ]
     assert len(wrong_imports("serve_apps", lambda name: not name.startswith("m2dao.training"))) == 1
 

@@ -172,8 +172,18 @@ class PoseRefiner:
         """Normal matrices [2, 8, 8] and gradients [2, 8] of the two halves of the points, and the brightness [S]."""
         texture = template.texture
         normals, gradients, brightness = normal_equations(
-            texture.points, rotation, translation, float(self._focal_px), self._centre_px, image.layers, image.origin,
-            template.mean, template.sigma, facing, texture.half, _ROBUST_DOF,
+            texture.points,
+            rotation,
+            translation,
+            float(self._focal_px),
+            self._centre_px,
+            image.layers,
+            image.origin,
+            template.mean,
+            template.sigma,
+            facing,
+            texture.half,
+            _ROBUST_DOF,
         )
         normals[:, np.arange(NUM_UNKNOWNS), np.arange(NUM_UNKNOWNS)] *= 1.0 + 1e-7
         return normals, gradients, brightness

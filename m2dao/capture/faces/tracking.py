@@ -154,7 +154,9 @@ class _Collector:
         valid = np.array(self.valid, bool)
         if not valid.any():
             raise CaptureRejected(
-                str(self._info.path), "a face", f"none in {len(valid)} frames",
+                str(self._info.path),
+                "a face",
+                f"none in {len(valid)} frames",
                 "film the face from the front, upright and at least a tenth of the picture's height",
             )
         covered = np.full(len(valid), np.nan, np.float32)

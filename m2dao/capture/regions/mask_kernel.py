@@ -28,8 +28,13 @@ def finish_masks(
     bounds = np.stack([lowest, highest], axis=-1)
     masks = np.empty((size, size, 4), np.uint8)
     _finish(
-        np.ascontiguousarray(rgb), np.ascontiguousarray(coefficients), bounds, np.ascontiguousarray(shares),
-        *_grid(size, coefficients.shape[0]), *_grid(size, shares.shape[0]), masks,
+        np.ascontiguousarray(rgb),
+        np.ascontiguousarray(coefficients),
+        bounds,
+        np.ascontiguousarray(shares),
+        *_grid(size, coefficients.shape[0]),
+        *_grid(size, shares.shape[0]),
+        masks,
     )
     return masks
 

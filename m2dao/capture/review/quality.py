@@ -72,7 +72,9 @@ def check_sound(waveform: np.ndarray, name: str) -> SoundMeasures:
     speech, floor = np.percentile(level, 95), np.percentile(level, 10)
     if speech < SILENCE_DBFS:
         raise CaptureRejected(
-            f"sound of {name}", f"speech above {SILENCE_DBFS:.0f} dBFS", f"silence ({speech:.0f} dBFS at its loudest)",
+            f"sound of {name}",
+            f"speech above {SILENCE_DBFS:.0f} dBFS",
+            f"silence ({speech:.0f} dBFS at its loudest)",
             "check the microphone: the mouth is learnt from speech",
         )
     active = level > max((speech + floor) / 2, speech - 25)
@@ -129,7 +131,9 @@ def check_faces(tracks: Tracks, name: str, rules: QualityRules) -> list[str]:
     if several.sum() >= 2 and several.mean() > rules.several_faces_share:
         where = np.flatnonzero(tracks.num_faces > 1)
         raise CaptureRejected(
-            name, "one face", f"{counted.max()} faces, from {_clock(where[0])} on",
+            name,
+            "one face",
+            f"{counted.max()} faces, from {_clock(where[0])} on",
             "crop the recording to one person",
         )
     if several.any():
@@ -138,7 +142,9 @@ def check_faces(tracks: Tracks, name: str, rules: QualityRules) -> list[str]:
     if cuts.scenes or len(cuts.jumps) > rules.max_jumps_per_minute * max(tracks.num_frames / FRAME_RATE / 60, 1):
         found = sorted(cuts.scenes + cuts.jumps)
         raise CaptureRejected(
-            name, "one continuous shot", f"{len(found)} cut{'s' if len(found) > 1 else ''} at {_clocks(found)}",
+            name,
+            "one continuous shot",
+            f"{len(found)} cut{'s' if len(found) > 1 else ''} at {_clocks(found)}",
             "give the longest part between two cuts",
         )
     if cuts.jumps:
@@ -161,7 +167,8 @@ def _check_gaps(tracks: Tracks, name: str, rules: QualityRules) -> None:
         start, end = max(runs_of(bad), key=lambda run: run[1] - run[0], default=(0, 0))
         if end - start > rules.max_gap_frames:
             raise CaptureRejected(
-                name, f"the whole face in every frame (gaps of up to {rules.max_gap_frames} frames are bridged)",
+                name,
+                f"the whole face in every frame (gaps of up to {rules.max_gap_frames} frames are bridged)",
                 f"{what} from {_clock(start)} to {_clock(end)}",
                 "cut this part away, or record again with the face inside the picture",
             )
@@ -181,7 +188,9 @@ def _check_place_and_size(tracks: Tracks, name: str, rules: QualityRules) -> Non
     height = face_height_px(tracks)
     if height < rules.min_face_px:
         raise CaptureRejected(
-            name, f"a face at least {rules.min_face_px:.0f} px high", f"{height:.0f} px",
+            name,
+            f"a face at least {rules.min_face_px:.0f} px high",
+            f"{height:.0f} px",
             "move closer to the camera or record at a higher resolution",
         )
     line = tracks.landmarks[tracks.valid, LEFT_EYE_OUTER, :2] - tracks.landmarks[tracks.valid, RIGHT_EYE_OUTER, :2]

@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> dict:
         comparison = Comparison(args.clip, args.work, config, show)
         if comparison.capture_sha256 in universal.sources:
             raise InputError(
-                str(args.universal), "motion learned from other recordings", f"{args.clip.name} is among them",
+                str(args.universal),
+                "motion learned from other recordings",
+                f"{args.clip.name} is among them",
                 "learn it without this recording",
             )
         entries = comparison.run(rows)

@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> dict:
         for number, video in enumerate(args.video):
             try:
                 result = prepare(
-                    video, Path(folder) / f"recording-{number}", size=args.size,
+                    video,
+                    Path(folder) / f"recording-{number}",
+                    size=args.size,
                     on_progress=lambda stage, share, video=video: show(f"{video.name}: {stage}", share),
                 )
             except CaptureRejected as error:  # says what is wrong with this one; the others are measured all the same

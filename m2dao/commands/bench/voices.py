@@ -31,7 +31,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "voices", help="lip sync with other people's voices", epilog=EXAMPLES, formatter_class=RawFormatter
     )
     parser.add_argument(
-        "--identity", type=Path, nargs=2, action="append", required=True, metavar=("IDENTITY", "CAPTURE"),
+        "--identity",
+        type=Path,
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("IDENTITY", "CAPTURE"),
         help="an identity and the capture it was fitted to; may be given several times",
     )
     parser.add_argument("--audio", type=Path, nargs="+", required=True, help="sound files")

@@ -72,8 +72,15 @@ class _Move(torch.autograd.Function):
         v_features = torch.empty(features.shape)
         v_chunks = torch.empty(-(-len(features) // CHUNK), num_groups * num_hidden * NUM_COLUMNS)
         share_gaussians(
-            motion_kernel.move_backward, len(features), flat(features), flat(matrix.transpose(1, 2)), num_hidden, num_groups,
-            flat(v_out), flat(v_features), v_chunks.numpy(),
+            motion_kernel.move_backward,
+            len(features),
+            flat(features),
+            flat(matrix.transpose(1, 2)),
+            num_hidden,
+            num_groups,
+            flat(v_out),
+            flat(v_features),
+            v_chunks.numpy(),
         )
         v_matrix = v_chunks.sum(dim=0).view(num_groups, num_hidden, NUM_COLUMNS)[..., :NUM_OUTPUTS]
         return v_features, v_matrix
@@ -116,7 +123,9 @@ class _Pose(torch.autograd.Function):
         ):
             arrays = [part.numpy() for part in out]
             geometry = (
-                group.means.numpy(), torch.nn.functional.normalize(group.quats, dim=-1).numpy(), group.scales.exp().numpy(),
+                group.means.numpy(),
+                torch.nn.functional.normalize(group.quats, dim=-1).numpy(),
+                group.scales.exp().numpy(),
             )
             delta = group.delta.numpy()
             if has_torso and number == len(groups) - 1:
@@ -159,8 +168,18 @@ class _Pose(torch.autograd.Function):
                 v_follow = torch.empty(sizes[number])
                 v_sway = torch.empty(-(-sizes[number] // CHUNK), 3, 4)
                 share_gaussians(
-                    pose_gradients.pose_torso_backward, sizes[number], *given, follow, rigid, sway, *posed, v_field.numpy(), *out[:4],
-                    v_follow.numpy(), v_delta.numpy(), v_sway.numpy(),
+                    pose_gradients.pose_torso_backward,
+                    sizes[number],
+                    *given,
+                    follow,
+                    rigid,
+                    sway,
+                    *posed,
+                    v_field.numpy(),
+                    *out[:4],
+                    v_follow.numpy(),
+                    v_delta.numpy(),
+                    v_sway.numpy(),
                 )
             else:
                 share_gaussians(

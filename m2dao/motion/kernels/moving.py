@@ -27,8 +27,14 @@ def add_up(motions: tuple[FieldMotion, ...]) -> Tensor:
         else:
             num_groups, num_hidden, _ = motion.matrix.shape
             share_gaussians(
-                motion_kernel.move, len(out), flat(motion.features), flat(padded(motion.matrix)), num_hidden, num_groups,
-                number > 0, flat(out),
+                motion_kernel.move,
+                len(out),
+                flat(motion.features),
+                flat(padded(motion.matrix)),
+                num_hidden,
+                num_groups,
+                number > 0,
+                flat(out),
             )
     return out
 

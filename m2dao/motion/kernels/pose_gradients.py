@@ -74,9 +74,17 @@ def pose_head_backward(
             a, b, c, d = v_quats[i, 0], v_quats[i, 1], v_quats[i, 2], v_quats[i, 3]
             # The view's rotation multiplies from the left: its transpose is the product with the conjugate.
             _quat_and_scales(
-                i, w * a + x * b + y * c + z * d, w * b - x * a - y * d + z * c,
-                w * c + x * d - y * a - z * b, w * d - x * c + y * b - z * a,
-                quats, scales, v_scales, v_raw_quats, v_raw_scales, v_delta,
+                i,
+                w * a + x * b + y * c + z * d,
+                w * b - x * a - y * d + z * c,
+                w * c + x * d - y * a - z * b,
+                w * d - x * c + y * b - z * a,
+                quats,
+                scales,
+                v_scales,
+                v_raw_quats,
+                v_raw_scales,
+                v_delta,
             )
             dx, dy, dz = means[i, 0] - camera[0], means[i, 1] - camera[1], means[i, 2] - camera[2]
             scale = _ONE / max(math.sqrt(dx * dx + dy * dy + dz * dz), _LEAST)
@@ -91,7 +99,9 @@ def pose_head_backward(
                     v_shN[i, 0, k], v_shN[i, 1, k], v_shN[i, 2, k] = -_C1 * dy * v, _C1 * dz * v, -_C1 * dx * v
                 if num_bases == 8:
                     v_shN[i, 3, k], v_shN[i, 4, k], v_shN[i, 6, k] = (
-                        _C20 * dx * dy * v, -_C20 * dy * dz * v, -_C20 * dx * dz * v,
+                        _C20 * dx * dy * v,
+                        -_C20 * dy * dz * v,
+                        -_C20 * dx * dz * v,
                     )
                     v_shN[i, 5, k] = _C21 * (_THREE * dz * dz - _ONE) * v
                     v_shN[i, 7, k] = _C22 * (dx * dx - dy * dy) * v
@@ -154,8 +164,17 @@ def pose_torso_backward(
                 v_sh0[i, k] = _C0 * c if sh_color(i, k, _ZERO, _ZERO, _ZERO, sh0, shN) > _ZERO else _ZERO
             v_raw_follow[i] = pull * weight * free
             _quat_and_scales(
-                i, v_quats[i, 0], v_quats[i, 1], v_quats[i, 2], v_quats[i, 3],
-                quats, scales, v_scales, v_raw_quats, v_raw_scales, v_delta,
+                i,
+                v_quats[i, 0],
+                v_quats[i, 1],
+                v_quats[i, 2],
+                v_quats[i, 3],
+                quats,
+                scales,
+                v_scales,
+                v_raw_quats,
+                v_raw_scales,
+                v_delta,
             )
             for k in range(13, NUM_COLUMNS):
                 v_delta[i, k] = _ZERO

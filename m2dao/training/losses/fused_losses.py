@@ -46,9 +46,7 @@ class _Pixels(torch.autograd.Function):
         arrays = [value.detach().contiguous().numpy() for value in (colors, alphas[..., 0], *target)]
         ctx.arrays, ctx.emphasis, ctx.scales = arrays, np.float32(emphasis), np.float32(scales)
         ctx.composite = composite.detach()  # an output kept as it is would keep this operation, for ever
-        share_out(
-            _forward, *arrays, ctx.emphasis, composite.numpy(), sums, max_threads=max(1, height // _ROWS_PER_THREAD)
-        )
+        share_out(_forward, *arrays, ctx.emphasis, composite.numpy(), sums, max_threads=max(1, height // _ROWS_PER_THREAD))
         total = sums.sum(axis=0)
         ctx.set_materialize_grads(False)
         mse = torch.tensor(total[_SQUARES] / composite.numel())
@@ -61,8 +59,15 @@ class _Pixels(torch.autograd.Function):
         colors, alphas, *_ = ctx.arrays
         v_colors, v_alphas = np.empty_like(colors), np.empty_like(alphas)
         share_out(
-            _backward, *ctx.arrays, ctx.emphasis, ctx.composite.numpy(), v_composite.contiguous().numpy(),
-            ctx.scales * np.float32(v_loss), v_colors, v_alphas, max_threads=max(1, len(alphas) // _ROWS_PER_THREAD),
+            _backward,
+            *ctx.arrays,
+            ctx.emphasis,
+            ctx.composite.numpy(),
+            v_composite.contiguous().numpy(),
+            ctx.scales * np.float32(v_loss),
+            v_colors,
+            v_alphas,
+            max_threads=max(1, len(alphas) // _ROWS_PER_THREAD),
         )
         return torch.from_numpy(v_colors), torch.from_numpy(v_alphas)[..., None], None, None, None
 

@@ -159,8 +159,18 @@ def _dssim_and_gradient(
 
     def forward(first: int, last: int) -> None:
         _ssim_rows(
-            work.x.ravel(), work.y.ravel(), work.weights.ravel(), channels, work.stride, work.num_vector_values,
-            first, last, work.partials[0].ravel(), work.partials[1].ravel(), work.partials[2].ravel(), work.row_sums,
+            work.x.ravel(),
+            work.y.ravel(),
+            work.weights.ravel(),
+            channels,
+            work.stride,
+            work.num_vector_values,
+            first,
+            last,
+            work.partials[0].ravel(),
+            work.partials[1].ravel(),
+            work.partials[2].ravel(),
+            work.row_sums,
             needs_gradient,
         )
 
@@ -171,8 +181,16 @@ def _dssim_and_gradient(
 
     def backward(first: int, last: int) -> None:
         _gradient_rows(
-            work.x.ravel(), work.y.ravel(), work.partials[0].ravel(), work.partials[1].ravel(),
-            work.partials[2].ravel(), channels, work.stride, work.num_vector_values, first, last,
+            work.x.ravel(),
+            work.y.ravel(),
+            work.partials[0].ravel(),
+            work.partials[1].ravel(),
+            work.partials[2].ravel(),
+            channels,
+            work.stride,
+            work.num_vector_values,
+            first,
+            last,
             work.gradient.ravel(),
         )
 
@@ -189,7 +207,18 @@ def _over_rows(task, height: int) -> None:
 
 @njit(nogil=True, fastmath=True, cache=True)
 def _ssim_rows(
-    x, y, weights, channels, stride, num_vector_values, first, last, by_mean, by_square, by_product, row_sums,
+    x,
+    y,
+    weights,
+    channels,
+    stride,
+    num_vector_values,
+    first,
+    last,
+    by_mean,
+    by_square,
+    by_product,
+    row_sums,
     needs_gradient,
 ):
     """Weighted sums of SSIM of the rows ``first..last - 1``, and its derivatives by the three maps of the image."""
@@ -230,9 +259,7 @@ def _ssim_rows(
 
 
 @njit(nogil=True, fastmath=True, cache=True)
-def _gradient_rows(
-    x, y, by_mean, by_square, by_product, channels, stride, num_vector_values, first, last, gradient
-):
+def _gradient_rows(x, y, by_mean, by_square, by_product, channels, stride, num_vector_values, first, last, gradient):
     """Gradient of the loss by the image: the filter is symmetric and so its own adjoint."""
     down = np.empty(NUM_PARTIALS * stride, np.float32)
     edge = RADIUS * channels

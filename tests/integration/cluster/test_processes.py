@@ -23,7 +23,11 @@ def start(tmp_path):
 
     def spawn(program, wait_for=None):
         made = processes.spawn(
-            [sys.executable, "-c", program], mark=mark, record=record, log=tmp_path / "x.log", env=dict(os.environ),
+            [sys.executable, "-c", program],
+            mark=mark,
+            record=record,
+            log=tmp_path / "x.log",
+            env=dict(os.environ),
             cwd=tmp_path,
         )
         while wait_for and wait_for not in (tmp_path / "x.log").read_text():

@@ -84,7 +84,8 @@ def test_the_identities_of_a_tenant_are_its_own(registry, tenant, folder):
     register(registry, neighbour, folder)
     infos = registry.list_identities(tenant)
     assert [(info.identity.name, info.champion, info.versions) for info in infos] == [
-        ("anna", None, (1,)), ("bert", None, (1,)),
+        ("anna", None, (1,)),
+        ("bert", None, (1,)),
     ]
     assert {info.tenant for info in registry.list_identities(neighbour)} == {neighbour}
     assert registry.list_identities(TenantId("nobody")) == []

@@ -44,8 +44,13 @@ def stack_here(home):
 def run_cli(home, *arguments, **options):
     env = {**os.environ, "M2DAO_HOME": str(home)}
     return subprocess.Popen(
-        [sys.executable, "-m", "cluster.cli", *arguments], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, **options,
+        [sys.executable, "-m", "cluster.cli", *arguments],
+        cwd=ROOT,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
     )
 
 

@@ -348,7 +348,9 @@ def test_every_change_of_a_job_is_announced_in_order(state, jobs, tenant):
         heard = [changes.get(5)[1] for _ in range(3)]
         assert changes.get(0.01) is None
     assert [(m["status"], m["progress"], m["stage"]) for m in heard] == [
-        ("running", 0, ""), ("running", 0.5, "rendering"), ("done", 1, "rendering"),
+        ("running", 0, ""),
+        ("running", 0.5, "rendering"),
+        ("done", 1, "rendering"),
     ]
     assert {(m["tenant"], m["job"]) for m in heard} == {(str(tenant), str(job.id))}
 

@@ -39,7 +39,10 @@ def test_on_ray_as_in_one_process(tmp_path):
     command = [sys.executable, "-m", "m2dao.cli", "universal", *captures, "--out", tmp_path / "ray", "--json"]
     process = subprocess.Popen(
         [*map(str, command), "--size", "64", "--rounds", "2", "--steps", "4", "--speech-steps", "30"],
-        env={**environment, "M2DAO_HOME": str(tmp_path / "home")}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**environment, "M2DAO_HOME": str(tmp_path / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     listening, started = set(), set()
     while process.poll() is None:

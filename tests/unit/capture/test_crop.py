@@ -20,8 +20,12 @@ def faces_at(centres, height):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    width=st.integers(300, 4000), height=st.integers(300, 4000), share=st.floats(0.1, 0.6),
-    x=st.floats(0, 1), y=st.floats(0, 1), sway=st.floats(0, 0.2),
+    width=st.integers(300, 4000),
+    height=st.integers(300, 4000),
+    share=st.floats(0.1, 0.6),
+    x=st.floats(0, 1),
+    y=st.floats(0, 1),
+    sway=st.floats(0, 0.2),
 )
 def test_it_lies_inside_the_picture_and_holds_the_face_in_every_frame(width, height, share, x, y, sway):
     face = share * min(width, height)

@@ -20,7 +20,10 @@ def prepared(tmp_path_factory):
     """A rotated phone video at an odd rate, prepared through the command."""
     folder = tmp_path_factory.mktemp("prepared")
     video = write_recording(
-        folder / "phone.mov", seconds=5.2, rate=30, change=lambda frame, _: np.ascontiguousarray(np.rot90(frame)),
+        folder / "phone.mov",
+        seconds=5.2,
+        rate=30,
+        change=lambda frame, _: np.ascontiguousarray(np.rot90(frame)),
         rotation_deg=-90,
     )
     assert main(["prepare", str(video), "--out", str(folder / "capture"), "--size", "128", "--json"]) == 0
@@ -112,7 +115,9 @@ REFUSED = {
     "small face": ({"change": shrink}, CaptureRejected, "px high"),
     "no face": ({"change": landscape}, CaptureRejected, "a face"),
     "a 400 Hz sound track": (
-        {"waveform": speech_like(6.0)[::40], "sample_rate": 400, "audio_codec": "pcm_s16le"}, MediaError, "400",
+        {"waveform": speech_like(6.0)[::40], "sample_rate": 400, "audio_codec": "pcm_s16le"},
+        MediaError,
+        "400",
     ),
 }
 

@@ -71,9 +71,26 @@ def test_a_tenant_cannot_take_a_name_that_key_names_begin_with(name):
 
 @pytest.mark.parametrize(
     "text",
-    ["acme.anna", "acme.anna@", "acme.anna@0", "acme.anna@07", "acme.anna@-1", "acme.anna@٧", "acme.anna@1e3", "acme@7",
-     "acme.anna@1000000000", "acme.anna@latest", "acme.anna@7@8", "a.b.c@7", ".anna@7", "acme.anna@ 7", "acme.anna@7\n",
-     "acme/anna@7", None, 7],
+    [
+        "acme.anna",
+        "acme.anna@",
+        "acme.anna@0",
+        "acme.anna@07",
+        "acme.anna@-1",
+        "acme.anna@٧",
+        "acme.anna@1e3",
+        "acme@7",
+        "acme.anna@1000000000",
+        "acme.anna@latest",
+        "acme.anna@7@8",
+        "a.b.c@7",
+        ".anna@7",
+        "acme.anna@ 7",
+        "acme.anna@7\n",
+        "acme/anna@7",
+        None,
+        7,
+    ],
 )
 def test_a_malformed_ref_is_refused(text):
     with pytest.raises(InvalidId):

@@ -64,8 +64,14 @@ def test_the_head_keeps_its_tables_in_redis_and_workers_outlive_it(config):
 def test_every_machine_asks_for_tokens_reports_to_nobody_and_starts_afresh(config, role):
     stop, start = config[f"{role}_start_ray_commands"]
     assert stop.endswith("/ray stop")
-    for part in ("RAY_AUTH_MODE=token", "RAY_USAGE_STATS_ENABLED=0", "MLFLOW_DISABLE_TELEMETRY=true",
-                 "--disable-usage-stats", "ulimit -n", "/etc/m2dao/m2dao.env"):
+    for part in (
+        "RAY_AUTH_MODE=token",
+        "RAY_USAGE_STATS_ENABLED=0",
+        "MLFLOW_DISABLE_TELEMETRY=true",
+        "--disable-usage-stats",
+        "ulimit -n",
+        "/etc/m2dao/m2dao.env",
+    ):
         assert part in start
     assert "0.0.0.0" not in start
 

@@ -37,7 +37,10 @@ POD = {
     "!spec": {
         "!automountServiceAccountToken": FLAG,
         "!securityContext": {
-            "!runAsNonRoot": FLAG, "!runAsUser": NUMBER, "!fsGroup": NUMBER, "!seccompProfile": {"!type": TEXT},
+            "!runAsNonRoot": FLAG,
+            "!runAsUser": NUMBER,
+            "!fsGroup": NUMBER,
+            "!seccompProfile": {"!type": TEXT},
         },
         "terminationGracePeriodSeconds": NUMBER,
         "tolerations": [{"!key": TEXT, "!operator": TEXT, "!effect": TEXT}],
@@ -50,15 +53,25 @@ CLUSTER = {
     "!authOptions": {"!mode": re.compile("token")},
     "!enableInTreeAutoscaling": FLAG,
     "!autoscalerOptions": {
-        "!idleTimeoutSeconds": NUMBER, "!upscalingMode": re.compile("Default|Conservative"), "!securityContext": SECURITY,
+        "!idleTimeoutSeconds": NUMBER,
+        "!upscalingMode": re.compile("Default|Conservative"),
+        "!securityContext": SECURITY,
     },
     "!gcsFaultToleranceOptions": {
-        "!redisAddress": TEXT, "!redisPassword": {"!valueFrom": KEY_REF}, "!externalStorageNamespace": NAME,
+        "!redisAddress": TEXT,
+        "!redisPassword": {"!valueFrom": KEY_REF},
+        "!externalStorageNamespace": NAME,
     },
     "!headGroupSpec": {"!rayStartParams": {"*": TEXT}, "!template": POD},
     "!workerGroupSpecs": [
-        {"!groupName": NAME, "!replicas": NUMBER, "!minReplicas": NUMBER, "!maxReplicas": NUMBER,
-         "!rayStartParams": {"*": TEXT}, "!template": POD},
+        {
+            "!groupName": NAME,
+            "!replicas": NUMBER,
+            "!minReplicas": NUMBER,
+            "!maxReplicas": NUMBER,
+            "!rayStartParams": {"*": TEXT},
+            "!template": POD,
+        },
     ],
 }
 SERVICE = {
@@ -195,7 +208,8 @@ def test_pods_get_what_they_ask_for_and_no_rights(clusters):
                 assert container["resources"]["requests"] == container["resources"]["limits"]
                 assert {"cpu", "memory"} <= set(container["resources"]["limits"])
                 assert container["securityContext"] == {
-                    "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
                 }
                 assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in spec["volumes"]}
 

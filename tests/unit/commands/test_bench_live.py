@@ -19,8 +19,21 @@ def test_sound_is_awaited_and_every_latency_counts_it(tmp_path):
     identity = str(make_tiny_identity(tmp_path / "ball"))
     result = bench_live.run(parse("--identity", identity, "--seconds", "1.2", "--streams", "2"))
     assert list(result) == [
-        "backend", "size", "num_gaussians", "streams", "talkers", "seconds", "piece_ms", "lookahead_ms", "cold_first_frame_ms",
-        "first_frame_ms", "latency_ms_p50", "latency_ms_p99", "frame_ms_p50", "frame_ms_p99", "rss_growth_mb",
+        "backend",
+        "size",
+        "num_gaussians",
+        "streams",
+        "talkers",
+        "seconds",
+        "piece_ms",
+        "lookahead_ms",
+        "cold_first_frame_ms",
+        "first_frame_ms",
+        "latency_ms_p50",
+        "latency_ms_p99",
+        "frame_ms_p50",
+        "frame_ms_p99",
+        "rss_growth_mb",
     ]
     assert (result["size"], result["num_gaussians"], result["streams"]) == (64, 440, 2)
     # No frame can be there before the sound it needs, and the first waits for whole pieces of it.

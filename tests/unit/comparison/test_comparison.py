@@ -129,8 +129,24 @@ def test_means_and_gains_are_arithmetic():
     def rows(psnr_db, base_db):
         figures = dict.fromkeys(ROWS_FIGURES)
         return [
-            {"name": "talking_gaussian", "what": "", "protocol": "paper", **figures, "psnr_db": base_db, "steps": 1, "fit_seconds": 1.0},
-            {"name": "m2dao", "what": "", "protocol": "paper", **figures, "psnr_db": psnr_db, "steps": 3, "fit_seconds": 1.0},
+            {
+                "name": "talking_gaussian",
+                "what": "",
+                "protocol": "paper",
+                **figures,
+                "psnr_db": base_db,
+                "steps": 1,
+                "fit_seconds": 1.0,
+            },
+            {
+                "name": "m2dao",
+                "what": "",
+                "protocol": "paper",
+                **figures,
+                "psnr_db": psnr_db,
+                "steps": 3,
+                "fit_seconds": 1.0,
+            },
         ]
 
     means = mean_rows([rows(34.0, 31.0), rows(36.0, 32.0)])

@@ -15,8 +15,17 @@ from m2dao.training import trainer
 from tests.support.small_capture import make_small_capture, small_recipe
 
 ROW = VoiceRow(
-    identity="anna", voice="german", sync_offset_frames=0.5, sync_confidence=0.6, sync_sure=True,
-    offset_from_own=0.4, confidence_ratio=0.9, jitter_silence=None, lip_change=0.01, closure_mbp=1.0, num_frames=100,
+    identity="anna",
+    voice="german",
+    sync_offset_frames=0.5,
+    sync_confidence=0.6,
+    sync_sure=True,
+    offset_from_own=0.4,
+    confidence_ratio=0.9,
+    jitter_silence=None,
+    lip_change=0.01,
+    closure_mbp=1.0,
+    num_frames=100,
 )
 
 
@@ -78,7 +87,11 @@ def test_the_spread_is_over_identities_and_leaves_out_what_nobody_knows():
     ]
     german, noise = spread(rows)
     assert german == {
-        "voice": "german", "offset_mean": 0.0, "offset_spread": 1.0, "confidence_ratio_mean": 0.9, "confidence_ratio_least": 0.9,
+        "voice": "german",
+        "offset_mean": 0.0,
+        "offset_spread": 1.0,
+        "confidence_ratio_mean": 0.9,
+        "confidence_ratio_least": 0.9,
         "num_identities": 3,
     }
     assert noise["offset_mean"] is None and noise["num_identities"] == 1

@@ -44,7 +44,10 @@ def test_an_api_problem_survives_pickling():
     problem = ApiProblem("quota-exceeded", "too many", {"Retry-After": "3"}, [{"field": "a", "detail": "b"}])
     again = pickle.loads(pickle.dumps(problem))
     assert (again.code, again.detail, again.headers, again.errors) == (
-        problem.code, problem.detail, problem.headers, problem.errors,
+        problem.code,
+        problem.detail,
+        problem.headers,
+        problem.errors,
     )
 
 

@@ -34,7 +34,8 @@ def tracks(face_px=300.0, **changes):
     sway = np.stack([640 + 20 * np.sin(phase), 360 + 8 * np.cos(1.3 * phase), np.zeros(T)], -1)
     rng = np.random.default_rng(0)
     made = Tracks(
-        width=1280, height=720,
+        width=1280,
+        height=720,
         landmarks=(face + sway[:, None] + rng.normal(0, 0.1, (T, 1, 3))).astype(np.float32),
         blendshapes=np.zeros((T, 52), np.float32),
         valid=np.ones(T, bool),

@@ -85,8 +85,14 @@ def test_the_map_agrees_with_scikit_image_away_from_the_border():
 
     target, image = pair(60, 50, 3)
     _, expected = structural_similarity(
-        image.double().numpy(), target.double().numpy(), channel_axis=2, data_range=1.0, gaussian_weights=True,
-        use_sample_covariance=False, sigma=1.5, full=True,
+        image.double().numpy(),
+        target.double().numpy(),
+        channel_axis=2,
+        data_range=1.0,
+        gaussian_weights=True,
+        use_sample_covariance=False,
+        sigma=1.5,
+        full=True,
     )
     ours = ssim_map_reference(image.double(), target.double()).numpy()
     assert abs(ours - expected)[5:-5, 5:-5].max() < 1e-6
