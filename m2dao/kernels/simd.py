@@ -185,18 +185,21 @@ maximum8 = _binary(_extremum("llvm.maxnum.v8f32"))
 def _overload_add(left, right):
     if left is float8 and right is float8:
         return lambda left, right: _add(left, right)
+    return None
 
 
 @overload(operator.sub)
 def _overload_subtract(left, right):
     if left is float8 and right is float8:
         return lambda left, right: _subtract(left, right)
+    return None
 
 
 @overload(operator.mul)
 def _overload_multiply(left, right):
     if left is float8 and right is float8:
         return lambda left, right: _multiply(left, right)
+    return None
 
 
 def _choice(comparison: str):

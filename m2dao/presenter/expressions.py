@@ -45,7 +45,7 @@ def build_fields(grid: shape.HeadGrid, person: Person) -> np.ndarray:
     x, y, z = np.moveaxis(points, -1, 0)
     front = shape.smoothstep(0.06, 0.02, z)
     fields = np.zeros((len(CONTROLS), *points.shape))
-    named = dict(zip(CONTROLS, fields))
+    named = dict(zip(CONTROLS, fields, strict=False))
     _mouth_fields(named, grid, person, x, y, z, front)
     _brow_fields(named, x, y, front)
     _lid_fields(named, grid, person, x, y, front)

@@ -83,8 +83,7 @@ def eyeball(person: Person, sign: float, seed: int) -> Sheet:
     pupil_edge = shape.smoothstep(0.42, 0.30, ratio + 0 * turn)[..., None]
     color = color * (1 - pupil_edge) + 0.006 * pupil_edge
     # rows go outwards: reverse so that the surface faces the camera
-    sheet = make_sheet(points[:, ::-1], color[:, ::-1], region=FACIAL, specular=2.2, gloss=260.0, scatter=0.15)
-    return sheet
+    return make_sheet(points[:, ::-1], color[:, ::-1], region=FACIAL, specular=2.2, gloss=260.0, scatter=0.15)
 
 
 def teeth(person: Person, *, upper: bool) -> Sheet:

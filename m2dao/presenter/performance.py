@@ -55,9 +55,13 @@ def blink_track(num_frames: int, rng: np.random.Generator) -> np.ndarray:
 def perform(phones: tuple[Phone, ...], num_frames: int, *, seed: int) -> list[scene.FrameState]:
     """Act out ``phones`` over ``num_frames`` video frames."""
     rng = np.random.default_rng([seed, 23])
-    mouth = dict(zip(MOUTH, mouth_track(phones, num_frames).T))
+    mouth = dict(zip(MOUTH, mouth_track(phones, num_frames).T, strict=False))
     stresses = [p.start_s for p in phones if p.stressed]
-    phrases = [b.start_s for a, b in zip(phones, phones[1:]) if not a.symbol and b.symbol and a.end_s - a.start_s > 0.12]
+    phrases = [
+        b.start_s
+        for a, b in zip(phones, phones[1:], strict=False)
+        if not a.symbol and b.symbol and a.end_s - a.start_s > 0.12
+    ]
     nods = [s - 0.06 for s in stresses if rng.uniform() < 0.35]
     raised = [s - 0.12 for s in phrases if rng.uniform() < 0.8] + [s - 0.05 for s in stresses if rng.uniform() < 0.08]
     degree = np.pi / 180.0

@@ -250,7 +250,7 @@ class Scene:
     def render(self, state: FrameState) -> Rendered:
         """Draw one frame."""
         buffers = self._buffers()
-        named = dict(zip(expressions.CONTROLS, state.controls))
+        named = dict(zip(expressions.CONTROLS, state.controls, strict=False))
         points = self._deform(state.controls)
         self._draw(self.body, points, self.body.light, state, buffers)
         for ear in self.ears:
@@ -273,7 +273,7 @@ class Scene:
     def _draw_eyes(self, state, named, buffers) -> None:
         yaw, pitch = state.gaze
         turn = rotation(pitch, yaw, 0.0).astype(np.float32)
-        for sign, eye in zip((-1.0, 1.0), self.eyes):
+        for sign, eye in zip((-1.0, 1.0), self.eyes, strict=False):
             centre = np.array([sign * shape.EYE_X, shape.EYE_Y, shape.EYE_Z], np.float32)
             points = eye.points @ turn.T + centre
             lids = named["lids_left" if sign < 0 else "lids_right"]
@@ -323,7 +323,7 @@ class Scene:
         eye_distance = np.linalg.norm(at["left_eye_outer"] - at["right_eye_outer"])
         gap = np.linalg.norm(at["upper_lip_inner"] - at["lower_lip_inner"]) / eye_distance
         width = np.linalg.norm(at["mouth_left"] - at["mouth_right"]) / eye_distance
-        lids = dict(zip(expressions.CONTROLS, state.controls))
+        lids = dict(zip(expressions.CONTROLS, state.controls, strict=False))
         blink = 1.0 - np.array([lids["lids_left"], lids["lids_right"]], np.float32)
         camera = np.stack([at[name] for name in self.LANDMARKS]) @ state.head[:3, :3].T + state.head[:3, 3]
         pixels = FOCAL * self.size * camera[:, :2] / camera[:, 2:] + self.size / 2

@@ -160,7 +160,7 @@ def _row_heights() -> tuple[np.ndarray, int, int]:
 
     edges = [CROWN_Y + 1e-5, float(eye_line(np.array(EYE_X))), MOUTH_Y, CHEST_Y]
     rows, slits = [], []
-    for start, end in zip(edges[:-1], edges[1:]):
+    for start, end in zip(edges[:-1], edges[1:], strict=False):
         fine = np.linspace(start, end, 4000)
         count = np.concatenate([[0.0], np.cumsum((fine[1:] - fine[:-1]) / spacing(0.5 * (fine[1:] + fine[:-1])))])
         num = max(int(round(count[-1])), 2)
@@ -272,8 +272,8 @@ def _cut(points: np.ndarray, eye_row: int, mouth_row: int, facing: np.ndarray, m
             continue
         depths, name = (LID_RIM, "eye") if r == eye_row else (LIP_RIM, "mouth")
         half, centre = (EYE_HALF_WIDTH, EYE_X) if r == eye_row else (mouth_half_width, 0.0)
-        upper = dict(eye=-1, mouth=-1) if name == "eye" else dict(eye=1, mouth=-1)
-        lower = dict(eye=1, mouth=-1) if name == "eye" else dict(eye=1, mouth=1)
+        upper = {"eye": -1, "mouth": -1} if name == "eye" else {"eye": 1, "mouth": -1}
+        lower = {"eye": 1, "mouth": -1} if name == "eye" else {"eye": 1, "mouth": 1}
         rows[name, "upper"] = len(pieces)
         add(points[r], 0.0, **upper)
         for k, d in enumerate(depths):

@@ -133,7 +133,7 @@ def _freckles(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     near = (np.abs(points[..., 1] + 0.003) < 0.032) & (np.abs(points[..., 0]) < 0.066) & (points[..., 2] < 0.0)
     p = points[near][:, :2]
     share = np.zeros(len(p))
-    for spot, size, strength in zip(spots, sizes, strengths):
+    for spot, size, strength in zip(spots, sizes, strengths, strict=False):
         share = np.maximum(share, strength * np.exp(-(((p - spot) / size) ** 2).sum(1)))
     result = np.zeros(points.shape[:2])
     result[near] = share

@@ -104,7 +104,7 @@ def _say_phonemes(phonemes: str, voice: Voice, rng: np.random.Generator) -> tupl
     front_end, session = _synthesiser()
     ids = front_end.ids(phonemes)
     feeds = {"ids": np.asarray([ids], np.int64), "speed": np.asarray([voice.pace], np.float32)}
-    outputs = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds)))
+    outputs = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=False))
     harmonic, phase, noise, free = (outputs[name][0] for name in ("lh", "theta", "ln", "lr"))
     turn, pitch = outputs["phi"][0], outputs["f0"][0] * np.float32(voice.pitch)
     if voice.tract != 1.0:
@@ -116,7 +116,7 @@ def _say_phonemes(phonemes: str, voice: Voice, rng: np.random.Generator) -> tupl
     symbols = {number: symbol for symbol, number in front_end.vocab.items()}
     durations = np.asarray(outputs[_DURATIONS]).ravel() * _STEP_S
     phones, clock, stressed = [], 0.0, False
-    for number, duration in zip(ids, durations):
+    for number, duration in zip(ids, durations, strict=False):
         symbol = symbols.get(number, "#") if number else "#"
         start, clock = clock, clock + float(duration)
         if symbol in _STRESS:

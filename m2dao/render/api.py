@@ -177,7 +177,8 @@ def _check_tensors(named: dict, backend: str) -> None:
         if not isinstance(tensor, Tensor):
             raise InputError(f"render: {name}", "a torch.Tensor", type(tensor).__name__)
         shape_fits = tensor.dim() >= num_own and all(
-            want is None or have == want for have, want in zip(tensor.shape[tensor.dim() - num_own :], own_shape)
+            want is None or have == want
+            for have, want in zip(tensor.shape[tensor.dim() - num_own :], own_shape, strict=False)
         )
         if not shape_fits:
             letters = {"viewmats": "C, 4, 4", "Ks": "C, 3, 3", "colors": "N, D", "backgrounds": "C, D"}

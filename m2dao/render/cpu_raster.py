@@ -132,10 +132,7 @@ def _blend(scratch, record, position, first_row, past_row, first_column, past_co
 def _is_finished(scratch):
     """Whether no pixel of the tile can take any more."""
     zero = splat8(0.0)
-    for index in range(TRANSMITTANCE, TRANSMITTANCE + PLANE, LANES):
-        if any_gt8(load8(scratch, index), zero):
-            return False
-    return True
+    return all(not any_gt8(load8(scratch, index), zero) for index in range(TRANSMITTANCE, TRANSMITTANCE + PLANE, LANES))
 
 
 @njit(inline="always")

@@ -58,7 +58,7 @@ def render_reference(
     flat_means2d = means2d.reshape(len(images), num_gaussians, 2)
     rendered = [
         _rasterize(flat_means2d[i], conics, depths, radii[i], gaussians[3], gaussians[4], background, camera)
-        for i, ((gaussians, _, _, background), (_, conics, depths, _)) in enumerate(zip(images, projected))
+        for i, ((gaussians, _, _, background), (_, conics, depths, _)) in enumerate(zip(images, projected, strict=False))
     ]
     shape = (*batch_shape, num_cameras, camera.height, camera.width)
     empty = means.new_zeros(0, camera.height, camera.width)

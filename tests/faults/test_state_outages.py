@@ -130,7 +130,8 @@ def test_mlflow_down_is_registry_unavailable_not_unknown_and_it_recovers(behind_
     for act in (registry.check, lambda: registry.resolve(alias), lambda: registry.list_identities(tenant)):
         with pytest.raises(RegistryUnavailable) as caught:
             act()
-        assert caught.value.__cause__ is not None and isinstance(caught.value, ServiceUnavailable)
+        assert caught.value.__cause__ is not None
+        assert isinstance(caught.value, ServiceUnavailable)
     proxy.heal()
     with pytest.raises(UnknownIdentity):
         registry.resolve(alias)

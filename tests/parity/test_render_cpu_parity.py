@@ -56,7 +56,7 @@ def test_images_and_gradients_agree_for_any_number_of_channels(num_channels):
     assert all(float(gradient.abs().max()) > 0 for gradient in gradients.values())
 
 
-@pytest.mark.parametrize("width, height", [(1, 1), (7, 50), (33, 17), (100, 7), (31, 16), (64, 48)])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 50), (33, 17), (100, 7), (31, 16), (64, 48)])
 def test_sizes_that_do_not_fit_the_tiles_agree(width, height):
     assert_parity(make_scene(width=width, height=height, seed=2), width=width, height=height)
 

@@ -41,10 +41,12 @@ def start(tmp_path):
 
 def test_a_process_is_alive_until_it_is_stopped_and_its_record_goes_with_it(start):
     made = start(WAIT)
-    assert made.alive() and processes.ProcessRecord.load(start.record) == made
+    assert made.alive()
+    assert processes.ProcessRecord.load(start.record) == made
     assert os.getsid(made.pid) == made.pid  # so a Ctrl-C in our terminal does not reach it
     assert processes.stop(start.mark, start.record, grace_s=10) == 0
-    assert not made.alive() and not start.record.exists()
+    assert not made.alive()
+    assert not start.record.exists()
 
 
 def test_one_that_ignores_being_asked_is_killed(start):

@@ -59,7 +59,8 @@ def test_a_version_is_described_as_it_was_registered_and_comes_back_byte_for_byt
     assert ref == ModelRef(tenant, ANNA, 1)
     info = registry.describe(ref)
     assert (info.ref, info.metrics, info.tags, info.aliases) == (ref, METRICS, {"recipe": "m2dao"}, ())
-    assert info.fit_id == fit_id and info.num_bytes == 1028
+    assert info.fit_id == fit_id
+    assert info.num_bytes == 1028
     stored = registry.download(ref, tmp_path / "copy")
     assert stored.sha256 == info.files_sha256
     for name in ("identity.json", "gaussians.safetensors"):
@@ -120,7 +121,8 @@ def test_a_version_that_is_not_complete_cannot_be_resolved_or_promoted(registry,
     for act in (registry.resolve, lambda r: registry.set_alias(r, "champion"), lambda r: move_champion(registry, state, r)):
         with pytest.raises(UnknownIdentity):
             act(ref)
-    assert registry.list_identities(tenant) == [] and registry.list_versions(tenant, ANNA) == []
+    assert registry.list_identities(tenant) == []
+    assert registry.list_versions(tenant, ANNA) == []
 
 
 def test_stored_bytes_that_changed_are_refused(registry, stack, tenant, folder, tmp_path):
@@ -157,7 +159,8 @@ def test_the_progress_of_a_fit_is_one_run_that_a_retry_goes_on_in(stack, registr
     run = registry._client.get_run(run_id)
     history = registry._client.get_metric_history(run_id, "loss")
     assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 0.5)]
-    assert run.data.params == {"recipe": "m2dao"} and run.info.status == "FINISHED"
+    assert run.data.params == {"recipe": "m2dao"}
+    assert run.info.status == "FINISHED"
     assert run.data.metrics["final.psnr_db"] == 31.25
 
 
@@ -208,7 +211,8 @@ def test_of_many_promotions_that_expect_the_same_champion_one_wins(registry, sta
 
     with ThreadPoolExecutor(2) as pool:
         winners = [ref for ref in pool.map(promote, refs[1:]) if ref]
-    assert len(winners) == 1 and registry.resolve(AliasRef(tenant, ANNA, "champion")) == winners[0]
+    assert len(winners) == 1
+    assert registry.resolve(AliasRef(tenant, ANNA, "champion")) == winners[0]
 
 
 def test_an_alias_of_another_name_is_refused_and_one_can_be_taken_away(registry, tenant, folder):

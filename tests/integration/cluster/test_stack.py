@@ -56,12 +56,14 @@ def run_cli(home, *arguments, **options):
 
 def test_what_is_up_listens_on_the_loopback_only(stack, stack_home):
     addresses = listening_addresses(processes_of(stack_home))
-    assert addresses and addresses <= LOOPBACK_ADDRESSES
+    assert addresses
+    assert addresses <= LOOPBACK_ADDRESSES
 
 
 def test_ray_too_listens_on_the_loopback_only_and_lets_in_only_those_with_the_token(ray_stack, stack_home, tmp_path):
     addresses = listening_addresses(processes_of(stack_home, ["ray"]))
-    assert addresses and addresses <= LOOPBACK_ADDRESSES
+    assert addresses
+    assert addresses <= LOOPBACK_ADDRESSES
     program = (
         "import json, os\n"
         "from cluster.compute.client import connect\n"
@@ -78,14 +80,16 @@ def test_ray_too_listens_on_the_loopback_only_and_lets_in_only_those_with_the_to
     joined = subprocess.run([sys.executable, "-c", program], env=env, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert joined.returncode == 0, joined.stderr
     usage, where = json.loads(joined.stdout.splitlines()[-1])
-    assert usage == "0" and where == str(ROOT / "cluster" / "__init__.py")
+    assert usage == "0"
+    assert where == str(ROOT / "cluster" / "__init__.py")
     wrong = tmp_path / "token"
     wrong.write_text("0" * 64)
     stranger = {**env, "M2DAO_RAY_TOKEN_FILE": str(wrong)}
     refused = subprocess.run(
         [sys.executable, "-c", program], env=stranger, cwd=ROOT, capture_output=True, text=True, timeout=400
     )
-    assert refused.returncode != 0 and "M2DAO_RAY_TOKEN_FILE" in refused.stderr
+    assert refused.returncode != 0
+    assert "M2DAO_RAY_TOKEN_FILE" in refused.stderr
 
 
 def test_no_service_reports_to_its_makers(stack, stack_home):
@@ -105,7 +109,8 @@ def test_secrets_are_readable_by_their_owner_only(stack, stack_home):
         assert stack.s3_secret_key not in record.read_text()
     for pid in processes_of(stack_home):  # the command line is visible to everybody
         command = Path(f"/proc/{pid}/cmdline").read_text()
-        assert stack.s3_secret_key not in command and stack.redis_url not in command
+        assert stack.s3_secret_key not in command
+        assert stack.redis_url not in command
 
 
 def test_later_commands_find_the_stack_through_its_home(stack, stack_home):
@@ -118,7 +123,8 @@ def test_up_twice_starts_nothing_anew_and_status_knows_it(stack_here, home):
     before = processes_of(home)
     lines = []
     assert Stack(Settings(home=home)).up(services=LIGHT, progress=lines.append) == first
-    assert processes_of(home) == before and len(before) >= 2
+    assert processes_of(home) == before
+    assert len(before) >= 2
     assert sorted(lines) == ["redis: already running", "s3: already running"]
     states = {entry.name: entry.state for entry in stack_here.status()}
     assert states == {"redis": "running", "s3": "running", "mlflow": "stopped", "ray": "stopped"}
@@ -130,7 +136,8 @@ def test_down_leaves_no_process_and_the_data_outlives_it_even_on_other_ports(sta
     key = StateStore(first).accounts.create_api_key(TenantId("acme"))
     ObjectStore(first).put_bytes("acme/x", b"kept")
     assert stack_here.down() == 0  # all of them ended when asked
-    assert processes_of(home) == set() and not (home / STACK_ENV_NAME).exists()
+    assert processes_of(home) == set()
+    assert not (home / STACK_ENV_NAME).exists()
     ports = json.loads((home / "run" / "ports.json").read_text())
     with contextlib.ExitStack() as taken:
         for name in ("redis", "master"):  # somebody else has our ports meanwhile
@@ -139,7 +146,8 @@ def test_down_leaves_no_process_and_the_data_outlives_it_even_on_other_ports(sta
             squatter.bind(("127.0.0.1", ports["redis" if name == "redis" else "s3"][name]))
             squatter.listen()
         second = Stack(Settings(home=home)).up(services=LIGHT)
-    assert second.redis_url != first.redis_url and second.s3_endpoint != first.s3_endpoint
+    assert second.redis_url != first.redis_url
+    assert second.s3_endpoint != first.s3_endpoint
     assert StateStore(second).accounts.authenticate(key) == TenantId("acme")
     assert ObjectStore(second).get_bytes("acme/x") == b"kept"
     ObjectStore(second).put_bytes("acme/y", b"new")
@@ -177,7 +185,8 @@ def test_a_service_that_hangs_is_started_anew(stack_here, home, monkeypatch):
     lines = []
     monkeypatch.setattr(local, "_GRACE_S", {**local._GRACE_S, "redis": 0.2})
     StateStore(stack_here.up(services=["redis"], progress=lines.append)).check()
-    assert lines[0] == "redis: does not answer, starting it anew" and not record.alive()
+    assert lines[0] == "redis: does not answer, starting it anew"
+    assert not record.alive()
 
 
 def failing(monkeypatch, name, program):
@@ -197,8 +206,10 @@ def test_a_half_started_stack_is_undone_and_the_log_is_shown(stack_here, home, m
     failing(monkeypatch, "s3", "print('disk on fire'); raise SystemExit(3)")
     with pytest.raises(StackError, match="disk on fire") as caught:
         stack_here.up(services=LIGHT)
-    assert "s3" in str(caught.value) and str(home / "logs" / "s3.log") in str(caught.value)
-    assert processes_of(home) == set() and not (home / STACK_ENV_NAME).exists()
+    assert "s3" in str(caught.value)
+    assert str(home / "logs" / "s3.log") in str(caught.value)
+    assert processes_of(home) == set()
+    assert not (home / STACK_ENV_NAME).exists()
 
 
 def test_undoing_spares_what_ran_before(stack_here, home, monkeypatch):
@@ -233,7 +244,8 @@ def test_a_service_that_is_not_installed_is_named(stack_here, home, monkeypatch)
 def test_the_sites_own_services_are_not_started_but_must_answer(home, stack):
     theirs = Stack(Settings(home=home, redis_url=stack.redis_url))
     reached = theirs.up(services=["redis"])
-    assert reached.redis_url == stack.redis_url and processes_of(home) == set()
+    assert reached.redis_url == stack.redis_url
+    assert processes_of(home) == set()
     assert {e.name: e.state for e in theirs.status()}["redis"] == "external"
     assert stack.redis_url.split("@")[0] not in str(theirs.status())
     closed = Stack(Settings(home=home, redis_url="redis://127.0.0.1:1", mlflow_url="http://127.0.0.1:1"))
@@ -257,7 +269,9 @@ def test_two_ups_at_once_make_one_stack(home):
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert errors == [] and len(results) == 3 and len(set(results)) == 1
+    assert errors == []
+    assert len(results) == 3
+    assert len(set(results)) == 1
     assert len(processes_of(home, ["redis"])) == 1
 
 
@@ -269,8 +283,10 @@ def test_an_interrupted_up_leaves_no_process(home, number):
             break
     up.send_signal(number)
     _, rest = up.communicate(timeout=60)
-    assert up.returncode == 130 and "undoing" in rest
-    assert processes_of(home) == set() and not (home / STACK_ENV_NAME).exists()
+    assert up.returncode == 130
+    assert "undoing" in rest
+    assert processes_of(home) == set()
+    assert not (home / STACK_ENV_NAME).exists()
 
 
 def test_the_stack_ends_with_its_owner_even_by_sigkill(home):
@@ -278,7 +294,8 @@ def test_the_stack_ends_with_its_owner_even_by_sigkill(home):
     up = run_cli(home, "up", "--services", "redis", "--owner-pid", str(owner.pid))
     out, err = up.communicate(timeout=60)
     assert up.returncode == 0, err
-    assert processes_of(home, ["redis"]) and processes_of(home, ["guardian"])
+    assert processes_of(home, ["redis"])
+    assert processes_of(home, ["guardian"])
     owner.kill()
     owner.wait()
     deadline = time.monotonic() + 60
@@ -307,7 +324,8 @@ def test_down_finds_the_processes_of_a_home_that_was_deleted(stack_here, home):
     assert len(processes_of(home)) >= 2
     home.rename(home.with_name("away"))  # as good as deleted, and weed can go on writing meanwhile
     stack_here.down()
-    assert processes_of(home) == set() and not home.exists()
+    assert processes_of(home) == set()
+    assert not home.exists()
 
 
 def test_the_commands_speak_json_and_exit_codes(home):
@@ -321,23 +339,30 @@ def test_the_commands_speak_json_and_exit_codes(home):
     assert {e["name"]: e["state"] for e in up["services"]}["redis"] == "running"
     assert run("tenant", "create", "acme", "--json")[:2] == (0, {"tenant": "acme"})
     code, twice, err = run("tenant", "create", "acme", "--json")
-    assert code == 2 and twice["error"] == "already-exists" and "acme" in err
+    assert code == 2
+    assert twice["error"] == "already-exists"
+    assert "acme" in err
     code, made, _ = run("key", "create", "acme", "--label", "web", "--json")
     state = StateStore(Settings.from_env({"M2DAO_HOME": str(home)}))
-    assert code == 0 and state.accounts.authenticate(made["key"]) == TenantId("acme")
+    assert code == 0
+    assert state.accounts.authenticate(made["key"]) == TenantId("acme")
     code, listed, _ = run("key", "list", "acme", "--json")
-    assert [key["label"] for key in listed["keys"]] == ["web"] and made["key"] not in json.dumps(listed)
+    assert [key["label"] for key in listed["keys"]] == ["web"]
+    assert made["key"] not in json.dumps(listed)
     assert run("key", "revoke", "acme", listed["keys"][0]["key_id"], "--json")[1]["revoked"] is True
     assert state.accounts.authenticate(made["key"]) is None
     assert run("tenant", "create", "No Name")[0] == 2
     assert run("up", "--services", "postgres")[0] in (1, 2)
     code, down, _ = run("down", "--json")
-    assert code == 0 and down["num_killed"] == 0
+    assert code == 0
+    assert down["num_killed"] == 0
     code, gone, err = run("tenant", "list", "--json")
-    assert code == 2 and "m2dao-cluster up" in err
+    assert code == 2
+    assert "m2dao-cluster up" in err
 
 
 def test_a_long_home_does_not_make_rays_socket_names_too_long(tmp_path):
     short, long = Path("/tmp/h"), tmp_path / ("x" * 80)
     assert ray_temp_dir(short) == short / "ray"
-    assert len(str(ray_temp_dir(long))) < 40 and ray_temp_dir(long) != ray_temp_dir(long / "other")
+    assert len(str(ray_temp_dir(long))) < 40
+    assert ray_temp_dir(long) != ray_temp_dir(long / "other")

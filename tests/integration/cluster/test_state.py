@@ -22,13 +22,15 @@ def state(stack):
 def test_a_tenant_is_made_once_and_listed(state, tenant):
     with pytest.raises(AlreadyExists):
         state.accounts.create_tenant(tenant)
-    assert tenant in state.accounts.list_tenants() and state.accounts.has_tenant(tenant)
+    assert tenant in state.accounts.list_tenants()
+    assert state.accounts.has_tenant(tenant)
     assert not state.accounts.has_tenant(TenantId("nobody"))
 
 
 def test_an_api_key_lets_in_its_tenant_and_nobody_else(state, tenant):
     key, another = state.accounts.create_api_key(tenant), state.accounts.create_api_key(tenant, label="web")
-    assert key != another and len(key) >= len("m2dao_") + 43  # 256 bits in base64
+    assert key != another
+    assert len(key) >= len("m2dao_") + 43
     assert state.accounts.authenticate(key) == tenant == state.accounts.authenticate(another)
     flipped = key[:-2] + ("A" if key[-2] != "A" else "B") + key[-1]
     for wrong in ("", "m2dao_", flipped, key + "A", key.upper(), f" {key}", f"{key}\n", "*", None, b"x"):
@@ -43,7 +45,8 @@ def test_no_key_is_in_the_store_in_any_form_that_lets_in(state, tenant, stack):
         content = state._link.hash(name) if kind == "hash" else ""
         everything.append(f"{name} {content}")
     text = "\n".join(everything)
-    assert key not in text and key.removeprefix("m2dao_") not in text
+    assert key not in text
+    assert key.removeprefix("m2dao_") not in text
     # Without the pepper a copy of the store cannot even confirm a key.
     thief = StateStore(reaching(stack, key_pepper="guessed"))
     assert thief.accounts.authenticate(key) is None
@@ -52,9 +55,11 @@ def test_no_key_is_in_the_store_in_any_form_that_lets_in(state, tenant, stack):
 def test_a_revoked_key_stops_at_once_and_the_others_go_on(state, tenant):
     keys = [state.accounts.create_api_key(tenant, label=f"k{n}") for n in range(2)]
     infos = state.accounts.list_api_keys(tenant)
-    assert [info.label for info in infos] == ["k0", "k1"] and infos[0].created_s <= infos[1].created_s
+    assert [info.label for info in infos] == ["k0", "k1"]
+    assert infos[0].created_s <= infos[1].created_s
     assert state.accounts.revoke(tenant, infos[0].key_id)
-    assert state.accounts.authenticate(keys[0]) is None and state.accounts.authenticate(keys[1]) == tenant
+    assert state.accounts.authenticate(keys[0]) is None
+    assert state.accounts.authenticate(keys[1]) == tenant
     assert not state.accounts.revoke(tenant, infos[0].key_id)
     assert [info.label for info in state.accounts.list_api_keys(tenant)] == ["k1"]
 
@@ -78,7 +83,8 @@ def test_a_deleted_tenant_leaves_nothing_and_its_neighbour_loses_nothing(state, 
         state.jobs.create(name, "render", {}, idempotency_key="k")
     state.accounts.delete_tenant(tenant)
     assert state.accounts.authenticate(keys[tenant]) is None
-    assert list(state._link.scan(f"{tenant}:*")) == [] and tenant not in state.accounts.list_tenants()
+    assert list(state._link.scan(f"{tenant}:*")) == []
+    assert tenant not in state.accounts.list_tenants()
     assert state.accounts.authenticate(keys[neighbour]) == neighbour
     assert len(state.jobs.list(neighbour, "render")) == 1
     with pytest.raises(UnknownTenant):
@@ -98,7 +104,8 @@ def test_a_message_reaches_every_listener_of_its_topic_only(state):
         assert state.publish("champion", {"ref": "acme.anna@7"}) == 2
         assert one.get(5) == two.get(5) == ("champion", {"ref": "acme.anna@7"})
         state.publish("other", {"n": 1})
-        assert two.get(5) == ("other", {"n": 1}) and one.get(0.01) is None
+        assert two.get(5) == ("other", {"n": 1})
+        assert one.get(0.01) is None
     assert state.publish("champion", {}) == 0
 
 
@@ -112,13 +119,15 @@ def test_an_asyncio_listener_hears_what_is_said_once_it_listens(state):
                 state.publish("jobs", {"n": 2})
             if len(heard) == 3:
                 return heard
+        return None
 
     assert asyncio.run(asyncio.wait_for(listen(), 10)) == [("", {}), ("champion", {"n": 1}), ("jobs", {"n": 2})]
 
 
 def test_a_rate_lets_through_its_capacity_then_says_how_long_to_wait(state, tenant):
     taken = [state.limits.take(tenant, "api", capacity=3, per_second=0.001) for _ in range(4)]
-    assert taken[:3] == [0, 0, 0] and 900 < taken[3] <= 1000
+    assert taken[:3] == [0, 0, 0]
+    assert 900 < taken[3] <= 1000
     assert state.limits.take(tenant, "other", capacity=1, per_second=1) == 0
     with pytest.raises(InputError):
         state.limits.take(tenant, "api", capacity=1, per_second=1, cost=2)
@@ -133,7 +142,9 @@ def test_a_rate_refills_with_time(state, tenant):
 
 def test_slots_are_limited_kept_freed_and_forgotten(state, tenant):
     hold = lambda who, ttl=60: state.limits.hold(tenant, "streams", who, limit=2, ttl_s=ttl)  # noqa: E731
-    assert hold("a") and hold("b") and not hold("c")
+    assert hold("a")
+    assert hold("b")
+    assert not hold("c")
     assert hold("a")  # its own again
     state.limits.let_go(tenant, "streams", "a")
     assert hold("c", ttl=0.001)

@@ -48,9 +48,14 @@ def take(jobs, tenant, worker="w", lease_s=60):
 
 def test_a_job_goes_from_queued_through_running_to_done(jobs, tenant):
     job, new = jobs.create(tenant, "render", {"text": "ü", "n": [1, None]})
-    assert new and job.status == "queued" and job.attempt == 0 and job.request == {"text": "ü", "n": [1, None]}
+    assert new
+    assert job.status == "queued"
+    assert job.attempt == 0
+    assert job.request == {"text": "ü", "n": [1, None]}
     claim = take(jobs, tenant, worker="replica-1")
-    assert claim.job.status == "running" and claim.job.attempt == 1 and claim.job.worker == "replica-1"
+    assert claim.job.status == "running"
+    assert claim.job.attempt == 1
+    assert claim.job.worker == "replica-1"
     jobs.heartbeat(claim, lease_s=60, progress=0.25, stage="rendering")
     seen = jobs.get(tenant, job.id)
     assert (seen.progress, seen.stage, seen.finished) == (0.25, "rendering", False)
@@ -70,7 +75,8 @@ def test_each_job_is_claimed_once_however_many_workers_ask(jobs, tenant):
     with ThreadPoolExecutor(8) as pool:
         claims = list(pool.map(lambda n: jobs.claim("render", worker=f"w{n}", lease_s=60, tenant=tenant), range(60)))
     taken = [claim.job.id for claim in claims if claim]
-    assert len(taken) == 40 and set(taken) == made
+    assert len(taken) == 40
+    assert set(taken) == made
 
 
 def test_when_a_lease_runs_out_the_job_is_taken_over_and_the_old_worker_is_refused(state, jobs, tenant):
@@ -79,8 +85,11 @@ def test_when_a_lease_runs_out_the_job_is_taken_over_and_the_old_worker_is_refus
     jobs.heartbeat(slow, lease_s=60, progress=0.9, stage="almost")
     expire(state, slow.job)
     fast = take(jobs, tenant, "fast")
-    assert fast.job.id == slow.job.id and fast.fence > slow.fence and fast.job.attempt == 2
-    assert fast.job.progress == 0 and fast.job.stage == ""
+    assert fast.job.id == slow.job.id
+    assert fast.fence > slow.fence
+    assert fast.job.attempt == 2
+    assert fast.job.progress == 0
+    assert fast.job.stage == ""
     for word in (
         lambda: jobs.heartbeat(slow, lease_s=60),
         lambda: jobs.finish(slow, {"from": "slow"}),
@@ -128,7 +137,9 @@ def test_a_job_that_kills_its_workers_fails_after_its_attempts(state, jobs, tena
         expire(state, take(jobs, tenant).job)
     assert jobs.claim("render", worker="w", lease_s=60, tenant=tenant) is None
     failed = jobs.get(tenant, job.id)
-    assert failed.status == "failed" and failed.error["code"] == "attempts-exhausted" and failed.attempt == 2
+    assert failed.status == "failed"
+    assert failed.error["code"] == "attempts-exhausted"
+    assert failed.attempt == 2
 
 
 def test_requeueing_needs_no_worker_that_asks(state, jobs, tenant):
@@ -142,7 +153,9 @@ def test_a_failure_is_final_unless_a_retry_is_asked_for_and_left(jobs, tenant):
     jobs.create(tenant, "render", {}, max_attempts=2)
     assert jobs.fail(take(jobs, tenant), PROBLEM, retry=True).status == "queued"
     failed = jobs.fail(take(jobs, tenant), PROBLEM, retry=True)
-    assert failed.status == "failed" and failed.error == PROBLEM and failed.attempt == 2
+    assert failed.status == "failed"
+    assert failed.error == PROBLEM
+    assert failed.attempt == 2
     jobs.create(tenant, "render", {})
     assert jobs.fail(take(jobs, tenant), PROBLEM).status == "failed"
 
@@ -152,7 +165,8 @@ def test_a_job_that_was_given_back_has_used_no_attempt_and_is_first_again(jobs, 
     jobs.create(tenant, "render", {})
     assert jobs.release(take(jobs, tenant)).attempt == 0
     again = take(jobs, tenant)
-    assert again.job.id == first.id and again.job.attempt == 1
+    assert again.job.id == first.id
+    assert again.job.attempt == 1
 
 
 def test_a_cancelled_job_is_not_taken_and_its_worker_learns_of_it(jobs, tenant):
@@ -187,7 +201,8 @@ def test_many_creates_with_one_key_make_one_job(jobs, tenant):
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(create, range(32)))
-    assert len({job.id for job, _ in results}) == 1 and [new for _, new in results].count(True) == 1
+    assert len({job.id for job, _ in results}) == 1
+    assert [new for _, new in results].count(True) == 1
     assert jobs.backlog("render", tenant=tenant).num_queued == 1
 
 
@@ -203,7 +218,8 @@ def test_the_same_key_with_another_request_is_a_conflict(jobs, tenant):
 def test_a_fingerprint_says_what_must_be_equal(jobs, tenant):
     first, _ = jobs.create(tenant, "render", {"upload": "x"}, idempotency_key="k", fingerprint="sha")
     again, new = jobs.create(tenant, "render", {"upload": "y"}, idempotency_key="k", fingerprint="sha")
-    assert again == first and not new
+    assert again == first
+    assert not new
     with pytest.raises(IdempotencyConflict):
         jobs.create(tenant, "render", {"upload": "x"}, idempotency_key="k", fingerprint="other")
 
@@ -213,7 +229,8 @@ def test_a_key_is_one_tenants_only(state, jobs, tenant):
     state.accounts.create_tenant(other)
     first, _ = jobs.create(tenant, "render", {}, idempotency_key="k")
     second, new = jobs.create(other, "render", {}, idempotency_key="k")
-    assert new and second.id != first.id
+    assert new
+    assert second.id != first.id
     with pytest.raises(UnknownJob):
         jobs.get(other, first.id)
     with pytest.raises(UnknownJob):
@@ -227,7 +244,8 @@ def test_a_replayed_key_gives_the_finished_job(jobs, tenant):
     jobs.create(tenant, "render", {}, idempotency_key="k")
     jobs.finish(take(jobs, tenant), {"n": 1})
     again, new = jobs.create(tenant, "render", {}, idempotency_key="k")
-    assert not new and again.result == {"n": 1}
+    assert not new
+    assert again.result == {"n": 1}
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\nb"])
@@ -264,7 +282,8 @@ def test_tenants_take_turns(state, tenant, stack):
     for other in others[1:]:
         jobs.create(other, "fit", {})
     first = [jobs.claim("fit", worker="w", lease_s=60).job.tenant for _ in range(4)]
-    assert set(first[:3]) == set(others) and first[3] == others[0]
+    assert set(first[:3]) == set(others)
+    assert first[3] == others[0]
 
 
 def test_the_backlog_adds_up(jobs, tenant):
@@ -275,7 +294,8 @@ def test_the_backlog_adds_up(jobs, tenant):
     backlog = jobs.backlog("render", tenant=tenant)
     assert (backlog.num_queued, backlog.num_running, backlog.queued_cost) == (1, 1, 4.0)
     everybody = jobs.backlog("render")
-    assert everybody.num_queued >= 1 and everybody.num_running >= 1
+    assert everybody.num_queued >= 1
+    assert everybody.num_running >= 1
 
 
 def test_the_list_shows_the_newest_first_by_page_and_drops_what_has_expired(state, jobs, tenant):
@@ -383,4 +403,5 @@ def test_a_blocked_listener_hears_of_a_job_from_another_thread(state, jobs, tena
     assert listening.wait(10)
     take(jobs, tenant)
     thread.join(10)
-    assert heard and heard[0][1]["status"] == "running"
+    assert heard
+    assert heard[0][1]["status"] == "running"

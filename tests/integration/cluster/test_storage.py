@@ -112,7 +112,8 @@ def test_of_many_writers_that_want_to_be_the_first_one_is(store, tenant):
 
     with ThreadPoolExecutor(8) as pool:
         winners = [n for n in pool.map(write, range(16)) if n is not None]
-    assert len(winners) == 1 and store.get_bytes(key) == str(winners[0]).encode()
+    assert len(winners) == 1
+    assert store.get_bytes(key) == str(winners[0]).encode()
 
 
 def test_a_large_file_goes_in_parts_and_comes_back_the_same(store, tenant, tmp_path):
@@ -169,7 +170,8 @@ def test_a_folder_comes_back_whole_and_verified(store, tenant, folder, tmp_path)
     stored = store.put_folder(prefix, folder)
     dest = tmp_path / "cache" / "anna"
     fetched = store.get_folder(prefix, dest, sha256=stored.sha256)
-    assert fetched == stored and set(stored.files) == {"identity.json", "sub/empty.bin", "gaussians.safetensors"}
+    assert fetched == stored
+    assert set(stored.files) == {"identity.json", "sub/empty.bin", "gaussians.safetensors"}
     for name, entry in stored.files.items():
         assert (dest / name).read_bytes() == (folder / name).read_bytes()
         assert entry["bytes"] == (folder / name).stat().st_size

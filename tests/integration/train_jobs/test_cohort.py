@@ -95,7 +95,8 @@ def test_a_fit_whose_worker_died_goes_on_from_its_step_checkpoint(fits):
     assert take_back(fits.platform.state.jobs, fits.tenant, fits.batch, [fit_id]) == 1
     fits.worker(fit_id, generation="g1").run()
     job = fits.job(fit_id)
-    assert job.status == "done" and job.result["resumed"]
+    assert job.status == "done"
+    assert job.result["resumed"]
     assert fits.events("anna") == ["begin", "prepare", "from 0", "begin", "from 3", "end"]
     assert job.attempt == 1  # taken back, so not counted
 
@@ -190,7 +191,8 @@ def test_a_version_that_passes_the_gate_is_promoted_by_its_fit(fits):
     fit_id = fits.queue("anna", request={"promote": True})
     fits.worker(fit_id).run()
     promotion = fits.job(fit_id).result["promotion"]
-    assert promotion["promoted"] and promotion["gate"]["passed"]
+    assert promotion["promoted"]
+    assert promotion["gate"]["passed"]
     champion = fits.platform.registry.resolve(AliasRef(fits.tenant, IdentityName("anna")))
     assert str(champion) == fits.job(fit_id).result["ref"]
 
@@ -203,7 +205,9 @@ def test_a_version_that_the_gate_refuses_is_kept_and_its_fit_is_done(fits):
     assert job.result["promotion"]["promoted"] is False
     assert job.result["promotion"]["code"] == "promotion-refused"
     info = fits.platform.registry.describe(ModelRef.parse(job.result["ref"]))
-    assert info.aliases == () and info.tags["gate"] == "refused" and "psnr_db" in info.tags["gate_reasons"]
+    assert info.aliases == ()
+    assert info.tags["gate"] == "refused"
+    assert "psnr_db" in info.tags["gate_reasons"]
 
 
 def test_a_registry_that_is_away_costs_the_curve_and_not_the_steps(fits, stack):
@@ -260,7 +264,8 @@ def test_an_archive_that_could_harm_is_refused(fits, kind):
     fits.platform.store.put_file(key, path)
     with pytest.raises(ObjectCorrupt):
         get_archive(fits.platform.store, key, fits.folder / "unpacked")
-    assert not (fits.folder / "unpacked").exists() and not (fits.folder / "escaped").exists()
+    assert not (fits.folder / "unpacked").exists()
+    assert not (fits.folder / "escaped").exists()
 
 
 def test_a_folder_comes_back_from_an_archive_as_it_was(fits):

@@ -73,7 +73,8 @@ def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody
     assert (champion(registry, tenant), champion(registry, tenant, "previous")) == (2, 1)
     assert promotion.as_dict()["champion"] == str(second)
     tags = registry.describe(second).tags
-    assert tags["gate"] == "passed" and "psnr_db 31.00 dB" in tags["gate_reasons"]
+    assert tags["gate"] == "passed"
+    assert "psnr_db 31.00 dB" in tags["gate_reasons"]
 
 
 def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, state, tenant, register):
@@ -88,10 +89,12 @@ def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, state
 def test_force_overrides_the_gate_and_says_so_for_ever(registry, state, tenant, register):
     poor = register(5.0)
     promotion = promote(registry, state, poor, force=True)
-    assert promotion.forced and not promotion.decision.passed
+    assert promotion.forced
+    assert not promotion.decision.passed
     assert champion(registry, tenant) == 1
     tags = registry.describe(poor).tags
-    assert tags["gate"] == "forced" and "psnr_db" in tags["gate_reasons"]
+    assert tags["gate"] == "forced"
+    assert "psnr_db" in tags["gate_reasons"]
 
 
 def test_a_promotion_decided_on_old_facts_is_refused(registry, state, tenant, register):
@@ -130,14 +133,21 @@ def test_the_commands_promote_refuse_show_list_and_roll_back(run, tenant, regist
     good, poor, better = register(30.0), register(5.0), register(32.0)
     assert run("promote", good)[0] == 0
     code, result, said = run("promote", poor)
-    assert code == 2 and result["error"] == "promotion-refused" and "psnr_db" in said and "--force" in said
+    assert code == 2
+    assert result["error"] == "promotion-refused"
+    assert "psnr_db" in said
+    assert "--force" in said
     assert run("promote", better, "--expected-version", 2)[0] == 2
     code, result, said = run("promote", better, "--expected-version", 1, "--min-psnr-db", 31)
-    assert code == 0 and result["champion"] == str(better) and result["previous"] == str(good)
+    assert code == 0
+    assert result["champion"] == str(better)
+    assert result["previous"] == str(good)
     listed = run("list", "--tenant", tenant)[1]["identities"]
     assert listed == [{"identity": "anna", "champion": 3, "versions": [1, 2, 3]}]
     shown = run("show", f"{tenant}.anna@champion")[1]
-    assert shown["ref"] == str(better) and shown["aliases"] == ["champion"] and shown["metrics"]["psnr_db"] == 32.0
+    assert shown["ref"] == str(better)
+    assert shown["aliases"] == ["champion"]
+    assert shown["metrics"]["psnr_db"] == 32.0
     assert run("rollback", f"{tenant}.anna")[1]["champion"] == str(good)
 
 
@@ -156,4 +166,8 @@ def test_the_commands_promote_refuse_show_list_and_roll_back(run, tenant, regist
 )
 def test_wrong_words_end_with_code_2_and_a_message(run, words):
     code, result, said = run(*words)
-    assert code == 2 and result["error"] and result["detail"] in said and "expected" in said and "Traceback" not in said
+    assert code == 2
+    assert result["error"]
+    assert result["detail"] in said
+    assert "expected" in said
+    assert "Traceback" not in said

@@ -41,7 +41,8 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, st
     poison, unlucky, neighbour = (fits.job(fit_id) for fit_id in batch.fit_ids)
 
     assert (poison.status, poison.attempt, poison.error["code"]) == ("failed", 3, "worker-died")
-    assert unlucky.status == "done" and unlucky.result["resumed"]
+    assert unlucky.status == "done"
+    assert unlucky.result["resumed"]
     assert "from 3" in fits.events("unlucky")
     assert (neighbour.status, neighbour.attempt) == ("done", 1)
     refs = {job.result["ref"] for job in (unlucky, neighbour)}
@@ -67,7 +68,8 @@ def test_a_lost_ray_job_is_noticed_and_resumed_where_it_was(service, fits, tenan
     for _ in service.follow(again):
         pass
     job = fits.job(fit_id)
-    assert job.status == "done" and job.result["resumed"]
+    assert job.status == "done"
+    assert job.result["resumed"]
     begun = [event for event in fits.events("anna") if event.startswith(("from", "prepare"))]
     assert begun == ["prepare", "from 0", "from 2"]
     (identity,) = fits.platform.registry.list_identities(tenant)

@@ -64,7 +64,8 @@ def test_a_killed_call_is_gone_on_with_and_the_capture_is_the_same(
     video, whole = recording
     program = DYING.format(module=module, owner=owner, method=method, number=number, size=SIZE)
     killed = subprocess.run([sys.executable, "-c", program, video, tmp_path / "capture"], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "capture").exists()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "capture").exists()
     num_found, num_stored = faces_found(tmp_path), frames_stored(tmp_path)
     assert num_found >= ENOUGH - 2
     journal = next(tmp_path.glob(".capture.partial-*/notes/faces-0.f32"))
@@ -115,4 +116,5 @@ def test_a_finished_writer_removes_nobody_elses_folder(tmp_path):
         writer.finish({})
         again = tmp_path / ".capture.partial-same"  # of a process that was faster
         again.mkdir()
-    assert again.is_dir() and (tmp_path / "capture").is_dir()
+    assert again.is_dir()
+    assert (tmp_path / "capture").is_dir()

@@ -109,7 +109,8 @@ def test_job_ids_are_new_each_time_and_keep_their_kind():
     renders, fits = {RenderId.new() for _ in range(100)}, {FitId.new() for _ in range(100)}
     assert len(renders) == len(fits) == 100
     for made in renders | fits:
-        assert parse_job_id(str(made)) == made and type(parse_job_id(str(made))) is type(made)
+        assert parse_job_id(str(made)) == made
+        assert type(parse_job_id(str(made))) is type(made)
     assert RenderId("r-" + "0" * 32) != FitId("f-" + "0" * 32)
 
 

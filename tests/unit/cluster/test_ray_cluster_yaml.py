@@ -25,7 +25,8 @@ def prepared(config):
 
 def test_rays_own_validator_accepts_it(config):
     ready = prepared(config)
-    assert set(ready["available_node_types"]) == {"head", "cpu", "gpu"} and ready["head_node_type"] == "head"
+    assert set(ready["available_node_types"]) == {"head", "cpu", "gpu"}
+    assert ready["head_node_type"] == "head"
 
 
 def test_rays_own_validator_would_notice_a_misspelt_key(config):
@@ -46,15 +47,18 @@ def test_nothing_is_left_to_rays_defaults_that_would_install_another_ray(config)
 
 def test_the_head_does_no_work_and_gpus_come_only_when_asked_for(config):
     types = config["available_node_types"]
-    assert types["head"]["resources"]["CPU"] == 0 and "--num-cpus=0" in config["head_start_ray_commands"][1]
-    assert types["gpu"]["min_workers"] == 0 and types["gpu"]["resources"]["GPU"] >= 1
+    assert types["head"]["resources"]["CPU"] == 0
+    assert "--num-cpus=0" in config["head_start_ray_commands"][1]
+    assert types["gpu"]["min_workers"] == 0
+    assert types["gpu"]["resources"]["GPU"] >= 1
     assert "GPU" not in types["cpu"]["resources"]
     assert sum(t.get("max_workers", 0) for t in types.values()) == config["max_workers"]
 
 
 def test_the_head_keeps_its_tables_in_redis_and_workers_outlive_it(config):
     head, worker = config["head_start_ray_commands"][1], config["worker_start_ray_commands"][1]
-    assert "RAY_external_storage_namespace=" in head and "RAY_REDIS_PASSWORD" in head
+    assert "RAY_external_storage_namespace=" in head
+    assert "RAY_REDIS_PASSWORD" in head
     assert "RAY_REDIS_ADDRESS" in (ROOT / "ray_cluster.yaml").read_text()
     assert int(re.search(r"RAY_gcs_rpc_server_reconnect_timeout_s=(\d+)", worker).group(1)) >= 300
     assert "unset RAY_REDIS_ADDRESS" in worker  # a worker that saw it would think itself a head
@@ -77,10 +81,12 @@ def test_every_machine_asks_for_tokens_reports_to_nobody_and_starts_afresh(confi
 
 
 def test_disks_are_encrypted_and_go_with_their_machine(config):
-    assert config["provider"]["cache_stopped_nodes"] is False and config["provider"]["use_internal_ips"] is True
+    assert config["provider"]["cache_stopped_nodes"] is False
+    assert config["provider"]["use_internal_ips"] is True
     for node in config["available_node_types"].values():
         for disk in node["node_config"]["BlockDeviceMappings"]:
-            assert disk["Ebs"]["Encrypted"] is True and disk["Ebs"]["DeleteOnTermination"] is True
+            assert disk["Ebs"]["Encrypted"] is True
+            assert disk["Ebs"]["DeleteOnTermination"] is True
 
 
 def test_it_holds_no_secret_and_what_it_installs_is_here(config):
@@ -88,4 +94,5 @@ def test_it_holds_no_secret_and_what_it_installs_is_here(config):
     assert not re.search(r"(PASSWORD|SECRET|KEY|TOKEN)=(?!\.\.\.|\"?\$|/)\S", text)
     assert config["file_mounts"] == {"/opt/m2dao/src": "."}
     named = set(re.findall(r"/opt/m2dao/src/(\S+)", " ".join(config["setup_commands"])))
-    assert named == {"requirements.lock"} and all((ROOT / name).is_file() for name in named)
+    assert named == {"requirements.lock"}
+    assert all((ROOT / name).is_file() for name in named)

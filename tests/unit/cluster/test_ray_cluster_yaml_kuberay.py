@@ -188,7 +188,8 @@ def test_the_head_does_no_work_and_each_cluster_has_cpu_and_gpu_workers(clusters
     for cluster in clusters.values():
         assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
         groups = {group["groupName"]: group for group in cluster["workerGroupSpecs"]}
-        assert set(groups) == {"cpu", "gpu"} and groups["gpu"]["minReplicas"] == 0
+        assert set(groups) == {"cpu", "gpu"}
+        assert groups["gpu"]["minReplicas"] == 0
         for name, group in groups.items():
             assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
             spec = group["template"]["spec"]
@@ -219,7 +220,8 @@ def test_nothing_reports_to_its_makers_and_no_secret_is_written_down(clusters):
         for _, pod in pods(cluster):
             for container in pod["spec"]["containers"]:
                 env = {entry["name"]: entry.get("value") for entry in container["env"]}
-                assert env["RAY_USAGE_STATS_ENABLED"] == "0" and env["MLFLOW_DISABLE_TELEMETRY"] == "true"
+                assert env["RAY_USAGE_STATS_ENABLED"] == "0"
+                assert env["MLFLOW_DISABLE_TELEMETRY"] == "true"
                 assert not [name for name in env if re.search("PASSWORD|SECRET|TOKEN|PEPPER", name)]
                 assert container["envFrom"] == [{"secretRef": {"name": "m2dao-settings"}}]
 
@@ -242,7 +244,8 @@ def test_rays_own_schema_accepts_the_serve_config_and_no_key_of_it_is_ignored(se
     parsed = ServeDeploySchema.model_validate(config)
     assert_known(config, parsed)
     (application,) = parsed.applications
-    assert application.name == "m2dao" and application.route_prefix == "/"
+    assert application.name == "m2dao"
+    assert application.route_prefix == "/"
     module, _, attribute = application.import_path.partition(":")
     assert callable(getattr(importlib.import_module(module), attribute))
 

@@ -18,7 +18,9 @@ def fields():
 
 def test_every_default_is_in_range_and_a_round_trip_changes_nothing(tmp_path):
     settings = Settings.from_env({"M2DAO_HOME": str(tmp_path)})
-    assert settings.api_port == 8000 and settings.redis_url is None and settings.home == tmp_path
+    assert settings.api_port == 8000
+    assert settings.redis_url is None
+    assert settings.home == tmp_path
     assert Settings.from_env(settings.to_env()) == settings
 
 
@@ -63,7 +65,8 @@ def test_secrets_are_not_in_the_printed_form():
     values = {name: "hunter2" for name in secret if "URL" not in name}
     values |= {"M2DAO_REDIS_URL": "redis://:hunter2@h:1", "M2DAO_MLFLOW_URL": "http://u:hunter2@h"}
     settings = Settings.from_env(values)
-    assert "hunter2" not in repr(settings) and settings.key_pepper == "hunter2"
+    assert "hunter2" not in repr(settings)
+    assert settings.key_pepper == "hunter2"
     assert {name for name, f in fields().items() if not f.repr} == secret
 
 

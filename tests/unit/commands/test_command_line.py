@@ -38,4 +38,5 @@ def test_without_json_nothing_is_on_standard_output_and_an_interruption_says_so(
     assert run_command("m2dao fit", lambda: {"frames": 3}, as_json=False) == 0
     assert run_command("m2dao fit", failing(KeyboardInterrupt()), as_json=False) == 130
     printed = capsys.readouterr()
-    assert printed.out == "" and printed.err == "m2dao fit: interrupted\n"
+    assert printed.out == ""
+    assert printed.err == "m2dao fit: interrupted\n"

@@ -63,16 +63,19 @@ def test_each_voice_is_compared_with_the_identitys_own_if_that_can_be_told(tmp_p
     assert cli.main(["bench", "voices", *arguments, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     own, other = result["rows"]
-    assert (own["voice"], other["voice"]) == (OWN_VOICE, "rustle") and {own["identity"], other["identity"]} == {"ball"}
+    assert (own["voice"], other["voice"]) == (OWN_VOICE, "rustle")
+    assert {own["identity"], other["identity"]} == {"ball"}
     assert own["sync_sure"] == sure
     if sure:
-        assert own["confidence_ratio"] == 1 and own["offset_from_own"] == 0
+        assert own["confidence_ratio"] == 1
+        assert own["offset_from_own"] == 0
         assert other["confidence_ratio"] == pytest.approx(other["sync_confidence"] / own["sync_confidence"], abs=2e-3)
     else:
-        assert own["confidence_ratio"] is None and other["offset_from_own"] is None
-    assert (
-        other["num_frames"] == 75 and other["lip_change"] == pytest.approx(own["lip_change"], rel=0.05) and own["lip_change"]
-    )
+        assert own["confidence_ratio"] is None
+        assert other["offset_from_own"] is None
+    assert other["num_frames"] == 75
+    assert other["lip_change"] == pytest.approx(own["lip_change"], rel=0.05)
+    assert own["lip_change"]
     assert json.loads((tmp_path / "out" / "voices.json").read_text()) == result
     assert (tmp_path / "out" / "voices.png").stat().st_size > 1000
     assert (tmp_path / "out" / "ball" / "rustle" / "side_by_side.mp4").stat().st_size > 1000
@@ -94,7 +97,8 @@ def test_the_spread_is_over_identities_and_leaves_out_what_nobody_knows():
         "confidence_ratio_least": 0.9,
         "num_identities": 3,
     }
-    assert noise["offset_mean"] is None and noise["num_identities"] == 1
+    assert noise["offset_mean"] is None
+    assert noise["num_identities"] == 1
 
 
 def test_a_sound_that_is_too_short_is_refused_before_anything_is_rendered(tmp_path, capsys):

@@ -32,9 +32,12 @@ def test_picture_protocols_measure_pictures_and_leave_something_to_look_at(fitte
     monkeypatch.setattr("m2dao.evaluation.evaluate.FaceTracker", blind)
     result = evaluate(*fitted, protocol, out_dir=tmp_path / "report").as_dict()
     assert result["num_frames"] == 12
-    assert 15 < result["psnr_db"] < 60 and 0 < result["ssim"] <= 1 and result["flicker"] >= 0
+    assert 15 < result["psnr_db"] < 60
+    assert 0 < result["ssim"] <= 1
+    assert result["flicker"] >= 0
     assert result["num_frames_without_face"] == 12  # no lips are made up where no face was found
-    assert result["lmd_px"] is None and result["sync_confidence"] is None
+    assert result["lmd_px"] is None
+    assert result["sync_confidence"] is None
     assert json.loads((tmp_path / "report" / "evaluation.json").read_text()) == result
     assert (tmp_path / "report" / "side_by_side.mp4").stat().st_size > 1000
     assert (tmp_path / "report" / "plots.png").stat().st_size > 1000
@@ -72,7 +75,8 @@ def test_an_identity_without_torso_gets_the_one_recorded_at_the_nearest_pose(fit
     capture = Capture.open(fitted[1])
     torso = NearestTorso(capture, 64, 120, soft_masks=True)
     nearest = torso.nearest(125)
-    assert nearest < 120 and np.abs(capture.viewmats[nearest] - capture.viewmats[125]).max() < 0.02
+    assert nearest < 120
+    assert np.abs(capture.viewmats[nearest] - capture.viewmats[125]).max() < 0.02
     behind = torso.behind(125, capture.plate)
     own = TrainingFrames(capture, 64, range(nearest, nearest + 1), plate=capture.plate)
     np.testing.assert_array_equal(behind, own.target(nearest, generate_torso=False).behind.numpy())
@@ -101,7 +105,8 @@ def test_sync_finds_a_known_shift():
     is_open = np.repeat(rng.integers(0, 2, frames // 4), 4)
     rows[np.arange(frames * 4), np.where(np.repeat(is_open, 4), names.index("AA"), names.index("M"))] = 1
     result = lip_sync(rows, np.roll(is_open, -3).astype(float))
-    assert round(result.offset_frames) == 3 and result.confidence > 0.5
+    assert round(result.offset_frames) == 3
+    assert result.confidence > 0.5
     assert lip_sync(rows[:40], np.ones(10)) is None
 
 

@@ -88,15 +88,18 @@ def test_ssim_of_a_region_ignores_the_rest():
 def test_the_neck_band_lies_on_the_line_between_head_and_torso():
     band = neck_band(portrait_masks())
     assert band[32, 32] == 1
-    assert band[20, 32] == 0 and band[50, 32] == 0  # inside head and torso
+    assert band[20, 32] == 0
+    assert band[50, 32] == 0
     assert band[:, 2].max() == 0  # no head above the shoulder's end
     assert neck_band(np.zeros((64, 64, 4), np.uint8)).max() == 0
 
 
 def test_the_edge_band_lies_on_the_outline_of_the_person():
     band = edge_band(portrait_masks())
-    assert band[8, 32] == 1 and band[20, 16] == 1
-    assert band[20, 32] == 0 and band[32, 32] == 0  # inside; the neck line is no outline
+    assert band[8, 32] == 1
+    assert band[20, 16] == 1
+    assert band[20, 32] == 0
+    assert band[32, 32] == 0
 
 
 def test_lmd_is_the_mean_lip_distance_and_ignores_where_the_head_is():
@@ -123,11 +126,13 @@ def test_blendshape_errors_are_told_apart_by_half_of_the_face():
     b = a.copy()
     b[:, BLENDSHAPE_NAMES.index("jawOpen")] = 0.5
     error = blendshape_error(a, b)
-    assert error.lower > 0 and error.upper == 0
+    assert error.lower > 0
+    assert error.upper == 0
     b = a.copy()
     b[:, BLENDSHAPE_NAMES.index("browInnerUp")] = 0.5
     error = blendshape_error(a, b)
-    assert error.lower == 0 and error.upper > 0
+    assert error.lower == 0
+    assert error.upper > 0
 
 
 def test_flicker_is_change_that_the_recording_does_not_have():
@@ -179,7 +184,8 @@ def test_closure_is_counted_for_each_bilabial():
     assert count == 3
     assert part == pytest.approx(2 / 3)
     part, count = bilabial_closure(opening[:5], posteriors[:5], phones, closed_below=0.05)
-    assert count == 0 and math.isnan(part)
+    assert count == 0
+    assert math.isnan(part)
 
 
 def test_images_that_do_not_fit_are_refused():

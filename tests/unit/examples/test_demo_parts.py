@@ -86,7 +86,8 @@ def test_a_moving_speaking_video_of_the_right_length_has_no_problems(video):
 )
 def test_what_is_wrong_with_a_video_is_found(video, changes, problem):
     found = judged(video(**changes))
-    assert len(found) == 1 and problem in found[0]
+    assert len(found) == 1
+    assert problem in found[0]
 
 
 def test_a_truncated_video_does_not_pass(video):

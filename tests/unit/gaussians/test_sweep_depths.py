@@ -55,7 +55,8 @@ def test_nothing_is_moved_further_than_it_is_free_to(views):
     pixels = pixels_of(*np.mgrid[30:66:6, 30:66:6])
     guess = np.full(len(pixels), DISTANCE_M)
     found = sweep_depths(pixels, guess, np.full(len(pixels), 0.01), views[0], views[1:], K)
-    assert np.abs(found - guess).max() <= 0.01 + 1e-9 and (found > guess + 0.005).all()
+    assert np.abs(found - guess).max() <= 0.01 + 1e-9
+    assert (found > guess + 0.005).all()
 
 
 def test_without_other_poses_the_guess_stays(views):

@@ -146,4 +146,5 @@ def test_what_goes_wrong_reaches_only_whom_it_concerns(tmp_path):
             ended[name] = error
 
     at_once(crowd, ask, [("good", good), ("bad", bad), ("other", good)])
-    assert ended["good"] == ended["other"] == (2, 1, 32, 32, 4) and isinstance(ended["bad"], Exception)
+    assert ended["good"] == ended["other"] == (2, 1, 32, 32, 4)
+    assert isinstance(ended["bad"], Exception)

@@ -102,7 +102,8 @@ def test_a_neck_is_consistent_where_neighbours_follow_the_head_alike():
     chin_to_shoulders = torch.linspace(0, 1, 60)
     means = torch.nn.functional.pad(chin_to_shoulders[:, None], (0, 2))
     neighbours = find_neighbours(means)
-    assert neighbours.shape == (60, 5) and not (neighbours == torch.arange(60)[:, None]).any()
+    assert neighbours.shape == (60, 5)
+    assert not (neighbours == torch.arange(60)[:, None]).any()
     assert neck_consistency(torch.full((60,), 0.7), neighbours) == 0
     smooth = 1 - chin_to_shoulders
     scattered = (torch.rand(60) < smooth).float()
@@ -122,7 +123,8 @@ def test_codes_move_nothing_beyond_their_reach():
     means = torch.tensor([[0.03, 0.0, 0.0], [0.075, 0.0, 0.0], [0.0, 0.11, 0.0]])
     features = field.static_features(means)
     limited = moved(field, features, (torch.ones(5), torch.zeros(3))).d_means.norm(dim=1)
-    assert limited[0] > 0 and limited[2] == 0
+    assert limited[0] > 0
+    assert limited[2] == 0
     free = moved(field, features, (torch.zeros(5), torch.ones(3))).d_means.norm(dim=1)
     assert (free > 0).all(), "a group without a reach moves everything"
     assert Reach(points, 0.05, 0.1)(means)[1] == pytest.approx(0.5, abs=1e-5)

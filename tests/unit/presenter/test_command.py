@@ -22,7 +22,8 @@ def test_all_presenters_are_filmed_and_reported_on_one_object(tmp_path, capsys):
     result = run("--out", str(tmp_path), "--seconds", "1", "--size", "64", "--json")
     assert [item["person"] for item in result["recordings"]] == list(persons())
     for item in result["recordings"]:
-        assert item["num_frames"] == 25 and item["size"] == 64
+        assert item["num_frames"] == 25
+        assert item["size"] == 64
         assert (tmp_path / f"{item['person']}.mp4").stat().st_size > 1000
         assert (tmp_path / f"{item['person']}.truth.json").exists()
     assert capsys.readouterr().out == ""  # with --json only the caller prints

@@ -42,7 +42,8 @@ def test_the_nearer_sheet_hides_the_farther_whatever_the_order(order):
     sheets = [(square(2, 2, 20, 20, 1.0), (1, 0, 0), 1), (square(10, 10, 30, 30, 2.0), (0, 1, 0), 2)]
     for i in order:
         draw(*sheets[i], into)
-    assert into[2][15, 15] == 1 and into[2][25, 25] == 2
+    assert into[2][15, 15] == 1
+    assert into[2][25, 25] == 2
     assert into[0][15, 15] == 1.0
 
 
@@ -57,7 +58,9 @@ def test_a_skipped_row_is_a_gap():
     into = buffers()
     skip = np.array([0, 1, 0, 0], np.uint8)
     raster.draw_sheet(rows, np.ones_like(rows), np.ones(rows.shape[:2], np.uint8), skip, *into)
-    assert into[2][5, 10] == 1 and into[2][11, 10] == 0 and into[2][17, 10] == 1
+    assert into[2][5, 10] == 1
+    assert into[2][11, 10] == 0
+    assert into[2][17, 10] == 1
 
 
 def test_colours_are_interpolated_linearly():
@@ -102,7 +105,8 @@ def test_edges_resolve_to_soft_masks_and_mixed_colours():
     draw(square(0, 0, 17, 34, 1.0), (0, 0, 0), 3, into)
     rgb, masks = np.empty((16, 16, 3), np.uint8), np.empty((16, 16, 4), np.uint8)
     raster.resolve(into[1], into[2], np.ones((16, 16, 3), np.float32), CURVE, rgb, masks)
-    assert masks[8, 4, 2] == 255 and masks[8, 12, 2] == 0
+    assert masks[8, 4, 2] == 255
+    assert masks[8, 12, 2] == 0
     assert 0 < masks[8, 7, 2] < 255 or 0 < masks[8, 8, 2] < 255
     assert np.all(np.diff(rgb[8, :, 0].astype(int)) >= 0)
     assert masks.astype(int).sum(-1).max() <= 255
@@ -121,4 +125,5 @@ def test_a_strand_behind_a_sheet_is_hidden_and_before_it_is_seen():
         focal, centre, bias = np.float32(10.0), np.float32(17.0), np.float32(0.0)
         raster.draw_strands(origin, strand, one, white, width, 3, matrix, lights, focal, centre, bias, *into)
         results[z] = int((into[2] == 3).sum())
-    assert results[2.0] == 0 and results[0.5] > 10
+    assert results[2.0] == 0
+    assert results[0.5] > 10

@@ -32,7 +32,8 @@ def landmarks_of(tracks):
 
 
 def test_there_are_two_people():
-    assert len(NAMES) >= 2 and len(set(NAMES)) == len(NAMES)
+    assert len(NAMES) >= 2
+    assert len(set(NAMES)) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,7 +50,7 @@ def test_the_tracker_sees_eyes_lips_and_nose_where_they_were_drawn(filmed, track
     columns = [filmed[name].document["landmark_names"].index(key) for key in TRACKED]
     error = np.linalg.norm(seen[:, list(TRACKED.values()), :2] - truth[:, columns], axis=-1).mean(0)
     eye_distance = np.linalg.norm(truth[:, 0] - truth[:, 3], axis=-1).mean()
-    assert error.max() < 0.09 * eye_distance, dict(zip(TRACKED, error.round(2)))
+    assert error.max() < 0.09 * eye_distance, dict(zip(TRACKED, error.round(2), strict=False))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,9 +71,11 @@ def test_measured_blinks_follow_the_truth(filmed, tracked, name):
 def test_the_truth_has_one_row_per_frame(filmed, name):
     film = filmed[name]
     num_frames = film.result.num_frames
-    assert num_frames == 100 and len(film.frames) == num_frames
+    assert num_frames == 100
+    assert len(film.frames) == num_frames
     shapes = {key: value.shape for key, value in film.truth.items()}
-    assert shapes["viewmats"] == (num_frames, 4, 4) and shapes["K"] == (3, 3)
+    assert shapes["viewmats"] == (num_frames, 4, 4)
+    assert shapes["K"] == (3, 3)
     assert shapes["lip_opening"] == shapes["lip_width"] == shapes["closed"] == shapes["silent"] == (num_frames,)
     assert shapes["blink"] == (num_frames, 2)
     assert shapes["landmarks"] == (num_frames, len(Scene.LANDMARKS), 2)
@@ -93,7 +96,8 @@ def test_sound_is_exactly_as_long_as_the_pictures_and_is_speech(filmed, name):
 def test_lips_are_closed_in_silence_and_on_bilabials_and_open_otherwise(filmed, name):
     truth = filmed[name].truth
     closed, silent = truth["closed"] > 0, truth["silent"] > 0
-    assert closed.sum() >= 4 and silent.sum() >= 3
+    assert closed.sum() >= 4
+    assert silent.sum() >= 3
     assert truth["lip_opening"][closed].max() < 0.012
     assert truth["lip_opening"][silent].max() < 0.012
     assert np.percentile(truth["lip_opening"], 90) > 0.06
@@ -109,7 +113,8 @@ def test_lips_look_closed_on_bilabials(filmed, tracked, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_eyes_blink_and_open_again(filmed, name):
     blink = filmed[name].truth["blink"]
-    assert blink.max() > 0.95 and np.median(blink) < 0.15
+    assert blink.max() > 0.95
+    assert np.median(blink) < 0.15
     assert np.count_nonzero(np.diff((blink[:, 0] > 0.5).astype(int)) == 1) >= 1
 
 
@@ -119,7 +124,8 @@ def test_heads_turn_and_nod_within_reason_and_without_jumps(filmed, name):
     assert np.allclose(rotations @ rotations.transpose(0, 2, 1), np.eye(3), atol=1e-5)
     assert np.allclose(np.linalg.det(rotations), 1.0, atol=1e-5)
     yaw = np.degrees(np.arctan2(-rotations[:, 0, 2], rotations[:, 2, 2]))
-    assert 3.0 < np.ptp(yaw) and np.abs(yaw).max() < 15.0
+    assert np.ptp(yaw) > 3.0
+    assert np.abs(yaw).max() < 15.0
     step = np.degrees(np.arccos(np.clip((np.einsum("tij,tij->t", rotations[1:], rotations[:-1]) - 1) / 2, -1, 1)))
     assert step.max() < 2.5
 
@@ -138,7 +144,8 @@ def test_masks_are_soft_disjoint_and_where_their_regions_are(filmed, name):
         assert at["nose_tip"][0] > 250
         lip = names.index("lower_lip_inner")
         assert mask[int(y[lip]) + 3, int(x[lip]), 1] > 200
-        assert mask[5, 5].sum() == 0 and mask[-3, film.result.size // 2, 3] > 250
+        assert mask[5, 5].sum() == 0
+        assert mask[-3, film.result.size // 2, 3] > 250
         assert (mask[..., 2] > 128).sum() > 0.02 * mask.shape[0] ** 2
 
 
@@ -170,13 +177,15 @@ def test_the_same_seed_gives_the_same_recording_and_another_seed_another(tmp_pat
         result = make_recording(tmp_path / key, person=NAMES[0], seconds=1, size=64, seed=seed)
         made[key] = (result.video.read_bytes(), result.truth.read_bytes())
     assert made["a"] == made["b"]
-    assert made["a"][0] != made["c"][0] and made["a"][1] != made["c"][1]
+    assert made["a"][0] != made["c"][0]
+    assert made["a"][1] != made["c"][1]
 
 
 def test_a_sentence_of_ones_own_is_said(tmp_path):
     result = make_recording(tmp_path, person=NAMES[1], seconds=1.2, size=64, sentence="Papa.")
     document = json.loads(result.truth_description.read_text(encoding="utf-8"))
-    assert document["sentence"] == "Papa." and result.num_frames == 1.2 * FRAME_RATE
+    assert document["sentence"] == "Papa."
+    assert result.num_frames == 1.2 * FRAME_RATE
     assert [phone[0] for phone in document["phones"]].count("p") == 2
     truth = load_file(result.truth)
     assert truth["lip_opening"].max() > 0.05
@@ -184,7 +193,8 @@ def test_a_sentence_of_ones_own_is_said(tmp_path):
 
 def test_progress_rises_to_one(filmed):
     for film in filmed.values():
-        assert film.progress == sorted(film.progress) and film.progress[-1] == 1.0
+        assert film.progress == sorted(film.progress)
+        assert film.progress[-1] == 1.0
         assert len(film.progress) == film.result.num_frames
 
 

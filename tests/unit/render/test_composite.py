@@ -94,7 +94,7 @@ def test_other_backgrounds_are_refused(choice):
         choose(choice)
 
 
-@pytest.mark.parametrize("rows, columns", [(16, 20), (100, 20), (16, 90), (3, 4), (7, 1)])
+@pytest.mark.parametrize(("rows", "columns"), [(16, 20), (100, 20), (16, 90), (3, 4), (7, 1)])
 def test_a_picture_fills_the_frame_evenly_cut(rows, columns):
     """A picture that differs only by its distance from the middle stays symmetric."""
     x, y = (np.abs(np.arange(size) - (size - 1) / 2) for size in (columns, rows))

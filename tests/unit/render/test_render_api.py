@@ -19,7 +19,7 @@ def refused(match, **changes):
 
 
 @pytest.mark.parametrize(
-    "name, shape, message",
+    ("name", "shape", "message"),
     [
         ("means", (5, 2), r"render: means: expected shape \[..., N, 3\]; got \[5, 2\]"),
         ("quats", (5, 3), r"render: quats: expected shape \[..., N, 4\]; got \[5, 3\]"),
@@ -56,7 +56,7 @@ def test_another_device_is_refused():
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    ("changes", "message"),
     [
         ({"width": 0}, "render: width: expected a whole number from 1 to 16384; got 0"),
         ({"height": 8.0}, "render: height: .* got 8.0"),

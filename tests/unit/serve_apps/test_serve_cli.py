@@ -27,7 +27,8 @@ def test_deploying_without_a_stack_says_what_is_missing(capsys):
     assert main(["deploy", "--json"]) == 2
     out, err = capsys.readouterr()
     assert json.loads(out)["error"] == "invalid-config"
-    assert "M2DAO_REDIS_URL" in err and "m2dao-cluster up" in err
+    assert "M2DAO_REDIS_URL" in err
+    assert "m2dao-cluster up" in err
 
 
 def test_a_misspelt_setting_stops_a_deployment(capsys, monkeypatch):

@@ -47,7 +47,8 @@ def finished(capture, tmp_path_factory):
 
 def test_a_fit_comes_close_to_the_recording(finished):
     _, result, reports = finished
-    assert result.steps == 100 and result.num_gaussians > 400
+    assert result.steps == 100
+    assert result.num_gaussians > 400
     assert result.psnr_train_db > 22
     assert 0 < abs(result.stored_loss_db) < 0.05
     steps = [report for report in reports if report.step]
@@ -167,7 +168,9 @@ def test_a_poisoned_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, 
         monkeypatch.setattr(StepRunner, "differentiate", infinite)
     recipe = replace(small_recipe(), schedule=ALL_FACIAL)
     result = trainer.fit(capture, tmp_path / "fit", recipe=recipe, steps=130, on_progress=reports.append)
-    assert result.steps == 130 and result.frames_left_out == [bad] and math.isfinite(result.stored_loss_db)
+    assert result.steps == 130
+    assert result.frames_left_out == [bad]
+    assert math.isfinite(result.stored_loss_db)
     assert any(f"frame {bad} left out" in report.phase for report in reports)
     assert all(torch.isfinite(value).all() for value in tensors_of(tmp_path / "fit").values())
 

@@ -56,7 +56,9 @@ def fits(tmp_path_factory):
 def test_tensors_of_two_devices_do_not_meet():
     with pretend_cuda():
         there = torch.ones(3, device="cuda")
-        assert there.device.type == "cuda" and isinstance(there * 2, DeviceTensor) and (there * 2).cpu().sum() == 6
+        assert there.device.type == "cuda"
+        assert isinstance(there * 2, DeviceTensor)
+        assert (there * 2).cpu().sum() == 6
         with pytest.raises(RuntimeError, match="same device"):
             there + torch.ones(3)
 
@@ -64,7 +66,8 @@ def test_tensors_of_two_devices_do_not_meet():
 def test_a_fit_on_the_device_is_the_fit_on_the_cpu(fits):
     _, results = fits
     there, here = results["gsplat"], results["reference"]
-    assert there.loss == pytest.approx(here.loss, rel=1e-4) and there.num_gaussians == here.num_gaussians
+    assert there.loss == pytest.approx(here.loss, rel=1e-4)
+    assert there.num_gaussians == here.num_gaussians
     assert there.stored_loss_db == pytest.approx(here.stored_loss_db, abs=1e-3)
 
 
@@ -76,7 +79,8 @@ def test_a_talker_on_the_device_shows_what_it_shows_on_the_cpu(fits):
         with pretend_cuda() if backend == "gsplat" else nullcontext():
             talker = Talker.load(folder / "reference" / "identity", backend=backend)
             shown[backend] = np.stack(list(talker.frames(sound))).astype(int)
-    assert len(shown["gsplat"]) == 3 and np.abs(shown["gsplat"] - shown["reference"]).max() <= 1
+    assert len(shown["gsplat"]) == 3
+    assert np.abs(shown["gsplat"] - shown["reference"]).max() <= 1
 
 
 def test_frames_of_several_people_are_posed_together_on_the_device(tmp_path):

@@ -17,7 +17,8 @@ def test_facial_and_oral_take_turns_with_the_other_frozen():
     assert [turn.name for turn in turns] == ["facial", "oral", "facial", "oral"]
     for turn, other in zip(turns, turns[1:], strict=False):
         frozen = {"facial.gaussians", "facial.field", "oral.gaussians", "oral.field"} - set(turn.trainables)
-        assert frozen and frozen <= set(other.trainables)
+        assert frozen
+        assert frozen <= set(other.trainables)
 
 
 def test_ours_grows_facial_and_oral_together_refines_them_in_turns_and_ends_with_both():
@@ -25,7 +26,9 @@ def test_ours_grows_facial_and_oral_together_refines_them_in_turns_and_ends_with
     growing, refining, ending = schedule.row_at(0.5), schedule.row_at(0.8), schedule.row_at(0.99)
     for together in (growing, ending):
         assert {"facial.field", "oral.field"} <= set(together.turn_at(0).trainables)
-    assert growing.densify and not refining.densify and not ending.densify
+    assert growing.densify
+    assert not refining.densify
+    assert not ending.densify
     assert [turn.name for turn in refining.turns] == ["facial", "oral"]
 
 
@@ -40,7 +43,8 @@ def test_our_torso_is_done_when_gaussians_have_grown():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_begins_at_rest_and_ends_moving(name):
     schedule = get_recipe(name, 256).schedule
-    assert not schedule.row_at(0.0).moving and schedule.row_at(0.999999).moving
+    assert not schedule.row_at(0.0).moving
+    assert schedule.row_at(0.999999).moving
 
 
 def test_the_published_schedules_end_with_colours_alone():
@@ -81,6 +85,7 @@ def test_preparations_use_up_minutes_but_no_part_of_the_schedule():
     assert budget.progress(9, 88.65, first) == pytest.approx(0.5)
     assert budget.progress(9, 117.3, first) == pytest.approx(1.0)
     again = ProgressBegin(progress=0.5, elapsed_s=100.0)  # gone on with after more preparations
-    assert budget.progress(9, 100.0, again) == 0.5 and budget.progress(9, 117.3, again) == pytest.approx(1.0)
+    assert budget.progress(9, 100.0, again) == 0.5
+    assert budget.progress(9, 117.3, again) == pytest.approx(1.0)
     assert budget.progress(0, 130.0, ProgressBegin(progress=0.0, elapsed_s=130.0)) == 1.0, "nothing is left for steps"
     assert FitBudget(steps=10).progress(5, 1e9, first) == 0.5

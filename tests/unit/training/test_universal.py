@@ -43,11 +43,14 @@ def learned(captures, tmp_path_factory):
 def test_it_learns_from_everybody_and_says_how_far_it_is(learned, captures):
     folder, result, seen = learned
     universal = load_universal(folder)
-    assert result.captures == len(universal.sources) == 2 and result.steps == 24
+    assert result.captures == len(universal.sources) == 2
+    assert result.steps == 24
     assert all(8 < value < 60 for value in result.psnr_train_db), result.psnr_train_db
     assert result.num_bytes < 4e6
     shares = [share for _, share in seen]
-    assert shares == sorted(shares) and shares[-1] == 1.0 and seen[-1][0] == "round 2 of 2"
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert seen[-1][0] == "round 2 of 2"
     moved = universal.motion["facial.field.weights.0"]
     assert moved.abs().max() > 0, "fields begin at rest and must have learned to move"
     assert "facial.field.weights.3" not in universal.motion, "what the pose moves is a person's own"

@@ -71,10 +71,12 @@ def test_head_space_follows_its_conventions():
     assert np.linalg.norm(canonical[33] - canonical[263]) == pytest.approx(0.09, rel=1e-4)
     assert np.abs(canonical[solution.rigid_landmarks].mean(axis=0)).max() < 2e-4
     across = canonical[263] - canonical[33]
-    assert across[0] > 0 and np.abs(across[1:]).max() < 1e-4
+    assert across[0] > 0
+    assert np.abs(across[1:]).max() < 1e-4
     assert canonical[152, 1] > canonical[10, 1]  # chin below forehead, y down
     assert canonical[4, 2] < canonical[[234, 454], 2].min()  # nose tip nearer than the sides
-    assert np.allclose(solution.K[:2, 2], 128) and np.allclose(solution.viewmats[:, 3], [0, 0, 0, 1])
+    assert np.allclose(solution.K[:2, 2], 128)
+    assert np.allclose(solution.viewmats[:, 3], [0, 0, 0, 1])
     assert (solution.viewmats[:, 2, 3] > 0.1).all()
 
 
@@ -144,7 +146,8 @@ def test_frames_without_a_face_are_interpolated():
     broken = landmarks.copy()
     broken[~valid] = np.nan
     solution = solve_cameras(broken, valid, truth.size, frames.__getitem__)
-    assert np.isfinite(solution.viewmats).all() and np.isfinite(solution.canonical_landmarks).all()
+    assert np.isfinite(solution.viewmats).all()
+    assert np.isfinite(solution.canonical_landmarks).all()
     assert np.abs(rotation_error_deg(solution, truth)[~valid]).max() < 1.0
     assert not solution.measured_on_picture[~valid].any()
 

@@ -41,7 +41,8 @@ def test_points_lie_around_the_face_inside_the_head_and_above_the_chin(around):
 def test_they_lie_behind_the_face_and_are_free_along_the_rays_they_were_seen_on(around):
     face = face_points(head_shape())
     assert around.points[:, 2].mean() > face.points[:, 2].mean() + 0.02
-    assert not around.on_face.any() and face.on_face.all()
+    assert not around.on_face.any()
+    assert face.on_face.all()
     seen_from_camera = around.points + [0, 0, 0.6]
     along = np.einsum("sc,sc->s", around.rays, seen_from_camera) / np.linalg.norm(seen_from_camera, axis=1)
     assert along == pytest.approx(1.0)

@@ -28,7 +28,8 @@ def ring_edges(ring: tuple[int, ...]) -> set[tuple[int, int]]:
 
 def test_every_surface_landmark_is_in_the_mesh_and_every_edge_has_one_or_two_triangles():
     triangles = face_triangles()
-    assert triangles.dtype == np.int32 and set(np.unique(triangles)) == set(range(468))
+    assert triangles.dtype == np.int32
+    assert set(np.unique(triangles)) == set(range(468))
     _, counts = np.unique(edges(triangles), axis=0, return_counts=True)
     assert counts.max() == 2
 
@@ -60,6 +61,9 @@ def test_openings_are_closed_by_their_own_triangles_and_share_none_with_the_skin
 def test_the_mirror_swaps_sides_and_undoes_itself():
     mirror = mirrored_landmarks()
     assert (mirror[mirror] == np.arange(478)).all()
-    assert mirror[33] == 263 and mirror[61] == 291 and mirror[468] == 473 and mirror[10] == 10
+    assert mirror[33] == 263
+    assert mirror[61] == 291
+    assert mirror[468] == 473
+    assert mirror[10] == 10
     assert {mirror[i] for i in RIGHT_EYE} == set(LEFT_EYE)
     assert {mirror[i] for i in OUTER_LIPS} == set(OUTER_LIPS)

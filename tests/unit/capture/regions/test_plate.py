@@ -40,7 +40,8 @@ def test_what_was_never_seen_is_filled_smoothly_from_around():
         builder.add(*frame_with_person(33, random))
     plate = builder.finish().astype(float)
     hidden = ~builder.seen
-    assert hidden[50, 48] and not hidden[50, 10]
+    assert hidden[50, 48]
+    assert not hidden[50, 10]
     assert plate[hidden][:, 0].max() < 190  # nothing of the red person
     assert np.abs(plate - wall())[hidden].mean() < 25
     assert np.abs(np.diff(plate[50], axis=0)).max() < 16  # no seam

@@ -103,9 +103,12 @@ def test_each_region_is_found_where_it_was_painted(name):
 def test_masks_never_sum_to_more_than_255_and_cover_the_person():
     masks, truth = segmented()
     total = masks.astype(int).sum(axis=-1)
-    assert masks.dtype == np.uint8 and masks.shape == (SIZE, SIZE, 4) and total.max() <= 255
+    assert masks.dtype == np.uint8
+    assert masks.shape == (SIZE, SIZE, 4)
+    assert total.max() <= 255
     inside = cv2.erode((~truth["background"]).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-    assert np.quantile(total[inside], 0.01) > 220 and total[inside].min() > 150
+    assert np.quantile(total[inside], 0.01) > 220
+    assert total[inside].min() > 150
     assert mean_inside(255 - total, truth["background"]) > 0.99
 
 
@@ -186,7 +189,8 @@ def test_colour_models_prefer_the_class_whose_colours_they_saw():
     models = ColourModels(samples)
     indices = ColourModels.indices(np.array([[SKIN, HAIR]], np.uint8))
     difference = models.log_density("skin", indices) - models.log_density("hair", indices)
-    assert difference[0, 0] > 5 and difference[0, 1] < -5
+    assert difference[0, 0] > 5
+    assert difference[0, 1] < -5
 
 
 def test_a_class_with_too_few_colours_has_a_flat_density():

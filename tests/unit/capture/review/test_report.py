@@ -59,12 +59,14 @@ def test_the_mesh_is_drawn_where_the_landmarks_are_seen():
 def test_a_contact_sheet_has_a_row_per_frame_and_one_for_the_plate():
     frames = [sheet_frame(0), sheet_frame(2)]
     sheet = contact_sheet(frames, canonical_landmarks=TRUTH.shape, K=K, tile=64)
-    assert sheet.dtype == np.uint8 and sheet.shape == (2 * (64 + 20), 5 * 64, 3)
+    assert sheet.dtype == np.uint8
+    assert sheet.shape == (2 * (64 + 20), 5 * 64, 3)
     plate = np.full((256, 256, 3), 200, np.uint8)
     with_plate = contact_sheet(frames, canonical_landmarks=TRUTH.shape, K=K, plate=plate, tile=64)
     assert with_plate.shape[0] == 3 * (64 + 20)
     np.testing.assert_array_equal(with_plate[: len(sheet)], sheet)
-    assert (with_plate[-64:, :64] == 200).all() and not with_plate[-64:, 64:].any()
+    assert (with_plate[-64:, :64] == 200).all()
+    assert not with_plate[-64:, 64:].any()
 
 
 def test_a_contact_sheet_of_nothing_is_refused():
@@ -93,7 +95,8 @@ def test_plots_are_a_png_that_shows_gaps(with_lag):
     whole = picture(valid)
     valid[20:30] = False
     broken = picture(valid)
-    assert whole.shape == broken.shape and whole.shape[1] > 600
+    assert whole.shape == broken.shape
+    assert whole.shape[1] > 600
 
     def shaded(image):  # the light red of a gap
         return int(((image[..., 0] > 240) & (np.abs(image[..., 1] - 204) < 12) & (np.abs(image[..., 2] - 204) < 12)).sum())

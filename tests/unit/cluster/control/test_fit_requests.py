@@ -6,6 +6,6 @@ from m2dao.capture.prepare import GENERATION
 
 
 def test_captures_of_another_format_or_making_lie_under_another_name():
-    assert CAPTURE_GENERATION == f"v{VERSION}.{GENERATION}", (
+    assert f"v{VERSION}.{GENERATION}" == CAPTURE_GENERATION, (
         "or fits would fetch captures that they cannot open, or worse ones"
     )

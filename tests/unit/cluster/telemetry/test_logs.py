@@ -23,8 +23,11 @@ def log():
 def test_a_line_is_one_json_object_whatever_the_message_holds(log):
     logging.getLogger("a.b").info('quo"te\nline %s ü', "two")
     (line,) = log()
-    assert line["message"] == 'quo"te\nline two ü' and line["logger"] == "a.b" and line["component"] == "ingress"
-    assert line["level"] == "INFO" and line["time"].endswith("Z")
+    assert line["message"] == 'quo"te\nline two ü'
+    assert line["logger"] == "a.b"
+    assert line["component"] == "ingress"
+    assert line["level"] == "INFO"
+    assert line["time"].endswith("Z")
 
 
 def test_fields_come_from_the_line_and_from_the_context_and_end_with_it(log):
@@ -39,7 +42,8 @@ def test_fields_come_from_the_line_and_from_the_context_and_end_with_it(log):
 def test_a_field_cannot_pose_as_the_lines_own(log):
     with log_context(level="NONE", component="x"):
         logging.getLogger().warning("m")
-    assert log()[0]["level"] == "WARNING" and log()[0]["component"] == "ingress"
+    assert log()[0]["level"] == "WARNING"
+    assert log()[0]["component"] == "ingress"
 
 
 def test_numbers_stay_numbers_and_the_line_stays_valid_json(log):
@@ -47,7 +51,8 @@ def test_numbers_stay_numbers_and_the_line_stays_valid_json(log):
     logging.getLogger().info("m", extra=fields)
     (line,) = log()
     assert (line["n"], line["t"], line["nan"], line["inf"], line["ok"]) == (1, 0.5, "nan", "inf", True)
-    assert line["l"][0] == 1 and line["d"] == {"1": None}
+    assert line["l"][0] == 1
+    assert line["d"] == {"1": None}
 
 
 def test_keys_and_passwords_are_taken_out_of_messages_fields_and_traces(log):
@@ -57,7 +62,10 @@ def test_keys_and_passwords_are_taken_out_of_messages_fields_and_traces(log):
     except ValueError:
         logging.getLogger().exception("%s and %s", key, url, extra={"url": url, "keys": [key]})
     text = json.dumps(log())
-    assert "hunter2" not in text and "AAAA" not in text and "[secret]" in text and "host:1" in text
+    assert "hunter2" not in text
+    assert "AAAA" not in text
+    assert "[secret]" in text
+    assert "host:1" in text
 
 
 def test_an_error_is_logged_with_its_code_and_trace(log):
@@ -65,7 +73,8 @@ def test_an_error_is_logged_with_its_code_and_trace(log):
         raise UnknownIdentity("acme.anna@7")
     except UnknownIdentity:
         logging.getLogger().exception("failed")
-    assert log()[0]["error"] == "unknown-identity" and "test_logs.py" in log()[0]["trace"]
+    assert log()[0]["error"] == "unknown-identity"
+    assert "test_logs.py" in log()[0]["trace"]
 
 
 def test_a_huge_message_is_cut(log):

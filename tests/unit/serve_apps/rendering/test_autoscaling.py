@@ -12,11 +12,11 @@ from serve_apps.rendering.autoscaling import BacklogPolicy, desired_replicas
 def stats(*, queued_s=0.0, num_queued=0, running_s=(0.0,), factor=0.5):
     replicas = range(len(running_s))
     return {
-        "queued_seconds": {r: queued_s for r in replicas},
+        "queued_seconds": dict.fromkeys(replicas, queued_s),
         "num_queued": {r: float(num_queued) for r in replicas},
         "running_seconds": dict(enumerate(running_s)),
         "num_running": {r: float(seconds > 0) for r, seconds in enumerate(running_s)},
-        "real_time_factor": {r: factor for r in replicas},
+        "real_time_factor": dict.fromkeys(replicas, factor),
     }
 
 

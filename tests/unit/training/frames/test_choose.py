@@ -26,7 +26,8 @@ def test_all_frames_where_there_are_no_more_than_wanted(capture):
 
 def test_whole_segments_of_the_training_part_and_what_must_be_there(capture):
     frames = choose_frames(capture, 260, 75, always=(3, 259))
-    assert {3, 259} <= set(frames.tolist()) and frames.max() < 260
+    assert {3, 259} <= set(frames.tolist())
+    assert frames.max() < 260
     assert np.array_equal(frames, np.unique(frames))
     assert len(frames) in (75, 76, 77)
 
