@@ -39,7 +39,10 @@ def _interrupt(number, frame) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="m2dao-cluster", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="m2dao-cluster",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON object on standard output")
@@ -62,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(tenant, "create", _tenant_create, "Add a tenant.").add_argument("tenant", type=str)
     add(tenant, "list", _tenant_list, "List the tenants.")
-    key = commands.add_parser("key", help="Make, list and revoke API keys.").add_subparsers(required=True, metavar="COMMAND")
+    key = commands.add_parser("key", help="Make, list and revoke API keys.").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
     create = add(key, "create", _key_create, "Make an API key and print it, this once.")
     create.add_argument("tenant")
     create.add_argument("--label", default="", help="a note for the list of keys")

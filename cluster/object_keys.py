@@ -35,7 +35,9 @@ def check_key(key: str) -> str:
     TenantId.parse(tenant)
     if not parts or len(key) > 900 or not all(KEY_PART.fullmatch(part) for part in parts):
         shown = key if len(key) <= 80 else key[:77] + "..."
-        raise InvalidId("object key", "TENANT/PART/... of letters, digits and ._=- (no part begins with a dot)", repr(shown))
+        raise InvalidId(
+            "object key", "TENANT/PART/... of letters, digits and ._=- (no part begins with a dot)", repr(shown)
+        )
     return key
 
 

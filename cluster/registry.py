@@ -366,7 +366,11 @@ class Registry:
                 experiment = self._experiment(tenant)
                 found = self._client.search_runs([experiment], f"tags.`{FIT_ID_TAG}` = '{fit_id}'", max_results=1)
                 tags = {FIT_ID_TAG: str(fit_id), "m2dao.identity": str(identity)}
-                run = found[0] if found else self._client.create_run(experiment, tags=tags, run_name=f"{identity} {fit_id}")
+                run = (
+                    found[0]
+                    if found
+                    else self._client.create_run(experiment, tags=tags, run_name=f"{identity} {fit_id}")
+                )
                 self._runs[fit_id] = run.info.run_id
             return self._runs[fit_id]
 

@@ -85,7 +85,9 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
 def _setting(env: str, parse: Callable, default: str | None, help: str, *, secret: bool = False):
     """One row of the table. ``default`` is text, parsed like the environment; None leaves the setting unset."""
     metadata = {"env": env, "parse": parse, "default": default, "help": help, "secret": secret}
-    return dataclasses.field(default=None if default is None else parse(env, default), metadata=metadata, repr=not secret)
+    return dataclasses.field(
+        default=None if default is None else parse(env, default), metadata=metadata, repr=not secret
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,7 +167,10 @@ class Settings:
         secret=True,
     )
     log_level: str = _setting(
-        "M2DAO_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Least severe log line that is written."
+        "M2DAO_LOG_LEVEL",
+        _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        "INFO",
+        "Least severe log line that is written.",
     )
     start_timeout_s: int = _setting(
         "M2DAO_START_TIMEOUT_S", _whole(1, 3600), "120", "How long `up` waits for each embedded service, in seconds."
@@ -227,6 +232,8 @@ def read_stack_env(path: Path) -> dict[str, str]:
             continue
         name, equals, value = line.partition("=")
         if not equals or not re.fullmatch(r"M2DAO_[A-Z0-9_]+", name):
-            raise ConfigError(f"{path}, line {number}", "M2DAO_NAME=value", "something else", "run m2dao-cluster up anew")
+            raise ConfigError(
+                f"{path}, line {number}", "M2DAO_NAME=value", "something else", "run m2dao-cluster up anew"
+            )
         table[name] = value
     return table

@@ -90,7 +90,8 @@ def read_lock(path: Path = LOCK_FILE) -> dict[str, LockedAsset]:
     table = {}
     for name, row in json.loads(path.read_text()).items():
         files = tuple(
-            LockedFile(**{**file, "members": tuple(Member(**member) for member in file["members"])}) for file in row["files"]
+            LockedFile(**{**file, "members": tuple(Member(**member) for member in file["members"])})
+            for file in row["files"]
         )
         table[name] = LockedAsset(name=name, purpose=row["purpose"], licence=row["licence"], files=files)
     return table

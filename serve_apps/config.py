@@ -31,7 +31,9 @@ class ServeConfig:
         16_000_000, 4096, 200_000_000, "Most pixels of an uploaded background image; 422 beyond it."
     )
     decode_timeout_s: float = _setting(60.0, 1, 3600, "Longest time the decoding of one upload may take, in seconds.")
-    decode_memory_mb: int = _setting(2048, 512, 65_536, "Address space of the subprocess that decodes an upload, in MB.")
+    decode_memory_mb: int = _setting(
+        2048, 512, 65_536, "Address space of the subprocess that decodes an upload, in MB."
+    )
     decode_processes: int = _setting(2, 1, 64, "Uploads an ingress replica decodes at the same time.")
     max_active_renders: int = _setting(
         16, 1, 100_000, "Renders a tenant may have queued and running together; 429 beyond it."
@@ -53,7 +55,9 @@ class ServeConfig:
     target_wait_s: float = _setting(
         20.0, 0.5, 3600, "Replicas are added until the queued work would be done within this time, in seconds."
     )
-    upscale_delay_s: float = _setting(1.0, 0, 3600, "How long more replicas must be wanted before they start, in seconds.")
+    upscale_delay_s: float = _setting(
+        1.0, 0, 3600, "How long more replicas must be wanted before they start, in seconds."
+    )
     downscale_delay_s: float = _setting(60.0, 0, 36_000, "How long fewer must be wanted before some stop, in seconds.")
     drain_s: float = _setting(60.0, 1, 36_000, "How long a replica that stops may finish its renders, in seconds.")
     talker_budget_mb: int = _setting(2048, 16, 1_000_000, "Memory for identities in one replica, in MB.")

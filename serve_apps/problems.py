@@ -147,7 +147,8 @@ def install_error_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         errors = [
-            {"field": ".".join(str(part) for part in fault["loc"]), "detail": str(fault["msg"])} for fault in error.errors()
+            {"field": ".".join(str(part) for part in fault["loc"]), "detail": str(fault["msg"])}
+            for fault in error.errors()
         ]
         return problem_response(problem_document("invalid-request", errors=errors))
 

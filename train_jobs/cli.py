@@ -169,7 +169,11 @@ def _follow(service, batch, *, detach: bool) -> dict:
         for job in jobs.values():
             _say(_verdict(names[job.id], job))
     fits = [_job_dict(job) for job in jobs.values()]
-    return {"submission_id": batch.submission_id, "fits": fits, "failed": sum(fit["status"] == "failed" for fit in fits)}
+    return {
+        "submission_id": batch.submission_id,
+        "fits": fits,
+        "failed": sum(fit["status"] == "failed" for fit in fits),
+    }
 
 
 def _describe(job) -> str:

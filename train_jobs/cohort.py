@@ -213,7 +213,9 @@ class CohortWorker:
 class _Fit:
     """One claimed fit: fetch, work, register, promote."""
 
-    def __init__(self, platform: Platform, cohort: Cohort, claim: Claim, work: FitWork, num_threads: int, scratch: Path):
+    def __init__(
+        self, platform: Platform, cohort: Cohort, claim: Claim, work: FitWork, num_threads: int, scratch: Path
+    ):
         self._platform, self._cohort, self._claim, self._work = platform, cohort, claim, work
         self._job = claim.job
         self._request = FitRequest.of(claim.job)

@@ -45,7 +45,9 @@ class _OnRay:
         cores = int(ray.cluster_resources().get("CPU", 1))
         num_workers = max(1, min(cores, len(captures)))
         worker = ray.remote(num_cpus=1, max_restarts=_MAX_RESTARTS, max_task_retries=_MAX_RESTARTS)(_Worker)
-        people = [(Path(path).resolve(), Path(work_dir).resolve() / str(number)) for number, path in enumerate(captures)]
+        people = [
+            (Path(path).resolve(), Path(work_dir).resolve() / str(number)) for number, path in enumerate(captures)
+        ]
         shared = ray.put((config, universal))
         self._workers = [worker.remote(people[first::num_workers], shared) for first in range(num_workers)]
         self._num_people = len(people)

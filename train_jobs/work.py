@@ -132,7 +132,9 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
     metrics = {f"fit.{name}": float(value) for name, value in result.as_dict().items() if _is_number(value)}
     metrics.update(_evaluate(task, monitor))
     artifacts = {path.name: path for path in _reports(task)}
-    return FitOutcome(identity_dir=task.identity_dir, capture_sha256=capture_sha256, metrics=metrics, artifacts=artifacts)
+    return FitOutcome(
+        identity_dir=task.identity_dir, capture_sha256=capture_sha256, metrics=metrics, artifacts=artifacts
+    )
 
 
 def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:

@@ -61,7 +61,10 @@ def move_champion(
         now = previous and previous.version
         if expected != ANY_VERSION and now != expected:
             raise PromotionConflict(
-                f"champion of {ref.registry_name}", f"version {expected}", f"version {now}", "look again and decide anew"
+                f"champion of {ref.registry_name}",
+                f"version {expected}",
+                f"version {now}",
+                "look again and decide anew",
             )
         if previous is not None and previous != ref:
             registry.set_alias(previous, "previous")

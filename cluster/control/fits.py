@@ -42,7 +42,9 @@ class Recording:
             raise InputError(f"--identity {text}", "NAME=VIDEO, for example anna=anna.mp4", repr(text))
         recording = cls(identity=IdentityName.parse(name), path=Path(path).expanduser())
         if not recording.path.is_file():
-            raise InputError(str(recording.path), "a video file", "nothing" if not recording.path.exists() else "no file")
+            raise InputError(
+                str(recording.path), "a video file", "nothing" if not recording.path.exists() else "no file"
+            )
         if recording.path.stat().st_size == 0:
             raise InputError(str(recording.path), "a video file", "an empty file")
         return recording

@@ -55,7 +55,9 @@ class ProcessRecord:
             return None
 
 
-def spawn(command: Sequence[str], *, mark: str, record: Path, log: Path, env: Mapping[str, str], cwd: Path) -> ProcessRecord:
+def spawn(
+    command: Sequence[str], *, mark: str, record: Path, log: Path, env: Mapping[str, str], cwd: Path
+) -> ProcessRecord:
     """Start a process that does not end with us, and write its record.
 
     Args:
@@ -85,7 +87,11 @@ def spawn(command: Sequence[str], *, mark: str, record: Path, log: Path, env: Ma
     # A child that ends before we do stays a zombie until it is waited for; alive() tells zombies from the living.
     process.returncode = 0  # we let go of it: no "still running" warning when the object is collected
     found = ProcessRecord(
-        pid=process.pid, start_ticks=_start_ticks(process.pid) or 0, boot_id=_boot_id(), mark=mark, command=list(command)
+        pid=process.pid,
+        start_ticks=_start_ticks(process.pid) or 0,
+        boot_id=_boot_id(),
+        mark=mark,
+        command=list(command),
     )
     found.save(record)
     return found

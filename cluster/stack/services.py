@@ -155,7 +155,12 @@ def _s3(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, 
 
     return Service(
         name="s3",
-        command=[_script("weed"), "-logtostderr=true", "mini", *(f"-{name}={value}" for name, value in options.items())],
+        command=[
+            _script("weed"),
+            "-logtostderr=true",
+            "mini",
+            *(f"-{name}={value}" for name, value in options.items()),
+        ],
         env={"AWS_ACCESS_KEY_ID": credentials["s3_access_key"], "AWS_SECRET_ACCESS_KEY": credentials["s3_secret_key"]},
         ready=ready,
         reached_by={

@@ -83,7 +83,11 @@ class Stack:
         self._cancelled = threading.Event()
 
     def up(
-        self, *, services: Sequence[str] = SERVICES, progress: Progress = lambda line: None, owner_pid: int | None = None
+        self,
+        *,
+        services: Sequence[str] = SERVICES,
+        progress: Progress = lambda line: None,
+        owner_pid: int | None = None,
     ) -> Settings:
         """Start what is missing and return the settings that reach everything.
 

@@ -240,7 +240,9 @@ class Jobs:
         fields = dict(zip(answer[::2], answer[1::2], strict=True))
         return Claim(job=_record(fields), fence=int(fields["fence"]), worker=worker)
 
-    def heartbeat(self, claim: Claim, *, lease_s: float, progress: float | None = None, stage: str | None = None) -> None:
+    def heartbeat(
+        self, claim: Claim, *, lease_s: float, progress: float | None = None, stage: str | None = None
+    ) -> None:
         """Renew a claim and, on the way, say how far the work is.
 
         Raises:
@@ -335,7 +337,9 @@ def _refusal(outcome: str, tenant: TenantId, kind: str, job_id: JobId, limit: in
             "idempotency key", "the request it was first used for", "another request", "use a new key"
         )
     if outcome == "quota":
-        return QuotaExceeded(f"{kind} jobs of {tenant}", f"at most {limit} open", "one more", "try again when one is done")
+        return QuotaExceeded(
+            f"{kind} jobs of {tenant}", f"at most {limit} open", "one more", "try again when one is done"
+        )
     if outcome == "exists":
         return AlreadyExists(f"job {job_id}", "a new id", "one that is taken")
     assert outcome == "no-tenant", outcome

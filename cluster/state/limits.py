@@ -80,7 +80,9 @@ class Limits:
             0 when it was taken; else the seconds after which there is enough, and nothing was taken.
         """
         if not 0 < cost <= capacity or per_second <= 0:
-            raise InputError(f"rate {name}", "0 < cost <= capacity and per_second > 0", f"{cost}, {capacity}, {per_second}")
+            raise InputError(
+                f"rate {name}", "0 < cost <= capacity and per_second > 0", f"{cost}, {capacity}, {per_second}"
+            )
         return float(self._link.run(_TAKE, [f"{tenant}:rate:{name}"], [capacity, per_second, cost]))
 
     def hold(self, tenant: TenantId, name: str, holder: str, *, limit: int, ttl_s: float) -> bool:

@@ -111,7 +111,9 @@ class Subscription:
             while confirmed < len(channels):
                 message = self._pubsub.get_message(timeout=_ANSWER_TIMEOUT_S)
                 if message is None:
-                    raise StateUnavailable("state store", "a subscription to be confirmed", "no answer", "try again later")
+                    raise StateUnavailable(
+                        "state store", "a subscription to be confirmed", "no answer", "try again later"
+                    )
                 confirmed += message["type"] == "subscribe"
 
     def get(self, timeout_s: float) -> tuple[str, dict[str, Any]] | None:
@@ -206,7 +208,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except exceptions.AuthenticationError as error:
-        raise ServiceError("state store", "to be let in", str(error), "check the password in M2DAO_REDIS_URL") from error
+        raise ServiceError(
+            "state store", "to be let in", str(error), "check the password in M2DAO_REDIS_URL"
+        ) from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError, OSError) as error:
         raise StateUnavailable("state store", "an answer of Redis", str(error), "try again later") from error
     except exceptions.ReadOnlyError as error:

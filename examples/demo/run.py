@@ -254,7 +254,9 @@ class Demo:
             person.facts = {**asdict(facts), "frame_rate": str(facts.frame_rate)}
         seen = self._programs.run_together(
             [
-                lambda person=person: self._programs.run(f"look at {person.name}", "m2dao.cli", "inspect", person.result)
+                lambda person=person: self._programs.run(
+                    f"look at {person.name}", "m2dao.cli", "inspect", person.result
+                )
                 for person in self._people
             ]
         )

@@ -105,7 +105,9 @@ def _read_weights(path: Path, *, num_phones: int) -> np.ndarray:  # [S, P, G, Q]
     num_densities, num_senones = struct.unpack_from("<ii", data, offset)
     stored = np.frombuffer(data, np.uint8, offset=offset + 8)
     if len(stored) != num_streams * num_densities * num_senones:
-        raise AssetCorrupt(str(path), f"{num_streams} x {num_densities} x {num_senones} weights", str(len(stored)), REMEDY)
+        raise AssetCorrupt(
+            str(path), f"{num_streams} x {num_densities} x {num_senones} weights", str(len(stored)), REMEDY
+        )
     stored = stored.reshape(num_streams, num_densities, num_senones)
     # The states of the plain phones come first, three by three in the order of the phones.
     own = stored[:, :, : num_phones * NUM_STATES].reshape(num_streams, num_densities, num_phones, NUM_STATES)

@@ -34,7 +34,9 @@ class AudioEncoder(nn.Module):
         lookahead_frames: later frames whose windows must be known before an embedding is final.
     """
 
-    def __init__(self, num_features: int, window_rows: int, *, dim: int = 32, width: int = 48, lookahead_frames: int = 3):
+    def __init__(
+        self, num_features: int, window_rows: int, *, dim: int = 32, width: int = 48, lookahead_frames: int = 3
+    ):
         super().__init__()
         if not 0 <= lookahead_frames < NUM_NEIGHBOURS:
             raise ConfigError("audio encoder", f"lookahead_frames in 0..{NUM_NEIGHBOURS - 1}", str(lookahead_frames))

@@ -82,7 +82,9 @@ class WhisperEncoder(FramewiseFeatures):
         states = np.concatenate(rows)  # [B, r, F]
         gates, _ = follow_voice(state, self._powers(blocks))
         gates = gates.reshape(*states.shape[:2], -1).mean(axis=2, keepdims=True).astype(np.float32)
-        return (self._silent_row + gates * (states - self._silent_row)).reshape(-1, self.dim) * np.float32(FEATURE_SCALE)
+        return (self._silent_row + gates * (states - self._silent_row)).reshape(-1, self.dim) * np.float32(
+            FEATURE_SCALE
+        )
 
     def _powers(self, blocks: np.ndarray) -> np.ndarray:  # [B, N] -> [B * frames, 4]
         """Row powers of the block's own frames, the view that the other features have."""

@@ -123,7 +123,9 @@ def windows_of_frames(
 
     Frame numbers outside ``0..num_frames - 1`` mean the first or last frame, as at the ends of the encoder's neighbourhood.
     """
-    shape = window_shape(len(features), num_frames, frames_per_window=frames_per_window, lookahead_frames=lookahead_frames)
+    shape = window_shape(
+        len(features), num_frames, frames_per_window=frames_per_window, lookahead_frames=lookahead_frames
+    )
     indices = shape.row_indices(np.clip(np.asarray(frames), 0, num_frames - 1), len(features))
     if isinstance(features, torch.Tensor):
         return features[torch.from_numpy(indices).to(features.device)]

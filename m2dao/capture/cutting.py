@@ -50,12 +50,14 @@ def cut_and_store(
     plate = PlateBuilder()
     stride = max(1, tracks.num_frames // NUM_PLATE_FRAMES)
     source = read_frames(video, max_side=crop.decode_side(), limits=limits)
-    with closing(prefetch(_squares(source, crop, tracks.num_frames), depth=4)) as squares:
-        with closing(in_turn(workers, squares)) as finished:
-            for (index, rgb), masks in finished:
-                if index % stride == 0:
-                    plate.add(rgb, masks)
-                on_frame(index + 1)
+    with (
+        closing(prefetch(_squares(source, crop, tracks.num_frames), depth=4)) as squares,
+        closing(in_turn(workers, squares)) as finished,
+    ):
+        for (index, rgb), masks in finished:
+            if index % stride == 0:
+                plate.add(rgb, masks)
+            on_frame(index + 1)
     return plate.finish()
 
 

@@ -232,7 +232,14 @@ def _read_manifest(folder: Path) -> dict:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         got = manifest if not isinstance(manifest, dict) else (manifest.get("format"), manifest.get("version"))
         raise CaptureCorrupt(str(path), f"format {FORMAT} version {VERSION}", f"{got}", "prepare the recording again")
-    wanted = {"num_frames": int, "size": int, "frame_rate": int, "files": dict, "features": dict, "expression_names": list}
+    wanted = {
+        "num_frames": int,
+        "size": int,
+        "frame_rate": int,
+        "files": dict,
+        "features": dict,
+        "expression_names": list,
+    }
     wrong = [name for name, kind in wanted.items() if not isinstance(manifest.get(name), kind)]
     if wrong or manifest["frame_rate"] != FRAME_RATE or manifest["num_frames"] < 1 or manifest["size"] < 1:
         raise CaptureCorrupt(str(path), "a complete manifest", f"no valid {', '.join(wrong) or 'sizes'}")

@@ -234,7 +234,9 @@ class _Maker:
         missing_s = tracks.num_frames / FRAME_RATE - len(waveform) / (FRAME_RATE * SAMPLES_PER_FRAME)
         if missing_s <= MAX_SOUND_MISSING_S:
             return min(tracks.num_frames, -(-len(waveform) // SAMPLES_PER_FRAME))
-        self.problems.append(f"the sound ends {missing_s:.1f} s before the picture: the rest of the picture is left out")
+        self.problems.append(
+            f"the sound ends {missing_s:.1f} s before the picture: the rest of the picture is left out"
+        )
         return len(waveform) // SAMPLES_PER_FRAME
 
     def _cut_out(self, tracks: Tracks, landmarks: np.ndarray, crop: Crop) -> None:

@@ -68,7 +68,9 @@ class CaptureWriter:
                 (self.folder / name).mkdir(exist_ok=True)
             self._ledger = Ledger(self.notes / "stored")
         except OSError as error:
-            raise InputError(str(self.out), "a place that can be written", str(error), "choose another --out") from error
+            raise InputError(
+                str(self.out), "a place that can be written", str(error), "choose another --out"
+            ) from error
         return self
 
     @property

@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> dict:
 
     from m2dao.evaluation.evaluate import evaluate
 
-    with tqdm(total=1.0, desc="evaluate", file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}") as bar:
+    with tqdm(
+        total=1.0, desc="evaluate", file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}"
+    ) as bar:
 
         def show(share: float) -> None:
             bar.n = share

@@ -23,7 +23,9 @@ size, frames_left_out}.
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("fit", help="fit an identity to a capture", epilog=EXAMPLES, formatter_class=RawFormatter)
+    parser = subparsers.add_parser(
+        "fit", help="fit an identity to a capture", epilog=EXAMPLES, formatter_class=RawFormatter
+    )
     parser.add_argument("capture", type=Path, help="folder made by `m2dao prepare`")
     parser.add_argument("--out", type=Path, help="identity folder (default: identities/NAME OF THE CAPTURE)")
     parser.add_argument("--recipe", default="m2dao", help="m2dao (default), talking_gaussian or talking_gaussian_plus")

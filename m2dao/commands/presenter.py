@@ -48,7 +48,9 @@ def run(args: argparse.Namespace) -> dict:
     if not args.json:
         for item in made:
             print(
-                item["speech"] if args.speech_only else f"{item['video']}: {item['num_frames']} frames of {item['person']}"
+                item["speech"]
+                if args.speech_only
+                else f"{item['video']}: {item['num_frames']} frames of {item['person']}"
             )
     return {"recordings": made}
 

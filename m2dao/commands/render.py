@@ -27,7 +27,9 @@ the speech lasts.
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("render", help="let an identity speak", epilog=EXAMPLES, formatter_class=RawFormatter)
+    parser = subparsers.add_parser(
+        "render", help="let an identity speak", epilog=EXAMPLES, formatter_class=RawFormatter
+    )
     parser.add_argument("identity", type=Path, help="folder made by `m2dao fit`")
     parser.add_argument("--audio", type=Path, required=True, help="speech, any format, any length")
     parser.add_argument("--out", type=Path, required=True, help="mp4 to write (a folder when transparent)")

@@ -39,7 +39,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--speech-steps", type=int, default=1500, help="batches for the voice, at most (default 1500)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--on", choices=("ray", "here"), default="ray", help="ray (default), or here: one process")
-    parser.add_argument("--work-dir", type=Path, help="what is needed to go on after an interruption (default: OUT.learn)")
+    parser.add_argument(
+        "--work-dir", type=Path, help="what is needed to go on after an interruption (default: OUT.learn)"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.set_defaults(run=run)
 

@@ -99,7 +99,9 @@ ROWS = (
     AblationRow(name="talking_gaussian_plus", what="the same with our poses and masks", recipe=talking_gaussian_plus),
     AblationRow(name="decoupling", what="published + decoupled motion, own torso", recipe=_decoupling),
     AblationRow(name="consistency", what="+ motion consistency", recipe=_consistency),
-    AblationRow(name="alternating", what="+ alternating optimisation in place of one after the other", recipe=_alternating),
+    AblationRow(
+        name="alternating", what="+ alternating optimisation in place of one after the other", recipe=_alternating
+    ),
     AblationRow(name="soft_masks", what="+ soft masks", recipe=_soft_masks),
     AblationRow(name="refined_poses", what="+ poses refined on the picture", recipe=_refined_poses),
     AblationRow(name="swept_seeds", what="+ depths of ears and hair from several poses", recipe=_swept_seeds),

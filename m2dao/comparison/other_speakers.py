@@ -113,7 +113,9 @@ def drive_with_voices(
 
 
 def _difference(result: EvaluateResult, own: EvaluateResult | None) -> float | None:
-    return None if own is None or result.sync_offset_frames is None else result.sync_offset_frames - own.sync_offset_frames
+    return (
+        None if own is None or result.sync_offset_frames is None else result.sync_offset_frames - own.sync_offset_frames
+    )
 
 
 def _ratio(result: EvaluateResult, own: EvaluateResult | None) -> float | None:

@@ -121,8 +121,8 @@ class Comparison:
         entries = []
         for row in rows:
             made = self._row(row)
-            for protocol in self._voices:
-                entries.append({"name": row.name, "what": row.what, "protocol": protocol, **made[protocol], **made["fit"]})
+            named = {"name": row.name, "what": row.what}
+            entries.extend({**named, "protocol": name, **made[name], **made["fit"]} for name in self._voices)
         return entries
 
     @functools.cached_property
@@ -135,7 +135,9 @@ class Comparison:
         """Content hash of the capture, which is made if it is missing."""
         if not (self.capture_dir / MANIFEST).is_file():
             self.capture_dir.parent.mkdir(parents=True, exist_ok=True)
-            prepare(self.clip, self.capture_dir, on_progress=lambda stage, share: self._tell(f"prepare: {stage}", share))
+            prepare(
+                self.clip, self.capture_dir, on_progress=lambda stage, share: self._tell(f"prepare: {stage}", share)
+            )
         return Capture.open(self.capture_dir).content_sha256
 
     def _row(self, row: AblationRow) -> dict:

@@ -184,7 +184,9 @@ def _mouth_figures(phone_rows: np.ndarray, lips: Lips) -> dict[str, float | None
     }
 
 
-def _rendered(talker: Talker, capture: Capture, frames: TrainingFrames, protocol: str) -> Iterator[tuple[int, np.ndarray]]:
+def _rendered(
+    talker: Talker, capture: Capture, frames: TrainingFrames, protocol: str
+) -> Iterator[tuple[int, np.ndarray]]:
     """Frames of the test part, [S, S, 3] uint8, under the recording's own pose, expression and sound."""
     reference = talker.reference_viewmat
     slow = slow_differences(pose_differences(capture.viewmats, reference.numpy()))
@@ -245,7 +247,9 @@ def cross_audio(path: Path, max_frames: int | None = None) -> np.ndarray:
     sound = sound[: max_frames * SAMPLES_PER_FRAME] if max_frames else sound
     total = num_frames_for_samples(len(sound))
     if total < _MIN_SYNC_FRAMES:
-        raise InputError(f"audio {path}", f"at least {_MIN_SYNC_FRAMES / FRAME_RATE:.1f} s", f"{total / FRAME_RATE:.1f} s")
+        raise InputError(
+            f"audio {path}", f"at least {_MIN_SYNC_FRAMES / FRAME_RATE:.1f} s", f"{total / FRAME_RATE:.1f} s"
+        )
     return np.pad(sound, (0, total * SAMPLES_PER_FRAME - len(sound)))
 
 

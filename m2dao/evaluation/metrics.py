@@ -73,7 +73,9 @@ def ssim(image: np.ndarray, target: np.ndarray, weights: np.ndarray | None = Non
     """
     image, target = _pair(image, target)
     if min(image.shape[:2]) < 2 * RADIUS + 1:
-        raise InputError("SSIM", f"sides of at least {2 * RADIUS + 1} pixels", str(image.shape[:2]), "enlarge the images")
+        raise InputError(
+            "SSIM", f"sides of at least {2 * RADIUS + 1} pixels", str(image.shape[:2]), "enlarge the images"
+        )
     inside = np.zeros(image.shape[:2], np.float32)
     inside[RADIUS:-RADIUS, RADIUS:-RADIUS] = 1.0
     if weights is not None:
@@ -113,7 +115,9 @@ def edge_band(masks: np.ndarray, *, width: float = 0.02) -> np.ndarray:
     return _meeting(person, 1.0 - person, width)
 
 
-def lmd_px(landmarks_a: np.ndarray, landmarks_b: np.ndarray, *, indices: tuple[int, ...] | None = LIP_LANDMARKS) -> float:
+def lmd_px(
+    landmarks_a: np.ndarray, landmarks_b: np.ndarray, *, indices: tuple[int, ...] | None = LIP_LANDMARKS
+) -> float:
     """Landmark distance of the lips: mean distance after both sets are centred in each frame, so that it tells the shape of
     the mouth and not the place of the head.
 

@@ -51,9 +51,13 @@ class StLpips(nn.Module):
         stored = _load_tensors(path)
         for stage, (key, *shape, _) in enumerate(CONVOLUTIONS):
             num_out, num_in, side = shape
-            self.register_buffer(f"kernel{stage}", _tensor(stored, path, f"{key}.weight", (num_out, num_in, side, side)))
+            self.register_buffer(
+                f"kernel{stage}", _tensor(stored, path, f"{key}.weight", (num_out, num_in, side, side))
+            )
             self.register_buffer(f"bias{stage}", _tensor(stored, path, f"{key}.bias", (num_out,)))
-            self.register_buffer(f"head{stage}", _tensor(stored, path, f"lin{stage}.model.1.weight", (1, num_out, 1, 1)))
+            self.register_buffer(
+                f"head{stage}", _tensor(stored, path, f"lin{stage}.model.1.weight", (1, num_out, 1, 1))
+            )
         self.register_buffer("shift", torch.tensor(INPUT_SHIFT).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(INPUT_SCALE).view(1, 3, 1, 1))
 
@@ -67,7 +71,9 @@ class StLpips(nn.Module):
         if image.shape != target.shape or image.ndim not in (3, 4) or image.shape[-1] != 3:
             raise InputError("ST-LPIPS", "two images [N, H, W, 3] of one shape", f"{[*image.shape]}, {[*target.shape]}")
         if min(image.shape[-3:-1]) < MIN_SIDE:
-            raise InputError("ST-LPIPS", f"sides of at least {MIN_SIDE} pixels", str([*image.shape]), "enlarge the images")
+            raise InputError(
+                "ST-LPIPS", f"sides of at least {MIN_SIDE} pixels", str([*image.shape]), "enlarge the images"
+            )
         single = image.ndim == 3
         if single:
             image, target = image[None], target[None]

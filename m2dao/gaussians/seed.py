@@ -140,7 +140,9 @@ def seed_torso(
         rgb[better], seen[better] = other.rgb[better], other.masks[better][:, _TORSO]
     sure = seen > 0.6
     if sure.sum() < 16:
-        raise CaptureRejected("torso region", "shoulders and neck in the picture", "almost none", "film from the chest up")
+        raise CaptureRejected(
+            "torso region", "shoulders and neck in the picture", "almost none", "film from the chest up"
+        )
     distance, nearest = distance_transform_edt(~sure, return_indices=True)
     camera = canonical @ reference.viewmat[:3, :3].T + reference.viewmat[:3, 3]
     marks = (camera @ K.T)[:, :2] / camera[:, 2:]

@@ -46,7 +46,9 @@ def surface_depth(
     return depth, freedom_m
 
 
-def decided_together(positions: np.ndarray, costs: np.ndarray, choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def decided_together(
+    positions: np.ndarray, costs: np.ndarray, choose: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """What neighbours choose by their mean cost, and the median of that among neighbours: single pixels of hair look alike.
 
     Args:

@@ -23,7 +23,12 @@ _PRIOR_WEIGHT = 0.01  # where nothing speaks for another depth, the given one st
 
 
 def sweep_depths(
-    pixels: np.ndarray, depth: np.ndarray, freedom_m: np.ndarray, reference: SeedView, others: list[SeedView], K: np.ndarray
+    pixels: np.ndarray,
+    depth: np.ndarray,
+    freedom_m: np.ndarray,
+    reference: SeedView,
+    others: list[SeedView],
+    K: np.ndarray,
 ) -> np.ndarray:
     """Better depths of a frame's pixels.
 

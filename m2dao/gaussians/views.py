@@ -23,7 +23,9 @@ class SeedView:
 
 def unproject(pixels: np.ndarray, depth: np.ndarray, K: np.ndarray) -> np.ndarray:
     """Pixels [N, 2] at depths [N] to camera space [N, 3]."""
-    return np.stack([(pixels[:, 0] - K[0, 2]) * depth / K[0, 0], (pixels[:, 1] - K[1, 2]) * depth / K[1, 1], depth], axis=-1)
+    return np.stack(
+        [(pixels[:, 0] - K[0, 2]) * depth / K[0, 0], (pixels[:, 1] - K[1, 2]) * depth / K[1, 1], depth], axis=-1
+    )
 
 
 def project(points: np.ndarray, viewmat: np.ndarray, K: np.ndarray) -> np.ndarray:

@@ -19,7 +19,11 @@ from m2dao.motion.talking_head import FrameDrive, StaticFeatures, TalkingHead
 from m2dao.motion.torso import pose_features
 
 _ROOM = 2048  # Gaussians by which the groups of a stack grow, so that few newcomers make it move
-_UNSEEN = {"quats": 1.0, "scales": -10.0, "opacities": -30.0}  # raw values of Gaussians that fill up; the others are zero
+_UNSEEN = {
+    "quats": 1.0,
+    "scales": -10.0,
+    "opacities": -30.0,
+}  # raw values of Gaussians that fill up; the others are zero
 
 
 class BatchedHead:
@@ -107,14 +111,18 @@ class HeadStack:
         free = [place for place, held in enumerate(self._places) if held() is None]
         small = all(num <= self._sizes.get(name, 0) for head in newcomers for name, num in _sizes_of(head).items())
         if len(newcomers) <= len(free) and small and len(self._places) <= 4 * len(living + newcomers):
-            for place, head in zip(free, newcomers, strict=False):
+            for place, head in zip(free, newcomers, strict=True):
                 self._put(place, head)
         else:
             self._rebuild(living + newcomers)
 
     def _rebuild(self, heads: list[BatchedHead]) -> None:
         """Tensors that fit these heads, with as much room again."""
-        self._places, self._state, self._static = [], {}, []  # if memory runs out from here on, the next call begins anew
+        self._places, self._state, self._static = (
+            [],
+            {},
+            [],
+        )  # if memory runs out from here on, the next call begins anew
         self._sizes = {
             name: max(-(-_sizes_of(head)[name] // _ROOM) * _ROOM for head in heads) for name in heads[0].head.groups
         }
@@ -185,5 +193,7 @@ def _filled_up(head: TalkingHead, sizes: dict[str, int]) -> TalkingHead:
 def _pack(drives: list[FrameDrive]) -> tuple[FrameDrive, FrameDrive]:
     """Frames with a dimension of their own in front, and that dimension for ``vmap``."""
     columns = zip(*drives, strict=True)
-    together = FrameDrive(*(None if all(value is None for value in column) else torch.stack(column) for column in columns))
+    together = FrameDrive(
+        *(None if all(value is None for value in column) else torch.stack(column) for column in columns)
+    )
     return together, FrameDrive(*(None if value is None else 0 for value in together))

@@ -29,7 +29,12 @@ from m2dao.motion.facial import EXPRESSION_SIZE
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import GROUPS, ModelConfig, TalkingHead
 
-_SIGNALS = {"poses": (None, 6), "slow_poses": (None, 6), "expression": (None, EXPRESSION_SIZE), "reference_viewmat": (4, 4)}
+_SIGNALS = {
+    "poses": (None, 6),
+    "slow_poses": (None, 6),
+    "expression": (None, EXPRESSION_SIZE),
+    "reference_viewmat": (4, 4),
+}
 
 
 class StoredIdentity(NamedTuple):
@@ -72,7 +77,8 @@ def _write_files(folder: Path, identity: StoredIdentity) -> IdentityManifest:
     assert ok
     (folder / layout.PLATE_NAME).write_bytes(png.tobytes())
     files = {
-        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in layout.FILE_NAMES
+        name: {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in layout.FILE_NAMES
     }
     manifest = replace(
         identity.manifest,
@@ -105,7 +111,9 @@ def load_identity(folder: Path) -> StoredIdentity:
     _check_signals(folder, signals)
     plate = cv2.imread(str(folder / layout.PLATE_NAME), cv2.IMREAD_COLOR)
     if plate is None or plate.shape != (manifest.size, manifest.size, 3):
-        raise CheckpointCorrupt(str(folder / layout.PLATE_NAME), f"a {manifest.size} px square picture", "something else")
+        raise CheckpointCorrupt(
+            str(folder / layout.PLATE_NAME), f"a {manifest.size} px square picture", "something else"
+        )
     head.eval().requires_grad_(False)
     speech.eval().requires_grad_(False)
     return StoredIdentity(manifest, head, speech, signals, cv2.cvtColor(plate, cv2.COLOR_BGR2RGB))

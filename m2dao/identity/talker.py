@@ -51,7 +51,9 @@ class Talker:
         if self.backend == "cpu":
             self._renderer = BakedRenderer(self.head, *lens)
         else:
-            self._renderer = SharedRenderer(self.head, *lens, reference_viewmat=self.reference_viewmat, backend=self.backend)
+            self._renderer = SharedRenderer(
+                self.head, *lens, reference_viewmat=self.reference_viewmat, backend=self.backend
+            )
 
     @classmethod
     def load(cls, folder: Path | str, *, backend: str | None = None) -> Talker:
@@ -97,7 +99,9 @@ class Talker:
             at_once = self._renderer.frames_at_once
             for first in range(0, len(embeddings), at_once):
                 some = embeddings[first : first + at_once]
-                yield from self._renderer.pictures([self._drive(embedding, next(motion)) for embedding in some], backdrop)
+                yield from self._renderer.pictures(
+                    [self._drive(embedding, next(motion)) for embedding in some], backdrop
+                )
 
     def render_drive(self, drive: FrameDrive) -> RenderOutput:
         """Render one frame from explicit conditions.

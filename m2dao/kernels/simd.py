@@ -117,7 +117,9 @@ def put(typing_context, array, index, value):
     def codegen(context, builder, signature, args):
         index_value = context.cast(builder, args[1], signature.args[1], types.intp)
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        builder.store(context.cast(builder, args[2], signature.args[2], types.float32), builder.gep(data, [index_value]))
+        builder.store(
+            context.cast(builder, args[2], signature.args[2], types.float32), builder.gep(data, [index_value])
+        )
         return context.get_dummy_value()
 
     return types.void(array, index, value), codegen

@@ -81,7 +81,10 @@ def read_audio_chunks(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS)
                 num_out += len(samples)
                 if num_out > limits.max_duration_s * SAMPLE_RATE:
                     raise MediaError(
-                        f"sound of {path}", f"at most {limits.max_duration_s:.0f} s", "more", "cut it to the part you need"
+                        f"sound of {path}",
+                        f"at most {limits.max_duration_s:.0f} s",
+                        "more",
+                        "cut it to the part you need",
                     )
                 yield np.clip(np.nan_to_num(samples), -1.0, 1.0).astype(np.float32)
         if num_out:
@@ -215,14 +218,18 @@ def _audio_stream(container, path: Path, limits: MediaLimits):
             "record the sound again at 16000 or more",
         )
     if context.channels > limits.max_channels:
-        raise MediaError(f"sound of {path}", f"at most {limits.max_channels} channels", f"{context.channels}", "mix it down")
+        raise MediaError(
+            f"sound of {path}", f"at most {limits.max_channels} channels", f"{context.channels}", "mix it down"
+        )
     return stream
 
 
 def _video_start_s(path: Path) -> float | None:
     """When the first picture is shown on the container's clock; None without moving pictures."""
     with open_media(path) as container:
-        streams = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+        streams = [
+            stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic
+        ]
         if not streams:
             return None
         for packet in container.demux(streams[0]):

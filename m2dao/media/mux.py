@@ -52,7 +52,9 @@ class _Encoder:
     def check(self, rgb: np.ndarray, number: int) -> None:
         """Raise ConfigError unless ``rgb`` will do as frame ``number``."""
         if rgb.dtype != np.uint8 or rgb.shape != (self.height, self.width, 3):
-            raise ConfigError(f"frame {number}", f"uint8 [{self.height}, {self.width}, 3]", f"{rgb.dtype} {list(rgb.shape)}")
+            raise ConfigError(
+                f"frame {number}", f"uint8 [{self.height}, {self.width}, 3]", f"{rgb.dtype} {list(rgb.shape)}"
+            )
 
     def picture(self, rgb: np.ndarray) -> None:
         self.check(rgb, self.num_frames)
@@ -66,7 +68,9 @@ class _Encoder:
         if not len(samples):
             return
         # the encoder takes planar float; it cuts and joins to its own block length
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32)[None], format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples, np.float32)[None], format="fltp", layout="mono"
+        )
         frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, self.num_samples, Fraction(1, SAMPLE_RATE)
         self.num_samples += len(samples)
         self.container.mux(self.audio.encode(frame))
@@ -212,7 +216,9 @@ class VideoWriter:
         except BaseException as failure:
             self._discard()
             if isinstance(failure, (av.error.FFmpegError, OSError)):
-                raise MediaError(str(self.path), "room and leave to write it", str(failure), "check the disk") from failure
+                raise MediaError(
+                    str(self.path), "room and leave to write it", str(failure), "check the disk"
+                ) from failure
             raise
 
     def _discard(self) -> None:

@@ -43,7 +43,9 @@ class FacialField(nn.Module):
 
     POSE_WEIGHTS_NAME = "field.weights.3"  # of the factored field: what the pose moves
 
-    def __init__(self, field: nn.Module, audio_code: AudioCode, eye_probes: Tensor, *, sees_pose: bool, sees_gaze: bool):
+    def __init__(
+        self, field: nn.Module, audio_code: AudioCode, eye_probes: Tensor, *, sees_pose: bool, sees_gaze: bool
+    ):
         super().__init__()
         self.field = field
         self.audio_code = audio_code

@@ -123,7 +123,9 @@ class FactoredField(nn.Module):
             nn.SiLU(),
         )
         self.attention = nn.Linear(hidden_size, len(code_sizes))
-        self.weights = nn.ParameterList([nn.Parameter(torch.zeros(size, hidden_size * NUM_OUTPUTS)) for size in code_sizes])
+        self.weights = nn.ParameterList(
+            [nn.Parameter(torch.zeros(size, hidden_size * NUM_OUTPUTS)) for size in code_sizes]
+        )
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES), persistent=False)
         self.reaches = nn.ModuleList(reaches)
 

@@ -49,7 +49,9 @@ class SpeechConfig:
     rows_per_frame: int
     frames_per_window: int = 8
     window_lookahead_frames: int = 3
-    encoder_lookahead_frames: int = 0  # 3 predicts held-out lips no better and keeps a live stream waiting 120 ms longer
+    encoder_lookahead_frames: int = (
+        0  # 3 predicts held-out lips no better and keeps a live stream waiting 120 ms longer
+    )
     embedding_size: int = 8
     num_encoders: int = NUM_ENCODERS
     features_version: str = ""
@@ -57,7 +59,9 @@ class SpeechConfig:
     def __post_init__(self):
         today = feature_version(self.features)
         if self.features_version not in ("", today):
-            raise ConfigError("audio features", today, self.features_version, "fit the identity again with this program")
+            raise ConfigError(
+                "audio features", today, self.features_version, "fit the identity again with this program"
+            )
         object.__setattr__(self, "features_version", today)
         for name in ("num_features", "rows_per_frame", "frames_per_window", "embedding_size", "num_encoders"):
             most = _MAX_ENCODERS if name == "num_encoders" else 4096

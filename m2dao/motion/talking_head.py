@@ -226,7 +226,11 @@ class TalkingHead(nn.Module):
 
     def torso_pose(self, drive: FrameDrive) -> Tensor:
         """What the torso's field knows of a frame: [12], see ``TorsoField.pose_features``."""
-        return self.torso.pose_features(drive.viewmat, drive.slow_viewmat) if drive.torso_pose is None else drive.torso_pose
+        return (
+            self.torso.pose_features(drive.viewmat, drive.slow_viewmat)
+            if drive.torso_pose is None
+            else drive.torso_pose
+        )
 
     def _pose_head(self, name: str, delta: MotionDelta | None, drive: FrameDrive) -> tuple[Tensor, ...]:
         gaussians = self.groups[name].activate()

@@ -74,7 +74,7 @@ def _office(x, y, rng):
         t = np.linspace(0, 1, 40)
         px, py = 0.86 + np.cos(angle) * length * t, 0.36 + np.sin(angle) * length * t + 0.10 * t * t
         green = np.array(linear((58, 104, 58))) * rng.uniform(0.5, 1.5)
-        for a, b, w in zip(px, py, 0.010 * np.sin(np.pi * (0.15 + 0.85 * t)), strict=False):
+        for a, b, w in zip(px, py, 0.010 * np.sin(np.pi * (0.15 + 0.85 * t)), strict=True):
             _fill(image, x, y, (a - w, b - w, a + w, b + w), green)
     _fill(image, x, y, (0.81, 0.34, 0.91, 0.43), np.array(linear((206, 200, 190))))
     return image

@@ -45,7 +45,7 @@ def build_fields(grid: shape.HeadGrid, person: Person) -> np.ndarray:
     x, y, z = np.moveaxis(points, -1, 0)
     front = shape.smoothstep(0.06, 0.02, z)
     fields = np.zeros((len(CONTROLS), *points.shape))
-    named = dict(zip(CONTROLS, fields, strict=False))
+    named = dict(zip(CONTROLS, fields, strict=True))
     _mouth_fields(named, grid, person, x, y, z, front)
     _brow_fields(named, x, y, front)
     _lid_fields(named, grid, person, x, y, front)
@@ -124,7 +124,9 @@ def _mouth_fields(named, grid, person, x, y, z, front):
     named["smile"][..., 1] -= 0.0020 * apples
     named["smile"][..., 2] -= 0.0026 * apples
     fold = np.exp(-(((np.abs(x) - 0.0235 - 0.40 * (y - 0.020)) / 0.0028) ** 2))
-    named["smile"][..., 2] += 0.0013 * fold * shape.smoothstep(0.008, 0.018, y) * shape.smoothstep(0.046, 0.036, y) * front
+    named["smile"][..., 2] += (
+        0.0013 * fold * shape.smoothstep(0.008, 0.018, y) * shape.smoothstep(0.046, 0.036, y) * front
+    )
 
 
 def _brow_fields(named, x, y, front):

@@ -64,7 +64,9 @@ def eyeball(person: Person, sign: float, seed: int) -> Sheet:
     iris_angle = 0.485
     bulge = 1.0 + 0.045 * shape.smoothstep(iris_angle * 1.15, 0.1, tilt)  # cornea
     r = shape.EYE_RADIUS * bulge
-    points = np.stack([r * np.sin(tilt) * np.cos(turn), r * np.sin(tilt) * np.sin(turn), -r * np.cos(tilt) + 0 * turn], -1)
+    points = np.stack(
+        [r * np.sin(tilt) * np.cos(turn), r * np.sin(tilt) * np.sin(turn), -r * np.cos(tilt) + 0 * turn], -1
+    )
     rng = np.random.default_rng(seed)
     phase = rng.uniform(0, 2 * np.pi, 12)
     fibres = sum(np.sin(turn * k + phase[i] + 6 * tilt) for i, k in enumerate((9, 13, 17, 23, 31, 41, 53))) / 7
@@ -139,7 +141,9 @@ def tongue() -> Sheet:
     bumps = 0.85 + 0.3 * fbm(points * 900.0, 2)
     color = np.array(linear((188, 98, 96))) * bumps[..., None]
     depth = shape.smoothstep(0.004, -0.040, points[..., 2])
-    return make_sheet(points, color * (0.10 + 0.55 * depth)[..., None], region=ORAL, specular=0.8, gloss=34.0, scatter=0.4)
+    return make_sheet(
+        points, color * (0.10 + 0.55 * depth)[..., None], region=ORAL, specular=0.8, gloss=34.0, scatter=0.4
+    )
 
 
 def cavity() -> Sheet:
@@ -157,7 +161,10 @@ def ear(person: Person, sign: float) -> Sheet:
     turn = np.linspace(0.0, 2 * np.pi, cols)[None, :]
     forward, up = np.cos(turn), np.sin(turn)
     outline = (
-        1.0 + 0.16 * up * np.abs(up) - 0.10 * shape.smoothstep(0.2, 1.0, forward) - 0.14 * shape.smoothstep(-0.1, -0.8, up)
+        1.0
+        + 0.16 * up * np.abs(up)
+        - 0.10 * shape.smoothstep(0.2, 1.0, forward)
+        - 0.14 * shape.smoothstep(-0.1, -0.8, up)
     )
     length = 0.0325
     along = rho * outline * up * length

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from m2dao.presenter import scene
@@ -55,18 +57,16 @@ def blink_track(num_frames: int, rng: np.random.Generator) -> np.ndarray:
 def perform(phones: tuple[Phone, ...], num_frames: int, *, seed: int) -> list[scene.FrameState]:
     """Act out ``phones`` over ``num_frames`` video frames."""
     rng = np.random.default_rng([seed, 23])
-    mouth = dict(zip(MOUTH, mouth_track(phones, num_frames).T, strict=False))
+    mouth = dict(zip(MOUTH, mouth_track(phones, num_frames).T, strict=True))
     stresses = [p.start_s for p in phones if p.stressed]
-    phrases = [
-        b.start_s
-        for a, b in zip(phones, phones[1:], strict=False)
-        if not a.symbol and b.symbol and a.end_s - a.start_s > 0.12
-    ]
+    phrases = [b.start_s for a, b in pairwise(phones) if not a.symbol and b.symbol and a.end_s - a.start_s > 0.12]
     nods = [s - 0.06 for s in stresses if rng.uniform() < 0.35]
     raised = [s - 0.12 for s in phrases if rng.uniform() < 0.8] + [s - 0.05 for s in stresses if rng.uniform() < 0.08]
     degree = np.pi / 180.0
     yaw = degree * (6.2 * _drift(num_frames, rng, (2.4, 9.0)) + 1.6 * _drift(num_frames, rng, (0.9, 2.0)))
-    pitch = degree * (2.8 * _drift(num_frames, rng, (2.0, 8.0)) + 3.0 * _smooth(_bumps(nods, num_frames, 0.16, 0.34)) - 0.6)
+    pitch = degree * (
+        2.8 * _drift(num_frames, rng, (2.0, 8.0)) + 3.0 * _smooth(_bumps(nods, num_frames, 0.16, 0.34)) - 0.6
+    )
     roll = degree * (2.6 * _drift(num_frames, rng, (2.6, 9.0)))
     sway = np.stack(
         [

@@ -159,8 +159,12 @@ def shade(points, normals, albedo, material, light, lights, colors):
             # occluded places on skin stay warm: light that arrives has bounced off skin
             warm = one - (one - open_) * scatter * np.float32(0.25)
             colors[r, c, 0] = albedo[r, c, 0] * (d0 + open_ * (up * lights[3, 0] + (one - up) * lights[3, 3])) + s0
-            colors[r, c, 1] = albedo[r, c, 1] * (d1 + open_ * warm * (up * lights[3, 1] + (one - up) * lights[3, 4])) + s1
-            colors[r, c, 2] = albedo[r, c, 2] * (d2 + open_ * warm * (up * lights[3, 2] + (one - up) * lights[3, 5])) + s2
+            colors[r, c, 1] = (
+                albedo[r, c, 1] * (d1 + open_ * warm * (up * lights[3, 1] + (one - up) * lights[3, 4])) + s1
+            )
+            colors[r, c, 2] = (
+                albedo[r, c, 2] * (d2 + open_ * warm * (up * lights[3, 2] + (one - up) * lights[3, 5])) + s2
+            )
 
 
 @njit(**_FAST)
@@ -254,7 +258,9 @@ def _strand_light(tx, ty, tz, vx, vy, vz, base, lights, k):
 
 
 @njit(**_FAST)
-def draw_strands(origins, offsets, tint, base, seen, region, matrix, lights, focal, centre, bias, depth, colors, regions):
+def draw_strands(
+    origins, offsets, tint, base, seen, region, matrix, lights, focal, centre, bias, depth, colors, regions
+):
     """Draw hair strands as one-sample-wide lines.
 
     Shading follows Kajiya and Kay, "Rendering fur with three dimensional textures", 1989, section 4: light depends

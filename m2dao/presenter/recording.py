@@ -162,7 +162,7 @@ def _render_in_order(stage: scene.Scene, states: list) -> Iterator[scene.Rendere
 
 
 def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Speech, kept, text) -> tuple[Path, Path]:
-    openings, widths, blinks, landmarks, masks = zip(*kept, strict=False)
+    openings, widths, blinks, landmarks, masks = zip(*kept, strict=True)
     times = np.arange(len(states)) / FRAME_RATE
     closed, silent = np.zeros(len(states), np.uint8), np.zeros(len(states), np.uint8)
     for phone in speech.phones:

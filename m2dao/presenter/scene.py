@@ -96,7 +96,9 @@ class Scene:
         normals = np.empty_like(self.body.points)
         raster.grid_normals(self.body.points, True, normals)
         scalp = hair.scalp_share(self.grid.points, person)
-        self.body.albedo[:] += (scalp * 0.92)[..., None] * (np.array(hair.linear(person.hair)) * 0.45 - self.body.albedo)
+        self.body.albedo[:] += (scalp * 0.92)[..., None] * (
+            np.array(hair.linear(person.hair)) * 0.45 - self.body.albedo
+        )
         self.body.region[scalp > 0.5] = parts.HEAD
         self.hair = hair.head_hair(self.grid.points, normals, person, rng)
         self.brows = hair.brows(self.grid.points, normals, person, rng)
@@ -250,7 +252,7 @@ class Scene:
     def render(self, state: FrameState) -> Rendered:
         """Draw one frame."""
         buffers = self._buffers()
-        named = dict(zip(expressions.CONTROLS, state.controls, strict=False))
+        named = dict(zip(expressions.CONTROLS, state.controls, strict=True))
         points = self._deform(state.controls)
         self._draw(self.body, points, self.body.light, state, buffers)
         for ear in self.ears:
@@ -273,7 +275,7 @@ class Scene:
     def _draw_eyes(self, state, named, buffers) -> None:
         yaw, pitch = state.gaze
         turn = rotation(pitch, yaw, 0.0).astype(np.float32)
-        for sign, eye in zip((-1.0, 1.0), self.eyes, strict=False):
+        for sign, eye in zip((-1.0, 1.0), self.eyes, strict=True):
             centre = np.array([sign * shape.EYE_X, shape.EYE_Y, shape.EYE_Z], np.float32)
             points = eye.points @ turn.T + centre
             lids = named["lids_left" if sign < 0 else "lids_right"]
@@ -323,7 +325,7 @@ class Scene:
         eye_distance = np.linalg.norm(at["left_eye_outer"] - at["right_eye_outer"])
         gap = np.linalg.norm(at["upper_lip_inner"] - at["lower_lip_inner"]) / eye_distance
         width = np.linalg.norm(at["mouth_left"] - at["mouth_right"]) / eye_distance
-        lids = dict(zip(expressions.CONTROLS, state.controls, strict=False))
+        lids = dict(zip(expressions.CONTROLS, state.controls, strict=True))
         blink = 1.0 - np.array([lids["lids_left"], lids["lids_right"]], np.float32)
         camera = np.stack([at[name] for name in self.LANDMARKS]) @ state.head[:3, :3].T + state.head[:3, 3]
         pixels = FOCAL * self.size * camera[:, :2] / camera[:, 2:] + self.size / 2

@@ -11,6 +11,7 @@ Head space: metres, x to the image's right, y down, z away from the camera.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -160,7 +161,7 @@ def _row_heights() -> tuple[np.ndarray, int, int]:
 
     edges = [CROWN_Y + 1e-5, float(eye_line(np.array(EYE_X))), MOUTH_Y, CHEST_Y]
     rows, slits = [], []
-    for start, end in zip(edges[:-1], edges[1:], strict=False):
+    for start, end in pairwise(edges):
         fine = np.linspace(start, end, 4000)
         count = np.concatenate([[0.0], np.cumsum((fine[1:] - fine[:-1]) / spacing(0.5 * (fine[1:] + fine[:-1])))])
         num = max(int(round(count[-1])), 2)
@@ -228,8 +229,12 @@ def _small_relief(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     nostril = -0.0036 * np.exp(-(((ax - 0.0066) / 0.0034) ** 2) - (((y - 0.0172) / 0.0022) ** 2))
     crease = -0.0026 * np.exp(-(((ax - 0.0172 - 0.25 * (y - 0.010)) / 0.0017) ** 2) - (((y - 0.0095) / 0.0065) ** 2))
     fold_x = 0.0190 + 0.30 * (y - 0.012)
-    fold = -0.0009 * np.exp(-(((ax - fold_x) / 0.0030) ** 2)) * smoothstep(0.010, 0.018, y) * smoothstep(0.042, 0.030, y)
-    bag = -0.0008 * np.exp(-(((y + 0.0150 + 0.9 * (ax - EYE_X) ** 2 / 0.03) / 0.0022) ** 2) - (((ax - 0.028) / 0.011) ** 2))
+    fold = (
+        -0.0009 * np.exp(-(((ax - fold_x) / 0.0030) ** 2)) * smoothstep(0.010, 0.018, y) * smoothstep(0.042, 0.030, y)
+    )
+    bag = -0.0008 * np.exp(
+        -(((y + 0.0150 + 0.9 * (ax - EYE_X) ** 2 / 0.03) / 0.0022) ** 2) - (((ax - 0.028) / 0.011) ** 2)
+    )
     return groove + ridges + nostril + crease + fold + bag
 
 
@@ -293,7 +298,9 @@ def _cut(points: np.ndarray, eye_row: int, mouth_row: int, facing: np.ndarray, m
     )
 
 
-def _behind(row: np.ndarray, depth: float, side: int, half_width: float, centre: float, facing: np.ndarray) -> np.ndarray:
+def _behind(
+    row: np.ndarray, depth: float, side: int, half_width: float, centre: float, facing: np.ndarray
+) -> np.ndarray:
     """A copy of an edge row, moved back by ``depth`` and, like the inside of a lip, a little away from the slit.
 
     Beyond the slit's corners the copy coincides with its edge.

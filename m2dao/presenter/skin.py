@@ -133,7 +133,7 @@ def _freckles(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     near = (np.abs(points[..., 1] + 0.003) < 0.032) & (np.abs(points[..., 0]) < 0.066) & (points[..., 2] < 0.0)
     p = points[near][:, :2]
     share = np.zeros(len(p))
-    for spot, size, strength in zip(spots, sizes, strengths, strict=False):
+    for spot, size, strength in zip(spots, sizes, strengths, strict=True):
         share = np.maximum(share, strength * np.exp(-(((p - spot) / size) ** 2).sum(1)))
     result = np.zeros(points.shape[:2])
     result[near] = share
@@ -166,7 +166,9 @@ def beard_share(ax: np.ndarray, y: np.ndarray, z: np.ndarray, person: Person) ->
     cheek = shape.smoothstep(
         -0.002, 0.014, y - (0.064 - 1.0 * np.maximum(ax - 0.030, 0.0) - 0.5 * np.maximum(ax - 0.048, 0))
     )
-    goatee = np.exp(-(((ax - 0.030) / 0.006) ** 2)) * shape.smoothstep(0.028, 0.040, y) * shape.smoothstep(0.080, 0.060, y)
+    goatee = (
+        np.exp(-(((ax - 0.030) / 0.006) ** 2)) * shape.smoothstep(0.028, 0.040, y) * shape.smoothstep(0.080, 0.060, y)
+    )
     moustache = np.exp(-(((y - 0.0285 - 0.10 * ax) / 0.0045) ** 2)) * shape.smoothstep(0.032, 0.022, ax)
     soul = 0.6 * np.exp(-((ax / 0.006) ** 2)) * shape.smoothstep(0.053, 0.058, y) * shape.smoothstep(0.075, 0.065, y)
     sides = shape.smoothstep(0.058, 0.070, ax) * shape.smoothstep(-0.045, -0.030, y)
@@ -245,7 +247,11 @@ def _jacket(x, y, z, cloth, weave, person):
     button = ((x**2 + ((y - 0.166) ** 2)) < 0.0022**2) | ((x**2 + ((y - 0.202) ** 2)) < 0.0022**2)
     shirt = shirt * (1 - placket - 0.30 * button)[..., None]
     lapel_width = 0.030 * shape.smoothstep(0.135, 0.175, y)
-    lapel = shape.smoothstep(-0.001, 0.001, ax - v_edge) * shape.smoothstep(0.001, -0.001, ax - v_edge - lapel_width) * front
+    lapel = (
+        shape.smoothstep(-0.001, 0.001, ax - v_edge)
+        * shape.smoothstep(0.001, -0.001, ax - v_edge - lapel_width)
+        * front
+    )
     edge = np.exp(-(((ax - v_edge - lapel_width) / 0.0012) ** 2)) * front
     cloth = cloth * (1 + 0.10 * lapel - 0.45 * edge)[..., None]
     color = cloth * (1 - shirt_share[..., None]) + shirt * shirt_share[..., None]

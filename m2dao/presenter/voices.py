@@ -22,7 +22,9 @@ from m2dao.errors import ConfigError
 from m2dao.presenter.people import Voice, get_person
 from m2dao.timeline import SAMPLE_RATE
 
-_LABELS_LATE_S = 0.06  # the network's durations put a phone this much after its sound (energy against vowels, both voices)
+_LABELS_LATE_S = (
+    0.06  # the network's durations put a phone this much after its sound (energy against vowels, both voices)
+)
 _DURATIONS = "/Clip_output_0"  # the network's phone durations, in steps of two spectral frames
 _STEP_S = 0.025
 _SYNTH_RATE = 24_000
@@ -104,7 +106,7 @@ def _say_phonemes(phonemes: str, voice: Voice, rng: np.random.Generator) -> tupl
     front_end, session = _synthesiser()
     ids = front_end.ids(phonemes)
     feeds = {"ids": np.asarray([ids], np.int64), "speed": np.asarray([voice.pace], np.float32)}
-    outputs = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=False))
+    outputs = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=True))
     harmonic, phase, noise, free = (outputs[name][0] for name in ("lh", "theta", "ln", "lr"))
     turn, pitch = outputs["phi"][0], outputs["f0"][0] * np.float32(voice.pitch)
     if voice.tract != 1.0:
@@ -116,7 +118,7 @@ def _say_phonemes(phonemes: str, voice: Voice, rng: np.random.Generator) -> tupl
     symbols = {number: symbol for symbol, number in front_end.vocab.items()}
     durations = np.asarray(outputs[_DURATIONS]).ravel() * _STEP_S
     phones, clock, stressed = [], 0.0, False
-    for number, duration in zip(ids, durations, strict=False):
+    for number, duration in zip(ids, durations, strict=True):
         symbol = symbols.get(number, "#") if number else "#"
         start, clock = clock, clock + float(duration)
         if symbol in _STRESS:
@@ -136,7 +138,9 @@ def _earlier(phones: list[Phone]) -> list[Phone]:
     """Phones at the time of their sound; the last one still ends with the sentence."""
     starts = [max(phone.start_s - _LABELS_LATE_S, 0.0) for phone in phones]
     ends = [*starts[1:], phones[-1].end_s]
-    return [Phone(phone.symbol, start, end, phone.stressed) for phone, start, end in zip(phones, starts, ends, strict=True)]
+    return [
+        Phone(phone.symbol, start, end, phone.stressed) for phone, start, end in zip(phones, starts, ends, strict=True)
+    ]
 
 
 def synthesise(sentence: str, voice: Voice, *, seed: int = 0) -> Speech:

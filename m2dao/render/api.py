@@ -178,7 +178,7 @@ def _check_tensors(named: dict, backend: str) -> None:
             raise InputError(f"render: {name}", "a torch.Tensor", type(tensor).__name__)
         shape_fits = tensor.dim() >= num_own and all(
             want is None or have == want
-            for have, want in zip(tensor.shape[tensor.dim() - num_own :], own_shape, strict=False)
+            for have, want in zip(tensor.shape[tensor.dim() - num_own :], own_shape, strict=True)
         )
         if not shape_fits:
             letters = {"viewmats": "C, 4, 4", "Ks": "C, 3, 3", "colors": "N, D", "backgrounds": "C, D"}

@@ -136,7 +136,9 @@ def _project_one(
     radius_x = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * sigma_x)
     radius_y = math.ceil(min(extent, MAX_EXTENT_SIGMAS) * sigma_y)
     radius = max(radius_x, radius_y)
-    inside = mean_x + radius_x > 0 and mean_x - radius_x < width and mean_y + radius_y > 0 and mean_y - radius_y < height
+    inside = (
+        mean_x + radius_x > 0 and mean_x - radius_x < width and mean_y + radius_y > 0 and mean_y - radius_y < height
+    )
     if not (inside and radius > 0 and _copy_colors(colors, records, i)):
         return
     means2d[i, 0], means2d[i, 1] = mean_x, mean_y

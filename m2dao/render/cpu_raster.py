@@ -85,7 +85,9 @@ def _forward_tile(scratch, ids, records, boxes, top, left, num_rows, num_columns
         i = ids[position]
         first_row, past_row = max(boxes[i, 2] - top, 0), min(boxes[i, 3] - top, num_rows)
         first_column, past_column = max(boxes[i, 0] - left, 0), min(boxes[i, 1] - left, num_columns)
-        _blend(scratch, records[i], position + 1, first_row, past_row, first_column, past_column, top, left, num_channels)
+        _blend(
+            scratch, records[i], position + 1, first_row, past_row, first_column, past_column, top, left, num_channels
+        )
 
 
 @njit(inline="always")
@@ -290,11 +292,15 @@ def _build(simd_digest):
             begin, end = tile_begins[tile], tile_begins[tile + 1]
             top, left, num_rows, num_columns = tile_box(tile, width, height)
             if begin == end:
-                write_empty_tile(top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts)
+                write_empty_tile(
+                    top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
+                )
                 continue
             ids = pair_ids[begin:end]
             _forward_tile(scratch, ids, records, boxes, top, left, num_rows, num_columns, num_channels)
-            write_tile(scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts)
+            write_tile(
+                scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
+            )
 
     @njit(cache=True, nogil=True)
     def backward(

@@ -66,7 +66,8 @@ def _without_broken(*tensors: Tensor) -> list[Tensor]:
     """Gaussians with a value that is not finite become transparent ones; no synchronisation with the device."""
     num_batch_dims = tensors[0].dim() - 2
     flat = [
-        tensor.flatten(num_batch_dims + 1) if tensor.dim() > num_batch_dims + 1 else tensor[..., None] for tensor in tensors
+        tensor.flatten(num_batch_dims + 1) if tensor.dim() > num_batch_dims + 1 else tensor[..., None]
+        for tensor in tensors
     ]
     usable = torch.isfinite(torch.cat(flat, dim=-1)).all(dim=-1) & (tensors[1].detach().norm(dim=-1) > 0)
     cleaned = []

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from m2dao.errors import InputError
-from m2dao.render.conventions import ALPHA_MAX, ALPHA_MIN, FAR_PLANE, FRUSTUM_MARGIN, MAX_EXTENT_SIGMAS, TRANSMITTANCE_MIN
+from m2dao.render.conventions import (
+    ALPHA_MAX,
+    ALPHA_MIN,
+    FAR_PLANE,
+    FRUSTUM_MARGIN,
+    MAX_EXTENT_SIGMAS,
+    TRANSMITTANCE_MIN,
+)
 from m2dao.render.types import Camera, RenderOutput
 
 MAX_SIZE = 128  # px; beyond this the N x P matrices are too large to be useful
@@ -58,7 +65,7 @@ def render_reference(
     flat_means2d = means2d.reshape(len(images), num_gaussians, 2)
     rendered = [
         _rasterize(flat_means2d[i], conics, depths, radii[i], gaussians[3], gaussians[4], background, camera)
-        for i, ((gaussians, _, _, background), (_, conics, depths, _)) in enumerate(zip(images, projected, strict=False))
+        for i, ((gaussians, _, _, background), (_, conics, depths, _)) in enumerate(zip(images, projected, strict=True))
     ]
     shape = (*batch_shape, num_cameras, camera.height, camera.width)
     empty = means.new_zeros(0, camera.height, camera.width)

@@ -9,7 +9,10 @@ from m2dao.errors import ConfigError
 
 _FRAMES_PER_S = 8.0  # of a budget in minutes, that are worth decoding: others would come up less than twice
 _LEAST_FRAMES = 250
-_FINISH_SHARE, _FINISH_S = 0.01, 1.5  # of a budget in minutes, kept for writing the identity and measuring what that costs
+_FINISH_SHARE, _FINISH_S = (
+    0.01,
+    1.5,
+)  # of a budget in minutes, kept for writing the identity and measuring what that costs
 
 
 class ProgressBegin(NamedTuple):

@@ -81,7 +81,9 @@ class FeatureCache:
             return
         training = [name for name in self._fields if _trains(self._head.fields[name])]
         calls, targets = [], []
-        for made, parameters in ((self._fields[name], [*self._head.fields[name].field.parameters()]) for name in training):
+        for made, parameters in (
+            (self._fields[name], [*self._head.fields[name].field.parameters()]) for name in training
+        ):
             leaves = [*made.leaves.values()]
             if all(leaf.grad is None for leaf in leaves):
                 continue

@@ -102,7 +102,12 @@ class Recipe:
 
 # Fields linear in their codes stand larger steps than the published MLP, and larger ones at the end; it learns more by heart with them.
 FACTORED_RATES = LearningRates(planes=1e-2, networks=6e-3, final_factor=0.3)
-_PUBLISHED_MOTION = {"mouth_sees_face": False, "motion_regions": False, "head_sees_pose": False, "face_sees_gaze": False}
+_PUBLISHED_MOTION = {
+    "mouth_sees_face": False,
+    "motion_regions": False,
+    "head_sees_pose": False,
+    "face_sees_gaze": False,
+}
 
 
 def m2dao(size: int) -> Recipe:

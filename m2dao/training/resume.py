@@ -63,7 +63,9 @@ def load_step(folder: Path, key: str) -> StepState | None:
             meta = json.loads(file.metadata()["fit"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointCorrupt(str(path), "a step checkpoint", str(error), "delete it to start the fit afresh") from error
+        raise CheckpointCorrupt(
+            str(path), "a step checkpoint", str(error), "delete it to start the fit afresh"
+        ) from error
     if meta.get("version") != _VERSION or meta.get("key") != key:
         return None
     return StepState(int(meta["step"]), float(meta["elapsed_s"]), float(meta["progress"]), key, tensors)

@@ -112,8 +112,14 @@ class FitRun:
         self._elapsed_before, self._on_progress = 0.0, on_progress
         self.recipe, self.budget, self.seed, self.work_dir, self.backend = recipe, budget, seed, work_dir, backend
         if universal and universal.model != recipe.model:
-            odd = [f.name for f in fields(recipe.model) if getattr(recipe.model, f.name) != getattr(universal.model, f.name)]
-            raise ConfigError(f"universal motion for recipe {recipe.name}", "the same model", f"another {', '.join(odd)}")
+            odd = [
+                f.name
+                for f in fields(recipe.model)
+                if getattr(recipe.model, f.name) != getattr(universal.model, f.name)
+            ]
+            raise ConfigError(
+                f"universal motion for recipe {recipe.name}", "the same model", f"another {', '.join(odd)}"
+            )
         self.capture = with_poses(Capture.open(capture_dir), recipe.poses)
         train, _ = train_test_split(self.capture.num_frames)
         if len(train) < _MIN_FRAMES:
@@ -149,7 +155,9 @@ class FitRun:
         self._block, self._last_saved = None, time.monotonic()  # the block of steps under way
         if state:
             self._restore(state)
-        self.drives = TrainingDrives(self.capture, self.head, self.voice.driver, len(train), reference.neutral, self.device)
+        self.drives = TrainingDrives(
+            self.capture, self.head, self.voice.driver, len(train), reference.neutral, self.device
+        )
         self.drives.measure_torso(self.head, self.frames, self.K, start=state is None)
         self.head.to(self.device)
         self.adam = NamedAdam(self.head, recipe.rates)
@@ -253,7 +261,9 @@ class FitRun:
                     self.save()
                     self._last_saved = time.monotonic()
             self.adam.select(turn.trainables, progress)
-            indices = [self.order.frame_of(self.step + ahead) for ahead in range(self._num_at_once(row, until_step) + 1)]
+            indices = [
+                self.order.frame_of(self.step + ahead) for ahead in range(self._num_at_once(row, until_step) + 1)
+            ]
             frames = [(self.drives.of(pair[0]), partial(self.targets.take, *pair)) for pair in pairwise(indices)]
             results = self.runner.run(frames, moving=row.moving, screen=row.densify)
             for index, result in zip(indices[:-1], results, strict=True):
@@ -261,7 +271,9 @@ class FitRun:
                     self._leave_out(index, result.loss)
                     break
                 if self.step % _REPORT_EVERY_STEPS == 0:
-                    report = FitProgress(self.step, progress, turn.name, self._loss, self.recent_psnr_db, self._elapsed())
+                    report = FitProgress(
+                        self.step, progress, turn.name, self._loss, self.recent_psnr_db, self._elapsed()
+                    )
                     self.files.add_numbers(report)
                     self._on_progress(report)
                 if pictures_due and progress >= pictures_due[0]:

@@ -50,7 +50,9 @@ def storage_loss_db(
         target = frames.target(int(index), generate_torso=identity.head.torso is not None).to(device)
         errors = [
             float(
-                (_picture(head, drive._replace(audio=of_it[index]), target.behind, K, backend) - target.rgb).square().mean()
+                (_picture(head, drive._replace(audio=of_it[index]), target.behind, K, backend) - target.rgb)
+                .square()
+                .mean()
             )
             for head, of_it in zip(heads, embeddings, strict=True)
         ]

@@ -105,7 +105,9 @@ def install_motion(head: TalkingHead, motion: dict[str, Tensor]) -> None:
     given = {name: value.shape for name, value in motion.items()}
     if wanted != given:
         odd = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
-        raise ConfigError("universal motion", "the shared parameters of this recipe's head", f"others: {', '.join(odd[:3])}")
+        raise ConfigError(
+            "universal motion", "the shared parameters of this recipe's head", f"others: {', '.join(odd[:3])}"
+        )
     for name, value in motion.items():
         parameters[name].copy_(value)
 

@@ -215,7 +215,9 @@ def learn_universal(
 
 def _check_different(paths: list[Path], captures: list[Capture]) -> None:
     if len(captures) < 2:
-        raise InputError("universal motion", "captures of two people or more", str(len(captures)), "prepare more recordings")
+        raise InputError(
+            "universal motion", "captures of two people or more", str(len(captures)), "prepare more recordings"
+        )
     seen: dict[str, Path] = {}
     for path, capture in zip(paths, captures, strict=True):
         if (other := seen.get(capture.content_sha256)) is not None:
@@ -223,17 +225,24 @@ def _check_different(paths: list[Path], captures: list[Capture]) -> None:
         seen[capture.content_sha256] = path
 
 
-def _begin(captures: list[Capture], config: UniversalConfig, tell: Callable[[float], None]) -> tuple[UniversalMotion, float]:
+def _begin(
+    captures: list[Capture], config: UniversalConfig, tell: Callable[[float], None]
+) -> tuple[UniversalMotion, float]:
     """A voice learned from all of them, and motion at rest; and how well the voice predicts held-out lips."""
     recipe = config.recipe
     num_train = [len(train_test_split(capture.num_frames)[0]) for capture in captures]
     speech = speech_config(captures[0], recipe)
     shapes = [mouth_shapes(capture)[:num] for capture, num in zip(captures, num_train, strict=True)]
     basis = find_articulation_basis(shapes, speech.embedding_size)
-    recordings = [spoken_recording(capture, speech, num, basis) for capture, num in zip(captures, num_train, strict=True)]
+    recordings = [
+        spoken_recording(capture, speech, num, basis) for capture, num in zip(captures, num_train, strict=True)
+    ]
     voice = fit_speech_driver(speech, recordings, seed=config.seed, num_steps=config.speech_steps, on_progress=tell)
     template = torch.stack([torch.from_numpy(capture.canonical_landmarks).float() for capture in captures]).mean(0)
-    boxes = {"head": _around(template, _HEAD_MARGIN_M), "mouth": _around(template[list(LIP_LANDMARKS)], _MOUTH_MARGIN_M)}
+    boxes = {
+        "head": _around(template, _HEAD_MARGIN_M),
+        "mouth": _around(template[list(LIP_LANDMARKS)], _MOUTH_MARGIN_M),
+    }
     torch.manual_seed(config.seed)
     at_rest = TalkingHead(
         recipe.model,

@@ -61,7 +61,9 @@ def decode_image(source: Path, target: Path, limits: dict) -> dict:
         with Image.open(source, formats=PICTURE_FORMATS) as picture:
             width, height = picture.size
             if width * height > limits["max_image_pixels"]:
-                raise MediaError("background_image", f"at most {limits['max_image_pixels']} pixels", f"{width} x {height}")
+                raise MediaError(
+                    "background_image", f"at most {limits['max_image_pixels']} pixels", f"{width} x {height}"
+                )
             upright = ImageOps.exif_transpose(picture).convert("RGB")
     except UnidentifiedImageError as error:
         raise MediaError("background_image", "a JPEG, PNG or WebP picture", "something else") from error

@@ -93,9 +93,7 @@ def _checked(form: FormData, work_dir: Path) -> RenderForm:
             faults.append((name, "given more than once"))
         elif isinstance(form[name], UploadFile) != (name in _FILES):
             faults.append((name, "a file is expected" if name in _FILES else "text is expected, not a file"))
-    for name in ("audio", "identity"):
-        if name not in form:
-            faults.append((name, "is needed"))
+    faults.extend((name, "is needed") for name in ("audio", "identity") if name not in form)
     background = form.get("background", "plate")
     if isinstance(background, str) and not _BACKGROUND.fullmatch(background):
         faults.append(("background", "plate or #rrggbb is expected"))

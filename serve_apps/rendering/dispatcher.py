@@ -72,7 +72,9 @@ class Dispatcher:
         self._stopping = True
         self._wake.set()
         if self._loop_task is not None:
-            await self._loop_task  # not cancelled: a claim being made in a thread would be nobody's until its lease ran out
+            await (
+                self._loop_task
+            )  # not cancelled: a claim being made in a thread would be nobody's until its lease ran out
         trips = list(self._trips)
         for trip in trips:
             for task in trip.tasks:

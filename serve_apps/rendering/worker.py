@@ -148,7 +148,9 @@ class RenderWorker:
         name: who does them, for people who read messages.
     """
 
-    def __init__(self, *, jobs: Jobs, store: ObjectStore, talkers: TalkerCache, config: ServeConfig, load: Load, name: str):
+    def __init__(
+        self, *, jobs: Jobs, store: ObjectStore, talkers: TalkerCache, config: ServeConfig, load: Load, name: str
+    ):
         self._jobs = jobs
         self._store = store
         self._talkers = talkers

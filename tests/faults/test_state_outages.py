@@ -74,7 +74,7 @@ def test_a_listener_learns_of_the_outage_and_hears_again_afterwards(behind_proxy
             messages.get(5)
         proxy.heal()
         heard = None
-        for n in range(200):  # until it has subscribed again
+        for _ in range(200):  # until it has subscribed again
             state.publish("champion", {"n": 2})
             heard = messages.get(0.05)
             if heard:

@@ -37,7 +37,8 @@ def test_a_talker_on_the_device_shows_what_it_shows_on_the_cpu(fits):
     folder, _ = fits
     sound = np.random.default_rng(0).normal(0, 0.1, 40 * 640).astype(np.float32)  # more frames than two batches
     shown = [
-        np.stack(list(Talker.load(folder / "cpu", backend=name).frames(sound))).astype(int) for name in ("cpu", "gsplat")
+        np.stack(list(Talker.load(folder / "cpu", backend=name).frames(sound))).astype(int)
+        for name in ("cpu", "gsplat")
     ]
     assert len(shown[1]) == 40
     difference = np.abs(shown[0] - shown[1])
@@ -50,7 +51,7 @@ def test_people_who_speak_at_once_on_the_device_show_what_they_show_alone(tmp_pa
     sounds = np.random.default_rng(0).normal(0, 0.1, (3, 25 * 640)).astype(np.float32)
     alone = [
         np.stack(list(Talker.load(folder, backend="cpu").frames(sound)))
-        for folder, sound in zip(folders, sounds, strict=False)
+        for folder, sound in zip(folders, sounds, strict=True)
     ]
     talkers = [Talker.load(folder, backend="gsplat") for folder in folders]
     with ThreadPoolExecutor(3) as pool:

@@ -106,7 +106,9 @@ def _run(func, args, kwargs):
 
 def draw_blobs(means, quats, scales, opacities, colors, viewmats, Ks, camera: Camera, backgrounds=None) -> RenderOutput:
     """A renderer of few operations, arguments as of the backends: round blobs that do not hide each other."""
-    points = means[..., None, :, :] @ viewmats[..., :3, :3].transpose(-1, -2) + viewmats[..., None, :3, 3]  # [..., C, N, 3]
+    points = (
+        means[..., None, :, :] @ viewmats[..., :3, :3].transpose(-1, -2) + viewmats[..., None, :3, 3]
+    )  # [..., C, N, 3]
     projected = points @ Ks.transpose(-1, -2)
     means2d = projected[..., :2] / projected[..., 2:]
     sigma = 1 + (scales + 0 * quats[..., :1]).mean(-1)[..., None, :] * Ks[..., :1, 0] / projected[..., 2]  # [..., C, N]

@@ -30,7 +30,9 @@ def moved(image: np.ndarray, seconds: float, amount: float = 1.0) -> np.ndarray:
     angle = amount * 2.5 * np.sin(2 * np.pi * 0.31 * seconds)
     scale = 1.04 + amount * 0.012 * np.sin(2 * np.pi * 0.23 * seconds + 1)
     matrix = cv2.getRotationMatrix2D((side / 2, side * 0.55), angle, scale)
-    matrix[:, 2] += amount * side * 0.008 * np.array([np.sin(2 * np.pi * 0.4 * seconds), np.cos(2 * np.pi * 0.27 * seconds)])
+    matrix[:, 2] += (
+        amount * side * 0.008 * np.array([np.sin(2 * np.pi * 0.4 * seconds), np.cos(2 * np.pi * 0.27 * seconds)])
+    )
     return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 

@@ -95,7 +95,9 @@ class Api:
         return register(self.services, tenant, folder, name=name, promote=promote)
 
 
-def register(services: Services, tenant: TenantId, folder: Path, *, name: str = "anna", promote: bool = True) -> ModelRef:
+def register(
+    services: Services, tenant: TenantId, folder: Path, *, name: str = "anna", promote: bool = True
+) -> ModelRef:
     """Register an identity folder as the next version and make it the champion."""
     registry = services.registry
     ref = registry.register_version(tenant, IdentityName(name), folder, metrics={"psnr_db": 30.0}, tags={})

@@ -49,7 +49,12 @@ class SimulatedRecording:
     shape: np.ndarray  # [478, 3], metres
 
     def landmarks(
-        self, *, noise_px: float = 0.0, rigid_noise_px: float = 0.0, mouth_opening: np.ndarray | None = None, seed: int = 0
+        self,
+        *,
+        noise_px: float = 0.0,
+        rigid_noise_px: float = 0.0,
+        mouth_opening: np.ndarray | None = None,
+        seed: int = 0,
     ):
         """float32 [T, 478, 3] pixels as a tracker would give them.
 
@@ -105,7 +110,13 @@ def _texture() -> np.ndarray:
 
 
 def talking_head(
-    num_frames: int, *, size: int = 256, focal_px: float = 500.0, eye_px: float = 70.0, swing_deg: float = 8.0, seed: int = 0
+    num_frames: int,
+    *,
+    size: int = 256,
+    focal_px: float = 500.0,
+    eye_px: float = 70.0,
+    swing_deg: float = 8.0,
+    seed: int = 0,
 ):
     """A SimulatedRecording of somebody who turns, nods and sways smoothly, up to 1.2 Hz."""
     random = np.random.default_rng(seed)

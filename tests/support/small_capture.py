@@ -18,7 +18,14 @@ from m2dao.timeline import SAMPLES_PER_FRAME
 from m2dao.training.recipes import Recipe, get_recipe
 from tests.support.tiny_identity import make_tiny_identity
 
-MOUTH_POINTS = {13: (0.0, 0.036), 14: (0.0, 0.044), 61: (-0.02, 0.04), 291: (0.02, 0.04), 0: (0.0, 0.03), 17: (0.0, 0.05)}
+MOUTH_POINTS = {
+    13: (0.0, 0.036),
+    14: (0.0, 0.044),
+    61: (-0.02, 0.04),
+    291: (0.02, 0.04),
+    0: (0.0, 0.03),
+    17: (0.0, 0.05),
+}
 
 
 def small_recipe(name: str = "m2dao") -> Recipe:
@@ -44,7 +51,10 @@ def make_small_capture(folder: Path, *, num_frames: int = 132, size: int = 64, s
     waveform += 0.001 * rng.normal(size=len(waveform)).astype(np.float32)
     canonical = _landmarks(rng)
     landmarks = np.stack(
-        [_project(_opened(canonical, gap), view, talker.manifest.K) for gap, view in zip(opening, viewmats, strict=True)]
+        [
+            _project(_opened(canonical, gap), view, talker.manifest.K)
+            for gap, view in zip(opening, viewmats, strict=True)
+        ]
     )
     expression = np.zeros((num_frames, len(EXPRESSION_NAMES)), np.float32)
     with CaptureWriter(folder) as writer:
@@ -53,7 +63,9 @@ def make_small_capture(folder: Path, *, num_frames: int = 132, size: int = 64, s
             writer.add_frame(index, rgb, masks)
         writer.add_png("plate.png", talker.plate)
         writer.add_sound("audio.wav", waveform)
-        writer.add_tensors("features.safetensors", {n: get_extractor(n).extract(waveform) for n in ("logmel", "phones")})
+        writer.add_tensors(
+            "features.safetensors", {n: get_extractor(n).extract(waveform) for n in ("logmel", "phones")}
+        )
         writer.add_tensors(
             "tracks.safetensors",
             {

@@ -6,7 +6,14 @@ import numpy as np
 
 SAMPLE_RATE = 16_000
 # First three formants, Hz: roughly a, e, i, o, u, m.
-FORMANTS = ((730, 1090, 2440), (530, 1840, 2480), (270, 2290, 3010), (570, 840, 2410), (300, 870, 2240), (250, 1000, 2200))
+FORMANTS = (
+    (730, 1090, 2440),
+    (530, 1840, 2480),
+    (270, 2290, 3010),
+    (570, 840, 2410),
+    (300, 870, 2240),
+    (250, 1000, 2200),
+)
 
 
 def speech_like(seconds: float, *, seed: int = 0, pitch_hz: float = 120.0, level: float = 0.2) -> np.ndarray:

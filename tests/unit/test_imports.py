@@ -9,7 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("m2dao", "cluster", "train_jobs", "serve_apps")
-SERVED = {"identity", "media", "audio", "motion", "render", "command_line", "errors", "timeline"}  # of m2dao, by serve_apps
+SERVED = {
+    "identity",
+    "media",
+    "audio",
+    "motion",
+    "render",
+    "command_line",
+    "errors",
+    "timeline",
+}  # of m2dao, by serve_apps
 
 # Inside m2dao a module may import its own layer's other parts only where they stand together here, and all layers above.
 LAYERS = (

@@ -159,12 +159,16 @@ def landmark_sigma_px(shape: RigidShape) -> np.ndarray:
     return np.maximum(spread, 0.2)
 
 
-def _solve_structure(shape: RigidShape, observed: np.ndarray, sigma_px: np.ndarray, size: int) -> tuple[Structure, Poses]:
+def _solve_structure(
+    shape: RigidShape, observed: np.ndarray, sigma_px: np.ndarray, size: int
+) -> tuple[Structure, Poses]:
     """Points and focal length from a spread of views; every frame's pose as a start for solving it."""
     focal = _FOCAL_PER_SIZE * size
     guess = Structure(points=shape.shape[shape.rigid] * OUTER_EYE_DISTANCE_M, focal_px=focal)
     chosen = _spread_of_views(shape.rotations)
-    prior = StructurePrior(points=guess.points, point_sigma=_POINT_SIGMA_M, focal_px=focal, log_focal_sigma=_LOG_FOCAL_SIGMA)
+    prior = StructurePrior(
+        points=guess.points, point_sigma=_POINT_SIGMA_M, focal_px=focal, log_focal_sigma=_LOG_FOCAL_SIGMA
+    )
     start = _orthographic_poses(shape, focal, size)
     centre_px = np.full(2, size / 2)
     structure, _ = adjust_structure(observed[chosen], sigma_px, guess, start.take(chosen), prior, centre_px)
@@ -195,7 +199,9 @@ def _fill_gaps(poses: Poses, valid: np.ndarray) -> Poses:
     frames = np.flatnonzero(valid)
     source = np.maximum(np.searchsorted(frames, np.arange(len(valid)), side="right") - 1, 0)
     rotations = interpolate_rotations(poses.rotations[source], valid)
-    translations = np.stack([np.interp(np.arange(len(valid)), frames, column) for column in poses.translations.T], axis=1)
+    translations = np.stack(
+        [np.interp(np.arange(len(valid)), frames, column) for column in poses.translations.T], axis=1
+    )
     return Poses(rotations=rotations, translations=translations)
 
 

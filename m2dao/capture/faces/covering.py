@@ -11,7 +11,10 @@ import numpy as np
 _POINTS = (33, 263, 2)  # outer eye corners and the base of the nose: where no expression moves anything
 _PLACES = np.float32([[18, 24], [46, 24], [32, 44]])
 _DRAWN, _CELLS = (64, 72), (16, 18)  # width, height
-_ODD_LEVELS, _ODD_SPREADS = 20.0, 6.0  # how far from its usual colour a cell must be, in grey levels and in its own spread
+_ODD_LEVELS, _ODD_SPREADS = (
+    20.0,
+    6.0,
+)  # how far from its usual colour a cell must be, in grey levels and in its own spread
 
 
 def face_patch(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

@@ -130,7 +130,9 @@ class FaceModels:
         side = max(height, width)
         left, top = (side - width) // 2, (side - height) // 2
         scale = DETECTOR_SIDE / side
-        small = cv2.resize(rgb, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            rgb, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+        )
         canvas = np.zeros((DETECTOR_SIDE, DETECTOR_SIDE, 3), np.float32)
         y, x = (DETECTOR_SIDE - small.shape[0]) // 2, (DETECTOR_SIDE - small.shape[1]) // 2
         canvas[y : y + small.shape[0], x : x + small.shape[1]] = small / 127.5 - 1.0

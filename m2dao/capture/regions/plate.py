@@ -7,7 +7,9 @@ import numpy as np
 
 from m2dao.errors import CaptureRejected
 
-CLEARANCE = 0.012  # of the picture's width: background nearer to the person than this is not trusted (shadow, loose hair)
+CLEARANCE = (
+    0.012  # of the picture's width: background nearer to the person than this is not trusted (shadow, loose hair)
+)
 _NEARLY_EMPTY = 3  # alpha (0..255) up to which a pixel counts as background
 
 
@@ -82,7 +84,8 @@ def _push_pull(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
     half = ((width + 1) // 2, (height + 1) // 2)
     small_weight = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
     small = (
-        cv2.resize(image * weight[..., None], half, interpolation=cv2.INTER_AREA) / np.maximum(small_weight, 1e-6)[..., None]
+        cv2.resize(image * weight[..., None], half, interpolation=cv2.INTER_AREA)
+        / np.maximum(small_weight, 1e-6)[..., None]
     )
     # A coarse pixel that saw anything at all knows its colour: only emptiness is passed on downwards.
     coarse = _push_pull(small.astype(np.float32), np.minimum(1.0, 4.0 * small_weight))

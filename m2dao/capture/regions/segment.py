@@ -36,7 +36,9 @@ _NO_SKIN_BESIDE = 8.0  # how much less likely (log density) skin is beside the n
 _JAW_ANGLES = (58, 288)  # where the line between head and neck leaves the oval
 _EAR_LOBES = (132, 361)
 _OVAL_TOP = (162, 21, 54, 103, 67, 109, 10, 338, 297, 332, 284, 251, 389)  # from temple to temple over the forehead
-_WIDE_HAIR_SHARE = 0.5  # of the strips beside the ears that must be person before hair is taken to fall to the shoulders
+_WIDE_HAIR_SHARE = (
+    0.5  # of the strips beside the ears that must be person before hair is taken to fall to the shoulders
+)
 _LONG_HAIR_SHARE = 0.12  # of the person beside the neck that must look like hair before any is looked for
 
 
@@ -178,11 +180,15 @@ class RegionSegmenter:
         others = _highest(models, indices, ("skin", "neck", "clothes"))
         return float(np.mean(models.log_density("hair", indices) > others + 1.0))
 
-    def _skin(self, models: ColourModels, small: np.ndarray, edges: GuidedFilter, points, frame, side: int) -> np.ndarray:
+    def _skin(
+        self, models: ColourModels, small: np.ndarray, edges: GuidedFilter, points, frame, side: int
+    ) -> np.ndarray:
         """Skin against hair with the edges of the picture, float32 [side, side]; zero away from the face."""
         shape = _with_forehead(points, frame)
         margin = 10 * _POLYGON_SIGMA * frame.unit_px + 4 * _EDGE_RADIUS
-        low, high = ((corner * MATTE_SIDE / side).astype(int) for corner in (shape.min(0) - margin, shape.max(0) + margin))
+        low, high = (
+            (corner * MATTE_SIDE / side).astype(int) for corner in (shape.min(0) - margin, shape.max(0) + margin)
+        )
         (left, top), (right, bottom) = np.clip(low, 0, MATTE_SIDE - 1), np.clip(high, 1, MATTE_SIDE)
         part = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
         skin = np.zeros((MATTE_SIDE, MATTE_SIDE), np.float32)

@@ -65,7 +65,9 @@ def check_sound(waveform: np.ndarray, name: str) -> SoundMeasures:
     """
     num_frames = len(waveform) // SAMPLES_PER_FRAME
     if num_frames == 0:
-        raise CaptureRejected(f"sound of {name}", "speech", "less than 40 ms of sound", "record picture and sound together")
+        raise CaptureRejected(
+            f"sound of {name}", "speech", "less than 40 ms of sound", "record picture and sound together"
+        )
     blocks = waveform[: num_frames * SAMPLES_PER_FRAME].reshape(num_frames, SAMPLES_PER_FRAME).astype(np.float64)
     blocks -= blocks.mean(1, keepdims=True)
     level = 10 * np.log10(np.square(blocks).mean(1) + 1e-12)
@@ -180,7 +182,10 @@ def _outside(tracks: Tracks, rules: QualityRules) -> np.ndarray:
     low, high = points.min(1), points.max(1)
     room = rules.max_outside * (high[:, 1] - low[:, 1])
     return (
-        (low[:, 0] < -room) | (low[:, 1] < -room) | (high[:, 0] > tracks.width + room) | (high[:, 1] > tracks.height + room)
+        (low[:, 0] < -room)
+        | (low[:, 1] < -room)
+        | (high[:, 0] > tracks.width + room)
+        | (high[:, 1] > tracks.height + room)
     )
 
 
@@ -270,7 +275,9 @@ def picture_problems(tracks: Tracks, crop: Crop, rules: QualityRules) -> list[st
     looked = np.flatnonzero(np.isfinite(tracks.covered))
     begins = [looked[start] for start, _ in runs_of(tracks.covered[looked] > rules.max_covered_share)]
     if begins:
-        problems.append(f"something covers the face (a hand, a microphone, a glare), at {_clocks(begins)}: keep it free")
+        problems.append(
+            f"something covers the face (a hand, a microphone, a glare), at {_clocks(begins)}: keep it free"
+        )
     times = np.unique(tracks.source_times_s)
     if len(times) > 1:
         rate = (len(times) - 1) / (times[-1] - times[0])
@@ -282,7 +289,9 @@ def picture_problems(tracks: Tracks, crop: Crop, rules: QualityRules) -> list[st
     return problems
 
 
-def motion_problems(viewmats: np.ndarray, lip_opening: np.ndarray, pose_jitter_deg: float, rules: QualityRules) -> list[str]:
+def motion_problems(
+    viewmats: np.ndarray, lip_opening: np.ndarray, pose_jitter_deg: float, rules: QualityRules
+) -> list[str]:
     """What the motion costs; viewmats [T, 4, 4], lip_opening [T]."""
     problems = []
     forward = viewmats[:, :3, 2]  # the head's z axis seen from the camera
@@ -295,7 +304,9 @@ def motion_problems(viewmats: np.ndarray, lip_opening: np.ndarray, pose_jitter_d
     if quick > rules.good_turn_deg_per_s:
         problems.append(f"the head turns by up to {quick:.0f} degrees a second: quick turns blur, and hair lags behind")
     if pose_jitter_deg > rules.good_pose_jitter_deg:
-        problems.append(f"head poses jitter by {pose_jitter_deg:.2f} degrees (good: below {rules.good_pose_jitter_deg:g})")
+        problems.append(
+            f"head poses jitter by {pose_jitter_deg:.2f} degrees (good: below {rules.good_pose_jitter_deg:g})"
+        )
     if np.std(lip_opening) < rules.min_lip_motion:
         problems.append("the lips hardly move: is this the person who speaks?")
     return problems

@@ -45,9 +45,12 @@ def mesh_overlay(rgb: np.ndarray, canonical_landmarks: np.ndarray, viewmat: np.n
         K: float [3, 3], pixels of ``rgb``.
     """
     pose = Poses(
-        rotations=np.asarray(viewmat[None, :3, :3], np.float64), translations=np.asarray(viewmat[None, :3, 3], np.float64)
+        rotations=np.asarray(viewmat[None, :3, :3], np.float64),
+        translations=np.asarray(viewmat[None, :3, 3], np.float64),
     )
-    pixels = project(np.asarray(canonical_landmarks, np.float64), pose, float(K[0, 0]), np.asarray(K[:2, 2], np.float64))[0]
+    pixels = project(
+        np.asarray(canonical_landmarks, np.float64), pose, float(K[0, 0]), np.asarray(K[:2, 2], np.float64)
+    )[0]
     drawn = rgb.copy()
     corners = np.round((pixels[face_triangles()] - 0.5) * 16).astype(np.int32)
     cv2.polylines(drawn, list(corners), True, MESH_COLOUR, 1, cv2.LINE_AA, 4)
@@ -201,7 +204,9 @@ def _plot_lag(axis, data: PlotData) -> None:
     axis.plot(data.lag_frames, data.lag_correlation, marker=".")
     axis.axvline(0, color="black", linewidth=0.8)
     if data.sync_offset_frames is not None:
-        axis.axvline(data.sync_offset_frames, color="red", linewidth=0.8, label=f"offset {data.sync_offset_frames:g} frames")
+        axis.axvline(
+            data.sync_offset_frames, color="red", linewidth=0.8, label=f"offset {data.sync_offset_frames:g} frames"
+        )
         axis.legend(loc="upper right", fontsize="small")
     axis.set(xlabel="sound moved by (frames)", ylabel="sound against lips\n(correlation)")
     axis.grid(alpha=0.3)

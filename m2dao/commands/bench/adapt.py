@@ -25,10 +25,15 @@ how far each short fit stays behind the long one.
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
-        "adapt", help="a short fit from universal motion against a long one", epilog=EXAMPLES, formatter_class=RawFormatter
+        "adapt",
+        help="a short fit from universal motion against a long one",
+        epilog=EXAMPLES,
+        formatter_class=RawFormatter,
     )
     parser.add_argument("--clip", type=Path, required=True, help="a recording")
-    parser.add_argument("--universal", type=Path, required=True, metavar="DIR", help="made by `m2dao universal` from others")
+    parser.add_argument(
+        "--universal", type=Path, required=True, metavar="DIR", help="made by `m2dao universal` from others"
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="budget of the short fits (default 60)")
     parser.add_argument("--minutes", type=float, default=10.0, help="budget of the long fit (default 10)")
     add_fit_arguments(parser)

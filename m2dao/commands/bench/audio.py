@@ -41,7 +41,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="capture folder or video")
     parser.add_argument(
-        "--features", default=DEFAULT_SETS, help=f"names separated by commas, parts joined by + (default {DEFAULT_SETS})"
+        "--features",
+        default=DEFAULT_SETS,
+        help=f"names separated by commas, parts joined by + (default {DEFAULT_SETS})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.set_defaults(run=run)

@@ -40,7 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the presenters' recordings (default 10)")
     parser.add_argument("--size", type=int, default=512, help="pixels of recordings and captures (default 512)")
-    parser.add_argument("--video", type=Path, action="append", default=[], help="a recording; may be given several times")
+    parser.add_argument(
+        "--video", type=Path, action="append", default=[], help="a recording; may be given several times"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.set_defaults(run=run)
 
@@ -52,8 +54,7 @@ def run(args: argparse.Namespace) -> dict:
 
     presenters, recordings = [], []
     with tempfile.TemporaryDirectory(prefix="m2dao-bench-capture-") as folder, told_bar("capture") as show:
-        for person in persons():
-            presenters.append(_presenter(person, Path(folder), args, show))
+        presenters.extend(_presenter(person, Path(folder), args, show) for person in persons())
         for number, video in enumerate(args.video):
             try:
                 result = prepare(
@@ -82,7 +83,9 @@ def _presenter(person: str, folder: Path, args: argparse.Namespace, show) -> dic
     show(f"{person}: filming", 0.0)
     film = make_recording(folder, person=person, seconds=args.seconds, size=args.size)
     out = folder / f"{person}-capture"
-    result = prepare(film.video, out, size=args.size, on_progress=lambda stage, share: show(f"{person}: {stage}", share))
+    result = prepare(
+        film.video, out, size=args.size, on_progress=lambda stage, share: show(f"{person}: {stage}", share)
+    )
     found = compare_with_truth(Capture.open(out), load_file(film.truth))
     return {
         "person": person,

@@ -31,7 +31,9 @@ _WARM_STEPS = 40
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("fit", help="measure the steps of a fit", epilog=EXAMPLES, formatter_class=RawFormatter)
+    parser = subparsers.add_parser(
+        "fit", help="measure the steps of a fit", epilog=EXAMPLES, formatter_class=RawFormatter
+    )
     parser.add_argument("capture", type=Path, help="folder made by `m2dao prepare`")
     parser.add_argument("--recipe", default="m2dao", help="m2dao (default), talking_gaussian or talking_gaussian_plus")
     parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")
@@ -59,11 +61,15 @@ def run(args: argparse.Namespace) -> dict:
     recipe = get_recipe(args.recipe, args.size)
     if args.gaussians:
         recipe = _with_gaussians(recipe, args.gaussians)
-    recipe = replace(recipe, speech_steps=1, densify_every=_SCHEDULE_STEPS)  # the voice does not matter, the number stays
+    recipe = replace(
+        recipe, speech_steps=1, densify_every=_SCHEDULE_STEPS
+    )  # the voice does not matter, the number stays
     set_num_threads(args.threads)
     backend = args.backend or default_backend()
     with tempfile.TemporaryDirectory() as folder, one_torch_thread():
-        fit = FitRun(args.capture, recipe, FitBudget(steps=_SCHEDULE_STEPS), 0, Path(folder), backend, lambda report: None)
+        fit = FitRun(
+            args.capture, recipe, FitBudget(steps=_SCHEDULE_STEPS), 0, Path(folder), backend, lambda report: None
+        )
         fit.step = _START
         fit.advance(fit.step + _WARM_STEPS)
         times_ms = []

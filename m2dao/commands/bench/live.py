@@ -47,7 +47,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of sound (default 20)")
     parser.add_argument("--piece-ms", type=int, default=80, help="length of a piece of sound (default 80)")
     parser.add_argument("--streams", type=int, default=1, help="how many listen and speak at once (default 1)")
-    parser.add_argument("--talkers", type=int, default=1, help="how many specimens the streams are shared among (default 1)")
+    parser.add_argument(
+        "--talkers", type=int, default=1, help="how many specimens the streams are shared among (default 1)"
+    )
     parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.set_defaults(run=run)
@@ -79,7 +81,14 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.identity.talker import Talker
     from m2dao.kernels.threads import one_torch_thread
 
-    for name, least in (("seconds", 1.0), ("piece_ms", 5), ("streams", 1), ("talkers", 1), ("size", 16), ("gaussians", 4)):
+    for name, least in (
+        ("seconds", 1.0),
+        ("piece_ms", 5),
+        ("streams", 1),
+        ("talkers", 1),
+        ("size", 16),
+        ("gaussians", 4),
+    ):
         if getattr(args, name) < least:
             raise ConfigError(f"--{name.replace('_', '-')}", f"at least {least:g}", str(getattr(args, name)))
     if args.identity and args.talkers > 1:
@@ -87,7 +96,9 @@ def run(args: argparse.Namespace) -> dict:
     if args.identity:
         identities = [load_identity(args.identity)]
     else:
-        identities = [make_specimen(size=args.size, num_gaussians=args.gaussians, seed=seed) for seed in range(args.talkers)]
+        identities = [
+            make_specimen(size=args.size, num_gaussians=args.gaussians, seed=seed) for seed in range(args.talkers)
+        ]
     identity, talkers = identities[0], [Talker(identity, backend=args.backend) for identity in identities]
     talker = talkers[0]
     for each in talkers:

@@ -39,10 +39,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "quality", help="compare recipes on recordings", epilog=EXAMPLES, formatter_class=RawFormatter
     )
-    parser.add_argument("--clip", type=Path, action="append", required=True, help="a recording; may be given several times")
+    parser.add_argument(
+        "--clip", type=Path, action="append", required=True, help="a recording; may be given several times"
+    )
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=float, help="budget of each fit (default 10)")
-    budget.add_argument("--steps", type=int, help="budget of each fit in steps, for comparisons without regard to speed")
+    budget.add_argument(
+        "--steps", type=int, help="budget of each fit in steps, for comparisons without regard to speed"
+    )
     parser.add_argument("--rows", help="names separated by commas (default: all)")
     parser.add_argument(
         "--audio", type=Path, help="another person's speech, for protocol cross (default: a synthetic voice)"
@@ -62,7 +66,12 @@ def run(args: argparse.Namespace) -> dict:
     cross_audio(voice)  # refused now, not after the first fit
     minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
     config = ComparisonConfig(
-        size=args.size, minutes=minutes, steps=args.steps, seed=args.seed, num_threads=args.threads, backend=args.backend
+        size=args.size,
+        minutes=minutes,
+        steps=args.steps,
+        seed=args.seed,
+        num_threads=args.threads,
+        backend=args.backend,
     )
     results = []
     for clip in args.clip:

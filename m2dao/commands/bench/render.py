@@ -43,7 +43,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--channels", type=int, default=3, help="colour channels (default 3)")
     parser.add_argument("--repeats", type=int, default=30, help="timed passes (default 30)")
     parser.add_argument("--threads", type=int, help="threads on the CPU (default: PyTorch's choice)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of sound for the talker; 0 leaves it out (default 10)")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="of sound for the talker; 0 leaves it out (default 10)"
+    )
     parser.add_argument("--streams", type=int, default=1, help="how many talkers speak at once (default 1)")
     parser.add_argument("--identity", type=Path, help="a fitted identity in place of a specimen for the talker")
     parser.add_argument("--seed", type=int, default=0, help="of the scene (default 0)")
@@ -177,7 +179,9 @@ def _hardware(torch, device: str) -> dict:
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
+            processor = next(
+                (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor
+            )
     except OSError:
         pass  # not Linux: the short name will do
     return {

@@ -40,7 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="an identity and the capture it was fitted to; may be given several times",
     )
     parser.add_argument("--audio", type=Path, nargs="+", required=True, help="sound files")
-    parser.add_argument("--out", type=Path, default=Path("bench-voices"), help="folder for videos and plots (bench-voices)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("bench-voices"), help="folder for videos and plots (bench-voices)"
+    )
     parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.set_defaults(run=run)
@@ -58,7 +60,9 @@ def run(args: argparse.Namespace) -> dict:
     with told_bar("voices") as show:
         for identity, capture in args.identity:
             out_dir = args.out / capture.resolve().name
-            rows += drive_with_voices(identity, capture, args.audio, out_dir=out_dir, backend=args.backend, on_progress=show)
+            rows += drive_with_voices(
+                identity, capture, args.audio, out_dir=out_dir, backend=args.backend, on_progress=show
+            )
     result = {"rows": as_dicts(rows), "spread": spread(rows)}
     write_voices(args.out, result, rows)
     print(table(rows), file=sys.stderr)

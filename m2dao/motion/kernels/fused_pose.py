@@ -113,7 +113,9 @@ class _Pose(torch.autograd.Function):
     def forward(ctx, view, rigid, *tensors):
         has_torso = rigid is not None
         torso_extra = tensors[-2:] if has_torso else ()
-        groups = [_Group(*tensors[at : at + _NUM_INPUTS]) for at in range(0, len(tensors) - len(torso_extra), _NUM_INPUTS)]
+        groups = [
+            _Group(*tensors[at : at + _NUM_INPUTS]) for at in range(0, len(tensors) - len(torso_extra), _NUM_INPUTS)
+        ]
         sizes = [len(group.means) for group in groups]
         means, quats, scales, colors = (torch.empty(sum(sizes), columns) for columns in (3, 4, 3, 4))
         opacities = torch.cat([group.opacities for group in groups]).sigmoid_()
@@ -132,7 +134,15 @@ class _Pose(torch.autograd.Function):
                 follow, sway = torso_extra[0].sigmoid().numpy(), torso_extra[1].numpy()
                 colors_at_rest = sh_colors(group.sh0, group.shN, group.means).numpy()
                 share_gaussians(
-                    posing_kernel.pose_torso, sizes[number], *geometry, colors_at_rest, follow, delta, rigid, sway, *arrays
+                    posing_kernel.pose_torso,
+                    sizes[number],
+                    *geometry,
+                    colors_at_rest,
+                    follow,
+                    delta,
+                    rigid,
+                    sway,
+                    *arrays,
                 )
             else:
                 appearance = group.sh0.numpy(), group.shN.numpy()
@@ -148,7 +158,9 @@ class _Pose(torch.autograd.Function):
     def backward(ctx, v_means, v_quats, v_scales, v_opacities, v_colors, v_residual):
         view, rigid, groups, sizes, (opacities, scales, colors), follow, sway = ctx.kept
         v_logits = v_opacities * opacities * (1 - opacities)
-        rows = zip(*(array.split(sizes) for array in (scales, colors, v_means, v_quats, v_scales, v_colors)), strict=True)
+        rows = zip(
+            *(array.split(sizes) for array in (scales, colors, v_means, v_quats, v_scales, v_colors)), strict=True
+        )
         grads: list[Tensor | None] = [None, None]
         for number, (group, v_logit, (posed_scales, posed_colors, *v_posed)) in enumerate(
             zip(groups, v_logits.split(sizes), rows, strict=True)
@@ -158,7 +170,9 @@ class _Pose(torch.autograd.Function):
             if not (any(ctx.needs_input_grad[first : first + _NUM_INPUTS]) or is_torso):
                 grads += [None] * _NUM_INPUTS
                 continue
-            v_raw = [torch.empty_like(value) for value in (group.means, group.quats, group.scales, group.sh0, group.shN)]
+            v_raw = [
+                torch.empty_like(value) for value in (group.means, group.quats, group.scales, group.sh0, group.shN)
+            ]
             v_delta = torch.empty(sizes[number], NUM_COLUMNS)
             given = [value.numpy() for value in (group.means, group.quats, group.sh0, group.shN)]
             posed = [value.contiguous().numpy() for value in (posed_scales, posed_colors, *v_posed)]
@@ -193,7 +207,9 @@ class _Pose(torch.autograd.Function):
 
 def compile_pose_gradients() -> None:
     """Differentiate one Gaussian of each kind and its motion; the machine code stays on disk for later processes."""
-    _Move.apply(torch.ones(1, 2 * LANES + 1, requires_grad=True), torch.ones(1, 2 * LANES, NUM_OUTPUTS)).sum().backward()
+    _Move.apply(
+        torch.ones(1, 2 * LANES + 1, requires_grad=True), torch.ones(1, 2 * LANES, NUM_OUTPUTS)
+    ).sum().backward()
     view = _View(np.eye(4, dtype=np.float32), np.float32([1, 0, 0, 0]), np.zeros(3, np.float32))
 
     def group(num_bases: int) -> list[Tensor]:

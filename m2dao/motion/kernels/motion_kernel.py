@@ -185,5 +185,7 @@ def move_backward(
 def compile_motion_kernel() -> None:
     """Move one Gaussian; the machine code stays on disk for later processes."""
     num_hidden = 2 * LANES
-    features, matrix, out = (np.ones(size, np.float32) for size in (num_hidden + 1, num_hidden * NUM_COLUMNS, NUM_COLUMNS))
+    features, matrix, out = (
+        np.ones(size, np.float32) for size in (num_hidden + 1, num_hidden * NUM_COLUMNS, NUM_COLUMNS)
+    )
     move(np.zeros(1, np.int64), features, matrix, num_hidden, 1, False, out)

@@ -112,7 +112,9 @@ def pose_torso(
                 out_means[i, k] = means[i, k] + weight * carried + (np.float32(1.0) - weight) * swayed + delta[i, k]
                 out_colors[i, k] = max(colors[i, k] + delta[i, 10 + k], _ZERO)
             out_colors[i, 3] = _ZERO
-            out_quats[i, 0], out_quats[i, 1], out_quats[i, 2], out_quats[i, 3] = _deform(i, delta, quats, scales, out_scales)
+            out_quats[i, 0], out_quats[i, 1], out_quats[i, 2], out_quats[i, 3] = _deform(
+                i, delta, quats, scales, out_scales
+            )
 
 
 def compile_posing_kernels() -> None:

@@ -34,7 +34,13 @@ class TrainingDrives:
     """
 
     def __init__(
-        self, capture: Capture, head: TalkingHead, speech: SpeechDriver, num_train: int, neutral: int, device: torch.device
+        self,
+        capture: Capture,
+        head: TalkingHead,
+        speech: SpeechDriver,
+        num_train: int,
+        neutral: int,
+        device: torch.device,
     ):
         self._num_train, self._reference, self._device = num_train, neutral, device
         self._viewmats = torch.from_numpy(np.asarray(capture.viewmats, np.float32))
@@ -42,7 +48,9 @@ class TrainingDrives:
         self.reference_viewmat = neutral if head.torso is None else head.torso.reference_viewmat
         self.poses = pose_differences(capture.viewmats, self.reference_viewmat.numpy())
         self.slow_poses = slow_differences(self.poses)
-        self._slow_viewmats = torch.stack([viewmat_from_difference(row, self.reference_viewmat) for row in self.slow_poses])
+        self._slow_viewmats = torch.stack(
+            [viewmat_from_difference(row, self.reference_viewmat) for row in self.slow_poses]
+        )
         self.expression = torch.from_numpy(np.asarray(capture.expression, np.float32))
         self._capture = capture
         self._embeddings = self.embeddings_by(speech)
@@ -77,7 +85,7 @@ class TrainingDrives:
         """
         if head.torso is None:
             return
-        views = zip(self._viewmats[: self._num_train], self._slow_viewmats, strict=False)
+        views = zip(self._viewmats[: self._num_train], self._slow_viewmats, strict=True)
         self._torso_poses = torch.stack([head.torso.pose_features(*pair) for pair in views])
         shots = find_shots(self.poses[: self._num_train])
         sway = measure_torso_sway(head, frames, self._reference, self._torso_poses.numpy(), shots, K)

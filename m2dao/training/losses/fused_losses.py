@@ -46,7 +46,9 @@ class _Pixels(torch.autograd.Function):
         arrays = [value.detach().contiguous().numpy() for value in (colors, alphas[..., 0], *target)]
         ctx.arrays, ctx.emphasis, ctx.scales = arrays, np.float32(emphasis), np.float32(scales)
         ctx.composite = composite.detach()  # an output kept as it is would keep this operation, for ever
-        share_out(_forward, *arrays, ctx.emphasis, composite.numpy(), sums, max_threads=max(1, height // _ROWS_PER_THREAD))
+        share_out(
+            _forward, *arrays, ctx.emphasis, composite.numpy(), sums, max_threads=max(1, height // _ROWS_PER_THREAD)
+        )
         total = sums.sum(axis=0)
         ctx.set_materialize_grads(False)
         mse = torch.tensor(total[_SQUARES] / composite.numel())

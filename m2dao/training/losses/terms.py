@@ -64,7 +64,9 @@ def picture_loss(rgb: Tensor, target: FrameTarget, weights: LossWeights) -> Tens
     return (1 - weights.dssim) * l1 + weights.dssim * 2 * dssim_loss(rgb, target.rgb)
 
 
-def mask_loss(head_alpha: Tensor, alpha: Tensor, target: FrameTarget, weights: LossWeights, *, has_torso: bool) -> Tensor:
+def mask_loss(
+    head_alpha: Tensor, alpha: Tensor, target: FrameTarget, weights: LossWeights, *, has_torso: bool
+) -> Tensor:
     """Soft silhouettes: the head's visible alpha and the whole person's.
 
     Args:
@@ -87,5 +89,7 @@ def motion_loss(head: TalkingHead, posed: PosedGaussians, neighbours: Tensor | N
         follow = head.groups["torso"].raw["follow"].sigmoid()
         loss = loss + weights.consistency * neck_consistency(follow, neighbours)
     if posed.torso_residual is not None:
-        loss = loss + weights.torso_residual * (100 * posed.torso_residual).square().sum(-1).mean()  # square centimetres
+        loss = (
+            loss + weights.torso_residual * (100 * posed.torso_residual).square().sum(-1).mean()
+        )  # square centimetres
     return loss

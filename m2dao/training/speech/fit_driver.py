@@ -62,7 +62,9 @@ def speech_config(capture: Capture, recipe: Recipe, start: SpeechStart | None = 
     )
 
 
-def spoken_recording(capture: Capture, config: SpeechConfig, num_train: int, basis: ArticulationBasis) -> SpokenRecording:
+def spoken_recording(
+    capture: Capture, config: SpeechConfig, num_train: int, basis: ArticulationBasis
+) -> SpokenRecording:
     """What the encoder may learn of a capture."""
     features = capture.feature(config.features)[: num_train * config.rows_per_frame]
     return SpokenRecording(features, basis.of(mouth_shapes(capture), num_train)[:num_train])
@@ -223,7 +225,9 @@ def make_speech_driver(
 ) -> SpeechFit:
     """The driver of a capture, see :func:`fit_speech_driver`."""
     config = speech_config(capture, recipe, start)
-    basis = start.basis if start else find_articulation_basis([mouth_shapes(capture)[:num_train]], config.embedding_size)
+    basis = (
+        start.basis if start else find_articulation_basis([mouth_shapes(capture)[:num_train]], config.embedding_size)
+    )
     return fit_speech_driver(
         config,
         [spoken_recording(capture, config, num_train, basis)],

@@ -118,7 +118,11 @@ def test_a_version_that_is_not_complete_cannot_be_resolved_or_promoted(registry,
     ref = register(registry, tenant, folder)
     # What is left when the process is killed before the last tag is written:
     registry._client.set_model_version_tag(ref.registry_name, str(ref.version), "m2dao.state", "incomplete")
-    for act in (registry.resolve, lambda r: registry.set_alias(r, "champion"), lambda r: move_champion(registry, state, r)):
+    for act in (
+        registry.resolve,
+        lambda r: registry.set_alias(r, "champion"),
+        lambda r: move_champion(registry, state, r),
+    ):
         with pytest.raises(UnknownIdentity):
             act(ref)
     assert registry.list_identities(tenant) == []
@@ -228,7 +232,9 @@ def test_an_alias_of_another_name_is_refused_and_one_can_be_taken_away(registry,
         registry.resolve(alias)
 
 
-def test_a_version_under_an_alias_is_not_deleted_and_one_without_leaves_nothing(registry, stack, tenant, folder, tmp_path):
+def test_a_version_under_an_alias_is_not_deleted_and_one_without_leaves_nothing(
+    registry, stack, tenant, folder, tmp_path
+):
     sheet = tmp_path / "s.jpg"
     sheet.write_bytes(b"a face")
     one = register(registry, tenant, folder, artifacts={"s.jpg": sheet})

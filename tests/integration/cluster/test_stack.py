@@ -77,7 +77,9 @@ def test_ray_too_listens_on_the_loopback_only_and_lets_in_only_those_with_the_to
         "print(json.dumps(ray.get(where.remote())))\n"
     )
     env = {**os.environ, **ray_stack.to_env()}
-    joined = subprocess.run([sys.executable, "-c", program], env=env, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    joined = subprocess.run(
+        [sys.executable, "-c", program], env=env, cwd=ROOT, capture_output=True, text=True, timeout=400
+    )
     assert joined.returncode == 0, joined.stderr
     usage, where = json.loads(joined.stdout.splitlines()[-1])
     assert usage == "0"
@@ -335,7 +337,8 @@ def test_the_commands_speak_json_and_exit_codes(home):
         return command.returncode, json.loads(out) if out.startswith("{") else out, err
 
     code, up, err = run("up", "--services", "redis", "--json")
-    assert code == 0 and up["home"] == str(home), err
+    assert code == 0, err
+    assert up["home"] == str(home), err
     assert {e["name"]: e["state"] for e in up["services"]}["redis"] == "running"
     assert run("tenant", "create", "acme", "--json")[:2] == (0, {"tenant": "acme"})
     code, twice, err = run("tenant", "create", "acme", "--json")

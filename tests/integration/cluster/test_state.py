@@ -158,10 +158,12 @@ def test_a_lock_excludes_others_until_it_is_released_or_ends(state, tenant):
         with pytest.raises(LockBusy), state.limits.lock(tenant, "promote", ttl_s=60):
             pass
         lock.extend(60)
-    with state.limits.lock(tenant, "promote", ttl_s=0.001) as short:
-        with state.limits.lock(tenant, "promote", ttl_s=60, wait_s=10):
-            with pytest.raises(LockBusy):
-                short.extend(60)
+    with (
+        state.limits.lock(tenant, "promote", ttl_s=0.001) as short,
+        state.limits.lock(tenant, "promote", ttl_s=60, wait_s=10),
+        pytest.raises(LockBusy),
+    ):
+        short.extend(60)
     with state.limits.lock(tenant, "promote", ttl_s=60):
         pass
 

@@ -35,7 +35,19 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     "parts",
-    [("..", "x"), ("a", "../b"), ("",), ("a//b",), (".hidden",), ("a b",), ("a\nb",), ("ü",), ("x" * 201,), ("a/",), ()],
+    [
+        ("..", "x"),
+        ("a", "../b"),
+        ("",),
+        ("a//b",),
+        (".hidden",),
+        ("a b",),
+        ("a\nb",),
+        ("ü",),
+        ("x" * 201,),
+        ("a/",),
+        (),
+    ],
 )
 def test_a_key_with_an_unsafe_part_is_refused(parts):
     with pytest.raises(InvalidId):

@@ -130,7 +130,9 @@ def test_a_cancelled_render_stops_and_leaves_nothing(api, own, tmp_path):
     own.ask(4)
     claim = take(api.services, own.tenant)
     gated: list[Gated] = []
-    worker, _ = make_worker(api.services, tmp_path / "disk", load=lambda folder: gated.append(Gated(folder)) or gated[0])
+    worker, _ = make_worker(
+        api.services, tmp_path / "disk", load=lambda folder: gated.append(Gated(folder)) or gated[0]
+    )
     outcome = []
     thread = threading.Thread(target=lambda: outcome.append(do(worker, claim)))
     thread.start()

@@ -106,7 +106,9 @@ def test_a_promotion_decided_on_old_facts_is_refused(registry, state, tenant, re
     assert champion(registry, tenant) == 2
 
 
-def test_a_rollback_returns_to_the_previous_champion_and_a_second_one_goes_back_again(registry, state, tenant, register):
+def test_a_rollback_returns_to_the_previous_champion_and_a_second_one_goes_back_again(
+    registry, state, tenant, register
+):
     for psnr_db in (30.0, 31.0):
         promote(registry, state, register(psnr_db))
     roll_back(registry, state, tenant, ANNA)

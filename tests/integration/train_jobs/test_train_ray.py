@@ -57,12 +57,16 @@ def test_a_lost_ray_job_is_noticed_and_resumed_where_it_was(service, fits, tenan
     # The fit stays at step 2 until its job is stopped; resumed, it is past that step.
     batch = service.submit(tenant, [fits.recording("anna", steps=4, stay_at=2)], OPTIONS)
     (fit_id,) = batch.fit_ids
-    with pytest.raises(ClusterUnavailable, match=f"m2dao-train resume --tenant {tenant} {fit_id}"):
+
+    def stop_at_step_2():
         for job in service.follow(batch):
             if job.stage == "fit: step 2":
                 with pytest.raises(Conflict, match="no Ray job at it"):
                     service.resume(tenant, [fit_id])
                 RayJobs(ray_stack).stop(batch.submission_id)
+
+    with pytest.raises(ClusterUnavailable, match=f"m2dao-train resume --tenant {tenant} {fit_id}"):
+        stop_at_step_2()
     (again,) = service.resume(tenant, [fit_id])
     assert again.submission_id != batch.submission_id
     for _ in service.follow(again):

@@ -51,7 +51,8 @@ def test_on_ray_as_in_one_process(tmp_path):
         time.sleep(0.3)
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert listening and listening <= LOOPBACK_ADDRESSES, "Ray listens, and on the loopback alone"
+    assert listening, "Ray listens"
+    assert listening <= LOOPBACK_ADDRESSES, "and on the loopback alone"
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()], "nothing is left of it"
     here = learn_universal(captures, tmp_path / "here", CONFIG, num_threads=1)
     assert json.loads(out)["psnr_train_db"] == here.as_dict()["psnr_train_db"]

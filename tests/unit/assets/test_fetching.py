@@ -27,7 +27,9 @@ def write_wheel(folder, package, content, version="1.0"):
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(f"{package}/data.bin", content)
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{info}/RECORD", "")
     return path
 
@@ -65,7 +67,9 @@ def store(tmp_path, index):
             on_bytes(wheels[requirement].stat().st_size)
         return wheels
 
-    members = tuple(Member(package=f"m2dao-test-{n}", version="1.0", member=f"m2dao_test_{n}/data.bin") for n in CONTENT)
+    members = tuple(
+        Member(package=f"m2dao-test-{n}", version="1.0", member=f"m2dao_test_{n}/data.bin") for n in CONTENT
+    )
     file = LockedFile(file="model.bin", bytes=len(WHOLE), sha256=hashlib.sha256(WHOLE).hexdigest(), members=members)
     asset = LockedAsset(name="model", purpose="a test", licence="none", files=(file,))
     return AssetStore(lock={"model": asset}, folder=tmp_path / "cache", download=copy)

@@ -93,7 +93,9 @@ def test_rows_of_another_version_of_a_feature_are_not_given_out(tmp_path):
         opened.feature("logmel+phones")
 
 
-@pytest.mark.parametrize("name", ["frames/000003.jpg", "masks/000000.png", "audio.wav", "tracks.safetensors", "plate.png"])
+@pytest.mark.parametrize(
+    "name", ["frames/000003.jpg", "masks/000000.png", "audio.wav", "tracks.safetensors", "plate.png"]
+)
 def test_one_flipped_byte_is_noticed_and_the_file_named(capture, name):
     path = capture[0] / name
     data = bytearray(path.read_bytes())
@@ -155,9 +157,13 @@ def test_the_content_hash_depends_on_content_alone(tmp_path):
 
 
 def test_an_unfinished_capture_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), CaptureWriter(tmp_path / "capture") as writer:
-        fill(writer)
-        raise RuntimeError("no face")
+    def interrupted():
+        with CaptureWriter(tmp_path / "capture") as writer:
+            fill(writer)
+            raise RuntimeError("no face")
+
+    with pytest.raises(RuntimeError, match="no face"):
+        interrupted()
     with CaptureWriter(tmp_path / "capture") as writer:
         fill(writer)
     assert list(tmp_path.iterdir()) == []

@@ -63,7 +63,9 @@ def test_a_killed_call_is_gone_on_with_and_the_capture_is_the_same(
 ):
     video, whole = recording
     program = DYING.format(module=module, owner=owner, method=method, number=number, size=SIZE)
-    killed = subprocess.run([sys.executable, "-c", program, video, tmp_path / "capture"], capture_output=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", program, video, tmp_path / "capture"], capture_output=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "capture").exists()
     num_found, num_stored = faces_found(tmp_path), frames_stored(tmp_path)

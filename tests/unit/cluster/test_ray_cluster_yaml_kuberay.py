@@ -91,7 +91,7 @@ POLICY = {
 def check(value, rule, where="manifest"):
     """Raises AssertionError where ``value`` is not as ``rule`` says."""
     if isinstance(rule, dict):
-        assert isinstance(value, dict) and value is not None, f"{where}: a table is expected"
+        assert isinstance(value, dict), f"{where}: a table is expected"
         known = {key.removeprefix("!"): part for key, part in rule.items()}
         for key, part in value.items():
             assert key in known or "*" in known, f"{where}: unknown field {key}"
@@ -99,11 +99,13 @@ def check(value, rule, where="manifest"):
         missing = {key[1:] for key in rule if key.startswith("!")} - set(value)
         assert not missing, f"{where}: {missing} is missing"
     elif isinstance(rule, list):
-        assert isinstance(value, list) and value, f"{where}: a list with something in it is expected"
+        assert isinstance(value, list), f"{where}: a list is expected"
+        assert value, f"{where}: something in it is expected"
         for number, part in enumerate(value):
             check(part, rule[0], f"{where}[{number}]")
     elif isinstance(rule, re.Pattern):
-        assert isinstance(value, str) and rule.fullmatch(value), f"{where}: {value!r}"
+        assert isinstance(value, str), f"{where}: {value!r}"
+        assert rule.fullmatch(value), f"{where}: {value!r}"
     else:
         assert type(value) is rule, f"{where}: {value!r} is not of type {rule.__name__}"
 
@@ -264,7 +266,9 @@ def assert_known(given, parsed):
 
 
 def test_the_policies_cover_every_pod_and_open_only_http_to_the_outside(clusters):
-    policies = {p["spec"]["podSelector"]["matchLabels"]["m2dao/cluster"]: p["spec"] for p in load("network-policy.yaml")}
+    policies = {
+        p["spec"]["podSelector"]["matchLabels"]["m2dao/cluster"]: p["spec"] for p in load("network-policy.yaml")
+    }
     assert set(policies) == set(clusters)
     for name, cluster in clusters.items():
         for role, pod in pods(cluster):

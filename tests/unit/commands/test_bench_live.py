@@ -41,7 +41,9 @@ def test_sound_is_awaited_and_every_latency_counts_it(tmp_path):
     assert 0 < result["frame_ms_p50"] <= result["frame_ms_p99"]
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--seconds", "0"), ("--piece-ms", "1"), ("--streams", "0"), ("--size", "8")])
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--seconds", "0"), ("--piece-ms", "1"), ("--streams", "0"), ("--size", "8")]
+)
 def test_what_cannot_be_measured_is_refused_by_flag(flag, value):
     with pytest.raises(ConfigError, match=f"{flag}: expected at least"):
         bench_live.run(parse(flag, value))

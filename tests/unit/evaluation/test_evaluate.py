@@ -66,7 +66,9 @@ def test_paper_shows_the_recording_outside_the_head_and_the_render_inside(fitted
     frames = TrainingFrames(capture, 64, part, plate=talker.plate)
     pictures = {name: next(_rendered(talker, capture, frames, name))[1].astype(int) for name in ("paper", "portrait")}
     taken, head = head_taken(frames.masks(120)), frames.masks(120)[..., :3].sum(-1) > 0.98
-    assert np.abs(pictures["paper"] - pictures["portrait"])[head].mean() < 1  # only what shines through from behind differs
+    assert (
+        np.abs(pictures["paper"] - pictures["portrait"])[head].mean() < 1
+    )  # only what shines through from behind differs
     far = cv2.dilate(taken.astype(np.uint8), np.ones((13, 13))) == 0
     assert np.abs(pictures["paper"] - frames.rgb(120))[far].max() <= 3
 

@@ -73,7 +73,9 @@ def test_a_point_must_lie_within_every_silhouette():
     disc = np.zeros((SIZE, SIZE, 4), np.float32)
     disc[..., 0] = cv2.circle(np.zeros((SIZE, SIZE), np.float32), (48, 48), 20, 1.0, -1)
     views = [view_of_wall(nod, turn, grey, disc) for nod, turn in TURNS]
-    rim = [(48 + 18 * np.cos(angle), 48 + 18 * np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 40, endpoint=False)]
+    rim = [
+        (48 + 18 * np.cos(angle), 48 + 18 * np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    ]
     guess = np.full(len(rim), DISTANCE_M + WALL_M + 0.04)
     found = sweep_depths(np.array(rim), guess, np.full(len(rim), 0.05), views[0], views[1:], K)
     assert np.abs(np.median(found) - DISTANCE_M - WALL_M) < 0.02

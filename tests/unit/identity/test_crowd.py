@@ -107,7 +107,9 @@ def test_kinds_tell_heads_apart_that_cannot_be_stacked(tmp_path):
 
 
 def test_talkers_of_several_threads_show_what_they_show_alone(tmp_path):
-    folders = [make_tiny_identity(tmp_path / str(n), size=size, seed=n, hue=0.3 * n) for n, size in enumerate((48, 48, 64))]
+    folders = [
+        make_tiny_identity(tmp_path / str(n), size=size, seed=n, hue=0.3 * n) for n, size in enumerate((48, 48, 64))
+    ]
     sound = np.random.default_rng(0).normal(0, 0.1, 8 * 640).astype(np.float32)
     alone = [np.stack(list(Talker.load(folder, backend="cpu").frames(sound))) for folder in folders]
     talkers = [Talker.load(folder, backend="reference") for folder in folders]

@@ -62,9 +62,14 @@ def test_the_index_comes_first_so_that_players_start_at_once(tmp_path):
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"what was there before")
-    with pytest.raises(RuntimeError, match="renderer"), VideoWriter(path, width=64, height=48) as writer:
-        writer.write(gray_code_frame(0))
-        raise RuntimeError("the renderer gave up")
+
+    def interrupted():
+        with VideoWriter(path, width=64, height=48) as writer:
+            writer.write(gray_code_frame(0))
+            raise RuntimeError("the renderer gave up")
+
+    with pytest.raises(RuntimeError, match="renderer"):
+        interrupted()
     assert path.read_bytes() == b"what was there before"
     with pytest.raises(MediaError, match="at least one frame"), VideoWriter(path, width=64, height=48):
         pass

@@ -58,7 +58,9 @@ def test_start_times_of_both_streams_share_one_clock(tmp_path, video_start_s, so
 def test_rotated_phone_video_comes_out_upright(tmp_path, rotation_deg):
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:16, :16] = 255  # a mark in the upper left corner of what is stored
-    path = write_video(tmp_path / "a.mp4", [Fraction(i, 25) for i in range(5)], [picture] * 5, rotation_deg=rotation_deg)
+    path = write_video(
+        tmp_path / "a.mp4", [Fraction(i, 25) for i in range(5)], [picture] * 5, rotation_deg=rotation_deg
+    )
     expected = np.rot90(picture, k=rotation_deg // 90)  # the display matrix turns counter-clockwise by this angle
     frame = next(read_frames(path)).rgb
     info = probe_video(path)
@@ -89,7 +91,9 @@ def test_large_frames_are_shrunk_on_request(tmp_path):
 def test_a_file_cut_short_is_refused_with_both_lengths(tmp_path):
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(100)]
-    path = write_video(tmp_path / "a.mp4", [Fraction(i, 25) for i in range(100)], noise, options={"movflags": "+faststart"})
+    path = write_video(
+        tmp_path / "a.mp4", [Fraction(i, 25) for i in range(100)], noise, options={"movflags": "+faststart"}
+    )
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MediaError, match="truncated"):

@@ -139,7 +139,9 @@ def test_eyes_and_brows_are_told_apart_by_the_names_of_the_capture():
         _, eyes, brows = field.codes(torch.zeros(4), torch.arange(EXPRESSION_SIZE).float(), None)
         gaze = ["gaze_across", "gaze_down"] if sees_gaze else []
         assert eyes.tolist() == [names[name] for name in ("blink_left", "blink_right", *gaze)]
-        assert brows.tolist() == [names[name] for name in ("brow_raise_left", "brow_raise_right", "brow_down", "eye_squint")]
+        assert brows.tolist() == [
+            names[name] for name in ("brow_raise_left", "brow_raise_right", "brow_down", "eye_squint")
+        ]
         assert FacialField.code_sizes(code, sees_pose=False, sees_gaze=sees_gaze)[1:] == (len(eyes), len(brows))
 
 
@@ -155,7 +157,8 @@ def test_gaze_moves_the_eyes_alone_and_brows_reach_further(tmp_path):
         changed = drive.expression.clone()
         changed[EXPRESSION_NAMES.index(name)] += 1
         before, after = (
-            sum_motions(head.motions(each, static)["facial"]).d_means for each in (drive, drive._replace(expression=changed))
+            sum_motions(head.motions(each, static)["facial"]).d_means
+            for each in (drive, drive._replace(expression=changed))
         )
         away = torch.cdist(means, head.facial.eye_probes).amin(dim=1)
         return away[(after - before).abs().amax(dim=1) > 1e-7].max()

@@ -15,7 +15,7 @@ NAMES = persons()
 def face(request):
     person = get_person(request.param)
     grid = shape.build_grid(person)
-    return person, grid, dict(zip(expressions.CONTROLS, expressions.build_fields(grid, person), strict=False))
+    return person, grid, dict(zip(expressions.CONTROLS, expressions.build_fields(grid, person), strict=True))
 
 
 def test_the_resting_face_is_closed_symmetric_and_of_human_size(face):

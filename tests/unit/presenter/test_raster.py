@@ -19,7 +19,9 @@ def buffers():
 
 def square(left, top, right, bottom, depth):
     """A 2x2 sheet already in samples, rows down and columns right: f32 [2, 2, 3]."""
-    return np.array([[[left, top, depth], [right, top, depth]], [[left, bottom, depth], [right, bottom, depth]]], np.float32)
+    return np.array(
+        [[[left, top, depth], [right, top, depth]], [[left, bottom, depth], [right, bottom, depth]]], np.float32
+    )
 
 
 def draw(sheet, color, region, into):

@@ -50,7 +50,7 @@ def test_the_tracker_sees_eyes_lips_and_nose_where_they_were_drawn(filmed, track
     columns = [filmed[name].document["landmark_names"].index(key) for key in TRACKED]
     error = np.linalg.norm(seen[:, list(TRACKED.values()), :2] - truth[:, columns], axis=-1).mean(0)
     eye_distance = np.linalg.norm(truth[:, 0] - truth[:, 3], axis=-1).mean()
-    assert error.max() < 0.09 * eye_distance, dict(zip(TRACKED, error.round(2), strict=False))
+    assert error.max() < 0.09 * eye_distance, dict(zip(TRACKED, error.round(2), strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)

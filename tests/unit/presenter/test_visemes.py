@@ -17,7 +17,7 @@ def said(*parts: tuple[str, float]) -> tuple[Phone, ...]:
 
 
 def track(*parts, num_frames=40):
-    return dict(zip(MOUTH, mouth_track(said(*parts), num_frames).T, strict=False))
+    return dict(zip(MOUTH, mouth_track(said(*parts), num_frames).T, strict=True))
 
 
 def test_silence_keeps_the_mouth_shut():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_speak_writes_a_16_khz_mono_wav(tmp_path):
 def test_phones_tile_the_speech_without_gaps():
     speech = synthesise(SENTENCE, Voice())
     assert speech.phones[0].start_s == 0.0
-    for one, following in zip(speech.phones, speech.phones[1:], strict=False):
+    for one, following in pairwise(speech.phones):
         assert one.end_s == pytest.approx(following.start_s, abs=1e-6)
     assert speech.phones[-1].end_s == pytest.approx(len(speech.waveform) / SAMPLE_RATE, abs=0.003)
     assert "".join(p.symbol for p in speech.phones).count("b") == 4

@@ -20,7 +20,16 @@ def parse(*flags):
 def test_the_result_has_the_documented_keys(backend, size, capsys):
     flags = ("--size", size, "--gaussians", "50", "--repeats", "2", "--seconds", "0.4", "--streams", "2")
     result = bench_render.run(parse("--backend", backend, *flags, "--json"))
-    documented = ["backend", "size", "num_gaussians", "forward_ms", "backward_ms", "fps", "real_time_factor", "peak_rss_mb"]
+    documented = [
+        "backend",
+        "size",
+        "num_gaussians",
+        "forward_ms",
+        "backward_ms",
+        "fps",
+        "real_time_factor",
+        "peak_rss_mb",
+    ]
     assert list(result)[: len(documented)] == documented
     assert (result["backend"], result["size"], result["num_gaussians"]) == (backend, int(size), 50)
     assert 0 < result["forward_ms_min"] <= result["forward_ms"] <= result["forward_ms_max"]

@@ -87,7 +87,16 @@ def test_backgrounds_are_plate_colour_picture_or_nothing():
 
 @pytest.mark.parametrize(
     "choice",
-    ["plaid", (1, 2), (1, 2, 256), (0.1, 0.2, 0.3), np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), 7],
+    [
+        "plaid",
+        (1, 2),
+        (1, 2, 256),
+        (0.1, 0.2, 0.3),
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+        7,
+    ],
 )
 def test_other_backgrounds_are_refused(choice):
     with pytest.raises(InputError, match="background"):

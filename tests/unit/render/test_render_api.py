@@ -39,7 +39,8 @@ def test_a_wrong_shape_names_the_tensor_and_both_shapes(name, shape, message):
 
 def test_batch_dimensions_that_do_not_broadcast_are_listed():
     refused(
-        r"batch dimensions.*means \[2\].*scales \[3\]", scene={"means": torch.zeros(2, 5, 3), "scales": torch.zeros(3, 5, 3)}
+        r"batch dimensions.*means \[2\].*scales \[3\]",
+        scene={"means": torch.zeros(2, 5, 3), "scales": torch.zeros(3, 5, 3)},
     )
 
 
@@ -52,7 +53,9 @@ def test_another_dtype_is_refused_by_name():
 
 
 def test_another_device_is_refused():
-    refused(r"render: quats: expected device cpu like means; got meta", scene={"quats": torch.zeros(5, 4, device="meta")})
+    refused(
+        r"render: quats: expected device cpu like means; got meta", scene={"quats": torch.zeros(5, 4, device="meta")}
+    )
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,11 @@ def picture(size=70):
     torch.manual_seed(5)
     colors, alphas = torch.rand(size, size, 4), torch.rand(size, size, 1)
     masks = torch.rand(size, size, 4) / 4
-    return colors, alphas, FrameTarget(torch.rand(size, size, 3), masks, torch.rand(size, size, 3), torch.rand(size, size))
+    return (
+        colors,
+        alphas,
+        FrameTarget(torch.rand(size, size, 3), masks, torch.rand(size, size, 3), torch.rand(size, size)),
+    )
 
 
 @pytest.mark.parametrize("has_torso", [True, False])
@@ -152,7 +156,9 @@ def test_a_block_of_frames_gives_the_sum_of_their_gradients(tmp_path):
     cache = FeatureCache(head, 3)
     for number, drive in enumerate(drives):
         assert (
-            (head.facial.field.mlp[0].weight.grad is None) or number == 0 or not head.facial.field.mlp[0].weight.grad.any()
+            (head.facial.field.mlp[0].weight.grad is None)
+            or number == 0
+            or not head.facial.field.mlp[0].weight.grad.any()
         )
         static, parameters = cache.get(), [p for p in head.parameters() if p.requires_grad]
         asked = [*parameters, *cache.leaves()]

@@ -1,11 +1,20 @@
 """Schedules and recipes are data that cannot be wrong."""
 
+from itertools import pairwise
+
 import pytest
 
 from m2dao.errors import ConfigError
 from m2dao.training.budget import ProgressBegin
 from m2dao.training.recipes import RECIPES, SIZES, get_recipe
-from m2dao.training.schedule import PhaseRow, Schedule, Turn, alternating_schedule, refining_schedule, sequential_schedule
+from m2dao.training.schedule import (
+    PhaseRow,
+    Schedule,
+    Turn,
+    alternating_schedule,
+    refining_schedule,
+    sequential_schedule,
+)
 from m2dao.training.trainer import FitBudget
 
 ROW = PhaseRow(until=1.0, turns=(Turn(name="all", trainables=("colors",)),))
@@ -15,7 +24,7 @@ def test_facial_and_oral_take_turns_with_the_other_frozen():
     row = alternating_schedule().row_at(0.5)
     turns = [row.turn_at(step) for step in range(0, 4 * row.block_steps, row.block_steps)]
     assert [turn.name for turn in turns] == ["facial", "oral", "facial", "oral"]
-    for turn, other in zip(turns, turns[1:], strict=False):
+    for turn, other in pairwise(turns):
         frozen = {"facial.gaussians", "facial.field", "oral.gaussians", "oral.field"} - set(turn.trainables)
         assert frozen
         assert frozen <= set(other.trainables)

@@ -60,7 +60,9 @@ def test_lips_that_overlap_count_as_closed():
 
 def test_a_turning_head_that_comes_closer_changes_no_signal():
     gap = 0.1 + 0.05 * np.sin(np.arange(T) / 3)
-    turn = np.stack([0.2 * np.sin(np.arange(T) / 9), 0.5 * np.sin(np.arange(T) / 7), 0.3 * np.cos(np.arange(T) / 11)], -1)
+    turn = np.stack(
+        [0.2 * np.sin(np.arange(T) / 9), 0.5 * np.sin(np.arange(T) / 7), 0.3 * np.cos(np.arange(T) / 11)], -1
+    )
     still, turned = measured(lip_gap=gap), measured(lip_gap=gap, turn=turn, scale=173.0)
     np.testing.assert_allclose(turned.lip_opening, still.lip_opening, atol=2e-3)
     np.testing.assert_allclose(turned.lip_width, still.lip_width, atol=2e-3)
@@ -97,7 +99,9 @@ def test_gaze_is_where_the_irises_are_and_does_not_care_how_the_head_turns():
 def test_irises_behind_closed_lids_move_evenly_to_where_they_come_up_again():
     glance, lids = np.zeros((T, 2)), np.full(T, 0.12)
     glance[30:, 0], glance[26:32, 1], lids[26:32] = 0.2, 0.9, 0.01  # the model puts hidden irises anywhere
-    told = dict(zip(EXPRESSION_NAMES, measured(glance=glance, left_lids=lids, right_lids=lids).expression.T, strict=True))
+    told = dict(
+        zip(EXPRESSION_NAMES, measured(glance=glance, left_lids=lids, right_lids=lids).expression.T, strict=True)
+    )
     assert np.abs(told["gaze_down"]).max() < 0.02
     assert (np.diff(told["gaze_across"][24:34]) >= -1e-6).all()
     assert np.ptp(told["gaze_across"]) == pytest.approx(0.8, abs=0.05)

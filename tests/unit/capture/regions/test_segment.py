@@ -55,7 +55,10 @@ def painted_person(long_hair: bool = False) -> tuple[np.ndarray, np.ndarray, dic
         "facial": (face > 0) & (lips == 0),
         "oral": lips > 0,
         "head": (hair_shape > 0) & (face == 0) & (np.indices(neck.shape)[0] < centre[1]),
-        "torso": ((body | neck) > 0) & (hair_shape == 0) & (face == 0) & (np.indices(neck.shape)[0] > oval[:, 1].max() + 8),
+        "torso": ((body | neck) > 0)
+        & (hair_shape == 0)
+        & (face == 0)
+        & (np.indices(neck.shape)[0] > oval[:, 1].max() + 8),
         "strands": (hair_shape > 0)
         & (face == 0)
         & (np.indices(neck.shape)[0] > oval[:, 1].max())
@@ -202,7 +205,9 @@ def test_the_head_frame_turns_with_the_head():
     landmarks = head_shape()[:, :2] * 1000
     turn = np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
     turned = landmarks @ turn.T + [200, 100]
-    np.testing.assert_allclose(HeadFrame.of(turned).to_frame(turned), HeadFrame.of(landmarks).to_frame(landmarks), atol=1e-9)
+    np.testing.assert_allclose(
+        HeadFrame.of(turned).to_frame(turned), HeadFrame.of(landmarks).to_frame(landmarks), atol=1e-9
+    )
     frame = HeadFrame.of(turned)
     np.testing.assert_allclose(frame.to_pixels(frame.to_frame(turned)), turned, atol=1e-9)
     u, v = frame.coordinates(300, 400)

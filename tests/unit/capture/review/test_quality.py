@@ -97,7 +97,9 @@ def test_a_small_face_and_one_that_lies_on_its_side_are_refused():
 
 
 def test_another_scene_is_a_cut_and_a_leap_of_the_face_too():
-    scene = tracks(change=with_rows(tracks().change, 80, 45.0), median_change=with_rows(tracks().median_change, 80, 30.0))
+    scene = tracks(
+        change=with_rows(tracks().change, 80, 45.0), median_change=with_rows(tracks().median_change, 80, 30.0)
+    )
     assert find_cuts(scene).scenes == [80]
     with pytest.raises(CaptureRejected, match=r"1 cut at 0:03\.20"):
         check_faces(scene, "a.mp4", RULES)
@@ -134,7 +136,9 @@ def test_fast_motion_and_repeated_pictures_are_no_cuts():
 
 def test_blur_darkness_and_enlargement_are_reported():
     poor = tracks(
-        face_px=110.0, sharpness=np.full(T, 5, np.float32), brightness=np.tile(np.array([5, 30, 60], np.float32), (T, 1))
+        face_px=110.0,
+        sharpness=np.full(T, 5, np.float32),
+        brightness=np.tile(np.array([5, 30, 60], np.float32), (T, 1)),
     )
     crop = choose_crop(poor.landmarks, poor.valid, width=1280, height=720, size=512)
     text = " ".join(picture_problems(poor, crop, RULES))

@@ -99,7 +99,9 @@ def test_plots_are_a_png_that_shows_gaps(with_lag):
     assert whole.shape[1] > 600
 
     def shaded(image):  # the light red of a gap
-        return int(((image[..., 0] > 240) & (np.abs(image[..., 1] - 204) < 12) & (np.abs(image[..., 2] - 204) < 12)).sum())
+        return int(
+            ((image[..., 0] > 240) & (np.abs(image[..., 1] - 204) < 12) & (np.abs(image[..., 2] - 204) < 12)).sum()
+        )
 
     assert shaded(broken) > shaded(whole) + 5000
 

@@ -17,7 +17,9 @@ def pair(height: int, width: int, channels: int, seed: int = 0):
     return smooth.clamp(0, 1).contiguous(), noisy.clamp(0, 1).contiguous()
 
 
-@pytest.mark.parametrize("shape", [(64, 64, 3), (37, 53, 3), (11, 7, 3), (3, 4, 3), (40, 21, 1), (30, 30, 4), (420, 24, 3)])
+@pytest.mark.parametrize(
+    "shape", [(64, 64, 3), (37, 53, 3), (11, 7, 3), (3, 4, 3), (40, 21, 1), (30, 30, 4), (420, 24, 3)]
+)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_fast_value_and_gradient_equal_the_reference(shape, weighted):
     target, image = pair(*shape)
