@@ -111,7 +111,7 @@ class HeadStack:
         free = [place for place, held in enumerate(self._places) if held() is None]
         small = all(num <= self._sizes.get(name, 0) for head in newcomers for name, num in _sizes_of(head).items())
         if len(newcomers) <= len(free) and small and len(self._places) <= 4 * len(living + newcomers):
-            for place, head in zip(free, newcomers, strict=True):
+            for place, head in zip(free, newcomers, strict=False):
                 self._put(place, head)
         else:
             self._rebuild(living + newcomers)
