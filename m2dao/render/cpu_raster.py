@@ -134,7 +134,10 @@ def _blend(scratch, record, position, first_row, past_row, first_column, past_co
 def _is_finished(scratch):
     """Whether no pixel of the tile can take any more."""
     zero = splat8(0.0)
-    return all(not any_gt8(load8(scratch, index), zero) for index in range(TRANSMITTANCE, TRANSMITTANCE + PLANE, LANES))
+    for index in range(TRANSMITTANCE, TRANSMITTANCE + PLANE, LANES):  # noqa: SIM110 (Numba compiles no generator here)
+        if any_gt8(load8(scratch, index), zero):
+            return False
+    return True
 
 
 @njit(inline="always")
