@@ -85,7 +85,7 @@ class TrainingDrives:
         """
         if head.torso is None:
             return
-        views = zip(self._viewmats[: self._num_train], self._slow_viewmats, strict=True)
+        views = zip(self._viewmats[: self._num_train], self._slow_viewmats, strict=False)
         self._torso_poses = torch.stack([head.torso.pose_features(*pair) for pair in views])
         shots = find_shots(self.poses[: self._num_train])
         sway = measure_torso_sway(head, frames, self._reference, self._torso_poses.numpy(), shots, K)
