@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 VIDEO ?=
 AUDIO ?=
+HOUSE_TESTS := tests/unit/test_imports.py
 
-.PHONY: help demo up down status test lock clean
+.PHONY: help demo up down status check fix test lock clean
 
 help:
 	@echo "make demo                         two synthetic people: fitted, registered, promoted, speaking (10 minutes)"
 	@echo "make demo VIDEO=\"a.mp4 b.mp4\" AUDIO=speech.wav    the same with your own files"
 	@echo "make up | status | down           the service stack with the render API: start, look, stop"
+	@echo "make check                        layout, lint, types, spelling, links, house rules (a minute or two)"
+	@echo "make fix                          repair what check can repair by itself"
 	@echo "make test                         the whole test suite"
 	@echo "make lock                         resolve requirements.lock anew"
 
@@ -35,6 +38,18 @@ status: $(STAMP)
 
 down: $(STAMP)
 	@$(BIN)/m2dao-cluster down
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/python -m pytest $(HOUSE_TESTS)
+
+fix: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/codespell --write-changes
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest
