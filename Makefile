@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 VIDEO ?=
 AUDIO ?=
-HOUSE_TESTS := tests/unit/test_imports.py
+HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py
 
 .PHONY: help demo up down status check fix test lock clean
 

@@ -1,14 +1,13 @@
 """Who may import whom, as docs/architecture.md draws it; and what importing loads."""
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("m2dao", "cluster", "train_jobs", "serve_apps")
+from tests import house
+
+ROOT, PACKAGES = house.ROOT, house.PACKAGES
 SERVED = {
     "identity",
     "media",
@@ -46,19 +45,6 @@ OWNERS = {
 }
 
 
-def imports(path):
-    """(line, absolute dotted name) of every import in a file, wherever in it."""
-    package = path.relative_to(ROOT).with_suffix("").parts
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = list(package[: -node.level]) if node.level else []
-            module = ".".join(base + ([node.module] if node.module else []))
-            # "from m2dao import errors" names a module too; a class's name does no harm here.
-            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
-
-
 def sources(package):
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -81,7 +67,7 @@ def wrong_imports(package, allowed):
     return [
         f"{where(path, line)} imports {name}"
         for path in sources(package)
-        for line, name in imports(path)
+        for line, name in house.imports(path, ROOT)
         if ours(name) and not allowed(name)
     ]
 
@@ -114,7 +100,7 @@ def test_inside_the_engine_no_layer_imports_a_higher_one():
         part = path.relative_to(ROOT / "m2dao").with_suffix("").parts[0]
         if part == "__init__":
             continue
-        for line, name in imports(path):
+        for line, name in house.imports(path, ROOT):
             parts = name.split(".")
             if parts[0] != "m2dao" or len(parts) < 2 or parts[1] == part or not is_part(parts[1]):
                 continue
@@ -134,7 +120,7 @@ def test_one_file_owns_each_outside_package(package):
         for path in sources(ours_package):
             relative = path.relative_to(ROOT).as_posix()
             owned = any(relative.startswith(o) if o.endswith("/") else relative == o for o in owners)
-            for line, name in imports(path):
+            for line, name in house.imports(path, ROOT):
                 if name.split(".")[0] == package and not owned:
                     wrong.append(f"{where(path, line)} imports {name}")
     assert wrong == []
@@ -147,7 +133,7 @@ def test_the_rules_themselves_see_every_kind_of_import(tmp_path, monkeypatch):
     path.write_text(
         "import ray.serve as s\nfrom m2dao import training\ndef f():\n    from . import y\n    from .z import w\n"
     )
-    assert sorted(name for _, name in imports(path)) == [
+    assert sorted(name for _, name in house.imports(path, ROOT)) == [
         "m2dao.training",
         "ray.serve",
         "serve_apps.y",

@@ -1,0 +1,28 @@
+"""Unit tests cannot start Ray: a test that needs it stands in tests/integration."""
+
+from __future__ import annotations
+
+import pytest
+import wrapt
+
+_running = []  # unit tests, in this process: other tests may run in it too
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    _running.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _running.pop()
+
+
+@wrapt.when_imported("ray")
+def _guard(ray):
+    wrapt.wrap_function_wrapper(ray, "init", _init)
+
+
+def _init(init, ray, args, options):
+    if _running:
+        raise RuntimeError(f"{_running[-1]} starts Ray, which a unit test may not: move it to tests/integration")
+    return init(*args, **options)
