@@ -51,6 +51,7 @@ def full_folders():
 
 
 def names_without_users():
+    pytest.importorskip("vulture")
     return dict.fromkeys(house.names_without_users(house.ROOT), "only tests use it")
 
 
@@ -87,6 +88,7 @@ def test_every_exception_gives_a_reason(rule):
 
 
 def test_the_rules_see_lines_arguments_and_names_of_every_kind(tmp_path):
+    pytest.importorskip("vulture")
     folder = tmp_path / "m2dao"
     folder.mkdir()
     (folder / "a.py").write_text(
