@@ -21,7 +21,7 @@ from cluster.settings import Settings
 from cluster.telemetry.logs import configure_logging
 from m2dao.errors import ConfigError
 from serve_apps.api.ingress import create_api
-from serve_apps.api.renders import make_services
+from serve_apps.api.services import make_services
 from serve_apps.config import ServeConfig
 from serve_apps.identities.aliases import forget_moved
 from serve_apps.rendering.dispatcher import Dispatcher

@@ -5,53 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from cluster.ids import ModelRef, RenderId, TenantId
-from cluster.registry import Registry
-from cluster.settings import Settings
 from cluster.state.jobs import JobRecord
-from cluster.state.store import StateStore
-from cluster.storage import ObjectStore
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnknownIdentity
 from serve_apps.api import schemas
-from serve_apps.api.decode import UploadDecoder
+from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
-from serve_apps.config import ServeConfig
-from serve_apps.identities.aliases import RefResolver, parse_identity, unknown_identity
+from serve_apps.identities.aliases import parse_identity, unknown_identity
 from serve_apps.problems import PROBLEMS, ApiProblem, problem_document
 from serve_apps.rendering.worker import render_prefix
 
 _NOT_BEGUN = ""  # the stage of a claimed render that no replica has begun
-
-
-@dataclass(frozen=True, kw_only=True)
-class Services:
-    """Everything the API calls; made once per ingress replica, or by a test."""
-
-    config: ServeConfig
-    state: StateStore
-    store: ObjectStore
-    registry: Registry
-    resolver: RefResolver
-    decoder: UploadDecoder
-
-
-def make_services(settings: Settings, config: ServeConfig) -> Services:
-    """The API's collaborators, connected to the services of ``settings``."""
-    store = ObjectStore(settings)
-    registry = Registry(settings, store=store)
-    return Services(
-        config=config,
-        state=StateStore(settings),
-        store=store,
-        registry=registry,
-        resolver=RefResolver(registry, ttl_s=config.alias_ttl_s),
-        decoder=UploadDecoder(config),
-    )
 
 
 class RenderRequests:
@@ -139,7 +107,7 @@ class RenderRequests:
         except (InvalidId, NotFound) as error:
             raise ApiProblem("unknown-render", "no render of that id") from error
 
-    def list(self, tenant: TenantId, *, limit: int, offset: int) -> list[JobRecord]:
+    def newest(self, tenant: TenantId, *, limit: int, offset: int) -> list[JobRecord]:
         """Renders, the newest first."""
         return self._jobs.list(tenant, "render", limit=limit, offset=offset)
 
@@ -162,14 +130,6 @@ class RenderRequests:
         with contextlib.suppress(M2daoError):  # left-overs cost storage, not correctness
             self._services.store.delete_prefix(render_prefix(tenant, job.id))
         return job
-
-    def identities(self, tenant: TenantId) -> list[schemas.Identity]:
-        """The tenant's identities, by name."""
-        infos = self._services.registry.list_identities(tenant)
-        return [
-            schemas.Identity(identity=str(info.identity), champion=info.champion, versions=list(info.versions))
-            for info in infos
-        ]
 
     def body(self, job: JobRecord) -> schemas.Render:
         """A render as the API shows it."""

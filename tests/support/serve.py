@@ -21,7 +21,7 @@ from cluster.settings import Settings
 from cluster.state.jobs import Claim
 from cluster.state.store import StateStore
 from serve_apps.api.ingress import create_api
-from serve_apps.api.renders import Services, make_services
+from serve_apps.api.services import Services, make_services
 from serve_apps.config import MB, ServeConfig
 from serve_apps.identities.aliases import forget_moved
 from serve_apps.identities.node_cache import NodeCache

@@ -17,7 +17,7 @@ from PIL import Image
 
 from cluster.ids import RenderId, TenantId
 from serve_apps.api.ingress import create_api
-from serve_apps.api.renders import make_services
+from serve_apps.api.services import make_services
 from serve_apps.identities.aliases import parse_identity
 from serve_apps.rendering.worker import render_prefix
 from tests.support.http_server import serving

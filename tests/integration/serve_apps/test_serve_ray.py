@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from cluster.settings import Settings
-from serve_apps.api.renders import Services, make_services
+from serve_apps.api.services import Services, make_services
 from serve_apps.config import ServeConfig
 from tests.support.serve import Customer, new_customer, register
 from tests.support.tiny_identity import make_tiny_identity

@@ -10,7 +10,8 @@ import pytest
 from fastapi import FastAPI
 
 from m2dao import errors
-from serve_apps.problems import PROBLEMS, ApiProblem, install_error_handlers, problem_document, problem_of
+from serve_apps.api.error_handlers import install_error_handlers
+from serve_apps.problems import PROBLEMS, ApiProblem, problem_document, problem_of
 from tests.support.http_server import serving
 
 DOCS = Path(__file__).parents[3] / "docs" / "api.md"

@@ -1,0 +1,103 @@
+"""Every error answer of the API is a problem document, those of unknown routes and methods included."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from m2dao.errors import M2daoError
+from serve_apps.problems import MEDIA_TYPE, ApiProblem, problem_document, problem_of
+
+log = logging.getLogger(__name__)
+RETRY_AFTER_UNAVAILABLE_S = 2
+_BY_STATUS = {
+    400: "malformed-request",
+    401: "missing-credentials",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "upload-too-large",
+    415: "unsupported-media-type",
+    422: "invalid-request",
+    503: "service-unavailable",
+}
+
+
+def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The HTTP answer of a problem document."""
+    return JSONResponse(dict(document), document["status"], headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every error answer of ``app`` a problem document, those of unknown routes and methods included."""
+
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        document = problem_of(error)
+        headers = dict(error.headers) if isinstance(error, ApiProblem) else {}
+        if document["status"] >= 500:
+            log.error("request failed", exc_info=error, extra={"path": request.url.path, "method": request.method})
+        if document["status"] == 503:
+            headers.setdefault("Retry-After", str(RETRY_AFTER_UNAVAILABLE_S))
+        return problem_response(document, headers)
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code = _BY_STATUS.get(error.status_code, "internal-error" if error.status_code >= 500 else "malformed-request")
+        detail = error.detail if error.status_code == 400 else ""
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed_methods(request))
+        return problem_response(problem_document(code, detail), headers)
+
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        errors = [
+            {"field": ".".join(str(part) for part in fault["loc"]), "detail": str(fault["msg"])}
+            for fault in error.errors()
+        ]
+        return problem_response(problem_document("invalid-request", errors=errors))
+
+    app.add_exception_handler(M2daoError, ours)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_middleware(_CatchAll)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """All methods of this path; the framework tells only those of the first route that fits."""
+    fitting = (route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE)
+    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
+
+
+class _CatchAll:
+    """Answers errors that nobody expected. The framework's own handler of last resort answers too, but raises the
+    error again, upon which servers cut the connection that the client may be about to use again."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def noticing(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticing)
+        except Exception as error:
+            if has_begun:  # too late for another answer: cutting the connection is the honest one
+                raise
+            log.error("request failed", exc_info=error, extra={"path": scope["path"], "method": scope["method"]})
+            await problem_response(problem_of(error))(scope, receive, send)

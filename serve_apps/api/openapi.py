@@ -1,0 +1,54 @@
+"""The API's own description: what each route may answer, with problem documents for every error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from serve_apps.api import schemas
+from serve_apps.problems import MEDIA_TYPE
+
+_MEANINGS = {
+    400: "The body cannot be read.",
+    401: "No API key, or one that is not valid.",
+    404: "Not there, or another tenant's.",
+    409: "The render is finished.",
+    413: "The upload is too large.",
+    415: "The body is not multipart/form-data.",
+    422: "The request or an upload cannot be used.",
+    429: "Too many renders at once; see Retry-After.",
+    500: "Our fault.",
+    503: "A service behind the API does not answer.",
+}
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may fail with ``statuses``; 500 and 503 belong to every route."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": _MEANINGS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in (*statuses, 500, 503)
+    }
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of ``app``, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        shared = document.setdefault("components", {}).setdefault("schemas", {})
+        problem = schemas.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        shared.update(problem.pop("$defs", {}))
+        shared["Problem"] = problem
+        # FastAPI adds a 422 of its own shape wherever there is a parameter; ours are problem documents.
+        for name in ("HTTPValidationError", "ValidationError"):
+            shared.pop(name, None)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                    del operation["responses"]["422"]
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,104 @@
+"""``/v1/renders``: ask for videos, follow them, cancel them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from serve_apps.api import schemas
+from serve_apps.api.authentication import Tenant
+from serve_apps.api.openapi import problem_responses
+from serve_apps.api.renders import RenderRequests
+from serve_apps.api.services import ServicesOf
+from serve_apps.api.uploads import read_render_form
+from serve_apps.config import MB
+
+router = APIRouter(prefix="/v1/renders", tags=["renders"])
+
+
+def _requests(services: ServicesOf) -> RenderRequests:
+    return RenderRequests(services)
+
+
+async def _work_dir() -> AsyncIterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="upload-") as folder:
+        yield Path(folder)
+
+
+Requests = Annotated[RenderRequests, Depends(_requests)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[!-~]+$",
+        description="Your own name for this request. The same key within 24 hours makes no second render.",
+    ),
+]
+
+
+@router.post(
+    "",
+    status_code=202,
+    operation_id="createRender",
+    response_model=schemas.Render,
+    openapi_extra=schemas.CREATE_RENDER_BODY,
+    responses={
+        202: {
+            "description": "Queued. `Location` is where to ask for it.",
+            "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
+        },
+        **problem_responses(400, 401, 404, 413, 415, 422, 429),
+    },
+)
+async def create_render(
+    request: Request,
+    response: Response,
+    tenant: Tenant,
+    services: ServicesOf,
+    requests: Requests,
+    work_dir: Annotated[Path, Depends(_work_dir)],
+    idempotency_key: IdempotencyKey = None,
+) -> schemas.Render:
+    """Queue a video of an identity speaking the uploaded audio."""
+    form = await read_render_form(request, max_bytes=services.config.max_upload_mb * MB, work_dir=work_dir)
+    job = await run_in_threadpool(requests.create, tenant, form, idempotency_key, work_dir)
+    request.app.state.on_created()
+    response.headers["Location"] = f"{router.prefix}/{job.id}"
+    return await run_in_threadpool(requests.body, job)
+
+
+@router.get("", operation_id="listRenders", response_model=schemas.RenderList, responses=problem_responses(401, 422))
+def list_renders(
+    tenant: Tenant,
+    requests: Requests,
+    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
+    offset: Annotated[int, Query(ge=0, le=1_000_000, description="How many of the newest to leave out.")] = 0,
+) -> schemas.RenderList:
+    """Your renders, the newest first. Finished ones leave after a week."""
+    jobs = requests.newest(tenant, limit=limit, offset=offset)
+    return schemas.RenderList(renders=[requests.body(job) for job in jobs])
+
+
+@router.get(
+    "/{render_id}", operation_id="getRender", response_model=schemas.Render, responses=problem_responses(401, 404)
+)
+def get_render(tenant: Tenant, requests: Requests, render_id: str) -> schemas.Render:
+    """How far a render is; when done, where the video is."""
+    return requests.body(requests.get(tenant, render_id))
+
+
+@router.delete(
+    "/{render_id}",
+    operation_id="cancelRender",
+    response_model=schemas.Render,
+    responses=problem_responses(401, 404, 409),
+)
+def cancel_render(tenant: Tenant, requests: Requests, render_id: str) -> schemas.Render:
+    """Cancel a queued or running render. Cancelling it again changes nothing."""
+    return requests.body(requests.cancel(tenant, render_id))

@@ -1,0 +1,53 @@
+"""Everything the API calls, in one hand: made once per ingress replica, or by a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from cluster.registry import Registry
+from cluster.settings import Settings
+from cluster.state.store import StateStore
+from cluster.storage import ObjectStore
+from serve_apps.api.decode import UploadDecoder
+from serve_apps.config import ServeConfig
+from serve_apps.identities.aliases import RefResolver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The API's collaborators."""
+
+    config: ServeConfig
+    state: StateStore
+    store: ObjectStore
+    registry: Registry
+    resolver: RefResolver
+    decoder: UploadDecoder
+
+
+def make_services(settings: Settings, config: ServeConfig) -> Services:
+    """The API's collaborators, connected to the services of ``settings``."""
+    store = ObjectStore(settings)
+    registry = Registry(settings, store=store)
+    return Services(
+        config=config,
+        state=StateStore(settings),
+        store=store,
+        registry=registry,
+        resolver=RefResolver(registry, ttl_s=config.alias_ttl_s),
+        decoder=UploadDecoder(config),
+    )
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that answers ``request``."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(services_of)]
+"""A route's parameter of this type is given the application's services."""
