@@ -85,8 +85,8 @@ class Ingress:
 
 def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
     """The application, ready for ``serve.run``."""
+    # Called with options alone, serve.deployment is typed as what it is: a decorator.
     renderer = serve.deployment(
-        TalkerReplica,
         name=TALKER,
         max_ongoing_requests=config.render_concurrency,
         autoscaling_config=AutoscalingConfig(
@@ -95,7 +95,7 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
             look_back_period_s=_LOOK_BACK_S,
             upscale_delay_s=config.upscale_delay_s,
             downscale_delay_s=config.downscale_delay_s,
-            policy=AutoscalingPolicy(
+            policy=AutoscalingPolicy(  # type: ignore[no-untyped-call]  # Ray leaves its constructor untyped
                 policy_function="serve_apps.rendering.autoscaling:BacklogPolicy",
                 policy_kwargs={"target_wait_s": config.target_wait_s, "concurrency": config.render_concurrency},
             ),
@@ -110,9 +110,8 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
         health_check_period_s=_HEALTH_S,
         health_check_timeout_s=_DEAD_AFTER_S,
         logging_config=_LOGGING,
-    )
+    )(TalkerReplica)
     ingress = serve.deployment(
-        serve.ingress()(Ingress),
         name=INGRESS,
         num_replicas=config.ingress_replicas,
         max_ongoing_requests=256,  # connections, not renders: the work here is small or in threads
@@ -122,7 +121,7 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
         health_check_period_s=_HEALTH_S,
         health_check_timeout_s=_DEAD_AFTER_S,
         logging_config=_LOGGING,
-    )
+    )(serve.ingress()(Ingress))
     return ingress.bind(renderer.bind(settings, config), settings, config)
 
 

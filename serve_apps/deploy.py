@@ -95,7 +95,7 @@ def undeploy(settings: Settings, *, timeout_s: float = 600.0) -> bool:
             serve.delete(APP_NAME, _blocking=False)  # its own wait gives up after a minute, and says nothing
             while APP_NAME in serve.status().applications and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]  # Ray leaves it untyped
     return was_running
 
 
@@ -115,7 +115,7 @@ def status(settings: Settings) -> dict[str, Any]:
             {
                 "name": name,
                 "status": str(entry.status.value),
-                "replicas": int(entry.replica_states.get("RUNNING", 0)),
+                "replicas": sum(num for state, num in entry.replica_states.items() if state == "RUNNING"),
                 "message": entry.message,
             }
             for name, entry in deployments
@@ -155,6 +155,6 @@ def _wait_healthy(app_name: str, deadline: float, progress: Callable[[str], None
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
-            return json.load(answer) == {"status": "ok"}
+            return bool(json.load(answer) == {"status": "ok"})
     except (urllib.error.URLError, OSError, ValueError):
         return False

@@ -11,6 +11,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import m2dao
 from m2dao.errors import MediaError, ServiceError
@@ -61,9 +62,9 @@ class UploadDecoder:
         self._decode("image", source, target, 64 * MB)
         return target
 
-    def _decode(self, kind: str, source: Path, target: Path, file_bytes: int) -> dict:
+    def _decode(self, kind: str, source: Path, target: Path, file_bytes: int) -> dict[str, Any]:
         config = self._config
-        answer_path = target.with_suffix(".json")
+        answer_path, log_path = target.with_suffix(".json"), target.with_suffix(".log")
         limits = {
             "cpu_s": math.ceil(config.decode_timeout_s),
             "memory_bytes": config.decode_memory_mb * MB,
@@ -71,35 +72,14 @@ class UploadDecoder:
             "max_audio_s": config.max_audio_s,
             "max_image_pixels": config.max_image_pixels,
         }
-        # -P: the work folder, where the upload lies, must not be searched for modules.
-        command = [
-            self._python,
-            "-P",
-            "-m",
-            "serve_apps.api.decode_worker",
-            kind,
-            str(source),
-            str(target),
-            str(answer_path),
-            json.dumps(limits),
-        ]
-        # No credentials: the process sees nothing of the platform's environment. One thread per library, because
-        # every thread's stack counts as address space.
-        environment = {
-            "PATH": os.defpath,
-            "PYTHONPATH": str(_PACKAGES),
-            "HOME": str(target.parent),
-            "LANG": "C.UTF-8",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MALLOC_ARENA_MAX": "2",
-        }
-        with self._slots, open(target.with_suffix(".log"), "wb") as messages:
+        arguments = [kind, str(source), str(target), str(answer_path), json.dumps(limits)]
+        with self._slots, open(log_path, "wb") as messages:
             try:
                 done = subprocess.run(
-                    command,
+                    # -P: the work folder, where the upload lies, must not be searched for modules.
+                    [self._python, "-P", "-m", "serve_apps.api.decode_worker", *arguments],
                     cwd=target.parent,
-                    env=environment,
+                    env=_environment(home=target.parent),
                     stdin=subprocess.DEVNULL,
                     stdout=messages,
                     stderr=messages,
@@ -114,11 +94,26 @@ class UploadDecoder:
         if done.returncode < 0:  # stopped by a limit's signal, or crashed
             raise MediaError(_FIELD[kind], "a file that decodes within the limits", f"signal {-done.returncode}")
         try:
-            answer = json.loads(answer_path.read_text(encoding="utf-8"))
+            answer: dict[str, Any] = json.loads(answer_path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            tail = target.with_suffix(".log").read_bytes()[-2000:].decode("utf-8", "replace")
+            tail = log_path.read_bytes()[-2000:].decode("utf-8", "replace")
             log.error("the decoder gave no answer", extra={"returncode": done.returncode, "output": tail})
             raise ServiceError("decoding of an upload", "an answer", f"exit code {done.returncode}") from error
         if "refused" in answer:
             raise MediaError(*answer["refused"])
-        return answer["ok"]
+        decoded: dict[str, Any] = answer["ok"]
+        return decoded
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """What the decoding process may see: nothing of the platform's environment, so no credentials."""
+    # One thread per library, because every thread's stack counts as address space.
+    return {
+        "PATH": os.defpath,
+        "PYTHONPATH": str(_PACKAGES),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }

@@ -12,12 +12,13 @@ import json
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BACKGROUND_SIDE = 2048  # pixels; more is never shown
 
 
-def limit_self(limits: dict) -> None:
+def limit_self(limits: dict[str, Any]) -> None:
     """Bound what this process may use; what goes beyond it fails here and nowhere else."""
     seconds, num_bytes, file_bytes = limits["cpu_s"], limits["memory_bytes"], limits["file_bytes"]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -27,7 +28,7 @@ def limit_self(limits: dict) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (num_bytes, num_bytes))
 
 
-def decode_audio(source: Path, target: Path, limits: dict) -> dict:
+def decode_audio(source: Path, target: Path, limits: dict[str, Any]) -> dict[str, Any]:
     """Write the upload's sound to ``target`` as 16 kHz mono PCM16 WAV.
 
     Raises:
@@ -46,7 +47,7 @@ def decode_audio(source: Path, target: Path, limits: dict) -> dict:
     return {"seconds": seconds, "num_samples": len(waveform)}
 
 
-def decode_image(source: Path, target: Path, limits: dict) -> dict:
+def decode_image(source: Path, target: Path, limits: dict[str, Any]) -> dict[str, Any]:
     """Write the uploaded picture to ``target`` as an RGB PNG, upright, at most ``MAX_BACKGROUND_SIDE`` wide and high.
 
     Raises:
@@ -82,6 +83,7 @@ def main() -> int:
     from m2dao.errors import InputError
 
     decode = {"audio": decode_audio, "image": decode_image}[kind]
+    answer: dict[str, Any]
     try:
         answer = {"ok": decode(Path(source), Path(target), limits)}
     except InputError as error:

@@ -7,7 +7,7 @@ import json
 import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.state.jobs import JobRecord
@@ -45,21 +45,24 @@ class RenderRequests:
         if idempotency_key is None:
             self._refuse_when_full(tenant)  # before an upload is decoded for nothing
         audio = services.decoder.decode_audio(form.audio.path, work_dir)
-        image = form.background_image and services.decoder.decode_image(form.background_image.path, work_dir)
+        image = None
+        if form.background_image is not None:
+            image = services.decoder.decode_image(form.background_image.path, work_dir)
         render_id = RenderId.new()
         prefix = render_prefix(tenant, render_id)
+        audio_key, background = prefix + "speech.wav", _background(form, prefix)
         request = {
             "identity": form.identity,
             "ref": str(ref),
-            "audio_key": prefix + "speech.wav",
+            "audio_key": audio_key,
             "audio_seconds": audio.seconds,
-            "background": _background(form, prefix),
+            "background": background,
         }
         kept = False
         try:
-            services.store.put_file(request["audio_key"], audio.path, content_type="audio/wav")
+            services.store.put_file(audio_key, audio.path, content_type="audio/wav")
             if image is not None:
-                services.store.put_file(request["background"]["key"], image, content_type="image/png")
+                services.store.put_file(background["key"], image, content_type="image/png")
             job, kept = self._create_job(tenant, render_id, request, _fingerprint(form), idempotency_key)
         finally:
             if not kept:  # refused, or a repetition of a request that has its own copy
@@ -128,7 +131,7 @@ class RenderRequests:
                 if job.status != "cancelled":
                     raise ApiProblem("render-finished", f"the render is {job.status}") from error
         with contextlib.suppress(M2daoError):  # left-overs cost storage, not correctness
-            self._services.store.delete_prefix(render_prefix(tenant, job.id))
+            self._services.store.delete_prefix(render_prefix(tenant, RenderId.parse(text)))
         return job
 
     def body(self, job: JobRecord) -> schemas.Render:
@@ -137,7 +140,7 @@ class RenderRequests:
         status = job.status if begun else "queued"
         return schemas.Render(
             id=str(job.id),
-            status=status,
+            status=cast(schemas.RenderStatus, status),  # checked by the schema
             stage=job.stage if status == "running" else status,
             progress=min(1.0, max(0.0, job.progress)),
             identity=job.request["identity"],
@@ -147,17 +150,17 @@ class RenderRequests:
             attempt=job.attempt,
             created_at=datetime.fromtimestamp(job.created_s, UTC),
             updated_at=datetime.fromtimestamp(job.updated_s, UTC),
-            figures=job.result and schemas.RenderFigures(**job.result["figures"]),
-            result=job.result and self._result(job),
-            error=job.error and _problem(job.error),
+            figures=None if job.result is None else schemas.RenderFigures(**job.result["figures"]),
+            result=None if job.result is None else self._result(str(job.id), job.result),
+            error=None if job.error is None else _problem(job.error),
         )
 
-    def _result(self, job: JobRecord) -> schemas.RenderResult:
+    def _result(self, name: str, result: dict[str, Any]) -> schemas.RenderResult:
         life_s = self._services.config.result_url_s
         expires_at = datetime.now(UTC) + timedelta(seconds=life_s)
-        url = self._services.store.presign_get(job.result["key"], expires_s=life_s, download_name=f"{job.id}.mp4")
+        url = self._services.store.presign_get(result["key"], expires_s=life_s, download_name=f"{name}.mp4")
         return schemas.RenderResult(
-            url=url, expires_at=expires_at, num_bytes=job.result["num_bytes"], sha256=job.result["sha256"]
+            url=url, expires_at=expires_at, num_bytes=result["num_bytes"], sha256=result["sha256"]
         )
 
 

@@ -104,14 +104,20 @@ def _checked(form: FormData, work_dir: Path) -> RenderForm:
         raise ApiProblem("invalid-request", "the form is not valid", errors=errors)
     image = form.get("background_image")
     return RenderForm(
-        identity=form["identity"],
-        background=background.lower(),
+        identity=_text(form["identity"]),
+        background=_text(background).lower(),
         audio=_save(form["audio"], work_dir / "upload-audio"),
         background_image=None if image is None else _save(image, work_dir / "upload-image"),
     )
 
 
-def _save(upload: UploadFile, path: Path) -> SavedFile:
+def _text(field: UploadFile | str) -> str:
+    assert isinstance(field, str)  # _checked refuses files here
+    return field
+
+
+def _save(upload: UploadFile | str, path: Path) -> SavedFile:
+    assert isinstance(upload, UploadFile)  # _checked refuses text here
     upload.file.seek(0)
     with open(path, "wb") as file:
         shutil.copyfileobj(upload.file, file, _CHUNK_BYTES)

@@ -33,7 +33,9 @@ from m2dao.errors import ConfigError, InputError, M2daoError, NotFound, ObjectCo
 class PreparedIdentity(Protocol):
     """An identity that exists and is intact on this node, but is not in memory yet."""
 
-    num_bytes: int  # the room to keep for it; more than it will need
+    @property
+    def num_bytes(self) -> int:
+        """The room to keep for it; more than it will need."""
 
     def load(self) -> Any:
         """Bring the talker into memory. What it returns tells its ``num_bytes``."""
@@ -162,11 +164,10 @@ class TalkerCache:
                     return entry
                 self._raise_if_refused(ref)
                 load = self._loads.get(ref)
-                mine = load is None
-                if mine:
-                    load = self._loads[ref] = _Load()
-            if mine:
-                return self._load(ref, load)
+                if load is None:
+                    mine = self._loads[ref] = _Load()
+            if load is None:
+                return self._load(ref, mine)
             load.done.wait()
             if isinstance(load.error, Exception):
                 raise _fresh(load.error)

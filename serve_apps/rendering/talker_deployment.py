@@ -76,7 +76,7 @@ class TalkerReplica:
         self._watch = ChampionWatch(state, on_change=lambda message: keep_warm(self._talkers, message))
         self._watch.start()
 
-    @serve.multiplexed(max_num_models_per_replica=MAX_ANNOUNCED)
+    @serve.multiplexed(max_num_models_per_replica=MAX_ANNOUNCED)  # type: ignore[untyped-decorator]  # in Ray
     async def _announce(self, model_id: str) -> str:
         return model_id
 
