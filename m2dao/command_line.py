@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
+import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from m2dao.errors import M2daoError
 
 EXIT_INTERRUPTED = 130
+_STDOUT, _STDERR = 1, 2  # file descriptors
 
 
 def run_command(name: str, work: Callable[[], dict[str, Any]], *, as_json: bool) -> int:
@@ -19,27 +23,59 @@ def run_command(name: str, work: Callable[[], dict[str, Any]], *, as_json: bool)
     Args:
         name: of the command, put before every error, for example ``m2dao fit``.
         work: gives the result; ``failed`` in it means that some of the work was not done, which it has told itself.
-        as_json: print the result as the one object on standard output, or ``{error, detail}``.
+        as_json: print the result as the one object on standard output, or ``{error, detail}``. Whatever else is
+            written to standard output meanwhile, by Python or not, goes to standard error.
 
     Returns:
         the exit code: 0 done, 1 our fault or the machine's, 2 bad input or usage, 130 interrupted.
     """
+    with stdout_to_stderr() if as_json else contextlib.nullcontext():
+        result, exit_code = _outcome(name, work)
+    if as_json and result is not None:
+        print(json.dumps(result), flush=True)
+    return exit_code
+
+
+def _outcome(name: str, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any] | None, int]:
+    """The object to print, None after an interruption, and the exit code; errors are told on standard error."""
     try:
         result = work()
     except M2daoError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        if as_json:
-            print(json.dumps({"error": error.code, "detail": str(error)}))
-        return error.exit_code
+        return {"error": error.code, "detail": str(error)}, error.exit_code
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return None, EXIT_INTERRUPTED
     except Exception:  # whatever is left is a defect of ours, and the reader needs the trace to report it
         traceback.print_exc()
         print(f"{name}: an internal error; please report the lines above", file=sys.stderr)
-        if as_json:
-            print(json.dumps({"error": M2daoError.code, "detail": "an internal error"}))
-        return M2daoError.exit_code
-    if as_json:
-        print(json.dumps(result))
-    return 1 if result.get("failed") else 0
+        return {"error": M2daoError.code, "detail": "an internal error"}, M2daoError.exit_code
+    return result, 1 if result.get("failed") else 0
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send to standard error what anything in this process, or a child of it, writes to standard output inside.
+
+    Libraries print from C, and through streams that they took hold of earlier. So the file descriptor itself is
+    redirected, beside ``sys.stdout``; and what waits in a buffer is written out before each of the two changes.
+    """
+    _write_out_buffers()
+    kept = None
+    with contextlib.suppress(OSError):  # one of the two is closed: nothing is lost
+        kept = os.dup(_STDOUT)
+        os.dup2(_STDERR, _STDOUT)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _write_out_buffers()
+        if kept is not None:
+            os.dup2(kept, _STDOUT)
+            os.close(kept)
+
+
+def _write_out_buffers() -> None:
+    """Flush Python's standard output, and every stream of the C library."""
+    sys.stdout.flush()
+    ctypes.CDLL(None).fflush(None)

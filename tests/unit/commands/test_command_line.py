@@ -1,6 +1,11 @@
 """Every command ends with the promised exit code, and under ``--json`` with one object on standard output."""
 
+import ctypes
+import importlib
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -40,3 +45,79 @@ def test_without_json_nothing_is_on_standard_output_and_an_interruption_says_so(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == "m2dao fit: interrupted\n"
+
+
+def write_noise():
+    """Write to standard output in every way that a library may."""
+    print("from Python")
+    sys.__stdout__.write("from a stream that was kept\n")
+    os.write(1, b"from the file descriptor\n")
+    ctypes.CDLL(None).puts(b"from C")  # waits in C's own buffer when standard output is no terminal
+    subprocess.run(["echo", "from a child"], check=True)
+
+
+NOISE = ["from Python", "from a stream that was kept", "from the file descriptor", "from C", "from a child"]
+
+
+@pytest.mark.parametrize(
+    ("work", "answer"),
+    [
+        ("dict(frames=3)", {"frames": 3}),
+        ("fail()", {"error": "internal-error", "detail": "an internal error"}),
+    ],
+)
+def test_json_is_the_only_thing_on_standard_output_whoever_writes_there(work, answer):
+    program = f"""
+from m2dao.command_line import run_command
+from tests.unit.commands.test_command_line import write_noise
+
+def work():
+    write_noise()
+    return {work}
+
+run_command("m2dao fit", work, as_json=True)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
+    assert json.loads(ran.stdout) == answer
+    assert ran.stdout.count("\n") == 1
+    assert set(NOISE) <= set(ran.stderr.splitlines())
+
+
+def test_without_json_standard_output_is_left_alone(capfd):
+    assert run_command("m2dao fit", lambda: write_noise() or {}, as_json=False) == 0
+    sys.__stdout__.flush()
+    ctypes.CDLL(None).fflush(None)
+    printed = capfd.readouterr()
+    assert sorted(printed.out.splitlines()) == sorted(NOISE)
+    assert printed.err == ""
+
+
+def test_standard_output_is_as_before_afterwards(capfd):
+    run_command("m2dao fit", dict, as_json=True)
+    os.write(1, b"later\n")
+    assert capfd.readouterr().out == "{}\nlater\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("m2dao.cli", ["assets", "list", "--json"]),
+        ("m2dao.cli", ["inspect", "nothing.mp4", "--json"]),
+        ("cluster.cli", ["status", "--json"]),
+        ("train_jobs.cli", ["show", "not a ref", "--json"]),
+        ("serve_apps.cli", ["openapi", "--json"]),
+    ],
+)
+def test_all_commands_print_one_object(module, arguments, monkeypatch, capfd, tmp_path):
+    monkeypatch.setenv("M2DAO_HOME", str(tmp_path))
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)  # the test run keeps its own
+    cli = importlib.import_module(module)
+
+    def noisily(name, work, *, as_json):
+        return run_command(name, lambda: write_noise() or work(), as_json=as_json)
+
+    monkeypatch.setattr(cli, "run_command", noisily)
+    exit_code = cli.main(arguments)
+    printed = capfd.readouterr()
+    assert ("error" in json.loads(printed.out)) == bool(exit_code)
+    assert set(NOISE) <= set(printed.err.splitlines())
