@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2dao.errors import AssetCorrupt, AssetUnavailable, ConfigError
+from m2dao.progress import counting
 
 LOCK_FILE = Path(__file__).with_name("assets.lock.json")
 CHUNK_BYTES = 1 << 20
@@ -201,18 +202,17 @@ def asset_path(name: str) -> Path:
 
 def fetch_all(names: Iterable[str] | None = None, progress: bool = True, store: AssetStore | None = None) -> list[str]:
     """Fetch the assets `names` (all by default) that are missing; returns the names that were fetched."""
-    from tqdm import tqdm
-
     store = store or AssetStore.from_env()
     wanted = list(store.lock) if names is None else list(names)
     missing = [name for name in wanted if store.problems(name)]
     if missing and not store.may_fetch:
         store.path(missing[0])  # says what is wrong
     for name in missing:
-        with tqdm(
-            desc=f"fetching {name}", unit="B", unit_scale=True, unit_divisor=1024, disable=not progress, file=sys.stderr
-        ) as bar:
-            store.fetch(name, on_bytes=bar.update)
+        if progress:
+            with counting(f"fetching {name}", unit="MiB", per_unit=2**20) as count:
+                store.fetch(name, on_bytes=count)
+        else:
+            store.fetch(name)
     return missing
 
 

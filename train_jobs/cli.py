@@ -150,7 +150,7 @@ def _cancel(args: argparse.Namespace) -> dict:
 
 def _follow(service, batch, *, detach: bool) -> dict:
     """Show the fits' progress until they end; the result says how each ended."""
-    from train_jobs.bars import FitBars
+    from m2dao.progress import Progress
 
     names = {job.id: str(job.request["identity"]) for job in batch.jobs}
     jobs = {job.id: job for job in batch.jobs}
@@ -159,10 +159,10 @@ def _follow(service, batch, *, detach: bool) -> dict:
         _say(f"follow with: {watch}")
     else:
         try:
-            with FitBars(list(names.values())) as bars:
+            with Progress(names.values()) as progress:
                 for job in service.follow(batch):
                     jobs[job.id] = job
-                    bars.show(names[job.id], job.progress, _describe(job))
+                    progress.show(names[job.id], _describe(job), job.progress)
         except KeyboardInterrupt:
             _say(f"\nthe fits go on; watch them: {watch}")
             raise

@@ -40,18 +40,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    from tqdm import tqdm
-
     from m2dao.evaluation.evaluate import evaluate
+    from m2dao.progress import showing
 
-    with tqdm(
-        total=1.0, desc="evaluate", file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}"
-    ) as bar:
-
-        def show(share: float) -> None:
-            bar.n = share
-            bar.refresh()
-
+    with showing("evaluate") as show:
         result = evaluate(
             args.identity,
             args.capture,
@@ -60,7 +52,7 @@ def run(args: argparse.Namespace) -> dict:
             out_dir=args.out,
             max_frames=args.max_frames,
             backend=args.backend,
-            on_progress=show,
+            on_progress=lambda share: show(f"protocol {args.protocol}", share),
         )
     figures = result.as_dict()
     for name, value in figures.items():

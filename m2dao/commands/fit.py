@@ -43,22 +43,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    from tqdm import tqdm
-
+    from m2dao.progress import showing
     from m2dao.training.trainer import fit
     from m2dao.training.universal import load_universal
 
     universal = load_universal(args.universal) if args.universal else None
     out = args.out or Path("identities") / args.capture.name
     minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
-    with tqdm(
-        total=100, unit="%", desc="fit", file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}"
-    ) as bar:
-
-        def show(report) -> None:
-            bar.n = min(100, 100 * report.progress)
-            bar.set_postfix_str(report.describe())
-
+    with showing("fit") as show:
         result = fit(
             args.capture,
             out,
@@ -71,10 +63,8 @@ def run(args: argparse.Namespace) -> dict:
             num_threads=args.threads,
             backend=args.backend,
             universal=universal,
-            on_progress=show,
+            on_progress=lambda report: show(report.describe(), report.progress),
         )
-        bar.n = 100
-        bar.refresh()
     print(
         f"identity written to {out}: {result.steps} steps in {result.seconds:.0f} s, "
         f"{result.num_gaussians} Gaussians, {result.psnr_train_db:.2f} dB on the training part",

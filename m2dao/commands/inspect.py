@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
@@ -30,7 +29,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     import numpy as np
-    from tqdm import tqdm
 
     from m2dao.audio.features import get_extractor
     from m2dao.capture.faces.tracker import FaceTracker
@@ -38,11 +36,12 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.evaluation.mouth import LipTrack, lip_sync, mouth_discipline
     from m2dao.media.audio import read_audio
     from m2dao.media.video import read_frames
+    from m2dao.progress import counted
     from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
 
     waveform = read_audio(args.video)  # first: a video without sound is refused at once
     track, num_frames = LipTrack(FaceTracker()), 0
-    for frame in tqdm(read_frames(args.video), unit="frame", desc="following the face", file=sys.stderr):
+    for frame in counted(read_frames(args.video), "following the face"):
         track.add(frame.rgb)
         num_frames += 1
     if track.num_missed == num_frames:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-
-REFRESH_S = 0.25
 
 EXAMPLES = """examples:
   m2dao prepare anna.mp4 --out captures/anna
@@ -37,25 +34,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    import time
-
-    from tqdm import tqdm
-
     from m2dao.capture.prepare import prepare
+    from m2dao.progress import showing
 
-    with tqdm(total=1.0, file=sys.stderr, bar_format="{desc:<28}{percentage:3.0f}% |{bar}| {elapsed}") as bar:
-        shown = (0.0, "")
-
-        def on_progress(stage: str, fraction: float) -> None:
-            nonlocal shown
-            now = time.monotonic()
-            if stage != shown[1] or now - shown[0] > REFRESH_S or fraction >= 1.0:
-                shown = (now, stage)
-                bar.set_description_str(stage, refresh=False)
-                bar.n = min(fraction, 1.0)
-                bar.refresh()
-
-        result = prepare(args.video, args.out, size=args.size, overwrite=args.overwrite, on_progress=on_progress)
+    with showing("prepare") as show:
+        result = prepare(args.video, args.out, size=args.size, overwrite=args.overwrite, on_progress=show)
     if not args.json:
         print(f"{args.out}: {result.num_frames} frames, {result.seconds:.1f} s, verdict: {result.verdict}")
         for problem in result.problems:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+
+from m2dao.progress import Progress
 
 EXAMPLES = """examples:
   m2dao presenter --out samples
@@ -42,9 +43,9 @@ def run(args: argparse.Namespace) -> dict:
 
     names = persons() if args.person == "all" else (get_person(args.person).name,)
     make = _make_speech if args.speech_only else _make_video
-    # what one recording does alone (speech, light) fills the time another one draws on several threads
-    with ThreadPoolExecutor(len(names)) as pool:
-        made = list(pool.map(lambda item: make(args, item[1], item[0]), enumerate(names)))
+    with Progress(names) as progress, ThreadPoolExecutor(len(names)) as pool:
+        # what one recording does alone (speech, light) fills the time another one draws on several threads
+        made = list(pool.map(lambda name: make(args, name, progress), names))
     if not args.json:
         for item in made:
             print(
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> dict:
     return {"recordings": made}
 
 
-def _make_speech(args: argparse.Namespace, name: str, line: int) -> dict:
+def _make_speech(args: argparse.Namespace, name: str, progress: Progress) -> dict:
     from m2dao.presenter.people import get_person
     from m2dao.presenter.voices import speak
 
@@ -64,20 +65,16 @@ def _make_speech(args: argparse.Namespace, name: str, line: int) -> dict:
     return {"person": name, "speech": str(path), "sentence": sentence}
 
 
-def _make_video(args: argparse.Namespace, name: str, line: int) -> dict:
-    from tqdm import tqdm
-
+def _make_video(args: argparse.Namespace, name: str, progress: Progress) -> dict:
     from m2dao.presenter.recording import make_recording
 
-    layout = "{desc:<12}{percentage:3.0f}% |{bar}| {elapsed}"
-    with tqdm(total=1.0, desc=name, file=sys.stderr, bar_format=layout, position=line) as bar:
-        made = make_recording(
-            args.out,
-            person=name,
-            seconds=args.seconds,
-            seed=args.seed,
-            size=args.size,
-            sentence=args.sentence,
-            on_progress=lambda share: bar.update(share - bar.n),
-        )
+    made = make_recording(
+        args.out,
+        person=name,
+        seconds=args.seconds,
+        seed=args.seed,
+        size=args.size,
+        sentence=args.sentence,
+        on_progress=lambda share: progress.show(name, "filming", share),
+    )
     return made.as_dict()

@@ -10,10 +10,18 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from m2dao.commands import RawFormatter
 from m2dao.errors import InputError, MediaError
+from m2dao.progress import counted
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from m2dao.identity.talker import Background
 
 EXAMPLES = """examples:
   m2dao render identities/anna --audio speech.wav --out anna.mp4
@@ -43,43 +51,35 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> dict:
     import resource
 
-    from tqdm import tqdm
-
     from m2dao.identity.talker import Talker
     from m2dao.kernels.threads import one_torch_thread
     from m2dao.media.audio import probe_audio, read_audio_chunks
-    from m2dao.media.mux import VideoWriter
     from m2dao.timeline import FRAME_RATE
 
     background = parse_background(args.background)
+    is_film = not (isinstance(background, str) and background == "transparent")
     talker = Talker.load(args.identity, backend=args.backend)
     duration_s = probe_audio(args.audio).duration_s
     started = time.monotonic()
-    sound = read_audio_chunks(args.audio)
-    is_film = not (isinstance(background, str) and background == "transparent")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     # The talker hears the sound a moment before it is written; what lies between the two is all that is held.
+    sound = read_audio_chunks(args.audio)
     heard, written = itertools.tee(sound) if is_film else (sound, None)
     frames = talker.frames(heard, background=background, seed=args.seed)
-    total = math.ceil(duration_s * FRAME_RATE) if duration_s else None
-    bar = tqdm(frames, total=total, unit="frame", desc="render", file=sys.stderr)
+    frames = counted(frames, "render", total=math.ceil(duration_s * FRAME_RATE) if duration_s else None)
     with one_torch_thread():
-        if is_film:
-            with VideoWriter(args.out, width=talker.size, height=talker.size, waveform=written) as writer:
-                for frame in bar:
-                    writer.write(frame)
-        else:
-            _write_pngs(bar, args.out)
+        num_frames = _write_film(frames, args.out, talker.size, written) if is_film else _write_pngs(frames, args.out)
     seconds = time.monotonic() - started
-    print(f"{args.out}: {bar.n} frames in {seconds:.1f} s", file=sys.stderr)
+    print(f"{args.out}: {num_frames} frames in {seconds:.1f} s", file=sys.stderr)
     return {
-        "num_frames": bar.n,
+        "num_frames": num_frames,
         "seconds": round(seconds, 3),
-        "real_time_factor": round(seconds / (bar.n / FRAME_RATE), 4),
+        "real_time_factor": round(seconds / (num_frames / FRAME_RATE), 4),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
 
 
-def parse_background(text: str):
+def parse_background(text: str) -> Background:
     """`plate`, `transparent`, `#rrggbb` or the path of a picture, as :meth:`Talker.frames` takes it.
 
     Raises:
@@ -99,19 +99,32 @@ def parse_background(text: str):
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-def _write_pngs(frames, folder: Path) -> None:
+def _write_film(frames: Iterable[np.ndarray], path: Path, size: int, sound: Iterable[np.ndarray] | None) -> int:
+    """Write an mp4; returns how many frames it has."""
+    from m2dao.media.mux import VideoWriter
+
+    num_frames = 0
+    with VideoWriter(path, width=size, height=size, waveform=sound) as writer:
+        for frame in frames:
+            writer.write(frame)
+            num_frames += 1
+    return num_frames
+
+
+def _write_pngs(frames: Iterable[np.ndarray], folder: Path) -> int:
+    """Write a folder of PNG files with alpha; returns how many."""
     import cv2
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(str(folder), "an empty or new folder for PNG files", "something there", "choose another --out")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    num_frames = 0
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for index, frame in enumerate(frames):
-            if not cv2.imwrite(str(aside / f"{index:06d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGBA2BGRA)):
+        for frame in frames:
+            if not cv2.imwrite(str(aside / f"{num_frames:06d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGBA2BGRA)):
                 raise MediaError(str(folder), "room and leave to write PNG files", "a failed write", "check the disk")
+            num_frames += 1
         aside.chmod(0o755)
         aside.replace(folder)  # an empty folder is replaced
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    return num_frames

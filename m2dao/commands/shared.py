@@ -1,34 +1,9 @@
-"""What commands that fit several times have in common: their bar, and how each fit is made."""
+"""What commands that fit several times have in common."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-_REFRESH_S = 0.25
-
-
-@contextmanager
-def told_bar(title: str) -> Iterator[Callable[[str, float], None]]:
-    """A bar on standard error, moved by calls with what is being done and the share done."""
-    from tqdm import tqdm
-
-    shown_s = 0.0
-    with tqdm(total=1.0, file=sys.stderr, bar_format="{desc} {percentage:3.0f}%|{bar:20}| {elapsed}") as bar:
-
-        def show(what: str, share: float) -> None:
-            nonlocal shown_s
-            if time.monotonic() - shown_s > _REFRESH_S:
-                shown_s = time.monotonic()
-                bar.set_description_str(f"{title}: {what}", refresh=False)
-                bar.n = min(1.0, share)
-                bar.refresh()
-
-        yield show
 
 
 def add_fit_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
-from m2dao.commands.shared import told_bar
+from m2dao.progress import showing
 
 EXAMPLES = """examples:
   m2dao universal captures/anna captures/ben captures/cleo --out universal/site
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> dict:
     config = UniversalConfig(
         size=args.size, rounds=args.rounds, steps_per_round=args.steps, speech_steps=args.speech_steps, seed=args.seed
     )
-    with told_bar("universal") as show:
+    with showing("universal") as show:
         result = learn_universal(
             args.captures,
             args.out,

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
-from m2dao.commands.shared import add_fit_arguments, told_bar
+from m2dao.commands.shared import add_fit_arguments
+from m2dao.progress import showing
 
 EXAMPLES = """examples:
   m2dao universal captures/ben captures/cleo captures/dora --out universal/others
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> dict:
     )
     universal = load_universal(args.universal)
     rows = adaptation_rows(universal, args.seconds)
-    with told_bar(args.clip.name) as show:
+    with showing(args.clip.name) as show:
         comparison = Comparison(args.clip, args.work, config, show)
         if comparison.capture_sha256 in universal.sources:
             raise InputError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,9 +49,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> dict:
-    from tqdm import tqdm
-
     from m2dao.audio.features import DEFAULT_FEATURES, get_extractor
+    from m2dao.progress import counted
 
     names = [name.strip() for name in args.features.split(",") if name.strip()]
     extractors = {name: get_extractor(name) for name in names}  # unknown names are refused before the long work
@@ -61,7 +59,7 @@ def run(args: argparse.Namespace) -> dict:
         label = path.name if path.name not in clips else str(path)
         clips[label] = _read_clip(path)
     features = {}
-    for name, extractor in tqdm(extractors.items(), desc="features", file=sys.stderr):
+    for name, extractor in counted(extractors.items(), "audio", total=len(extractors), unit="features"):
         features[name] = _measure(extractor, clips)
     result = {
         "clips": {label: {"num_frames": len(opening)} for label, (_, opening) in clips.items()},
@@ -114,16 +112,16 @@ def _read_clip(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _track(path: Path) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
-    from tqdm import tqdm
 
     from m2dao.capture.faces.signals import measure_signals
     from m2dao.capture.faces.tracker import FaceTracker
     from m2dao.media.audio import read_audio
     from m2dao.media.video import read_frames
+    from m2dao.progress import counted
     from m2dao.timeline import SAMPLES_PER_FRAME
 
     tracker = FaceTracker()
-    seen = [tracker.track(frame.rgb) for frame in tqdm(read_frames(path), path.name, unit="frame", file=sys.stderr)]
+    seen = [tracker.track(frame.rgb) for frame in counted(read_frames(path), path.name)]
     found = [index for index, face in enumerate(seen) if face is not None]
     if not found:
         raise InputError(str(path), "a face", "none in any frame", "use a recording of a person speaking")

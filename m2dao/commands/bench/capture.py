@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
-from m2dao.commands.shared import told_bar
 from m2dao.figures import rounded
+from m2dao.progress import showing
 
 EXAMPLES = """examples:
   m2dao bench capture --json
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.presenter import persons
 
     presenters, recordings = [], []
-    with tempfile.TemporaryDirectory(prefix="m2dao-bench-capture-") as folder, told_bar("capture") as show:
+    with tempfile.TemporaryDirectory(prefix="m2dao-bench-capture-") as folder, showing("capture") as show:
         presenters.extend(_presenter(person, Path(folder), args, show) for person in persons())
         for number, video in enumerate(args.video):
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -47,9 +46,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     import numpy as np
-    from tqdm import trange
 
     from m2dao.kernels.threads import get_num_threads, one_torch_thread, set_num_threads
+    from m2dao.progress import counted
     from m2dao.render.api import default_backend
     from m2dao.stages import FIT_STAGES, clocked
     from m2dao.training.budget import FitBudget
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace) -> dict:
         times_ms = []
         with clocked(FIT_STAGES) as clock:
             block = recipe.field_block_steps
-            for first in trange(0, args.steps, block, file=sys.stderr, desc=f"blocks of {block} steps"):
+            for first in counted(range(0, args.steps, block), "steps", total=-(-args.steps // block), unit="blocks"):
                 began, num = time.perf_counter(), min(block, args.steps - first)
                 fit.advance(fit.step + num)
                 times_ms += [1e3 * (time.perf_counter() - began) / num] * num

@@ -74,12 +74,12 @@ class _Microphone:
 
 def run(args: argparse.Namespace) -> dict:
     import numpy as np
-    from tqdm import tqdm
 
     from m2dao.identity.checkpoint import load_identity
     from m2dao.identity.specimen import babble, make_specimen
     from m2dao.identity.talker import Talker
     from m2dao.kernels.threads import one_torch_thread
+    from m2dao.progress import counting
 
     for name, least in (
         ("seconds", 1.0),
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> dict:
     memory: list[float] = []
     failures: list[BaseException] = []
 
-    def listen(stream: int, bar) -> None:
+    def listen(stream: int, count) -> None:
         try:
             sound = babble(args.seconds, stream)
             microphone = _Microphone(sound, round(args.piece_ms * SAMPLE_RATE / 1000))
@@ -120,14 +120,14 @@ def run(args: argparse.Namespace) -> dict:
                 works[stream, index] = now_s - max(microphone.heard_s, before_s)
                 before_s = now_s
                 if stream == 0:
-                    bar.update()
+                    count(1)
                     if index in (num_frames // 10, num_frames - 1):
                         memory.append(_rss_mb())
         except BaseException as error:
             failures.append(error)
 
-    with one_torch_thread(), tqdm(total=num_frames, unit="frame", desc="live", file=sys.stderr) as bar:
-        threads = [threading.Thread(target=listen, args=(stream, bar), daemon=True) for stream in range(args.streams)]
+    with one_torch_thread(), counting("live", total=num_frames) as count:
+        threads = [threading.Thread(target=listen, args=(stream, count), daemon=True) for stream in range(args.streams)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
-from m2dao.commands.shared import add_fit_arguments, told_bar
+from m2dao.commands.shared import add_fit_arguments
+from m2dao.progress import showing
 
 EXAMPLES = """examples:
   m2dao bench quality --clip anna.mp4 --size 256 --minutes 10 --json
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> dict:
     )
     results = []
     for clip in args.clip:
-        with told_bar(clip.name) as show:
+        with showing(clip.name) as show:
             comparison = Comparison(clip, args.work, config, show, voice=voice)
             entries = comparison.run(rows)
         result = {

@@ -55,9 +55,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     import torch
-    from tqdm import tqdm
 
     from m2dao.kernels.threads import set_num_threads
+    from m2dao.progress import counted
     from m2dao.render.api import default_backend, render
 
     for name in ("size", "gaussians", "channels", "repeats", "threads", "streams"):
@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> dict:
             torch.cuda.synchronize()
 
     forward_s, backward_s = [], []
-    for index in tqdm(range(NUM_WARM_UPS + args.repeats), desc=f"{backend} {args.size} px", file=sys.stderr):
+    num_passes = NUM_WARM_UPS + args.repeats
+    for index in counted(range(num_passes), f"{backend} {args.size} px", total=num_passes, unit="passes"):
         start = time.perf_counter()
         output = render(**scene, width=args.size, height=args.size, backend=backend)
         wait()

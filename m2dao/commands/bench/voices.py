@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
-from m2dao.commands.shared import told_bar
 from m2dao.errors import ConfigError
+from m2dao.progress import showing
 
 EXAMPLES = """examples:
   m2dao bench voices --identity identities/anna captures/anna --audio speech/*.wav --json
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> dict:
     for path in args.audio:
         cross_audio(path)  # refused now, not after an hour of rendering
     rows = []
-    with told_bar("voices") as show:
+    with showing("voices") as show:
         for identity, capture in args.identity:
             out_dir = args.out / capture.resolve().name
             rows += drive_with_voices(
