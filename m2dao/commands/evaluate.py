@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
+from m2dao.commands.outputs import check_folder
 
 EXAMPLES = """examples:
   m2dao evaluate identities/anna captures/anna --protocol paper --json
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.evaluation.evaluate import evaluate
     from m2dao.progress import showing
 
+    if args.out is not None:
+        check_folder(args.out)
     with showing("evaluate") as show:
         result = evaluate(
             args.identity,

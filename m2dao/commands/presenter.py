@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from m2dao.commands.outputs import check_folder
 from m2dao.progress import Progress
 
 EXAMPLES = """examples:
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> dict:
 
     from m2dao.presenter.people import get_person, persons
 
+    check_folder(args.out)
     names = persons() if args.person == "all" else (get_person(args.person).name,)
     make = _make_speech if args.speech_only else _make_video
     with Progress(names) as progress, ThreadPoolExecutor(len(names)) as pool:

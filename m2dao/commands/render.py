@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2dao.commands import RawFormatter
+from m2dao.commands.outputs import check_file, check_folder
 from m2dao.errors import InputError, MediaError
 from m2dao.progress import counted
 
@@ -58,6 +59,10 @@ def run(args: argparse.Namespace) -> dict:
 
     background = parse_background(args.background)
     is_film = not (isinstance(background, str) and background == "transparent")
+    if is_film:
+        check_file(args.out, suffix=".mp4")
+    else:
+        check_folder(args.out, new=True)
     talker = Talker.load(args.identity, backend=args.backend)
     duration_s = probe_audio(args.audio).duration_s
     started = time.monotonic()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
+from m2dao.commands.outputs import check_folder
 from m2dao.errors import ConfigError
 from m2dao.progress import showing
 
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.comparison.other_speakers import as_dicts, drive_with_voices, spread, table, write_voices
     from m2dao.evaluation.evaluate import cross_audio
 
+    check_folder(args.out)
     _refuse_twins("capture", [capture.resolve().name for _, capture in args.identity])
     _refuse_twins("sound", [path.stem for path in args.audio] + ["own"])
     for path in args.audio:

@@ -1,6 +1,8 @@
 """`m2dao render` takes sound in pieces, writes a whole file or nothing."""
 
 import json
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -57,3 +59,41 @@ def test_a_render_that_fails_midway_leaves_nothing(identity, speech, tmp_path, m
     background = "transparent" if out == "pngs" else "plate"
     assert run("render", identity, "--audio", speech, "--out", tmp_path / out, "--background", background) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_folders_on_the_way_are_made(identity, speech, tmp_path):
+    out = tmp_path / "videos" / "today" / "a.mp4"
+    assert run("render", identity, "--audio", speech, "--out", out) == 0
+    assert out.is_file()
+
+
+@pytest.mark.parametrize("background", ["plate", "transparent"])
+@pytest.mark.parametrize("case", ["below a file", "wrong suffix", "taken", "not writable"])
+def test_what_cannot_be_written_is_refused_before_the_identity_is_even_loaded(
+    identity, speech, tmp_path, monkeypatch, capsys, case, background
+):
+    out = tmp_path / "a.mp4"
+    if case == "below a file":
+        (tmp_path / "file").write_bytes(b"mine")
+        out = tmp_path / "file" / "a.mp4"
+    elif case == "wrong suffix":
+        if background == "transparent":
+            pytest.skip("a folder may have any name")
+        out = tmp_path / "a.avi"
+    elif case == "taken":
+        (out / "mine").mkdir(parents=True)
+    else:
+        out = Path("/proc/a.mp4")
+        if not os.path.isdir("/proc/self"):
+            pytest.skip("needs a folder that nobody may write into")
+    before = sorted(tmp_path.rglob("*"))
+
+    def loaded(*args, **options):
+        raise AssertionError("the identity was loaded")
+
+    monkeypatch.setattr(Talker, "load", loaded)
+    assert run("render", identity, "--audio", speech, "--out", out, "--background", background, "--json") == 2
+    error = json.loads(capsys.readouterr().out)
+    assert error["error"] == "invalid-input"
+    assert str(out) in error["detail"]
+    assert sorted(tmp_path.rglob("*")) == before

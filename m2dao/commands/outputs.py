@@ -1,0 +1,54 @@
+"""What a command could not write in the end is refused before it begins."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from m2dao.errors import InputError
+
+_REMEDY = "choose another --out"
+
+
+def check_file(path: Path, *, suffix: str) -> None:
+    """Refuse a file that cannot be made or replaced.
+
+    Args:
+        path: of the file; folders on the way to it may be missing.
+        suffix: what its name must end in, for example ``.mp4``.
+
+    Raises:
+        InputError: the name ends otherwise, something else has it, or its place cannot be written.
+    """
+    if path.suffix.lower() != suffix:
+        raise InputError(str(path), f"a file name that ends in {suffix}", path.suffix or "no suffix", _REMEDY)
+    if path.is_dir():
+        raise InputError(str(path), "a file", "a folder", _REMEDY)
+    _check_place(path)
+
+
+def check_folder(path: Path, *, new: bool = False) -> None:
+    """Refuse a folder that cannot be made or written into.
+
+    Args:
+        path: of the folder; folders on the way to it may be missing.
+        new: whether it must not hold anything yet.
+
+    Raises:
+        InputError: something else has its name, it is not empty, or its place cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(str(path), "a folder", "a file", _REMEDY)
+    if new and path.is_dir() and any(path.iterdir()):
+        raise InputError(str(path), "an empty or new folder", "something in it", _REMEDY)
+    _check_place(path / "inside")
+
+
+def _check_place(path: Path) -> None:
+    """Try to write where ``path`` will be, or its first folder that is missing."""
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(str(path), f"leave to write into {there}", error.strerror or str(error), _REMEDY) from error
