@@ -21,7 +21,7 @@ SERVED = {
 
 # Inside m2dao a module may import its own layer's other parts only where they stand together here, and all layers above.
 LAYERS = (
-    ("errors", "timeline", "assets", "command_line", "stages", "figures", "kernels"),
+    ("errors", "timeline", "assets", "command_line", "progress", "stages", "figures", "kernels"),
     ("media", "gaussians"),
     ("audio", "capture"),
     ("motion", "render"),
@@ -42,6 +42,7 @@ OWNERS = {
     "fastapi": {"serve_apps/"},
     "starlette": {"serve_apps/"},
     "pydantic": {"serve_apps/"},
+    "tqdm": {"m2dao/progress.py"},
 }
 
 
