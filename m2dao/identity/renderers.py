@@ -13,11 +13,21 @@ from torch import Tensor
 from m2dao.identity.bake import BakedHead
 from m2dao.identity.batches import BatchedHead
 from m2dao.identity.crowd import Sitter, crowd_of
+from m2dao.kernels.compiled import compile_ahead
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.render import api
 from m2dao.render.api import device_of, render
 from m2dao.render.composite import finish_picture, finish_pictures
 from m2dao.render.types import RenderOutput
 from m2dao.stages import timed
+
+
+def warm_up() -> str:
+    """Compiles everything that rendering an identity runs on this machine, and says by which backend."""
+    backend = api.default_backend()
+    api.warm_up(backend)
+    compile_ahead("m2dao.motion")
+    return backend
 
 
 class BakedRenderer:

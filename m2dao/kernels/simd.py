@@ -10,8 +10,6 @@ A ``float8`` supports + - * between two vectors. Numbers become vectors with ``s
 from __future__ import annotations
 
 import operator
-import zlib
-from pathlib import Path
 
 import numpy as np
 from llvmlite import ir
@@ -19,17 +17,6 @@ from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 8
-# Numba's disk cache knows a kernel by its own file only; kernels that use other files mix this into their key.
-SOURCES = (
-    "kernels/simd",
-    "render/conventions",
-    "render/cpu_bins",
-    "render/cpu_project",
-    "render/cpu_tiles",
-    "render/cpu_raster",
-)
-_ENGINE = Path(__file__).parents[1]
-SOURCE_DIGEST = zlib.crc32(b"".join((_ENGINE / f"{name}.py").read_bytes() for name in SOURCES))
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
 _FLOAT8 = ir.VectorType(_FLOAT, LANES)

@@ -11,17 +11,17 @@ Letters: S side of the supersampled square, R rows, C columns, N strands, M poin
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2dao.kernels.compiled import helper, kernel
 
 _FAST = {
     "cache": True,
-    "nogil": True,
     "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
     "error_model": "numpy",
 }
 
 
-@njit(**_FAST)
+@kernel(**_FAST)
 def grid_normals(points, wrap, normals):
     """Write unit normals of a sheet, pointing to the side from which rows go down and columns go right.
 
@@ -56,7 +56,7 @@ def grid_normals(points, wrap, normals):
             normals[r, c, 2] = nz / length
 
 
-@njit(**_FAST)
+@kernel(**_FAST)
 def to_camera(points, normals, weight, head, torso, out_points, out_normals):
     """Move a sheet by a blend of two rigid motions (linear blend skinning), normals too.
 
@@ -82,7 +82,7 @@ def to_camera(points, normals, weight, head, torso, out_points, out_normals):
                 out_normals[r, c, i] = m0 * p + m1 * q + m2 * s
 
 
-@njit(**_FAST)
+@kernel(**_FAST)
 def project(points, focal, centre, out):
     """Pinhole projection of camera-space points [..., 3] given as [R, C, 3]: writes x, y in samples and depth."""
     num_rows, num_cols, _ = points.shape
@@ -94,7 +94,7 @@ def project(points, focal, centre, out):
             out[r, c, 2] = z
 
 
-@njit(**_FAST)
+@kernel(**_FAST)
 def shade(points, normals, albedo, material, light, lights, colors):
     """Shade vertices of a sheet in linear light.
 
@@ -167,7 +167,7 @@ def shade(points, normals, albedo, material, light, lights, colors):
             )
 
 
-@njit(**_FAST)
+@kernel(**_FAST)
 def clear(depth, colors, regions):
     """Empty the sample buffers."""
     depth[:] = np.float32(1e9)
@@ -175,7 +175,7 @@ def clear(depth, colors, regions):
     regions[:] = 0
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _triangle(ax, ay, az, bx, by, bz, cx, cy, cz, ca, cb, cc, region, depth, colors, regions):
     side = depth.shape[0]
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
@@ -204,7 +204,7 @@ def _triangle(ax, ay, az, bx, by, bz, cx, cy, cz, ca, cb, cc, region, depth, col
                         colors[y, x, 2] = wa * ca[2] + wb * cb[2] + wc * cc[2]
 
 
-@njit(**_FAST)
+@kernel(**_FAST)
 def draw_sheet(projected, shaded, region, skip_row, depth, colors, regions):
     """Draw a sheet's front faces into the sample buffers.
 
@@ -237,7 +237,7 @@ def draw_sheet(projected, shaded, region, skip_row, depth, colors, regions):
             _triangle(qx, qy, qz, tx, ty, tz, sx, sy, sz, cq, ct, cs, which, depth, colors, regions)
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _strand_light(tx, ty, tz, vx, vy, vz, base, lights, k):
     zero = np.float32(0.0)
     one = np.float32(1.0)
@@ -257,7 +257,7 @@ def _strand_light(tx, ty, tz, vx, vy, vz, base, lights, k):
     )
 
 
-@njit(**_FAST)
+@kernel(**_FAST)
 def draw_strands(
     origins, offsets, tint, base, seen, region, matrix, lights, focal, centre, bias, depth, colors, regions
 ):
@@ -331,7 +331,7 @@ def draw_strands(
             ax, ay, az, x0, y0 = bx, by, bz, x1, y1
 
 
-@njit(**_FAST)
+@kernel(**_FAST)
 def resolve(colors, regions, backdrop, curve, rgb, masks):
     """Filter the samples down to the picture and the soft region masks.
 

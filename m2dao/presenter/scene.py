@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from m2dao.kernels.compiled import warms_up
 from m2dao.presenter import expressions, hair, light, parts, raster, shape, skin
 from m2dao.presenter.backdrop import make_backdrop
-from m2dao.presenter.people import Person
+from m2dao.presenter.people import Person, get_person, persons
 
 FOCAL = 2.70  # focal length in picture widths
 DISTANCE_M = 1.05
@@ -339,3 +340,12 @@ def rotation(about_x: float, about_y: float, about_z: float) -> np.ndarray:
     ry = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
     rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     return rz @ ry @ rx
+
+
+@warms_up
+def _draw_somebody() -> None:
+    """A small picture of somebody, and of the room."""
+    scene = Scene(get_person(persons()[0]), size=16, seed=0)
+    still = np.zeros(len(expressions.CONTROLS), np.float32)
+    scene.render(FrameState(controls=still, tongue=0.0, gaze=(0.0, 0.0), head=rest_viewmat(), torso=rest_viewmat()))
+    scene.backdrop_rgb()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2dao.kernels.compiled import helper, kernel
 
 
 def linear(srgb: tuple[int, int, int]) -> tuple[float, float, float]:
@@ -11,7 +12,7 @@ def linear(srgb: tuple[int, int, int]) -> tuple[float, float, float]:
     return tuple((c / 255.0) ** 2.2 for c in srgb)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper(error_model="numpy")
 def _lattice(x, y, z):
     # integer hash of a lattice point to 0..1; constants are odd, the mixing is xorshift-multiply
     h = (np.int64(x) * 374761393 + np.int64(y) * 668265263 + np.int64(z) * 2147483647) & 0xFFFFFFFF
@@ -20,7 +21,7 @@ def _lattice(x, y, z):
     return float((h ^ (h >> 16)) & 0xFFFFFF) / 16777215.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _value_noise(points, octaves, out):
     for i in range(points.shape[0]):
         total, amplitude, norm = 0.0, 1.0, 0.0

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,7 +106,7 @@ def render(
 
 
 def warm_up(backend: str) -> None:
-    """Compiles and loads a backend's kernels by drawing one Gaussian, forward and backward, and finishing its picture.
+    """Compiles and loads a backend's kernels, so that no later call waits for it.
 
     The first time on a machine this takes about 20 s for ``"cpu"`` and minutes for ``"gsplat"``, later a second or two:
     both keep the machine code on disk. Call it when an image is built or a process starts, never on a request.
@@ -115,29 +114,17 @@ def warm_up(backend: str) -> None:
     Raises:
         RenderBackendUnavailable: the backend is unknown or does not run on this machine.
     """
-    from m2dao.render.composite import choose_background, finish_picture
+    run = _backend_function(backend)
+    if backend == "cpu":
+        from m2dao.kernels.compiled import compile_ahead
+        from m2dao.render import composite_kernel  # noqa: F401  registers its kernel
 
-    _backend_function(backend)
-    device = device_of(backend)
-    eye = torch.eye(4, device=device)
-    output = render(
-        torch.tensor([[0.0, 0.0, 2.0]], device=device, requires_grad=True),
-        eye[:1],
-        torch.full((1, 3), 0.1, device=device),
-        torch.ones(1, device=device),
-        torch.ones(1, 4, device=device),
-        eye[None],
-        torch.tensor([[[16.0, 0.0, 8.0], [0.0, 16.0, 8.0], [0.0, 0.0, 1.0]]], device=device),
-        width=16,
-        height=16,
-        backend=backend,
-    )
-    output.colors.sum().backward()
-    black = np.zeros((16, 16, 3), np.uint8)
-    for choice in ("plate", (0, 0, 0)):  # a picture and a colour lie differently in memory: a kernel for each
-        backdrop = choose_background(choice, width=16, height=16, plate=black)
-        finish_picture(output.colors[0].detach().cpu().numpy(), output.alphas[0].detach().cpu().numpy(), backdrop)
-    if device.type == "cuda":
+        compile_ahead("m2dao.render")
+        return
+    from m2dao.render.one_gaussian import draw_one_gaussian
+
+    draw_one_gaussian(run, device_of(backend))
+    if backend == "gsplat":
         torch.cuda.synchronize()
 
 

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from m2dao.kernels.compiled import warms_up
 from m2dao.kernels.threads import share_out
 from m2dao.render import cpu_bins, cpu_project, cpu_raster
+from m2dao.render.one_gaussian import draw_one_gaussian
 from m2dao.render.types import Camera, RenderOutput
 from m2dao.stages import running_clock, timed
 
@@ -247,3 +249,8 @@ class _View:
             v_colors,
             max_threads=_threads_for(len(v_opacities), GAUSSIANS_PER_THREAD),
         )
+
+
+@warms_up
+def _draw_one() -> None:
+    draw_one_gaussian(render_cpu, torch.device("cpu"))

@@ -9,7 +9,8 @@ Letters: N Gaussians; V of them drawn; T tiles; P pairs of a tile and a Gaussian
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2dao.kernels.compiled import helper, kernel
 
 TILE_WIDTH = 32  # px
 TILE_HEIGHT = 16  # px
@@ -17,7 +18,7 @@ RADIX_BITS = 11
 RADIX = 1 << RADIX_BITS
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def sort_by_depth(depths, boxes):
     """Ids int32 [V] of the Gaussians with visible pixels, nearest first, ties by id.
 
@@ -59,7 +60,7 @@ def sort_by_depth(depths, boxes):
     return ids[:num_drawn]
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _tiles_of(box):
     """First and past-the-last tile column, first and past-the-last tile row."""
     return (
@@ -70,7 +71,7 @@ def _tiles_of(box):
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def deal_out(ids, boxes, num_tiles_x, num_tiles_y):
     """Fills the tiles' lists.
 

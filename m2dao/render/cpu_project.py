@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
-from m2dao.kernels import simd
+from m2dao.kernels.compiled import helper, kernel
 from m2dao.kernels.simd import fetch_add
 from m2dao.kernels.threads import CHUNK
 from m2dao.render.conventions import ALPHA_MIN, FAR_PLANE, FRUSTUM_MARGIN, MAX_EXTENT_SIGMAS
@@ -29,7 +27,7 @@ RECORD_MEAN_X, RECORD_MEAN_Y, RECORD_XX, RECORD_XY, RECORD_YY, RECORD_LOG_OPACIT
 SAFE_MATH = {"contract", "arcp", "nsz"}
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _rotation_of(w, x, y, z):
     """Rotation matrix of a unit quaternion, row by row."""
     return (
@@ -45,7 +43,7 @@ def _rotation_of(w, x, y, z):
     )
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _ray_limits(K, width, height):
     """Range of x/z and y/z used in the Jacobian: the image and FRUSTUM_MARGIN of half its field of view."""
     margin_x = FRUSTUM_MARGIN * 0.5 * width / K[0, 0]
@@ -58,7 +56,7 @@ def _ray_limits(K, width, height):
     )
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _times_rotation(V, a, b, c):
     """Upper left 3x3 of ``V`` times a column."""
     return (
@@ -68,7 +66,7 @@ def _times_rotation(V, a, b, c):
     )
 
 
-@njit(fastmath=SAFE_MATH)
+@helper(fastmath=SAFE_MATH)
 def _project_one(
     i,
     means,
@@ -156,7 +154,7 @@ def _project_one(
         boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3] = first_column, past_column, first_row, past_row
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _copy_colors(colors, records, i):
     """Fills the colours of a record; False if one is not finite."""
     num_channels = colors.shape[1]
@@ -170,7 +168,7 @@ def _copy_colors(colors, records, i):
     return finite
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _pixel_range(mean, extent, size):
     """First and past-the-last pixel whose centre lies within ``extent`` of ``mean``, inside the image."""
     first = math.ceil(max(mean - extent - PIXEL_SLACK - 0.5, 0.0))
@@ -178,7 +176,7 @@ def _pixel_range(mean, extent, size):
     return int(min(first, float(size))), int(max(last, -1.0)) + 1
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _covariance_gradient(a, b, c, v_a, v_b, v_c):
     """dLoss/d(covariance) = -conic @ dLoss/d(conic) @ conic, symmetric: xx, xy, yy."""
     half = 0.5 * v_b
@@ -187,7 +185,7 @@ def _covariance_gradient(a, b, c, v_a, v_b, v_c):
     return -(left_xx * a + left_xy * b), -(left_xx * b + left_xy * c), -(left_yx * b + left_yy * c)
 
 
-@njit(fastmath=SAFE_MATH)
+@helper(fastmath=SAFE_MATH)
 def _project_one_backward(
     i,
     means,
@@ -277,7 +275,7 @@ def _project_one_backward(
     v_means[i, 2] += V[0, 2] * v_x + V[1, 2] * v_y + V[2, 2] * v_z
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _add_outer(matrix, a, b, c, x, y, z):
     """Adds the outer product of two columns to the upper left 3x3."""
     matrix[0, 0] += a * x
@@ -291,7 +289,7 @@ def _add_outer(matrix, a, b, c, x, y, z):
     matrix[2, 2] += c * z
 
 
-@njit(fastmath=SAFE_MATH)
+@helper(fastmath=SAFE_MATH)
 def _add_quat_gradient(v_quats, i, w, x, y, z, inverse_norm, v_columns):
     """From dLoss/d(rotation), given as columns, through ``_rotation_of`` and the normalisation."""
     (v00, v10, v20), (v01, v11, v21), (v02, v12, v22) = v_columns
@@ -306,109 +304,100 @@ def _add_quat_gradient(v_quats, i, w, x, y, z, inverse_norm, v_columns):
     v_quats[i, 3] += (v_z - along * z) * inverse_norm
 
 
-def _build(simd_digest):
-    """Compiles lazily; Numba's disk cache knows a kernel by its own file and its closure, hence the digest."""
+@kernel(fastmath=SAFE_MATH)
+def project(
+    queue,  # int64 [1] next chunk
+    means,  # float32 [N, 3]
+    quats,  # float32 [N, 4]
+    scales,  # float32 [N, 3]
+    opacities,  # float32 [N]
+    colors,  # float32 [N, D]
+    viewmat,  # float64 [4, 4]
+    K,  # float64 [3, 3]
+    width,
+    height,
+    near_plane,
+    eps2d,
+    means2d,  # out float32 [N, 2], zero where not drawn
+    conics,  # out float64 [N, 3], zero where not drawn
+    depths,  # out float32 [N], where drawn
+    radii,  # out int32 [N], 0: not drawn
+    records,  # out float32 [N, R], where drawn
+    boxes,  # out int32 [N, 4] first and past-the-last column, first and past-the-last row of visible pixels
+):
+    """Projects every Gaussian into one image."""
+    limits = _ray_limits(K, width, height)
+    while True:
+        first = fetch_add(queue, 1) * CHUNK
+        if first >= means.shape[0]:
+            break
+        for i in range(first, min(first + CHUNK, means.shape[0])):
+            _project_one(
+                i,
+                means,
+                quats,
+                scales,
+                opacities,
+                colors,
+                viewmat,
+                K,
+                limits,
+                width,
+                height,
+                near_plane,
+                eps2d,
+                means2d,
+                conics,
+                depths,
+                radii,
+                records,
+                boxes,
+            )
 
-    @njit(cache=True, nogil=True, fastmath=SAFE_MATH)
-    def project(
-        queue,  # int64 [1] next chunk
-        means,  # float32 [N, 3]
-        quats,  # float32 [N, 4]
-        scales,  # float32 [N, 3]
-        opacities,  # float32 [N]
-        colors,  # float32 [N, D]
-        viewmat,  # float64 [4, 4]
-        K,  # float64 [3, 3]
-        width,
-        height,
-        near_plane,
-        eps2d,
-        means2d,  # out float32 [N, 2], zero where not drawn
-        conics,  # out float64 [N, 3], zero where not drawn
-        depths,  # out float32 [N], where drawn
-        radii,  # out int32 [N], 0: not drawn
-        records,  # out float32 [N, R], where drawn
-        boxes,  # out int32 [N, 4] first and past-the-last column, first and past-the-last row of visible pixels
-    ):
-        """Projects every Gaussian into one image."""
-        simd_digest  # noqa: B018
-        limits = _ray_limits(K, width, height)
-        while True:
-            first = fetch_add(queue, 1) * CHUNK
-            if first >= means.shape[0]:
-                break
-            for i in range(first, min(first + CHUNK, means.shape[0])):
-                _project_one(
+
+@kernel(fastmath=SAFE_MATH)
+def project_backward(
+    queue,  # int64 [1] next chunk
+    means,  # float32 [N, 3]
+    quats,  # float32 [N, 4]
+    scales,  # float32 [N, 3]
+    viewmat,  # float64 [4, 4]
+    K,  # float64 [3, 3]
+    width,
+    height,
+    conics,  # float64 [N, 3]
+    radii,  # int32 [N]
+    v_means2d,  # float32 [N, 2]
+    v_conics,  # float64 [N, 3]
+    v_means,  # inout float32 [N, 3]; this image's gradient is added
+    v_quats,  # inout float32 [N, 4]
+    v_scales,  # inout float32 [N, 3]
+    v_viewmat_chunks,  # inout float64 [ceil(N / CHUNK), 4, 4], zero on entry; to be summed by the caller
+    wants_view,  # whether the camera's gradient is asked for
+):
+    """Gradients of the inputs of ``project`` from those of its outputs. A leading ``v_`` is dLoss/d(name)."""
+    limits = _ray_limits(K, width, height)
+    while True:
+        chunk = fetch_add(queue, 1)
+        if chunk * CHUNK >= means.shape[0]:
+            break
+        v_viewmat = v_viewmat_chunks[chunk]
+        for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, means.shape[0])):
+            if radii[i] > 0:
+                _project_one_backward(
                     i,
                     means,
                     quats,
                     scales,
-                    opacities,
-                    colors,
                     viewmat,
                     K,
                     limits,
-                    width,
-                    height,
-                    near_plane,
-                    eps2d,
-                    means2d,
                     conics,
-                    depths,
-                    radii,
-                    records,
-                    boxes,
+                    v_means2d,
+                    v_conics,
+                    v_means,
+                    v_quats,
+                    v_scales,
+                    v_viewmat,
+                    wants_view,
                 )
-
-    @njit(cache=True, nogil=True, fastmath=SAFE_MATH)
-    def project_backward(
-        queue,  # int64 [1] next chunk
-        means,  # float32 [N, 3]
-        quats,  # float32 [N, 4]
-        scales,  # float32 [N, 3]
-        viewmat,  # float64 [4, 4]
-        K,  # float64 [3, 3]
-        width,
-        height,
-        conics,  # float64 [N, 3]
-        radii,  # int32 [N]
-        v_means2d,  # float32 [N, 2]
-        v_conics,  # float64 [N, 3]
-        v_means,  # inout float32 [N, 3]; this image's gradient is added
-        v_quats,  # inout float32 [N, 4]
-        v_scales,  # inout float32 [N, 3]
-        v_viewmat_chunks,  # inout float64 [ceil(N / CHUNK), 4, 4], zero on entry; to be summed by the caller
-        wants_view,  # whether the camera's gradient is asked for
-    ):
-        """Gradients of the inputs of ``project`` from those of its outputs. A leading ``v_`` is dLoss/d(name)."""
-        simd_digest  # noqa: B018
-        limits = _ray_limits(K, width, height)
-        while True:
-            chunk = fetch_add(queue, 1)
-            if chunk * CHUNK >= means.shape[0]:
-                break
-            v_viewmat = v_viewmat_chunks[chunk]
-            for i in range(chunk * CHUNK, min((chunk + 1) * CHUNK, means.shape[0])):
-                if radii[i] > 0:
-                    _project_one_backward(
-                        i,
-                        means,
-                        quats,
-                        scales,
-                        viewmat,
-                        K,
-                        limits,
-                        conics,
-                        v_means2d,
-                        v_conics,
-                        v_means,
-                        v_quats,
-                        v_scales,
-                        v_viewmat,
-                        wants_view,
-                    )
-
-    return project, project_backward
-
-
-project, project_backward = _build(simd.SOURCE_DIGEST)

@@ -12,9 +12,8 @@ Letters: N Gaussians, H and W the image, D channels, R the length of a record, T
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from m2dao.kernels import simd
+from m2dao.kernels.compiled import helper, kernel
 from m2dao.kernels.simd import (
     LANES,
     any_gt8,
@@ -67,12 +66,12 @@ FINISHED_CHECK = 32  # Gaussians between two looks at whether a whole tile is fi
 GRAD_MEAN_X, GRAD_MEAN_Y, GRAD_XX, GRAD_XY, GRAD_YY, GRAD_OPACITY, GRAD_COLOR = range(7)
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _accumulate(array, index, left, right):
     store8(array, index, load8(array, index) + left * right)
 
 
-@njit(nogil=True)
+@helper(nogil=True)  # the roofline calls it
 def _forward_tile(scratch, ids, records, boxes, top, left, num_rows, num_columns, num_channels):
     """Blends a tile's Gaussians, given front to back, into the scratch planes."""
     scratch[PLANES:] = 0.0
@@ -90,7 +89,7 @@ def _forward_tile(scratch, ids, records, boxes, top, left, num_rows, num_columns
         )
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _blend(scratch, record, position, first_row, past_row, first_column, past_column, top, left, num_channels):
     """One Gaussian over what is already there."""
     limit, zero = splat8(TRANSMITTANCE_MIN), splat8(0.0)
@@ -130,7 +129,7 @@ def _blend(scratch, record, position, first_row, past_row, first_column, past_co
                 _accumulate(scratch, COLOR + k * PLANE + pixel, weight, splat8(get(record, RECORD_COLOR + k)))
 
 
-@njit(nogil=True)
+@helper()
 def _is_finished(scratch):
     """Whether no pixel of the tile can take any more."""
     zero = splat8(0.0)
@@ -140,7 +139,7 @@ def _is_finished(scratch):
     return True
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _unblend(
     scratch,
     sums,
@@ -222,7 +221,7 @@ def _unblend(
         v_slot[GRAD_COLOR + k] = sum8(load8(sums, k * LANES))
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _store_gradients(record, v_slot, moment, moment_x, moment_y, moment_xx, moment_xy, moment_yy):
     """From moments of -dLoss/d(sigma) = alpha dLoss/d(alpha), with sigma = xx dx^2 / 2 + xy dx dy + yy dy^2 / 2."""
     ln_2 = np.float32(1.0 / LOG2_E)
@@ -237,7 +236,7 @@ def _store_gradients(record, v_slot, moment, moment_x, moment_y, moment_xx, mome
     v_slot[GRAD_OPACITY] = moment * np.float32(2.0 ** -record[RECORD_LOG_OPACITY])
 
 
-@njit(nogil=True)
+@helper()
 def _backward_tile(
     scratch, sums, num_used, ids, slots, records, boxes, top, left, num_rows, num_columns, num_channels, v_slots
 ):
@@ -264,132 +263,119 @@ def _backward_tile(
         )
 
 
-def _build(simd_digest):
-    """Compiles lazily; Numba's disk cache knows a kernel by its own file and its closure, hence the digest."""
-
-    @njit(cache=True, nogil=True)
-    def forward(
-        queue,  # int64 [1] next entry of tile_order
-        tile_begins,  # int64 [T + 1]
-        tile_order,  # int64 [T]
-        pair_ids,  # int32 [P]
-        records,  # float32 [N, R]
-        boxes,  # int32 [N, 4]
-        background,  # float32 [D]
-        width,
-        height,
-        colors,  # out float32 [H * W * D]
-        alphas,  # out float32 [H * W]
-        transmittances,  # out float32 [H * W]
-        lasts,  # out float32 [H * W] position in the tile's list behind the pixel's last contribution
-    ):
-        """Draws tiles until none is left."""
-        simd_digest  # noqa: B018
-        num_channels = background.shape[0]
-        scratch = new_scratch(2 + max(num_channels, 4))
-        while True:
-            number = fetch_add(queue, 1)
-            if number >= tile_order.shape[0]:
-                break
-            tile = tile_order[number]
-            begin, end = tile_begins[tile], tile_begins[tile + 1]
-            top, left, num_rows, num_columns = tile_box(tile, width, height)
-            if begin == end:
-                write_empty_tile(
-                    top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
-                )
-                continue
-            ids = pair_ids[begin:end]
-            _forward_tile(scratch, ids, records, boxes, top, left, num_rows, num_columns, num_channels)
-            write_tile(
-                scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts
-            )
-
-    @njit(cache=True, nogil=True)
-    def backward(
-        queue,  # int64 [1] next entry of tile_order
-        tile_begins,  # int64 [T + 1]
-        tile_order,  # int64 [T]
-        pair_ids,  # int32 [P]
-        pair_slots,  # int32 [P]
-        records,  # float32 [N, R]
-        boxes,  # int32 [N, 4]
-        background,  # float32 [D]
-        width,
-        height,
-        transmittances,  # float32 [H * W]
-        lasts,  # float32 [H * W]
-        v_colors,  # float32 [H * W * D]
-        v_alphas,  # float32 [H * W]
-        v_slots,  # out float32 [P, 6 + D]
-    ):
-        """Fills the gradient slots, tile by tile, until none is left."""
-        simd_digest  # noqa: B018
-        num_channels = background.shape[0]
-        scratch = new_scratch(3 + max(num_channels, 4))
-        sums = np.empty(max(num_channels, 4) * LANES, np.float32)
-        while True:
-            number = fetch_add(queue, 1)
-            if number >= tile_order.shape[0]:
-                break
-            tile = tile_order[number]
-            begin, end = tile_begins[tile], tile_begins[tile + 1]
-            if begin == end:
-                continue
-            top, left, num_rows, num_columns = tile_box(tile, width, height)
-            num_used = read_tile(
-                scratch, top, left, num_rows, num_columns, width, background, transmittances, lasts, v_colors, v_alphas
-            )
-            _backward_tile(
-                scratch,
-                sums,
-                num_used,
-                pair_ids[begin:end],
-                pair_slots[begin:end],
-                records,
-                boxes,
-                top,
-                left,
-                num_rows,
-                num_columns,
-                num_channels,
-                v_slots,
-            )
-
-    @njit(cache=True, nogil=True)
-    def gather(
-        queue,  # int64 [1] next chunk of Gaussians
-        slot_begins,  # int64 [N + 1]
-        v_slots,  # float32 [P, 6 + D]
-        v_means2d,  # out float32 [N, 2]
-        v_conics,  # out float64 [N, 3]
-        v_opacities,  # inout float32 [N]; this image's gradient is added
-        v_colors,  # inout float32 [N, D]
-    ):
-        """Adds up each Gaussian's slots, in their order."""
-        simd_digest  # noqa: B018
-        num_gaussians, num_channels = v_colors.shape
-        while True:
-            first = fetch_add(queue, 1) * CHUNK
-            if first >= num_gaussians:
-                break
-            for i in range(first, min(first + CHUNK, num_gaussians)):
-                x = y = xx = xy = yy = opacity = np.float32(0.0)
-                for slot in range(slot_begins[i], slot_begins[i + 1]):
-                    v_slot = v_slots[slot]
-                    x += v_slot[GRAD_MEAN_X]
-                    y += v_slot[GRAD_MEAN_Y]
-                    xx += v_slot[GRAD_XX]
-                    xy += v_slot[GRAD_XY]
-                    yy += v_slot[GRAD_YY]
-                    opacity += v_slot[GRAD_OPACITY]
-                    for k in range(num_channels):
-                        v_colors[i, k] += v_slot[GRAD_COLOR + k]
-                v_means2d[i, 0], v_means2d[i, 1] = x, y
-                v_conics[i, 0], v_conics[i, 1], v_conics[i, 2] = xx, xy, yy
-                v_opacities[i] += opacity
-
-    return forward, backward, gather
+@kernel()
+def forward(
+    queue,  # int64 [1] next entry of tile_order
+    tile_begins,  # int64 [T + 1]
+    tile_order,  # int64 [T]
+    pair_ids,  # int32 [P]
+    records,  # float32 [N, R]
+    boxes,  # int32 [N, 4]
+    background,  # float32 [D]
+    width,
+    height,
+    colors,  # out float32 [H * W * D]
+    alphas,  # out float32 [H * W]
+    transmittances,  # out float32 [H * W]
+    lasts,  # out float32 [H * W] position in the tile's list behind the pixel's last contribution
+):
+    """Draws tiles until none is left."""
+    num_channels = background.shape[0]
+    scratch = new_scratch(2 + max(num_channels, 4))
+    while True:
+        number = fetch_add(queue, 1)
+        if number >= tile_order.shape[0]:
+            break
+        tile = tile_order[number]
+        begin, end = tile_begins[tile], tile_begins[tile + 1]
+        top, left, num_rows, num_columns = tile_box(tile, width, height)
+        if begin == end:
+            write_empty_tile(top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts)
+            continue
+        ids = pair_ids[begin:end]
+        _forward_tile(scratch, ids, records, boxes, top, left, num_rows, num_columns, num_channels)
+        write_tile(scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts)
 
 
-forward, backward, gather = _build(simd.SOURCE_DIGEST)
+@kernel()
+def backward(
+    queue,  # int64 [1] next entry of tile_order
+    tile_begins,  # int64 [T + 1]
+    tile_order,  # int64 [T]
+    pair_ids,  # int32 [P]
+    pair_slots,  # int32 [P]
+    records,  # float32 [N, R]
+    boxes,  # int32 [N, 4]
+    background,  # float32 [D]
+    width,
+    height,
+    transmittances,  # float32 [H * W]
+    lasts,  # float32 [H * W]
+    v_colors,  # float32 [H * W * D]
+    v_alphas,  # float32 [H * W]
+    v_slots,  # out float32 [P, 6 + D]
+):
+    """Fills the gradient slots, tile by tile, until none is left."""
+    num_channels = background.shape[0]
+    scratch = new_scratch(3 + max(num_channels, 4))
+    sums = np.empty(max(num_channels, 4) * LANES, np.float32)
+    while True:
+        number = fetch_add(queue, 1)
+        if number >= tile_order.shape[0]:
+            break
+        tile = tile_order[number]
+        begin, end = tile_begins[tile], tile_begins[tile + 1]
+        if begin == end:
+            continue
+        top, left, num_rows, num_columns = tile_box(tile, width, height)
+        num_used = read_tile(
+            scratch, top, left, num_rows, num_columns, width, background, transmittances, lasts, v_colors, v_alphas
+        )
+        _backward_tile(
+            scratch,
+            sums,
+            num_used,
+            pair_ids[begin:end],
+            pair_slots[begin:end],
+            records,
+            boxes,
+            top,
+            left,
+            num_rows,
+            num_columns,
+            num_channels,
+            v_slots,
+        )
+
+
+@kernel()
+def gather(
+    queue,  # int64 [1] next chunk of Gaussians
+    slot_begins,  # int64 [N + 1]
+    v_slots,  # float32 [P, 6 + D]
+    v_means2d,  # out float32 [N, 2]
+    v_conics,  # out float64 [N, 3]
+    v_opacities,  # inout float32 [N]; this image's gradient is added
+    v_colors,  # inout float32 [N, D]
+):
+    """Adds up each Gaussian's slots, in their order."""
+    num_gaussians, num_channels = v_colors.shape
+    while True:
+        first = fetch_add(queue, 1) * CHUNK
+        if first >= num_gaussians:
+            break
+        for i in range(first, min(first + CHUNK, num_gaussians)):
+            x = y = xx = xy = yy = opacity = np.float32(0.0)
+            for slot in range(slot_begins[i], slot_begins[i + 1]):
+                v_slot = v_slots[slot]
+                x += v_slot[GRAD_MEAN_X]
+                y += v_slot[GRAD_MEAN_Y]
+                xx += v_slot[GRAD_XX]
+                xy += v_slot[GRAD_XY]
+                yy += v_slot[GRAD_YY]
+                opacity += v_slot[GRAD_OPACITY]
+                for k in range(num_channels):
+                    v_colors[i, k] += v_slot[GRAD_COLOR + k]
+            v_means2d[i, 0], v_means2d[i, 1] = x, y
+            v_conics[i, 0], v_conics[i, 1], v_conics[i, 2] = xx, xy, yy
+            v_opacities[i] += opacity

@@ -13,8 +13,8 @@ Letters: H and W the image, D channels. Images are flat: float32 [H * W] or [H *
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from m2dao.kernels.compiled import helper
 from m2dao.kernels.simd import EXP2_TABLE, LANES, get, put
 from m2dao.render.cpu_bins import TILE_HEIGHT, TILE_WIDTH
 
@@ -26,7 +26,7 @@ TRANSMITTANCE, LAST, COLOR = PLANES, PLANES + PLANE, PLANES + 2 * PLANE
 BEHIND, V_COLOR = COLOR, COLOR + PLANE
 
 
-@njit(inline="always")
+@helper(inline="always")
 def tile_box(tile, width, height):
     """Top row, left column and size of a tile, cut at the image's border."""
     num_tiles_x = (width + TILE_WIDTH - 1) // TILE_WIDTH
@@ -34,7 +34,7 @@ def tile_box(tile, width, height):
     return top, left, min(TILE_HEIGHT, height - top), min(TILE_WIDTH, width - left)
 
 
-@njit(nogil=True)
+@helper(nogil=True)  # the roofline calls it
 def new_scratch(num_planes):
     """Uninitialised planes behind the table."""
     scratch = np.empty(PLANES + num_planes * PLANE, np.float32)
@@ -43,7 +43,7 @@ def new_scratch(num_planes):
     return scratch
 
 
-@njit(nogil=True)
+@helper()
 def write_tile(scratch, top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts):
     """From the scratch planes to the image, over the background [D]."""
     num_channels = background.shape[0]
@@ -61,7 +61,7 @@ def write_tile(scratch, top, left, num_rows, num_columns, width, background, col
                 put(colors, target + k, value)
 
 
-@njit(nogil=True)
+@helper()
 def write_empty_tile(top, left, num_rows, num_columns, width, background, colors, alphas, transmittances, lasts):
     """Nothing but background."""
     num_channels = background.shape[0]
@@ -76,7 +76,7 @@ def write_empty_tile(top, left, num_rows, num_columns, width, background, colors
                 put(colors, target + k, get(background, k))
 
 
-@njit(nogil=True)
+@helper()
 def read_tile(scratch, top, left, num_rows, num_columns, width, background, transmittances, lasts, v_colors, v_alphas):
     """Prepares the scratch planes for going back to front; returns how many of the tile's pairs were used."""
     scratch[PLANES:] = 0.0

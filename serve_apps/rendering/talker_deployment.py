@@ -46,11 +46,9 @@ class TalkerReplica:
         configure_logging(DEPLOYMENT, level=settings.log_level)
         # Seconds that the first render shall not pay.
         import m2dao.identity.talker  # noqa: F401
-        from m2dao.motion.kernels.posing_kernel import compile_posing_kernels
-        from m2dao.render.api import default_backend, warm_up
+        from m2dao.identity.renderers import warm_up
 
-        warm_up(default_backend())
-        compile_posing_kernels()
+        warm_up()
 
         state = StateStore(settings)
         store = ObjectStore(settings)

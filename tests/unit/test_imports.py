@@ -12,7 +12,6 @@ SERVED = {
     "identity",
     "media",
     "audio",
-    "motion",
     "render",
     "command_line",
     "errors",

@@ -7,12 +7,13 @@ each other all the time.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2dao.kernels.compiled import helper, kernel, warms_up
 
 NUM_UNKNOWNS = 8  # turn about the head's origin (3), shift (3), gain and offset of the brightness
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def normal_equations(points, rotation, translation, focal_px, centre_px, layers, origin, mean, sigma, seen, half, dof):
     """Gauss-Newton normal equations of the brightness error, separately for the two halves of the points.
 
@@ -65,7 +66,7 @@ def normal_equations(points, rotation, translation, focal_px, centre_px, layers,
     return normal, gradient, brightness
 
 
-@njit(nogil=True, cache=True)
+@helper()
 def _sample(layers, x, y):
     """Bilinear between elements, the border repeated outside."""
     height, width = layers.shape[:2]
@@ -78,3 +79,13 @@ def _sample(layers, x, y):
     by_x = a * first[left, 1] + b * first[left + 1, 1] + c * second[left, 1] + d * second[left + 1, 1]
     by_y = a * first[left, 2] + b * first[left + 1, 2] + c * second[left, 2] + d * second[left + 1, 2]
     return value, by_x, by_y
+
+
+@warms_up
+def _align_nothing() -> None:
+    """Sixteen points over a picture of eight pixels."""
+    points = np.random.default_rng(0).random((16, 3))
+    ones, yes = np.ones(16), np.ones(16, bool)
+    layers = np.ones((8, 8, 3), np.float32)
+    shift, origin = np.array([0.0, 0.0, 2.0]), np.zeros(2)
+    normal_equations(points, np.eye(3), shift, 8.0, 4.0, layers, origin, ones, ones, yes, yes, 5.0)

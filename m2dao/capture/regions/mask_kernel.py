@@ -7,7 +7,8 @@ rounded. As array operations this would move some fifty megabytes through memory
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2dao.kernels.compiled import helper, kernel, warms_up
 
 _EDGE_GAIN = 1.04  # stretches the filtered alpha a little, so that inside is fully in and outside fully out
 _NOBODY, _SOMEBODY = np.float32(0.003), np.float32(0.997)  # alpha that rounds to none, or to all, of 255 levels
@@ -46,7 +47,7 @@ def _grid(size: int, source: int) -> tuple[np.ndarray, np.ndarray]:
     return left, (place - left).astype(np.float32)
 
 
-@njit(nogil=True, cache=True)
+@helper()
 def _mix_rows(image, y, weight, out):
     """Row between rows y and y + 1 of [h, w, C]."""
     below = min(y + 1, image.shape[0] - 1)
@@ -55,7 +56,7 @@ def _mix_rows(image, y, weight, out):
             out[x, c] = image[y, x, c] + weight * (image[below, x, c] - image[y, x, c])
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@kernel(fastmath=True)
 def _finish(rgb, coefficients, bounds, shares, low, low_weight, high, high_weight, masks):
     size = rgb.shape[0]
     scale = np.float32(1 / 255.0)
@@ -86,3 +87,11 @@ def _finish(rgb, coefficients, bounds, shares, low, low_weight, high, high_weigh
             j = min(i + 1, share_row.shape[0] - 1)
             for c in range(4):
                 masks[y, x, c] = np.uint8(alpha * (share_row[i, c] + t * (share_row[j, c] - share_row[i, c])))
+
+
+@warms_up
+def _mask_nothing() -> None:
+    """The masks of a picture of sixteen pixels."""
+    flat = np.ones((8, 8), np.float32)
+    four = np.ones((8, 8, 4), np.float32)
+    finish_masks(np.zeros((16, 16, 3), np.uint8), four, flat, flat, four)

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.gaussians.sh import sh_colors
+from m2dao.kernels.compiled import warms_up
 from m2dao.kernels.simd import LANES
 from m2dao.kernels.threads import CHUNK
 from m2dao.motion.factored import NUM_OUTPUTS, FieldMotion
@@ -205,8 +206,9 @@ class _Pose(torch.autograd.Function):
         return tuple(grads)
 
 
-def compile_pose_gradients() -> None:
-    """Differentiate one Gaussian of each kind and its motion; the machine code stays on disk for later processes."""
+@warms_up
+def _differentiate_one_of_each() -> None:
+    """One Gaussian of the head, one of the torso, and what moves them."""
     _Move.apply(
         torch.ones(1, 2 * LANES + 1, requires_grad=True), torch.ones(1, 2 * LANES, NUM_OUTPUTS)
     ).sum().backward()

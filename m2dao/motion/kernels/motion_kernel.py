@@ -8,8 +8,8 @@ Shapes: N Gaussians, H hidden features (a multiple of 16), G code groups.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from m2dao.kernels.compiled import helper, kernel, warms_up
 from m2dao.kernels.simd import LANES, fetch_add, get, load8, put, splat8, store8, sum8
 from m2dao.kernels.threads import CHUNK
 from m2dao.motion.factored import NUM_OUTPUTS
@@ -19,7 +19,7 @@ _TILE = 64  # Gaussians whose features stay in the first cache while all groups 
 _ABREAST = 4  # Gaussians multiplied side by side: a matrix' entries are loaded once for all of them
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _moved_by(group, first, past, features, width, num_hidden, members, weights):
     """Gaussians that a group moves and their attentions, filled up to whole fours with an attention of nothing."""
     count = 0
@@ -37,13 +37,13 @@ def _moved_by(group, first, past, features, width, num_hidden, members, weights)
     return filled
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _add_to(out, at, total, other_total):
     store8(out, at, load8(out, at) + total)
     store8(out, at + LANES, load8(out, at + LANES) + other_total)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def move(
     queue,  # int64 [1] next chunk of Gaussians
     features,  # float32 [N * (H + G)]
@@ -94,7 +94,7 @@ def move(
                     _add_to(out, i3 * NUM_COLUMNS, weight * a3, weight * b3)
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _ask(v_features, features, at, weight, left, right, along):
     """Add what a product asks of sixteen hidden features; returns what it asks of the attention, added to ``along``."""
     other = at + LANES
@@ -104,7 +104,7 @@ def _ask(v_features, features, at, weight, left, right, along):
     return along
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def move_backward(
     queue,  # int64 [1] next chunk of Gaussians
     features,  # float32 [N * (H + G)]
@@ -182,8 +182,9 @@ def move_backward(
                         row += NUM_COLUMNS
 
 
-def compile_motion_kernel() -> None:
-    """Move one Gaussian; the machine code stays on disk for later processes."""
+@warms_up
+def _move_one() -> None:
+    """One Gaussian, forward and backward."""
     num_hidden = 2 * LANES
     features, matrix, out = (
         np.ones(size, np.float32) for size in (num_hidden + 1, num_hidden * NUM_COLUMNS, NUM_COLUMNS)

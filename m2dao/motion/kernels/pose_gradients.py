@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from m2dao.gaussians.sh import C0, C1, C2
+from m2dao.kernels.compiled import helper, kernel
 from m2dao.kernels.simd import fetch_add
 from m2dao.kernels.threads import CHUNK
 from m2dao.motion.kernels.motion_kernel import NUM_COLUMNS
@@ -24,7 +24,7 @@ _C20, _C21, _C22 = (np.float32(value) for value in C2)
 _THREE, _ONE = np.float32(3.0), np.float32(1.0)
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _quat_and_scales(i, w, x, y, z, quats, scales, v_scales, v_raw_quats, v_raw_scales, v_delta):
     """From the gradient of the deformed quaternion to that of the raw one, whose length does not count; and scales."""
     length = max(math.sqrt(quats[i, 0] ** 2 + quats[i, 1] ** 2 + quats[i, 2] ** 2 + quats[i, 3] ** 2), _LEAST)
@@ -37,7 +37,7 @@ def _quat_and_scales(i, w, x, y, z, quats, scales, v_scales, v_raw_quats, v_raw_
         v_raw_scales[i, k] = v_delta[i, 7 + k] = v_scales[i, k] * scales[i, k]
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def pose_head_backward(
     queue,  # int64 [1] next chunk of Gaussians
     means,  # float32 [N, 3] head space, metres
@@ -109,7 +109,7 @@ def pose_head_backward(
                 v_delta[i, k] = _ZERO
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def pose_torso_backward(
     queue,  # int64 [1] next chunk of Gaussians
     means,  # float32 [N, 3] camera space at the reference pose, metres

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from m2dao.gaussians.sh import C0, C1, C2
+from m2dao.kernels.compiled import helper, kernel, warms_up
 from m2dao.kernels.simd import fetch_add
 from m2dao.kernels.threads import CHUNK
-from m2dao.motion.kernels.motion_kernel import NUM_COLUMNS, compile_motion_kernel
+from m2dao.motion.kernels.motion_kernel import NUM_COLUMNS
 
 _HALF, _ZERO = np.float32(0.5), np.float32(0.0)
 _LEAST = np.float32(1e-12)  # distance: a Gaussian where the camera stands has no direction
@@ -22,7 +22,7 @@ _C0, _C1 = np.float32(C0), np.float32(C1)
 _C20, _C21, _C22 = (np.float32(value) for value in C2)
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _deform(i, delta, quats, scales, out_scales):
     """The deformed quaternion of Gaussian ``i``; its scales are stored."""
     for k in range(3):
@@ -30,7 +30,7 @@ def _deform(i, delta, quats, scales, out_scales):
     return quats[i, 0] + delta[i, 3], quats[i, 1] + delta[i, 4], quats[i, 2] + delta[i, 5], quats[i, 3] + delta[i, 6]
 
 
-@njit(inline="always")
+@helper(inline="always")
 def sh_color(i, channel, x, y, z, sh0, shN):
     """One channel of the spherical harmonics seen along the unit vector (x, y, z), clamped."""
     value = _HALF + _C0 * sh0[i, channel]
@@ -43,7 +43,7 @@ def sh_color(i, channel, x, y, z, sh0, shN):
     return max(value, _ZERO)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def pose_head(
     queue,  # int64 [1] next chunk of Gaussians
     means,  # float32 [N, 3] head space, metres
@@ -83,7 +83,7 @@ def pose_head(
             out_quats[i, 3] = w * qz + x * qy - y * qx + z * qw
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def pose_torso(
     queue,  # int64 [1] next chunk of Gaussians
     means,  # float32 [N, 3] camera space at the reference pose, metres
@@ -117,8 +117,9 @@ def pose_torso(
             )
 
 
-def compile_posing_kernels() -> None:
-    """Move and pose one Gaussian of each kind; the machine code stays on disk for later processes."""
+@warms_up
+def _pose_one_of_each() -> None:
+    """One Gaussian of the head and one of the torso."""
 
     def of(*shape: int) -> np.ndarray:
         return np.ones(shape, np.float32)
@@ -127,4 +128,3 @@ def compile_posing_kernels() -> None:
     geometry, delta = (of(1, 3), of(1, 4), of(1, 3)), of(1, NUM_COLUMNS)
     pose_head(np.zeros(1, np.int64), *geometry, of(1, 3), of(1, 3, 3), delta, of(4, 4), of(4), of(3), *out)
     pose_torso(np.zeros(1, np.int64), *geometry, of(1, 3), of(1), delta, of(3, 4), of(3, 4), *out)
-    compile_motion_kernel()

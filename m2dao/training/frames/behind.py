@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numba import njit
+
+from m2dao.kernels.compiled import helper, kernel
 
 _TORSO = 3  # channel of the region masks
 _ANY = np.float32(0.02)  # share of a pixel
@@ -67,12 +68,12 @@ def _background(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray, *, everyw
     return behind
 
 
-@njit(inline="always")
+@helper(inline="always")
 def _is_free(masks, y, x):
     return masks[y, x, 0] + masks[y, x, 1] + masks[y, x, 2] + masks[y, x, 3] <= _ANY
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _differences(
     rgb,  # float32 [S, S, 3]
     masks,  # float32 [S, S, 4]
@@ -88,7 +89,7 @@ def _differences(
             seen[y, x, 3] = free
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _adapt(
     near,  # float32 [S, S, 4] means of the differences around each pixel
     rgb,  # float32 [S, S, 3]

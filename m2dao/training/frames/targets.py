@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import torch
-from numba import njit
 
 from m2dao.capture.dataset import Capture
 from m2dao.capture.regions.plate import CLEARANCE, PlateBuilder
+from m2dao.kernels.compiled import kernel, warms_up
 from m2dao.training.frames.behind import behind_head, behind_person
 from m2dao.training.losses.terms import FrameTarget
 
@@ -123,7 +123,7 @@ class TrainingFrames:
         return eyes.astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _unpack(data, rgb, masks):
     """Bytes [S, S, 7] to picture [S, S, 3] and masks [S, S, 4] in 0..1."""
     full = np.float32(255.0)
@@ -135,8 +135,9 @@ def _unpack(data, rgb, masks):
                 masks[y, x, k] = np.float32(data[y, x, 3 + k]) / full
 
 
-def compile_frame_kernels() -> None:
-    """Unpack one pixel and look behind it."""
+@warms_up
+def _unpack_one() -> None:
+    """One pixel and what is behind it."""
     rgb, masks = np.empty((1, 1, 3), np.float32), np.empty((1, 1, 4), np.float32)
     _unpack(np.zeros((1, 1, 7), np.uint8), rgb, masks)
     behind_person(rgb, masks, rgb)

@@ -16,10 +16,10 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from m2dao.errors import InputError
+from m2dao.kernels.compiled import helper, kernel
 from m2dao.kernels.simd import LANES, divide8, load8, splat8, store8, sum8
 from m2dao.kernels.threads import call_together, get_num_threads
 
@@ -205,7 +205,7 @@ def _over_rows(task, height: int) -> None:
     call_together([partial(task, first, last) for first, last in pairwise(bounds)])
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@kernel(fastmath=True)
 def _ssim_rows(
     x,
     y,
@@ -258,7 +258,7 @@ def _ssim_rows(
         row_sums[row] = sum8(total)
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@kernel(fastmath=True)
 def _gradient_rows(x, y, by_mean, by_square, by_product, channels, stride, num_vector_values, first, last, gradient):
     """Gradient of the loss by the image: the filter is symmetric and so its own adjoint."""
     down = np.empty(NUM_PARTIALS * stride, np.float32)
@@ -289,7 +289,7 @@ def _gradient_rows(x, y, by_mean, by_square, by_product, channels, stride, num_v
             store8(gradient, row * num_vector_values + i, half * slope)
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@helper(fastmath=True)
 def _moments_down(x, y, row, stride, down):
     """x, y, x^2, y^2 and x y of one row, filtered along the columns, one after the other in ``down``."""
     for i in range(0, stride, LANES):

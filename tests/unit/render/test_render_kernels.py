@@ -2,23 +2,23 @@
 
 import threading
 
-import numba
 import numpy as np
 import pytest
 
 from m2dao.kernels import simd
+from m2dao.kernels.compiled import kernel
 from m2dao.kernels.simd import exp2_8, load8, store8, sum8
 from m2dao.kernels.threads import get_num_threads, set_num_threads, share_out
 from m2dao.render import cpu_bins
 
 
-@numba.njit
+@kernel()
 def exp2_of(values, table, results):
     for index in range(0, values.shape[0], 8):
         store8(results, index, exp2_8(load8(values, index), table, 8))
 
 
-@numba.njit
+@kernel()
 def sum_of(values):
     return sum8(load8(values, 0))
 
