@@ -126,17 +126,29 @@ def decorated(kind):
 
 COMPILE_ALL = """
 import json
+import numpy as np
 from m2dao.cli import main
 from m2dao.kernels.compiled import HELPERS, KERNELS
+
+def counts():
+    return {name: len(kernel.signatures) for name, kernel in KERNELS.items()}
+
 assert main(["assets", "compile", "--json"]) == 0
-print(json.dumps([sorted(HELPERS), {name: len(kernel.signatures) for name, kernel in KERNELS.items()}]))
+ahead = counts()
+from m2dao.identity.specimen import babble, make_specimen
+from m2dao.identity.talker import Talker
+talker = Talker(make_specimen(size=32, num_gaussians=100), backend="cpu")
+for background in (None, "transparent", (0, 0, 0), np.zeros((9, 9, 3), np.uint8)):
+    list(talker.frames(babble(0.1), background=background))
+print(json.dumps([sorted(HELPERS), ahead, counts()]))
 """
 
 
 def test_every_kernel_in_the_source_is_registered_and_compiled_ahead():
     ran = subprocess.run([sys.executable, "-c", COMPILE_ALL], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
-    helpers, kernels = json.loads(ran.stdout.splitlines()[-1])
+    helpers, ahead, after_frames = json.loads(ran.stdout.splitlines()[-1])
     assert set(helpers) == decorated("helper")
-    assert set(kernels) == decorated("kernel")
-    assert [name for name, num_signatures in kernels.items() if not num_signatures] == []
+    assert set(ahead) == decorated("kernel")
+    assert [name for name, num_signatures in ahead.items() if not num_signatures] == []
+    assert after_frames == ahead  # frames of a talker find everything compiled
