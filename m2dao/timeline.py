@@ -7,8 +7,6 @@ exactly 640 samples. Frame ``i`` shows the instant ``i / 25`` seconds and owns t
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 
 FRAME_RATE = 25  # frames per second
@@ -24,11 +22,6 @@ def num_frames_for_samples(num_samples: int) -> int:
 def num_samples_for_frames(num_frames: int) -> int:
     """Samples spoken during ``num_frames`` frames."""
     return num_frames * SAMPLES_PER_FRAME
-
-
-def frame_time_s(index: int) -> Fraction:
-    """The instant frame ``index`` shows, exact."""
-    return Fraction(index, FRAME_RATE)
 
 
 def runs_of(flags: np.ndarray) -> list[tuple[int, int]]:

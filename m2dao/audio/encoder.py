@@ -3,12 +3,10 @@
 The shape is the one of the field (AD-NeRF, section 3.2; TalkingGaussian, section 3.2): convolutions shrink the window of a
 frame to one vector, then attention over eight neighbouring frames smooths the sequence.
 
-Shapes: T frames, L rows a window, F values a row, N = 8 neighbours, D embedding, B frames of a training batch.
+Shapes: T frames, L rows a window, F values a row, N = 8 neighbours, D embedding, B frames.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -45,54 +43,16 @@ class AudioEncoder(nn.Module):
         self.num_features = num_features
         self.window_rows = window_rows
         self.dim = dim
-        self.width = width
         self.lookahead_frames = lookahead_frames
         self.window_net = _WindowNet(num_features, window_rows, width=width, dim=dim)
         self.smoothing = _NeighbourAttention(dim)
 
-    @property
-    def config(self) -> dict[str, int]:
-        """Arguments that build the same encoder: ``AudioEncoder(**config)``."""
-        return {
-            "num_features": self.num_features,
-            "window_rows": self.window_rows,
-            "dim": self.dim,
-            "width": self.width,
-            "lookahead_frames": self.lookahead_frames,
-        }
-
     def forward(self, windows: Tensor) -> Tensor:  # [T, L, F] -> [T, D]
         """Embeddings of consecutive frames; before the first and after the last frame that frame is repeated."""
-        self._check(windows, 3)
+        self._check(windows)
         vectors = self.window_net(windows)
         indices = torch.from_numpy(self.neighbours(np.arange(len(vectors)), len(vectors)))
         return self.smoothing(vectors[indices.to(vectors.device)])
-
-    def encode_neighbourhoods(self, windows: Tensor) -> Tensor:  # [B, N, L, F] -> [B, D]
-        """Embeddings of single frames, each from the windows of its own eight neighbours (see ``neighbours``).
-
-        This is ``forward`` for frames drawn at random.
-        """
-        self._check(windows, 4)
-        vectors = self.window_net(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
-        return self.smoothing(vectors)
-
-    def encode_frames(
-        self, windows_of: Callable[[np.ndarray], Tensor], frames: np.ndarray, num_frames: int
-    ) -> Tensor:  # [B, D]
-        """Embeddings of any frames of a clip, computing the window of a frame that several share once.
-
-        Args:
-            windows_of: called with frame numbers [M] int, returns their windows as a tensor [M, L, F].
-            frames: [B] int.
-            num_frames: length of the clip.
-        """
-        indices = self.neighbours(frames, num_frames)
-        needed, position = np.unique(indices, return_inverse=True)
-        windows = windows_of(needed)
-        self._check(windows, 3)
-        vectors = self.window_net(windows)
-        return self.smoothing(vectors[torch.from_numpy(position.reshape(indices.shape)).to(vectors.device)])
 
     def neighbours(self, frames: np.ndarray, num_frames: int) -> np.ndarray:
         """Numbers of the eight frames that each frame's embedding looks at: [B] int -> [B, N] int, ends repeated."""
@@ -103,11 +63,11 @@ class AudioEncoder(nn.Module):
         """A stream with the values of ``forward``."""
         return EncoderStream(self)
 
-    def _check(self, windows: Tensor, num_axes: int) -> None:
-        if windows.ndim != num_axes or tuple(windows.shape[-2:]) != (self.window_rows, self.num_features):
+    def _check(self, windows: Tensor) -> None:
+        if windows.ndim != 3 or tuple(windows.shape[-2:]) != (self.window_rows, self.num_features):
             raise InputError(
                 "audio windows",
-                f"{num_axes} axes ending in [{self.window_rows}, {self.num_features}]",
+                f"3 axes ending in [{self.window_rows}, {self.num_features}]",
                 str(list(windows.shape)),
                 "use the features and the window length that the encoder was built for",
             )
@@ -128,7 +88,7 @@ class EncoderStream:
         """The next windows [t, L, F] -> embeddings that are final now [t', D]."""
         if self._finished:
             raise InputError("encoder stream", "windows before finish()", "windows after it", "start another stream")
-        self._encoder._check(windows, 3)
+        self._encoder._check(windows)
         if len(windows):
             vectors = self._encoder.window_net(windows)
             self._vectors = vectors if self._vectors is None else torch.cat([self._vectors, vectors])

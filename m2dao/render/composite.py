@@ -1,14 +1,10 @@
-"""Putting rendered layers over each other and over a background; pure functions.
+"""Puts a rendered picture over its background, as the bytes that leave the engine.
 
-Colours of a layer are premultiplied by its alpha, as ``render`` gives them, so "A over B" is A + (1 - alpha_A) B
-(Porter and Duff 1984). Layers are PyTorch tensors (then differentiable) or numpy arrays, floats in 0..1 or uint8.
-
-Letters: H rows, W columns, D channels.
+Rendered colours are premultiplied by their alpha, so "A over B" is A + (1 - alpha_A) B (Porter and Duff 1984).
+Letters: B pictures, H rows, W columns.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,60 +12,9 @@ from torch import Tensor
 
 from m2dao.errors import InputError
 
-Picture = TypeVar("Picture", Tensor, np.ndarray)
 Background = str | tuple[int, int, int] | np.ndarray | None
 PIXEL_ROWS_PER_THREAD = 256  # fewer are not worth waking a thread for
 STRAIGHT_ALPHA_MIN = 1e-4  # below it a pixel has no colour of its own
-
-
-class Layer(NamedTuple):
-    """A picture that lets something through."""
-
-    colors: Picture  # [..., H, W, D] premultiplied
-    alphas: Picture  # [..., H, W, 1]
-
-
-def over(front: Picture, alpha: Picture, back: Picture) -> Picture:
-    """``front`` before ``back``, in the type and range of the arguments.
-
-    Args:
-        front: [..., H, W, D] premultiplied by ``alpha``; float or uint8.
-        alpha: [..., H, W, 1] of the front; float 0..1 or, with uint8 pictures, 0..255.
-        back: [..., H, W, D] (or what broadcasts to it).
-
-    Returns:
-        [..., H, W, D]. uint8 results are rounded to nearest and cannot overflow.
-
-    Raises:
-        InputError: bytes mixed with floats.
-    """
-    are_bytes = {_is_bytes(front), _is_bytes(alpha), _is_bytes(back)}
-    if len(are_bytes) > 1:
-        got = f"{front.dtype}, {alpha.dtype}, {back.dtype}"
-        raise InputError("layers to composite", "all uint8 or all floats", got)
-    if not are_bytes.pop():
-        return front + (1 - alpha) * back
-    if isinstance(front, Tensor):
-        return (front.int() + ((255 - alpha.int()) * back.int() + 127) // 255).clamp(max=255).byte()
-    through = ((255 - alpha.astype(np.uint16)) * back + 127) // 255  # at most 255 * 255 + 127: fits 16 bits
-    return np.minimum(front + through, 255).astype(np.uint8)
-
-
-def stack_layers(*layers: Layer) -> Layer:
-    """Several layers, the first one nearest, as one: face, torso, ...
-
-    Args:
-        layers: at least one, floats; their shapes broadcast.
-    """
-    front = layers[0]
-    for back in layers[1:]:
-        front = Layer(over(front.colors, front.alphas, back.colors), over(front.alphas, front.alphas, back.alphas))
-    return front
-
-
-def face_over_torso_over_background(face: Layer, torso: Layer, background: Picture) -> Picture:
-    """The whole portrait, [..., H, W, D]; gradients reach all three, so no layer can hide behind another unseen."""
-    return over(face.colors, face.alphas, over(torso.colors, torso.alphas, background))
 
 
 def choose_background(choice: Background, *, width: int, height: int, plate: np.ndarray) -> np.ndarray | None:
@@ -163,7 +108,3 @@ def finish_pictures(colors: Tensor, alphas: Tensor, background: Tensor | None) -
     else:
         pictures = 255 * torch.cat([torch.where(alphas > STRAIGHT_ALPHA_MIN, rgb / alphas, 0.0), alphas], dim=-1)
     return (pictures.clamp(0, 255) + 0.5).byte()
-
-
-def _is_bytes(picture: Picture) -> bool:
-    return str(picture.dtype).removeprefix("torch.") == "uint8"

@@ -31,7 +31,7 @@ LAYERS = (
 )
 # One file owns each outside package; a folder ends in a slash.
 OWNERS = {
-    "gsplat": {"m2dao/render/cuda.py", "m2dao/gaussians/density.py"},
+    "gsplat": {"m2dao/render/cuda.py"},
     "boto3": {"cluster/storage.py"},
     "botocore": {"cluster/storage.py"},
     "mlflow": {"cluster/registry.py"},

@@ -23,15 +23,6 @@ def windows():
 
 def test_embeddings_have_the_shape_asked_for(encoder, windows):
     assert encoder(windows).shape == (30, 32)
-    assert AudioEncoder(**encoder.config).config == encoder.config
-
-
-def test_frames_drawn_at_random_get_the_embeddings_of_the_sequence(encoder, windows):
-    expected = encoder(windows)
-    frames = np.array([0, 1, 17, 29, 17])
-    neighbours = encoder.neighbours(frames, 30)
-    torch.testing.assert_close(encoder.encode_neighbourhoods(windows[neighbours]), expected[frames])
-    torch.testing.assert_close(encoder.encode_frames(lambda n: windows[n], frames, 30), expected[frames])
 
 
 @pytest.mark.parametrize("lookahead_frames", [0, 3, 7])

@@ -1,73 +1,14 @@
-"""Layers over layers, and what may stand behind them."""
+"""What may stand behind a person, and finished pictures."""
 
 import numpy as np
 import pytest
-import torch
 
 from m2dao.errors import InputError
 from m2dao.render.composite import (
-    Layer,
     choose_background,
-    face_over_torso_over_background,
     fill_frame,
     finish_picture,
-    over,
-    stack_layers,
 )
-
-
-def random_layer(seed, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    alphas = torch.rand(5, 6, 1, generator=generator, dtype=dtype)
-    return Layer(alphas * torch.rand(5, 6, 3, generator=generator, dtype=dtype), alphas)
-
-
-def test_over_shows_the_back_exactly_where_the_front_is_clear():
-    front, back = random_layer(0), random_layer(1)
-    assert torch.equal(over(torch.zeros(5, 6, 3), torch.zeros(5, 6, 1), back.colors.float()), back.colors.float())
-    opaque = torch.ones(5, 6, 1, dtype=torch.float64)
-    assert torch.equal(over(front.colors, opaque, back.colors), front.colors)
-
-
-def test_layers_may_be_joined_from_either_end():
-    a, b, c = (random_layer(seed) for seed in range(3))
-    left, right = stack_layers(stack_layers(a, b), c), stack_layers(a, stack_layers(b, c))
-    assert torch.allclose(left.colors, right.colors)
-    assert torch.allclose(left.alphas, right.alphas)
-    assert torch.allclose(stack_layers(a, b, c).colors, left.colors)
-
-
-def test_the_portrait_sends_gradients_to_face_torso_and_background():
-    face, torso = random_layer(3), random_layer(4)
-    background = torch.rand(5, 6, 3, dtype=torch.float64)
-    leaves = [tensor.requires_grad_() for tensor in (*face, *torso, background)]
-    portrait = face_over_torso_over_background(face, torso, background)
-    expected = face.colors + (1 - face.alphas) * (torso.colors + (1 - torso.alphas) * background)
-    assert torch.allclose(portrait, expected)
-    portrait.sum().backward()
-    assert all(leaf.grad.abs().min() > 0 for leaf in leaves)
-
-
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
-def test_bytes_are_composited_to_the_nearest_level_for_every_alpha(kind):
-    alphas, backs = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
-    alphas, backs = alphas.astype(np.uint8)[..., None], backs.astype(np.uint8)[..., None]
-    fronts = (alphas // 3).astype(np.uint8)
-    result = np.asarray(over(kind(fronts), kind(alphas), kind(backs)))
-    exact = fronts + (1 - alphas / 255) * backs
-    assert result.dtype == np.uint8
-    assert np.abs(result - exact).max() <= 0.5 + 1e-9
-
-
-def test_bytes_never_wrap_around():
-    full = np.full((1, 1, 3), 255, np.uint8)  # not premultiplied: brighter than its alpha allows
-    assert over(full, np.zeros((1, 1, 1), np.uint8), full).tolist() == [[[255, 255, 255]]]
-
-
-def test_bytes_and_floats_do_not_mix():
-    with pytest.raises(InputError, match="all uint8 or all floats; got uint8, float32, uint8"):
-        over(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 3), np.uint8))
-
 
 PLATE = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
 
