@@ -1,4 +1,4 @@
-"""Several frames posed at once in plain PyTorch: what a GPU wants, and what the kernels of ``bake.py`` are compared with.
+"""Several frames posed at once in plain PyTorch: what a GPU wants, and what the kernels of ``baked.py`` are compared with.
 
 A :class:`BatchedHead` is one talking head; a :class:`HeadStack` holds heads of several people side by side, filled up to one
 size with Gaussians that nobody sees, and poses frames of any of them together.

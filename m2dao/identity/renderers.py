@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m2dao.identity.bake import BakedHead
 from m2dao.identity.batches import BatchedHead
 from m2dao.identity.crowd import Sitter, crowd_of
 from m2dao.kernels.compiled import compile_ahead
+from m2dao.motion.kernels.baked import BakedHead
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
 from m2dao.render import api
 from m2dao.render.api import device_of, render

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from m2dao.identity.bake import BakedHead
+from m2dao.motion.kernels.baked import BakedHead
 from tests.support.restless_head import KINDS, a_drive, restless_head
 
 FIELDS = ("means", "quats", "scales", "opacities", "colors")
