@@ -6,6 +6,7 @@ Shapes: N Gaussians, B spherical-harmonic bases.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,18 @@ class Gaussians:
     shN: Tensor  # [N, B - 1, 3]
 
 
+def activated(raw: Mapping[str, Tensor]) -> Gaussians:
+    """The Gaussians that raw parameters stand for, by the names of ``RAW_NAMES``."""
+    return Gaussians(
+        means=raw["means"],
+        quats=nn.functional.normalize(raw["quats"], dim=-1),
+        scales=raw["scales"].exp(),
+        opacities=raw["opacities"].sigmoid(),
+        sh0=raw["sh0"],
+        shN=raw["shN"],
+    )
+
+
 class GaussianParams(nn.Module):
     """One group of Gaussians in raw form: log scales and logit opacities, plus an integer tag for each.
 
@@ -46,15 +59,7 @@ class GaussianParams(nn.Module):
 
     def activate(self) -> Gaussians:
         """The Gaussians these parameters stand for."""
-        raw = self.raw
-        return Gaussians(
-            means=raw["means"],
-            quats=nn.functional.normalize(raw["quats"], dim=-1),
-            scales=raw["scales"].exp(),
-            opacities=raw["opacities"].sigmoid(),
-            sh0=raw["sh0"],
-            shN=raw["shN"],
-        )
+        return activated({name: self.raw[name] for name in RAW_NAMES})
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything needed to rebuild this group."""

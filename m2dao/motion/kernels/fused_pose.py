@@ -13,20 +13,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from m2dao.gaussians.rotations import quat_from_matrix
+from m2dao.gaussians.params import RAW_NAMES, activated
 from m2dao.gaussians.sh import sh_colors
 from m2dao.kernels.compiled import warms_up
 from m2dao.kernels.simd import LANES
 from m2dao.kernels.threads import CHUNK
 from m2dao.motion.factored import NUM_OUTPUTS, FieldMotion
-from m2dao.motion.kernels import motion_kernel, pose_gradients, posing_kernel
+from m2dao.motion.kernels import motion_kernel, pose_gradients
 from m2dao.motion.kernels.motion_kernel import NUM_COLUMNS
-from m2dao.motion.kernels.moving import add_up, affine_of, flat, share_gaussians
-from m2dao.motion.rigid import camera_center
+from m2dao.motion.kernels.moving import add_up, flat, share_gaussians
+from m2dao.motion.kernels.posing import TorsoMotion, View, pose_groups, torso_affines, view_of
 from m2dao.motion.talking_head import FrameDrive, PosedGaussians, StaticFeatures, TalkingHead
 
-_RAW_NAMES = ("means", "quats", "scales", "opacities", "sh0", "shN")
-_NUM_INPUTS = len(_RAW_NAMES) + 1  # of each group
+_NUM_INPUTS = len(RAW_NAMES) + 1  # of each group
 
 
 def fused_pose(
@@ -37,16 +36,12 @@ def fused_pose(
     inputs, torso = [], head.torso
     for name, group in head.groups.items():
         delta = sum(map(_total, motions[name])) if moving else torch.zeros(len(group), NUM_COLUMNS)
-        inputs += [*(group.raw[raw_name] for raw_name in _RAW_NAMES), delta]
-    view = _View(
-        drive.viewmat.numpy(), quat_from_matrix(drive.viewmat[:3, :3]).numpy(), camera_center(drive.viewmat).numpy()
-    )
+        inputs += [*(group.raw[raw_name] for raw_name in RAW_NAMES), delta]
+    view = view_of(drive.viewmat)
     if torso is None:
         return PosedGaussians(*_Pose.apply(view, None, *inputs)[:5], None)
-    pose = head.torso_pose(drive)
-    rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat)).numpy()
-    sway = affine_of(lambda points: torso.sway_displacement(points, pose, drive.posture))
-    posed = PosedGaussians(*_Pose.apply(view, rigid, *inputs, head.groups["torso"].raw["follow"], sway))
+    rigid, sway = torso_affines(head, drive)
+    posed = PosedGaussians(*_Pose.apply(view, rigid.numpy(), *inputs, head.groups["torso"].raw["follow"], sway))
     return posed if moving else posed._replace(torso_residual=None)
 
 
@@ -87,14 +82,6 @@ class _Move(torch.autograd.Function):
         return v_features, v_matrix
 
 
-class _View(NamedTuple):
-    """Where the head is seen from."""
-
-    viewmat: np.ndarray  # float32 [4, 4]
-    quat: np.ndarray  # float32 [4]
-    camera: np.ndarray  # float32 [3]
-
-
 class _Group(NamedTuple):
     """The inputs of one group."""
 
@@ -117,37 +104,15 @@ class _Pose(torch.autograd.Function):
         groups = [
             _Group(*tensors[at : at + _NUM_INPUTS]) for at in range(0, len(tensors) - len(torso_extra), _NUM_INPUTS)
         ]
+        gaussians, deltas = [activated(group._asdict()) for group in groups], [group.delta for group in groups]
+        torso = follow = sway = None
+        if has_torso:
+            follow, sway = torso_extra[0].sigmoid().numpy(), torso_extra[1].numpy()
+            colors_at_rest = sh_colors(groups[-1].sh0, groups[-1].shN, groups[-1].means).numpy()
+            torso = TorsoMotion(colors_at_rest, follow, rigid, sway)
+        means, quats, scales, colors = pose_groups(gaussians, deltas, view, torso)
+        opacities = torch.cat([group.opacities for group in gaussians])
         sizes = [len(group.means) for group in groups]
-        means, quats, scales, colors = (torch.empty(sum(sizes), columns) for columns in (3, 4, 3, 4))
-        opacities = torch.cat([group.opacities for group in groups]).sigmoid_()
-        follow = sway = None
-        for number, (group, *out) in enumerate(
-            zip(groups, *(array.split(sizes) for array in (means, quats, scales, colors)), strict=True)
-        ):
-            arrays = [part.numpy() for part in out]
-            geometry = (
-                group.means.numpy(),
-                torch.nn.functional.normalize(group.quats, dim=-1).numpy(),
-                group.scales.exp().numpy(),
-            )
-            delta = group.delta.numpy()
-            if has_torso and number == len(groups) - 1:
-                follow, sway = torso_extra[0].sigmoid().numpy(), torso_extra[1].numpy()
-                colors_at_rest = sh_colors(group.sh0, group.shN, group.means).numpy()
-                share_gaussians(
-                    posing_kernel.pose_torso,
-                    sizes[number],
-                    *geometry,
-                    colors_at_rest,
-                    follow,
-                    delta,
-                    rigid,
-                    sway,
-                    *arrays,
-                )
-            else:
-                appearance = group.sh0.numpy(), group.shN.numpy()
-                share_gaussians(posing_kernel.pose_head, sizes[number], *geometry, *appearance, delta, *view, *arrays)
         # Detached: what an operation keeps of its own outputs would keep the operation, for ever.
         ctx.kept = view, rigid, groups, sizes, [value.detach() for value in (opacities, scales, colors)], follow, sway
         ctx.set_materialize_grads(False)
@@ -212,7 +177,7 @@ def _differentiate_one_of_each() -> None:
     _Move.apply(
         torch.ones(1, 2 * LANES + 1, requires_grad=True), torch.ones(1, 2 * LANES, NUM_OUTPUTS)
     ).sum().backward()
-    view = _View(np.eye(4, dtype=np.float32), np.float32([1, 0, 0, 0]), np.zeros(3, np.float32))
+    view = View(np.eye(4, dtype=np.float32), np.float32([1, 0, 0, 0]), np.zeros(3, np.float32))
 
     def group(num_bases: int) -> list[Tensor]:
         sizes = ((1, 3), (1, 4), (1, 3), (1,), (1, 3), (1, num_bases, 3), (1, NUM_COLUMNS))
