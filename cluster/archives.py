@@ -6,14 +6,13 @@ replaced in place. Both sides are ours, yet unpacking trusts nothing: no links, 
 
 from __future__ import annotations
 
-import os
-import shutil
 import tarfile
 import tempfile
 from pathlib import Path
 
 from cluster.storage import ObjectStore
 from m2dao.errors import ObjectCorrupt, UnknownObject
+from m2dao.files import put_in_place
 
 
 def put_archive(store: ObjectStore, key: str, folder: Path) -> None:
@@ -47,7 +46,5 @@ def get_archive(store: ObjectStore, key: str, folder: Path) -> bool:
                 archive.extractall(unpacked, filter="data")
         except tarfile.TarError as error:
             raise ObjectCorrupt(key, "an archive of plain files", str(error), "delete the object") from error
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(unpacked, folder)
+        put_in_place(unpacked, folder)
     return True

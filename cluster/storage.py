@@ -12,10 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,9 +29,9 @@ from m2dao.errors import (
     StorageUnavailable,
     UnknownObject,
 )
+from m2dao.files import file_sha256, whole_file, whole_folder
+from m2dao.formats import FILE_TABLE
 
-FILE_TABLE = "files.json"
-_FORMAT = "m2dao.files"
 _CHUNK_BYTES = 1 << 20
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
@@ -176,21 +173,13 @@ class ObjectStore:
         Raises:
             UnknownObject: there is no such object.
         """
-        path = Path(path)
-        descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         digest = hashlib.sha256()
-        try:
-            with os.fdopen(descriptor, "wb") as file, _translated(check_key(key)):
-                answer = self._client.get_object(Bucket=self._bucket, Key=key)
-                with contextlib.closing(answer["Body"]) as body:
-                    for chunk in body.iter_chunks(_CHUNK_BYTES):
-                        digest.update(chunk)
-                        file.write(chunk)
-            os.replace(partial, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
-            raise
+        with whole_file(Path(path)) as partial, open(partial, "wb") as file, _translated(check_key(key)):
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            with contextlib.closing(answer["Body"]) as body:
+                for chunk in body.iter_chunks(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
         return digest.hexdigest()
 
     def exists(self, key: str) -> bool:
@@ -271,15 +260,15 @@ class ObjectStore:
             if path.is_file():
                 name = path.relative_to(folder).as_posix()
                 check_key(prefix + name)
-                if name == FILE_TABLE:
+                if name == FILE_TABLE.manifest:
                     raise InputError(str(path), "a folder without a file of that name", "one", "rename it")
                 files[name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
         if not files:
             raise InputError(str(folder), "at least one file", "an empty folder")
         for name in files:
             self.put_file(prefix + name, folder / name)
-        table = json.dumps({"format": _FORMAT, "version": 1, "files": files}, sort_keys=True).encode()
-        self.put_bytes(prefix + FILE_TABLE, table, content_type="application/json")
+        table = json.dumps({**FILE_TABLE.header, "files": files}, sort_keys=True).encode()
+        self.put_bytes(prefix + FILE_TABLE.manifest, table, content_type="application/json")
         return StoredFolder(files=files, sha256=hashlib.sha256(table).hexdigest())
 
     def describe_folder(self, prefix: str, *, sha256: str | None = None) -> StoredFolder:
@@ -293,7 +282,7 @@ class ObjectStore:
             UnknownObject: there is no (complete) folder.
             ObjectCorrupt: the table is not one of ours, or not the one expected.
         """
-        key = check_prefix(prefix) + FILE_TABLE
+        key = check_prefix(prefix) + FILE_TABLE.manifest
         data = self.get_bytes(key, max_bytes=16 << 20)
         found = hashlib.sha256(data).hexdigest()
         if sha256 is not None and found != sha256:
@@ -317,44 +306,29 @@ class ObjectStore:
         if dest.exists():
             raise AlreadyExists(str(dest), "a folder that does not exist yet", "one that does")
         stored = self.describe_folder(prefix, sha256=sha256)
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{dest.name}.", dir=dest.parent))
         try:
-            for name, entry in stored.files.items():
-                target = partial / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                found = self.get_file(prefix + name, target)
-                if found != entry["sha256"]:
-                    raise ObjectCorrupt(prefix + name, f"sha256 {entry['sha256']}", found, "store the folder anew")
-            partial.chmod(0o755)
-            _rename_new(partial, dest)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            with whole_folder(dest, replace=False) as partial:
+                for name, entry in stored.files.items():
+                    self._get_checked(prefix + name, partial / name, entry["sha256"])
+        except OSError as error:
+            if not dest.exists():
+                raise
+            raise AlreadyExists(str(dest), "a folder that does not exist yet", "one that does") from error
         return stored
 
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _rename_new(partial: Path, dest: Path) -> None:
-    """Give a finished folder its name, unless another process was faster."""
-    try:
-        os.rename(partial, dest)
-    except OSError as error:
-        if not dest.exists():
-            raise
-        raise AlreadyExists(str(dest), "a folder that does not exist yet", "one that does") from error
+    def _get_checked(self, key: str, path: Path, sha256: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = self.get_file(key, path)
+        if found != sha256:
+            raise ObjectCorrupt(key, f"sha256 {sha256}", found, "store the folder anew")
 
 
 def _parse_table(key: str, data: bytes) -> dict[str, dict]:
-    problem = ObjectCorrupt(key, f"a file table ({_FORMAT} version 1)", "something else", "store the folder anew")
+    problem = ObjectCorrupt(key, f"a file table ({FILE_TABLE})", "something else", "store the folder anew")
     try:
         table = json.loads(data)
         files = table["files"]
-        well_formed = table["format"] == _FORMAT and table["version"] == 1 and isinstance(files, dict) and files
+        well_formed = (table["format"], table["version"]) == FILE_TABLE[:2] and isinstance(files, dict) and files
         for name, entry in files.items():
             # The names become paths on our disk: the same rule as for keys keeps them inside the folder.
             well_formed = well_formed and all(KEY_PART.fullmatch(part) for part in name.split("/"))

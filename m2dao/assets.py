@@ -17,7 +17,6 @@ leaves nothing behind that could be taken for a model.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -28,11 +27,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2dao.errors import AssetCorrupt, AssetUnavailable, ConfigError
+from m2dao.files import file_sha256, locked
 from m2dao.progress import counting
 
 LOCK_FILE = Path(__file__).with_name("assets.lock.json")
@@ -162,7 +162,7 @@ class AssetStore:
         """
         asset = self._asset(name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder / f".{name}.lock"):
+        with locked(self.folder / f".{name}.lock"):
             if not self.problems(name):  # another process was faster
                 return
             for stale in self.folder.glob(f"{STALE_PREFIX}{name}-*"):  # of a process that was killed
@@ -304,12 +304,4 @@ def _sha256_of(path: Path) -> str:
 
 @functools.lru_cache(maxsize=256)  # a process hashes a file once, and again when it has changed
 def _sha256_of_version(path: Path, num_bytes: int, mtime_ns: int) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return file_sha256(path)

@@ -15,8 +15,8 @@ from cluster.ids import IdentityName, TenantId
 from cluster.object_keys import object_key
 from cluster.state.jobs import JobRecord
 from m2dao.errors import ConfigError, InputError
+from m2dao.formats import CAPTURE_LABEL
 
-CAPTURE_GENERATION = "v2.2"  # raise it when captures made before are not to be used any more
 MAX_CONSENT_CHARACTERS = 500
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
@@ -66,7 +66,7 @@ class FitRequest:
 
     def capture_key(self, tenant: TenantId) -> str:
         """The capture made of the recording, stored once: training repeats from it."""
-        name = f"{CAPTURE_GENERATION}-{self.options.capture_size}-{self.recording_sha256}.tar"
+        name = f"{CAPTURE_LABEL}-{self.options.capture_size}-{self.recording_sha256}.tar"
         return object_key(tenant, "captures", name)
 
     def steps_key(self, job: JobRecord) -> str:

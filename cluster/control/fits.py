@@ -15,8 +15,9 @@ from cluster.ids import FitId, IdentityName, TenantId
 from cluster.settings import Settings
 from cluster.state.jobs import Claim, JobRecord
 from cluster.state.store import StateStore
-from cluster.storage import ObjectStore, file_sha256
+from cluster.storage import ObjectStore
 from m2dao.errors import ClusterUnavailable, Conflict, InputError, LeaseLost
+from m2dao.files import file_sha256
 
 ATTEMPTS_PER_FIT = 3
 MAX_FITS = 500  # per request: the ids travel on a command line

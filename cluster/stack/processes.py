@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from m2dao.errors import StackError
+from m2dao.files import whole_file
 
 MARK = "M2DAO_STACK_PROCESS"
 _POLL_S = 0.05
@@ -42,9 +43,8 @@ class ProcessRecord:
         return self.boot_id == _boot_id() and _start_ticks(self.pid) == self.start_ticks
 
     def save(self, path: Path) -> None:
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(asdict(self)))
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            partial.write_text(json.dumps(asdict(self)))
 
     @classmethod
     def load(cls, path: Path) -> ProcessRecord | None:

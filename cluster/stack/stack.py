@@ -14,7 +14,6 @@ anew, and when a service cannot be started, those that this ``up`` started are s
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -44,6 +43,7 @@ from cluster.stack.services import (
     ray_temp_dir,
 )
 from m2dao.errors import M2daoError, ServiceUnavailable, StackError
+from m2dao.files import locked, whole_file
 
 _POLL_S = 0.1
 # Where ports are taken from: below the range that outgoing connections use, so that none is lost between the choice
@@ -308,16 +308,11 @@ class Stack:
     def _exclusive(self) -> Iterator[None]:
         """One ``up`` or ``down`` of a home at a time; the lock ends with the process that holds it."""
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self._run_dir / "lock", "a") as file:
-            deadline = time.monotonic() + self._settings.start_timeout_s
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline:
-                        raise StackError(str(self.home), "no other up or down at work", "one", "wait for it") from error
-                    time.sleep(_POLL_S)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(self._run_dir / "lock", wait_s=self._settings.start_timeout_s))
+            except BlockingIOError as error:
+                raise StackError(str(self.home), "no other up or down at work", "one", "wait for it") from error
             yield
 
     def _credentials(self) -> dict[str, str]:
@@ -397,11 +392,9 @@ def _fingerprint(service: Service) -> str:
 
 def _write_private(path: Path, text: str) -> None:
     """Write a file that only we can read, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        partial.write_text(text, encoding="utf-8")
 
 
 def _port_free(port: int) -> bool:

@@ -27,6 +27,7 @@ from examples.demo import checks as demo_checks
 from examples.demo.plan import fit_minutes, identity_names, slowness
 from examples.demo.programs import Programs, Screen
 from m2dao.errors import ConfigError, InputError, M2daoError
+from m2dao.files import whole_file
 
 TENANT = "demo"
 SENTENCES = (
@@ -337,13 +338,11 @@ def _body(answer) -> dict[str, Any]:
 def _download(url: str, path: Path) -> None:
     import httpx
 
-    partial = path.with_name(path.name + ".partial")
-    with httpx.stream("GET", url, timeout=60, trust_env=False) as answer:
+    with httpx.stream("GET", url, timeout=60, trust_env=False) as answer, whole_file(path) as partial:
         answer.raise_for_status()
         with open(partial, "wb") as file:
             for chunk in answer.iter_bytes():
                 file.write(chunk)
-    partial.replace(path)
 
 
 def _number(value: float | None) -> str:

@@ -4,7 +4,7 @@ A capture folder holds (T frames, size S):
 
     capture.json           manifest: format, version, size, camera, source, what was done, hash of every file
     frames/000000.jpg      T pictures, S x S
-    masks/000000.png       T soft region masks, four channels 0..255 in the order of REGION_NAMES
+    masks/000000.png       T soft region masks, four channels 0..255 in the order of REGIONS
     plate.png              the background without the person
     audio.wav              16 kHz, 16 bit, exactly T * 640 samples
     tracks.safetensors     viewmats, K, landmarks, signals (see TRACK_SHAPES)
@@ -25,13 +25,10 @@ import numpy as np
 
 from m2dao.audio.features import feature_version
 from m2dao.errors import CaptureCorrupt
+from m2dao.files import file_sha256
+from m2dao.formats import CAPTURE
+from m2dao.regions import NUM_BLENDSHAPES, NUM_LANDMARKS
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
-
-FORMAT = "m2dao.capture"
-VERSION = 2
-REGION_NAMES = ("facial", "oral", "head", "torso")  # background is what is left of 255
-MANIFEST = "capture.json"
-NUM_LANDMARKS, NUM_BLENDSHAPES = 478, 52
 
 # name -> shape after the T axis; None marks a tensor without one
 TRACK_SHAPES: dict[str, tuple[bool, tuple[int, ...], type]] = {
@@ -122,7 +119,7 @@ class Capture:
         return cv2.cvtColor(self._image(frame_names(self._checked(index))[0], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
     def masks(self, index: int) -> np.ndarray:
-        """Region masks of frame `index` as uint8 [S, S, 4] in the order of REGION_NAMES; they sum to at most 255."""
+        """Region masks of frame `index` as uint8 [S, S, 4] in the order of REGIONS; they sum to at most 255."""
         return _unpack_masks(self._image(frame_names(self._checked(index))[1], cv2.IMREAD_UNCHANGED))
 
     @property
@@ -220,18 +217,21 @@ def _unpack_masks(image: np.ndarray) -> np.ndarray:
 
 
 def _read_manifest(folder: Path) -> dict:
-    path = folder / MANIFEST
+    path = folder / CAPTURE.manifest
     try:
         manifest = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise CaptureCorrupt(
-            str(folder), f"a capture folder with {MANIFEST}", "none", "make one with `m2dao prepare VIDEO --out DIR`"
+            str(folder),
+            f"a capture folder with {CAPTURE.manifest}",
+            "none",
+            "make one with `m2dao prepare VIDEO --out DIR`",
         ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CaptureCorrupt(str(path), "a JSON manifest", str(error), "prepare the recording again") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+    if not isinstance(manifest, dict) or (manifest.get("format"), manifest.get("version")) != CAPTURE[:2]:
         got = manifest if not isinstance(manifest, dict) else (manifest.get("format"), manifest.get("version"))
-        raise CaptureCorrupt(str(path), f"format {FORMAT} version {VERSION}", f"{got}", "prepare the recording again")
+        raise CaptureCorrupt(str(path), f"format {CAPTURE}", f"{got}", "prepare the recording again")
     wanted = {
         "num_frames": int,
         "size": int,
@@ -250,7 +250,7 @@ def _check_files(folder: Path, files: dict[str, dict], verify: bool) -> None:
     for name, row in files.items():
         inside = PurePosixPath(name)
         if inside.is_absolute() or ".." in inside.parts or not isinstance(row, dict):
-            raise CaptureCorrupt(str(folder / MANIFEST), "files inside the capture", repr(name))
+            raise CaptureCorrupt(str(folder / CAPTURE.manifest), "files inside the capture", repr(name))
         path = folder / name
         if not path.is_file() or path.stat().st_size != row.get("bytes"):
             got = f"{path.stat().st_size} bytes" if path.is_file() else "no such file"
@@ -263,12 +263,6 @@ def _check_files(folder: Path, files: dict[str, dict], verify: bool) -> None:
                     raise CaptureCorrupt(
                         str(folder / name), f"sha256 {files[name].get('sha256')}", digest, "prepare the recording again"
                     )
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _load_tensors(path: Path) -> dict[str, np.ndarray]:

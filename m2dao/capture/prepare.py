@@ -26,7 +26,6 @@ from m2dao.audio.features import feature_version
 from m2dao.capture.cameras.solve import CameraSolution, solve_cameras
 from m2dao.capture.crop import Crop, choose_crop
 from m2dao.capture.cutting import cut_and_store
-from m2dao.capture.dataset import REGION_NAMES, VERSION, file_sha256
 from m2dao.capture.faces.models import BLENDSHAPE_NAMES
 from m2dao.capture.faces.signals import EXPRESSION_NAMES, Signals, measure_signals
 from m2dao.capture.faces.tracker import FaceTracker
@@ -46,9 +45,12 @@ from m2dao.capture.review.quality import (
 from m2dao.capture.review.sync import SyncFinding, find_sync, shift_sound
 from m2dao.capture.writer import CaptureWriter
 from m2dao.errors import CaptureRejected, ConfigError
+from m2dao.files import file_sha256
+from m2dao.formats import CAPTURE, CAPTURE_GENERATION
 from m2dao.media.audio import as_16_bit, read_audio
 from m2dao.media.container import MediaLimits
 from m2dao.media.video import VideoInfo, probe_video
+from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_samples_for_frames
 
 MIN_SIZE, MAX_SIZE = 64, 1024
@@ -56,7 +58,6 @@ MIN_SIZE, MAX_SIZE = 64, 1024
 LIMITS = MediaLimits(max_duration_s=20 * 60.0, min_sample_rate=8000)
 STORED_FEATURES = ("logmel", "phones")
 SYNC_FEATURE = "phones"
-GENERATION = 2  # to be raised when the same recording gives another capture than before
 MODELS = ("face_landmarker", "selfie_segmentation")
 NUM_TRACKERS = 2
 COUNT_EVERY = 6  # of a tracker's frames, between two looks for further faces
@@ -318,7 +319,7 @@ class _Maker:
                 "source": self.source,
                 "crop": crop.as_dict(),
                 "K": cameras.K.tolist(),
-                "region_names": list(REGION_NAMES),
+                "region_names": list(REGIONS),
                 "expression_names": list(EXPRESSION_NAMES),
                 "blendshape_names": list(BLENDSHAPE_NAMES),
                 "features": {name: feature_version(name) for name in sorted(feature_rows)},
@@ -394,8 +395,8 @@ def _key(source: dict, size: int, features: tuple[str, ...]) -> str:
     models = {name: [file.sha256 for file in read_lock()[name].files] for name in MODELS}
     parts = [
         source,
-        VERSION,
-        GENERATION,
+        CAPTURE.version,
+        CAPTURE_GENERATION,
         __version__,
         size,
         {name: feature_version(name) for name in features},

@@ -16,9 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from m2dao.capture.dataset import FORMAT, MANIFEST, VERSION, files_sha256, frame_names, pack_masks
+from m2dao.capture.dataset import files_sha256, frame_names, pack_masks
 from m2dao.capture.unfinished import Ledger, claim_place
 from m2dao.errors import InputError, M2daoError
+from m2dao.files import put_in_place
+from m2dao.formats import CAPTURE
 from m2dao.timeline import FRAME_RATE
 
 JPEG_QUALITY = 95
@@ -89,7 +91,7 @@ class CaptureWriter:
         if not self.out.is_dir() or self.out.is_symlink():
             raise InputError(str(self.out), "a folder that does not exist yet", "a file", "choose another --out")
         if any(self.out.iterdir()):
-            if not (self.out / MANIFEST).is_file():
+            if not (self.out / CAPTURE.manifest).is_file():
                 raise InputError(str(self.out), "a new folder", "one with other files in it", "choose another --out")
             if not self._overwrite:
                 raise InputError(str(self.out), "a new folder", "a capture", "use --overwrite to replace it")
@@ -164,18 +166,12 @@ class CaptureWriter:
     def finish(self, manifest: dict) -> str:
         """Complete the manifest, put the folder in its place; returns the capture's content hash."""
         files = dict(sorted(self._files.items()))
-        manifest = {"format": FORMAT, "version": VERSION, "frame_rate": FRAME_RATE, **manifest, "files": files}
-        (self.folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        manifest = {**CAPTURE.header, "frame_rate": FRAME_RATE, **manifest, "files": files}
+        (self.folder / CAPTURE.manifest).write_text(json.dumps(manifest, indent=1) + "\n")
         shutil.rmtree(self.notes)
         self._check_target()  # somebody else may have been faster
         try:
-            if self.out.is_dir() and any(self.out.iterdir()):
-                retired = self.folder.with_name(self.folder.name + ".old")
-                os.replace(self.out, retired)
-                os.replace(self.folder, self.out)
-                shutil.rmtree(retired, ignore_errors=True)
-            else:
-                os.replace(self.folder, self.out)
+            put_in_place(self.folder, self.out)
             self._finished = True
         except OSError as error:
             raise M2daoError(str(self.out), "to be put in place", str(error), "choose another --out") from error

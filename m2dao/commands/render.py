@@ -6,9 +6,7 @@ import argparse
 import itertools
 import math
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from m2dao.identity.talker import Background
+from m2dao.files import whole_folder
 
 EXAMPLES = """examples:
   m2dao render identities/anna --audio speech.wav --out anna.mp4
@@ -121,15 +120,9 @@ def _write_pngs(frames: Iterable[np.ndarray], folder: Path) -> int:
     import cv2
 
     num_frames = 0
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder, replace=False) as aside:
         for frame in frames:
             if not cv2.imwrite(str(aside / f"{num_frames:06d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGBA2BGRA)):
                 raise MediaError(str(folder), "room and leave to write PNG files", "a failed write", "check the disk")
             num_frames += 1
-        aside.chmod(0o755)
-        aside.replace(folder)  # an empty folder is replaced
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
     return num_frames

@@ -14,18 +14,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from m2dao.capture.dataset import MANIFEST, Capture
-from m2dao.capture.prepare import GENERATION, prepare
+from m2dao.capture.dataset import Capture
+from m2dao.capture.prepare import prepare
 from m2dao.comparison.ablation import AblationRow
-from m2dao.evaluation.evaluate import VERSION, evaluate
-from m2dao.identity.manifest import file_sha256
+from m2dao.evaluation.evaluate import evaluate
+from m2dao.files import file_sha256, whole_file
+from m2dao.formats import CAPTURE, CAPTURE_GENERATION, ENGINE_VERSION, EVALUATION_VERSION
 from m2dao.training.recipes import Recipe
-from m2dao.training.run import ENGINE_VERSION
 from m2dao.training.trainer import fit
 from m2dao.training.universal import UniversalMotion
 
@@ -106,7 +105,9 @@ class Comparison:
         self.clip, self.config, self.voice = Path(clip), config, voice
         self._tell = on_progress or (lambda what, share: None)
         name = f"{self.clip.stem}-{file_sha256(self.clip)[:8]}"
-        self.capture_dir = Path(work) / "captures" / f"{name}-{GENERATION}"  # one prepared otherwise is made again
+        self.capture_dir = (
+            Path(work) / "captures" / f"{name}-{CAPTURE_GENERATION}"
+        )  # one prepared otherwise is made again
         self.folder = Path(work) / f"{name}-{config.size}px-{config.budget}"
 
     def run(self, rows: tuple[AblationRow, ...]) -> list[dict]:
@@ -133,7 +134,7 @@ class Comparison:
     @functools.cached_property
     def capture_sha256(self) -> str:
         """Content hash of the capture, which is made if it is missing."""
-        if not (self.capture_dir / MANIFEST).is_file():
+        if not (self.capture_dir / CAPTURE.manifest).is_file():
             self.capture_dir.parent.mkdir(parents=True, exist_ok=True)
             prepare(
                 self.clip, self.capture_dir, on_progress=lambda stage, share: self._tell(f"prepare: {stage}", share)
@@ -157,16 +158,15 @@ class Comparison:
         made = json.loads(stored.read_text()) if stored.is_file() else {}
         if made.get("key") != key:
             made = {"key": key, "fit": self._fit(row.name, recipe, folder, config, row.universal)}
-        conditions = {protocol: [VERSION, voice] for protocol, voice in self._voices.items()}
+        conditions = {protocol: [EVALUATION_VERSION, voice] for protocol, voice in self._voices.items()}
         before = made.get("evaluated", {})
         missing = [protocol for protocol in conditions if before.get(protocol) != conditions[protocol]]
         if not missing:
             return made
         made |= {protocol: self._figures(row.name, protocol, folder) for protocol in missing}
         made["evaluated"] = before | conditions
-        aside = folder / ".row.json"
-        aside.write_text(json.dumps(made, indent=2) + "\n")
-        os.replace(aside, stored)
+        with whole_file(stored) as aside:
+            aside.write_text(json.dumps(made, indent=2) + "\n")
         return made
 
     def _figures(self, name: str, protocol: str, folder: Path) -> dict:

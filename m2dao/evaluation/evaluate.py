@@ -40,7 +40,6 @@ from m2dao.training.frames.behind import head_taken
 from m2dao.training.frames.targets import TrainingFrames
 
 PROTOCOLS = ("paper", "portrait", "cross")
-VERSION = 6  # of what the figures mean; figures of another version do not compare
 _MIN_SYNC_FRAMES = 60
 
 

@@ -12,16 +12,15 @@ import cv2
 import numpy as np
 import torch
 
-from m2dao.capture.faces.mesh import INNER_LIPS, OUTER_LIPS
 from m2dao.capture.faces.models import BLENDSHAPE_NAMES
 from m2dao.errors import InputError
+from m2dao.regions import INNER_LIPS, OUTER_LIPS, TORSO
 from m2dao.timeline import runs_of
 from m2dao.training.losses.ssim import RADIUS, dssim_loss
 
 MAX_PSNR_DB = 100.0  # of equal images, where the formula has no finite value; also what fits into JSON
 
 # Channels of the region masks, see the capture format.
-FACIAL, ORAL, HEAD, TORSO = range(4)
 
 LIP_LANDMARKS = OUTER_LIPS + INNER_LIPS
 

@@ -17,12 +17,11 @@ from m2dao.errors import CaptureRejected
 from m2dao.gaussians.surface import surface_depth
 from m2dao.gaussians.sweep import sweep_depths
 from m2dao.gaussians.views import SeedView, unproject
+from m2dao.regions import BETWEEN_BROWS, CHIN, FACIAL, HEAD, INNER_LIP_PAIRS, ORAL, OUTER_LIP_CORNERS, TORSO
 
 _TORSO_BEHIND_M = 0.12  # the torso sheet's distance behind the head's origin: always hidden by the head
 _BEYOND_EDGE = 0.06  # of the picture's size, how far the torso goes on outside it
 _INNER_MOUTH_BEHIND_M = 0.010  # teeth behind the lips
-_FACIAL, _ORAL, _HEAD, _TORSO = range(4)  # channels of the region masks
-_CHIN, _BROW, _MOUTH_LEFT, _MOUTH_RIGHT, _LIP_TOP, _LIP_BOTTOM = 152, 9, 61, 291, 13, 14  # landmark indices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ def seed_head(
         CaptureRejected: the region is empty in the reference frame.
     """
     masks = view.masks
-    weight = masks[..., _ORAL] if region == "oral" else masks[..., _FACIAL] + masks[..., _HEAD]
+    weight = masks[..., ORAL] if region == "oral" else masks[..., FACIAL] + masks[..., HEAD]
     pixels, stride = _grid_pixels(weight > 0.4, num_seeds, f"{region} region of the reference frame")
     depth, freedom_m = surface_depth(pixels, view.viewmat, K, canonical)
     depth = sweep_depths(pixels, depth, freedom_m, view, others, K)
@@ -71,7 +70,7 @@ def seed_head(
     if region == "oral":
         tags = np.full(len(pixels), tag_of["lips"])
     else:
-        is_hair = masks[rows, cols, _HEAD] > masks[rows, cols, _FACIAL]
+        is_hair = masks[rows, cols, HEAD] > masks[rows, cols, FACIAL]
         tags = np.where(is_hair, tag_of["hair"], tag_of["skin"])
     return SeedPoints(
         means=torch.from_numpy((camera_points - translation) @ rotation).float(),
@@ -94,8 +93,9 @@ def seed_inner_mouth(
         num_seeds: about how many.
         tag: their tag number.
     """
-    left, right = canonical[_MOUTH_LEFT], canonical[_MOUTH_RIGHT]
-    center = (canonical[_LIP_TOP] + canonical[_LIP_BOTTOM]) / 2
+    top, bottom = INNER_LIP_PAIRS[0]
+    left, right = canonical[list(OUTER_LIP_CORNERS)]
+    center = (canonical[top] + canonical[bottom]) / 2
     width = 0.8 * np.linalg.norm(right - left)
     height = max(opening_m * 1.3, 0.012)
     cols = max(2, int(np.sqrt(num_seeds * width / height)))
@@ -134,10 +134,10 @@ def seed_torso(
     Raises:
         CaptureRejected: no torso is to be seen.
     """
-    rgb, seen = reference.rgb.copy(), reference.masks[..., _TORSO].copy()
+    rgb, seen = reference.rgb.copy(), reference.masks[..., TORSO].copy()
     for other in others:
-        better = other.masks[..., _TORSO] > np.maximum(seen, 0.5)
-        rgb[better], seen[better] = other.rgb[better], other.masks[better][:, _TORSO]
+        better = other.masks[..., TORSO] > np.maximum(seen, 0.5)
+        rgb[better], seen[better] = other.rgb[better], other.masks[better][:, TORSO]
     sure = seen > 0.6
     if sure.sum() < 16:
         raise CaptureRejected(
@@ -146,7 +146,7 @@ def seed_torso(
     distance, nearest = distance_transform_edt(~sure, return_indices=True)
     camera = canonical @ reference.viewmat[:3, :3].T + reference.viewmat[:3, 3]
     marks = (camera @ K.T)[:, :2] / camera[:, 2:]
-    face_height = marks[_CHIN, 1] - marks[_BROW, 1]
+    face_height = marks[CHIN, 1] - marks[BETWEEN_BROWS, 1]
     hidden = reference.masks[..., :3].sum(-1) > 0.5
     extended = sure | (seen > 0.3) | (hidden & (distance < 0.25 * face_height))
     # A torso that moves up or aside must not end where the picture did: it goes on beyond left, right and lower edge.
@@ -158,8 +158,8 @@ def seed_torso(
     rows, cols = np.clip(pixels[:, 1].astype(int), 0, height - 1), np.clip(pixels[:, 0].astype(int), 0, width - 1)
     source = nearest[:, rows, cols]
     depth = np.full(len(pixels), reference.viewmat[2, 3] + _TORSO_BEHIND_M)
-    down = (pixels[:, 1] - marks[_CHIN, 1]) / (0.6 * face_height)
-    aside = np.abs(pixels[:, 0] - marks[_CHIN, 0]) / face_height
+    down = (pixels[:, 1] - marks[CHIN, 1]) / (0.6 * face_height)
+    aside = np.abs(pixels[:, 0] - marks[CHIN, 0]) / face_height
     follow = np.clip(1 - down, 0, 1) * np.clip(1.6 - 1.6 * aside, 0, 1)
     return SeedPoints(
         means=torch.from_numpy(unproject(pixels, depth, K)).float(),

@@ -21,10 +21,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from m2dao.errors import CheckpointCorrupt, FitDiverged
+from m2dao.files import file_sha256
+from m2dao.formats import IDENTITY
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity import manifest as layout
 from m2dao.identity.folders import replaced_folder
-from m2dao.identity.manifest import IdentityManifest, file_sha256, verify_identity
+from m2dao.identity.manifest import IdentityManifest, verify_identity
 from m2dao.motion.facial import EXPRESSION_SIZE
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import GROUPS, ModelConfig, TalkingHead
@@ -58,7 +60,7 @@ def save_identity(folder: Path, identity: StoredIdentity) -> IdentityManifest:
         InputError: the folder holds something else.
         FitDiverged: a parameter is not finite.
     """
-    with replaced_folder(Path(folder), marker=layout.MANIFEST_NAME, kind="an identity") as aside:
+    with replaced_folder(Path(folder), marker=IDENTITY.manifest, kind="an identity") as aside:
         return _write_files(aside, identity)
 
 
@@ -87,7 +89,7 @@ def _write_files(folder: Path, identity: StoredIdentity) -> IdentityManifest:
         speech=asdict(speech.config),
         num_gaussians={name: len(head.groups[name]) for name in head.groups},
     )
-    (folder / layout.MANIFEST_NAME).write_text(manifest.to_json())
+    (folder / IDENTITY.manifest).write_text(manifest.to_json())
     return manifest
 
 

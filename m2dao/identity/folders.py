@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from m2dao.errors import InputError
+from m2dao.files import whole_folder
 
 
 @contextmanager
@@ -25,14 +24,5 @@ def replaced_folder(folder: Path, *, marker: str, kind: str) -> Iterator[Path]:
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / marker).is_file():
         raise InputError(str(folder), f"an empty folder or {kind}", "other files", "choose another --out")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder) as aside:
         yield aside
-        aside.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise

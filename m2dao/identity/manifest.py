@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported
+from m2dao.files import file_sha256
+from m2dao.formats import IDENTITY
 
-FORMAT = "m2dao.identity"
-VERSION = 4
-MANIFEST_NAME = "identity.json"
 GAUSSIANS_NAME = "gaussians.safetensors"
 MOTION_NAME = "motion.safetensors"
 SIGNALS_NAME = "signals.safetensors"
@@ -54,13 +52,7 @@ class IdentityManifest:
     files: dict[str, dict] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return json.dumps({**IDENTITY.header, **dataclasses.asdict(self)}, indent=2) + "\n"
 
 
 def read_manifest(folder: Path) -> IdentityManifest:
@@ -70,10 +62,10 @@ def read_manifest(folder: Path) -> IdentityManifest:
         CheckpointCorrupt: it is missing or malformed.
         CheckpointUnsupported: it is of another format or version.
     """
-    path = Path(folder) / MANIFEST_NAME
+    path = Path(folder) / IDENTITY.manifest
     remedy = "fit or download the identity again"
     if not path.is_file():
-        raise CheckpointCorrupt(str(folder), f"an identity folder with {MANIFEST_NAME}", "no such file", remedy)
+        raise CheckpointCorrupt(str(folder), f"an identity folder with {IDENTITY.manifest}", "no such file", remedy)
     if path.stat().st_size > _MAX_MANIFEST_BYTES:
         raise CheckpointCorrupt(str(path), f"at most {_MAX_MANIFEST_BYTES} bytes", f"{path.stat().st_size}", remedy)
     try:
@@ -81,8 +73,8 @@ def read_manifest(folder: Path) -> IdentityManifest:
         if not isinstance(data, dict):
             raise TypeError("not an object")
         form, version = data.pop("format", None), data.pop("version", None)
-        if (form, version) != (FORMAT, VERSION):
-            raise CheckpointUnsupported(str(path), f"{FORMAT} version {VERSION}", f"{form} version {version}", remedy)
+        if (form, version) != (IDENTITY.name, IDENTITY.version):
+            raise CheckpointUnsupported(str(path), str(IDENTITY), f"{form} version {version}", remedy)
         manifest = IdentityManifest(**data)
         _check_manifest(manifest)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -6,8 +6,6 @@ Frame ``i`` starts at ``i / frame_rate`` and sample ``s`` at ``s / 16000`` on on
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +17,7 @@ import av.error
 import numpy as np
 
 from m2dao.errors import ConfigError, MediaError
+from m2dao.files import whole_file
 from m2dao.stages import timed
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
 
@@ -148,9 +147,8 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         if not self.path.parent.is_dir():
             raise MediaError(str(self.path), "a folder to write into", f"no folder {self.path.parent}", "make it first")
-        handle, partial = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".partial.mp4", dir=self.path.parent)
-        os.close(handle)
-        self._partial = Path(partial)
+        self._whole = contextlib.ExitStack()
+        partial = self._whole.enter_context(whole_file(self.path))
         try:
             self._container = av.open(f"file:{partial}", "w", format="mp4", options={"movflags": "+faststart"})
             self._encoder = _Encoder(
@@ -161,8 +159,8 @@ class VideoWriter:
                 has_audio=self._sound is not None,
                 options=self._options,
             )
-        except BaseException:
-            self._discard()
+        except BaseException as error:
+            self._discard(error)
             raise
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
         return self
@@ -198,33 +196,32 @@ class VideoWriter:
             if kind is None:
                 while self._waiting:
                     self._waiting.popleft().result()
-        except BaseException:
+        except BaseException as failure:
             self._thread.shutdown(cancel_futures=True)
-            self._discard()
+            self._discard(failure)
             raise
         self._thread.shutdown(cancel_futures=True)
         if kind is not None:
-            self._discard()
+            self._discard(error)
             return
         try:
             if not self._encoder.num_frames:
                 raise MediaError(str(self.path), "at least one frame", "none", "write frames before closing")
             self._encoder.finish()
             self._container.close()
-            os.chmod(self._partial, 0o666 & ~_umask())
-            os.replace(self._partial, self.path)
+            self._whole.close()
         except BaseException as failure:
-            self._discard()
+            self._discard(failure)
             if isinstance(failure, (av.error.FFmpegError, OSError)):
                 raise MediaError(
                     str(self.path), "room and leave to write it", str(failure), "check the disk"
                 ) from failure
             raise
 
-    def _discard(self) -> None:
+    def _discard(self, error: BaseException) -> None:
         with contextlib.suppress(Exception):  # closing a file that cannot be finished complains; it goes away anyway
             self._container.close()
-        self._partial.unlink(missing_ok=True)
+        self._whole.__exit__(type(error), error, error.__traceback__)  # removes what was written
 
 
 class FragmentedMp4:
@@ -315,10 +312,3 @@ class _ByteSink:
     def take(self) -> bytes:
         data, self._pieces = b"".join(self._pieces), []
         return data
-
-
-def _umask() -> int:
-    """The process's file mode mask; it can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -12,8 +12,9 @@ import numpy as np
 from m2dao.presenter import shape
 from m2dao.presenter.people import Person
 from m2dao.presenter.texture import fbm, linear
+from m2dao.regions import REGIONS
 
-FACIAL, ORAL, HEAD, TORSO = 1, 2, 3, 4
+FACIAL, ORAL, HEAD, TORSO = (channel + 1 for channel in range(len(REGIONS)))  # labels of pixels; 0 is background
 
 
 @dataclass

@@ -7,7 +7,6 @@ collected so far are the whole state.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from m2dao.errors import CheckpointCorrupt
+from m2dao.files import whole_file
+from m2dao.formats import STEP_CHECKPOINT_VERSION
 
 _NAME = "step.safetensors"
-_VERSION = "4"
 
 
 class StepState(NamedTuple):
@@ -33,20 +33,16 @@ class StepState(NamedTuple):
 
 def save_step(folder: Path, state: StepState) -> None:
     """Write a step checkpoint; the former one stays until the new one is whole."""
-    aside = folder / f".{_NAME}.{os.getpid()}"
     meta = {
-        "version": _VERSION,
+        "version": STEP_CHECKPOINT_VERSION,
         "step": state.step,
         "elapsed_s": state.elapsed_s,
         "progress": state.progress,
         "key": state.key,
     }
-    save_file(
-        {name: value.detach().contiguous() for name, value in state.tensors.items()},
-        aside,
-        metadata={"fit": json.dumps(meta)},
-    )
-    aside.replace(folder / _NAME)
+    tensors = {name: value.detach().contiguous() for name, value in state.tensors.items()}
+    with whole_file(folder / _NAME) as aside:
+        save_file(tensors, aside, metadata={"fit": json.dumps(meta)})
 
 
 def load_step(folder: Path, key: str) -> StepState | None:
@@ -66,7 +62,7 @@ def load_step(folder: Path, key: str) -> StepState | None:
         raise CheckpointCorrupt(
             str(path), "a step checkpoint", str(error), "delete it to start the fit afresh"
         ) from error
-    if meta.get("version") != _VERSION or meta.get("key") != key:
+    if meta.get("version") != STEP_CHECKPOINT_VERSION or meta.get("key") != key:
         return None
     return StepState(int(meta["step"]), float(meta["elapsed_s"]), float(meta["progress"]), key, tensors)
 

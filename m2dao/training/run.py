@@ -23,6 +23,7 @@ from m2dao.capture.cameras.frame_poses import with_poses
 from m2dao.capture.dataset import Capture
 from m2dao.errors import CaptureRejected, ConfigError, FitDiverged
 from m2dao.figures import rounded
+from m2dao.formats import ENGINE_VERSION
 from m2dao.gaussians.density import DensityConfig, ScreenGradients, control_density
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity.checkpoint import StoredIdentity, load_identity, save_identity
@@ -49,7 +50,6 @@ from m2dao.training.step import StepResult, StepRunner
 from m2dao.training.storage_loss import storage_loss_db
 from m2dao.training.universal import UniversalMotion, install_motion
 
-ENGINE_VERSION = 12  # to be raised when the same recipe gives another identity than before
 _MIN_FRAMES = 100
 _SAVE_EVERY_S = 20.0
 _REPORT_EVERY_STEPS = 25

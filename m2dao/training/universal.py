@@ -26,17 +26,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError
+from m2dao.files import file_sha256
+from m2dao.formats import UNIVERSAL
 from m2dao.identity.folders import replaced_folder
-from m2dao.identity.manifest import file_sha256
 from m2dao.motion.facial import FacialField
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import ModelConfig, TalkingHead
+from m2dao.regions import NUM_LANDMARKS
 from m2dao.training.speech.articulation import SHAPE_SIZE, ArticulationBasis
 from m2dao.training.speech.fit_driver import SpeechStart
 
-FORMAT, VERSION = "m2dao.universal", 3
-MANIFEST_NAME, TENSORS_NAME = "universal.json", "universal.safetensors"
-NUM_LANDMARKS = 478
+TENSORS_NAME = "universal.safetensors"
 _MAX_MANIFEST_BYTES, _MAX_TENSORS_BYTES = 1 << 20, 1 << 28
 LIP_LANDMARKS = (0, 13, 14, 17, 61, 291, 78, 308, 37, 267, 84, 314)  # outer and inner contour, corners included
 
@@ -134,17 +134,16 @@ def save_universal(folder: Path, universal: UniversalMotion) -> None:
     Raises:
         InputError: the folder holds something else.
     """
-    with replaced_folder(Path(folder), marker=MANIFEST_NAME, kind="universal motion") as aside:
+    with replaced_folder(Path(folder), marker=UNIVERSAL.manifest, kind="universal motion") as aside:
         save_file(_tensors(universal), aside / TENSORS_NAME)
         manifest = {
-            "format": FORMAT,
-            "version": VERSION,
+            **UNIVERSAL.header,
             "model": dataclasses.asdict(universal.model),
             "speech": dataclasses.asdict(universal.speech.driver.config),
             "sources": universal.sources,
             "sha256": file_sha256(aside / TENSORS_NAME),
         }
-        (aside / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n")
+        (aside / UNIVERSAL.manifest).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def load_universal(folder: Path) -> UniversalMotion:
@@ -183,7 +182,7 @@ def load_universal(folder: Path) -> UniversalMotion:
 
 def _read(folder: Path) -> tuple[dict, dict[str, Tensor]]:
     """Manifest and tensors, checked against each other."""
-    path, tensors_path = folder / MANIFEST_NAME, folder / TENSORS_NAME
+    path, tensors_path = folder / UNIVERSAL.manifest, folder / TENSORS_NAME
     remedy = "make it again with m2dao universal"
     for file, most in ((path, _MAX_MANIFEST_BYTES), (tensors_path, _MAX_TENSORS_BYTES)):
         if not file.is_file():
@@ -196,8 +195,8 @@ def _read(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         digest = manifest["sha256"]
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointCorrupt(str(path), "a manifest", str(error), remedy) from error
-    if kind != (FORMAT, VERSION):
-        raise CheckpointUnsupported(str(path), f"{FORMAT} version {VERSION}", f"{kind[0]} version {kind[1]}", remedy)
+    if kind != (UNIVERSAL.name, UNIVERSAL.version):
+        raise CheckpointUnsupported(str(path), str(UNIVERSAL), f"{kind[0]} version {kind[1]}", remedy)
     if (found := file_sha256(tensors_path)) != digest:
         raise CheckpointCorrupt(str(tensors_path), f"sha256 {digest}", f"sha256 {found}", remedy)
     try:

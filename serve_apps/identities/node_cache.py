@@ -8,7 +8,6 @@ fetch a folder once and never remove one that is being read. Locks go with their
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from m2dao.errors import ConfigError, ServiceError
+from m2dao.files import locked
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -46,12 +46,12 @@ class NodeCache:
         """
         target = self._path(sha256)
         while True:
-            with self._locked(sha256, fcntl.LOCK_SH):
+            with locked(self._lock_path(sha256), shared=True):
                 if target.is_dir():
                     os.utime(target)  # the time of last use, which eviction goes by
                     yield target
                     return
-            with self._locked(sha256, fcntl.LOCK_EX):
+            with locked(self._lock_path(sha256)):
                 if not target.is_dir():
                     self._fetch(target, fetch)
             # The lock cannot be turned into a shared one in one step: look again.
@@ -59,11 +59,13 @@ class NodeCache:
     def remove(self, sha256: str) -> bool:
         """Delete a folder unless somebody is reading it; returns whether it is gone."""
         target = self._path(sha256)
-        with self._locked(sha256, fcntl.LOCK_EX | fcntl.LOCK_NB) as locked:
-            if locked:
+        try:
+            with locked(self._lock_path(sha256), wait_s=0):
                 shutil.rmtree(target, ignore_errors=True)
                 os.unlink(self._lock_path(sha256))
-            return locked
+        except BlockingIOError:
+            return False
+        return True
 
     def held(self) -> dict[str, int]:
         """Content hash -> bytes on disk, least recently used first."""
@@ -99,26 +101,6 @@ class NodeCache:
 
     def _lock_path(self, sha256: str) -> Path:
         return self._root / f"{sha256}.lock"
-
-    @contextlib.contextmanager
-    def _locked(self, sha256: str, how: int) -> Iterator[bool]:
-        """Hold the folder's lock; yields False when ``LOCK_NB`` was asked for and somebody else holds it."""
-        path = self._lock_path(sha256)
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                try:
-                    fcntl.flock(descriptor, how)
-                except BlockingIOError:
-                    yield False
-                    return
-                # A lock on a file that was deleted meanwhile protects nothing: only the file of that name counts.
-                with contextlib.suppress(FileNotFoundError):
-                    if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
-                        yield True
-                        return
-            finally:
-                os.close(descriptor)
 
 
 def _num_bytes(folder: Path) -> int:

@@ -15,8 +15,9 @@ from typing import Any
 
 from cluster.ids import ModelRef
 from cluster.registry import Registry
-from cluster.storage import ObjectStore, StoredFolder, file_sha256
+from cluster.storage import ObjectStore, StoredFolder
 from m2dao.errors import CheckpointCorrupt
+from m2dao.files import file_sha256
 from serve_apps.identities.node_cache import NodeCache
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,10 @@ from m2dao.capture.cameras.bundle import Poses, Structure, StructurePrior, adjus
 from m2dao.capture.cameras.photometric import FrameSource, PoseRefiner, RefinedPoses
 from m2dao.capture.cameras.smoothing import SmoothedMotion, motion_statistics, smooth_poses, spanning
 from m2dao.capture.cameras.texture_points import below_brows, face_points, head_points
-from m2dao.capture.faces.rigid_shape import NUM_LANDMARKS, RigidShape, fit_rigid_shape, frontal_frame
+from m2dao.capture.faces.rigid_shape import RigidShape, fit_rigid_shape, frontal_frame
 from m2dao.capture.rotations import best_rotation, interpolate_rotations, vector_from_rotation
 from m2dao.errors import CaptureRejected
+from m2dao.regions import NUM_LANDMARKS
 
 OUTER_EYE_DISTANCE_M = 0.09
 MIN_VALID_FRAMES = 5

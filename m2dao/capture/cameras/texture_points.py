@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
-from m2dao.capture.faces.mesh import BETWEEN_BROWS, CHIN, FACE_OVAL, LEFT_EYE, NOSE_BASE, OUTER_LIPS, RIGHT_EYE
-from m2dao.capture.faces.rigid_shape import IRIS
 from m2dao.capture.rotations import unit
 from m2dao.gaussians.surface import surface_depth
 from m2dao.gaussians.views import project, unproject
+from m2dao.regions import BETWEEN_BROWS, CHIN, FACE_OVAL, FACIAL, HEAD, IRIS, LEFT_EYE, NOSE_BASE, OUTER_LIPS, RIGHT_EYE
 
 _SPACING_M = 0.003  # between texture points; about four pixels of a 512-pixel portrait
 _TILE_POINTS = 5  # side of the tiles that fall to one half or the other
@@ -28,7 +27,6 @@ _SIDES_OF_FACE = (234, 454)  # landmarks before the ears
 _SKULL_BEHIND_M = 0.03  # the middle of the skull behind the line between them
 _SEEN_IN_REFERENCE = 0.5  # how far normals beyond the face are drawn towards the camera that saw them
 _SURE = 0.9  # of a region mask
-_FACIAL, _HEAD = 0, 2  # channels of the region masks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,7 +145,7 @@ def _rigid_region(canonical: np.ndarray, low: np.ndarray, high: np.ndarray) -> n
 
 def _around_face(masks: np.ndarray, marks: np.ndarray, pixels_per_m: float) -> np.ndarray:
     """bool [size, size]: surely head, a little inside its outline, and outside the landmarks [478, 2]."""
-    head = masks[..., _FACIAL].astype(np.int32) + masks[..., _HEAD] > 255 * _SURE
+    head = masks[..., FACIAL].astype(np.int32) + masks[..., HEAD] > 255 * _SURE
     inside = cv2.erode(head.astype(np.uint8), _disc(_BORDER_M["head"] * pixels_per_m), borderValue=0)
     face = np.zeros(masks.shape[:2], np.uint8)
     cv2.fillPoly(face, [cv2.convexHull(np.round(marks[: IRIS.start]).astype(np.int32))], 1)

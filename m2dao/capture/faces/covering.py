@@ -8,7 +8,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_POINTS = (33, 263, 2)  # outer eye corners and the base of the nose: where no expression moves anything
+from m2dao.regions import LEFT_EYE_OUTER, NOSE_BASE, RIGHT_EYE_OUTER
+
+_POINTS = (
+    RIGHT_EYE_OUTER,
+    LEFT_EYE_OUTER,
+    NOSE_BASE,
+)  # outer eye corners and the base of the nose: where no expression moves anything
 _PLACES = np.float32([[18, 24], [46, 24], [32, 44]])
 _DRAWN, _CELLS = (64, 72), (16, 18)  # width, height
 _ODD_LEVELS, _ODD_SPREADS = (

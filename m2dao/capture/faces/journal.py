@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from m2dao.capture.faces.models import BLENDSHAPE_NAMES, NUM_LANDMARKS
+from m2dao.capture.faces.models import BLENDSHAPE_NAMES
 from m2dao.capture.faces.tracker import FaceObservation, FaceTracker
 from m2dao.errors import M2daoError
 from m2dao.media.video import Frame
+from m2dao.regions import NUM_LANDMARKS
 
 _LANDMARKS = slice(7, 7 + 3 * NUM_LANDMARKS)  # after: mark, score, box, number of faces (negative: not counted)
 _ROW_SIZE = _LANDMARKS.stop + len(BLENDSHAPE_NAMES)

@@ -18,9 +18,7 @@ import cv2
 import numpy as np
 
 from m2dao.errors import AssetCorrupt
-
-NUM_LANDMARKS = 478
-RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263  # of the person shown: the right eye is at the left of the image
+from m2dao.regions import LEFT_EYE_OUTER, NUM_LANDMARKS, RIGHT_EYE_OUTER
 
 BLENDSHAPE_NAMES = (
     "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",

@@ -12,10 +12,9 @@ import dataclasses
 import numpy as np
 
 from m2dao.capture.rotations import best_rotation
+from m2dao.regions import CHIN, FOREHEAD, IRIS, LEFT_EYE_OUTER, NUM_LANDMARKS, RIGHT_EYE_OUTER
 
-NUM_LANDMARKS = 478
-IRIS = slice(468, 478)
-OUTER_EYE_CORNERS = (33, 263)
+OUTER_EYE_CORNERS = (RIGHT_EYE_OUTER, LEFT_EYE_OUTER)
 RIGID_FRACTION = 0.4  # of the surface landmarks; the stillest ones
 _ROUNDS = 8
 _MAX_SHAPE_FRAMES = 400  # a shape needs no more, spread over the recording
@@ -112,10 +111,7 @@ def frontal_frame(shape: np.ndarray, rigid: np.ndarray) -> tuple[np.ndarray, np.
     across = shape[right] - shape[left]
     size = float(np.linalg.norm(across))
     x = across / size
-    down = shape[_CHIN] - shape[_FOREHEAD]
+    down = shape[CHIN] - shape[FOREHEAD]
     down = down - x * (down @ x)
     y = down / np.linalg.norm(down)
     return np.stack([x, y, np.cross(x, y)]), shape[rigid].mean(axis=0), size
-
-
-_FOREHEAD, _CHIN = 10, 152

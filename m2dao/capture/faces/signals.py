@@ -11,8 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
-from m2dao.capture.faces.models import BLENDSHAPE_NAMES, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from m2dao.capture.faces.models import BLENDSHAPE_NAMES
 from m2dao.capture.rotations import unit
+from m2dao.regions import (
+    CHIN,
+    FOREHEAD,
+    INNER_LIP_CORNERS,
+    INNER_LIP_PAIRS,
+    LEFT_BROW,
+    LEFT_EYE_INNER,
+    LEFT_EYE_OUTER,
+    LEFT_IRIS,
+    LEFT_LID_PAIRS,
+    RIGHT_BROW,
+    RIGHT_EYE_INNER,
+    RIGHT_EYE_OUTER,
+    RIGHT_IRIS,
+    RIGHT_LID_PAIRS,
+)
 
 EXPRESSION_NAMES = (
     "blink_left",
@@ -25,14 +41,9 @@ EXPRESSION_NAMES = (
     "gaze_down",
 )
 
-# Pairs of opposite points on the inner rims of the lips, the middle first, and of the lids.
-INNER_LIP_PAIRS = ((13, 14), (82, 87), (312, 317))
-LEFT_LID_PAIRS = ((386, 374), (385, 380), (387, 373))
-RIGHT_LID_PAIRS = ((159, 145), (158, 153), (160, 144))
-INNER_LIP_CORNERS = (78, 308)
-LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS = (362, 263), (33, 133)
-LEFT_IRIS, RIGHT_IRIS = 473, 468
-LEFT_BROW, RIGHT_BROW = (285, 295, 282, 283, 276, 336, 296, 334, 293, 300), (55, 65, 52, 53, 46, 107, 66, 105, 63, 70)
+LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS = (LEFT_EYE_INNER, LEFT_EYE_OUTER), (RIGHT_EYE_OUTER, RIGHT_EYE_INNER)
+# Lower rim first: the order in which float32 numbers are added up decides the last bit of a capture.
+_LEFT_BROW, _RIGHT_BROW = (ring[5:] + ring[4::-1] for ring in (LEFT_BROW, RIGHT_BROW))
 
 # A closed lid still shows a gap of about this share of the open one: lashes and the rim itself.
 CLOSED_SHARE = 0.30
@@ -77,8 +88,8 @@ def measure_signals(landmarks: np.ndarray, blendshapes: np.ndarray) -> Signals:
         axis=1,
     )
     raises = [
-        _brow_raise(landmarks, LEFT_BROW, LEFT_EYE_CORNERS, eye_distance),
-        _brow_raise(landmarks, RIGHT_BROW, RIGHT_EYE_CORNERS, eye_distance),
+        _brow_raise(landmarks, _LEFT_BROW, LEFT_EYE_CORNERS, eye_distance),
+        _brow_raise(landmarks, _RIGHT_BROW, RIGHT_EYE_CORNERS, eye_distance),
     ]
     brow_down = _blendshape_mean(blendshapes, "browDownLeft", "browDownRight")
     eye_squint = _blendshape_mean(blendshapes, "eyeSquintLeft", "eyeSquintRight")
@@ -112,7 +123,7 @@ def _mean_gap(landmarks: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.n
 def _face_axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Directions across the face, to the picture's right, and down it: two arrays [T, 3]."""
     across = unit(landmarks[:, LEFT_EYE_OUTER] - landmarks[:, RIGHT_EYE_OUTER])
-    down = landmarks[:, 152] - landmarks[:, 10]  # forehead to chin
+    down = landmarks[:, CHIN] - landmarks[:, FOREHEAD]
     return across, unit(down - (down * across).sum(-1, keepdims=True) * across)
 
 

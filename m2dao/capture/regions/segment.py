@@ -15,13 +15,11 @@ import cv2
 import numpy as np
 
 from m2dao.capture.faces.head_frame import HeadFrame, soft_polygon
-from m2dao.capture.faces.mesh import FACE_OVAL, LEFT_BROW, LEFT_EYE, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 from m2dao.capture.regions.colour_models import ColourModels
 from m2dao.capture.regions.mask_kernel import finish_masks
 from m2dao.capture.regions.matte import MATTE_SIDE, GuidedFilter, PersonSegmenter
 from m2dao.errors import CaptureRejected
-
-REGIONS = ("facial", "oral", "head", "torso")  # channel order of every mask
+from m2dao.regions import CHIN, FACE_OVAL, FOREHEAD, LEFT_BROW, LEFT_EYE, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 
 _ZONES = ("skin", "hair", "neck", "clothes", "beside_neck", "beside_ears")  # where colours are taken from
 _SAMPLES_PER_FRAME = 400  # colours of each class taken from one observed frame
@@ -87,7 +85,7 @@ class RegionSegmenter:
         u, v = frame.coordinates(MATTE_SIDE, MATTE_SIDE)
         inner_face = _inner_face(points, frame)
         uv = frame.to_frame(points)
-        chin_v, top_v = uv[152, 1], uv[10, 1]
+        chin_v, top_v = uv[CHIN, 1], uv[FOREHEAD, 1]
         sure = alpha > 0.95
         lobe_v = uv[list(_EAR_LOBES), 1].mean()
         strips = (np.abs(u) > 1.0) & (np.abs(u) < 1.15) & (v > lobe_v - 0.35) & (v < lobe_v)

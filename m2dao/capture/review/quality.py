@@ -12,12 +12,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from m2dao.capture.crop import Crop
-from m2dao.capture.faces.models import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from m2dao.capture.faces.tracking import Tracks
 from m2dao.errors import CaptureRejected
+from m2dao.regions import CHIN, FOREHEAD, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, runs_of
 
-FOREHEAD, CHIN = 10, 152
 SILENCE_DBFS = -50.0
 LOCAL_WINDOW = 12  # frames to either side that say what is usual around a frame
 

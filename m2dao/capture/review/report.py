@@ -9,8 +9,8 @@ import numpy as np
 
 from m2dao.capture.cameras.bundle import Poses, project
 from m2dao.capture.faces.mesh import face_triangles
-from m2dao.capture.regions.segment import REGIONS
 from m2dao.capture.rotations import vector_from_rotation
+from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, runs_of
 
 REGION_COLOURS = {"facial": (255, 96, 96), "oral": (255, 224, 32), "head": (96, 96, 255), "torso": (96, 224, 96)}

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from m2dao.capture.dataset import REGION_NAMES, Capture
+from m2dao.capture.dataset import Capture
+from m2dao.regions import REGIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +97,13 @@ def _mask_overlaps(capture: Capture, truth: dict[str, np.ndarray]) -> dict[str, 
     crop, size = capture.manifest["crop"], capture.size
     scale = size / crop["side"]
     to_capture = np.array([[scale, 0, -crop["x"] * scale], [0, scale, -crop["y"] * scale]])
-    overlaps: dict[str, list[float]] = {name: [] for name in (*REGION_NAMES, "person")}
+    overlaps: dict[str, list[float]] = {name: [] for name in (*REGIONS, "person")}
     for index, drawn in zip(truth["mask_frames"], truth["masks"], strict=True):
         if index >= capture.num_frames:
             continue
         true = cv2.warpAffine(drawn, to_capture, (size, size), flags=cv2.INTER_LINEAR).astype(np.float64) / 255
         found = capture.masks(int(index)).astype(np.float64) / 255
-        for channel, name in enumerate(REGION_NAMES):
+        for channel, name in enumerate(REGIONS):
             overlaps[name].append(_overlap(found[..., channel], true[..., channel]))
         overlaps["person"].append(_overlap(found.sum(-1), true.sum(-1)))
     return {name: float(np.mean(values)) for name, values in overlaps.items()}

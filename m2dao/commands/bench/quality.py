@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from m2dao.commands import RawFormatter
 from m2dao.commands.shared import add_fit_arguments
+from m2dao.files import whole_file
 from m2dao.progress import showing
 
 EXAMPLES = """examples:
@@ -103,7 +103,8 @@ def synthetic_voice(work: Path) -> Path:
 
     path = work / "voice.wav"
     if not path.is_file():
-        os.replace(speak(_SENTENCES, "omar", work / f".voice-{os.getpid()}.wav"), path)
+        with whole_file(path) as aside:
+            speak(_SENTENCES, "omar", aside)
     return path
 
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from m2dao.kernels.compiled import helper, kernel
+from m2dao.regions import TORSO
 
-_TORSO = 3  # channel of the region masks
 _ANY = np.float32(0.02)  # share of a pixel
 _NEIGHBOURHOOD = 0.025  # of the picture's width, half a side
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
@@ -41,7 +41,7 @@ def behind_head(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.nda
     position_of_label[labels[free]] = np.flatnonzero(free)
     nearest = position_of_label[labels]
     near_rgb = rgb.reshape(-1, 3)[nearest]
-    near_torso = masks[..., _TORSO].ravel()[nearest][..., None]
+    near_torso = masks[..., TORSO].ravel()[nearest][..., None]
     filled = near_torso * near_rgb + (1 - near_torso) * _background(rgb, masks, plate, everywhere=True)
     return np.where(taken[..., None], filled, rgb)
 
@@ -54,7 +54,7 @@ def behind_person(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.n
 def head_taken(masks: np.ndarray) -> np.ndarray:
     """Where a recording shows any of the head and not mainly torso: masks [S, S, 4] float 0..1 -> [S, S] bool."""
     head = masks[..., 0] + masks[..., 1] + masks[..., 2]
-    return (head > _ANY) & (head >= masks[..., _TORSO])
+    return (head > _ANY) & (head >= masks[..., TORSO])
 
 
 def _background(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray, *, everywhere: bool) -> np.ndarray:

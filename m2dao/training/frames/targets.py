@@ -16,10 +16,10 @@ import torch
 from m2dao.capture.dataset import Capture
 from m2dao.capture.regions.plate import CLEARANCE, PlateBuilder
 from m2dao.kernels.compiled import kernel, warms_up
+from m2dao.regions import LEFT_EYE_INNER, LEFT_EYE_OUTER, ORAL, RIGHT_EYE_INNER, RIGHT_EYE_OUTER
 from m2dao.training.frames.behind import behind_head, behind_person
 from m2dao.training.losses.terms import FrameTarget
 
-_ORAL = 1  # channel of the region masks
 _PLATE_FRAMES = 200  # at most, that a shot's background is made from
 # Shoulders hardly move: what lies within the usual clearance of them is never trusted, and is better than a guess.
 _CLEARANCES = (CLEARANCE, CLEARANCE / 3, 0.0)
@@ -111,7 +111,7 @@ class TrainingFrames:
         _unpack(self._data[self._positions[index]], rgb, masks)
         masks = masks if self._soft else _binary(masks)
         behind = (behind_person if generate_torso else behind_head)(rgb, masks, self.plate(index))
-        focus = np.maximum(masks[..., _ORAL], self._eyes(index))
+        focus = np.maximum(masks[..., ORAL], self._eyes(index))
         return FrameTarget(*(torch.from_numpy(part) for part in (rgb, masks, behind, focus)))
 
     def _eyes(self, index: int) -> np.ndarray:
@@ -153,7 +153,7 @@ def _binary(masks: np.ndarray) -> np.ndarray:
 def _eye_boxes(landmarks: np.ndarray) -> np.ndarray:
     """Centre and half width of both eyes: [T, 478, 3] -> [T, 2, 3] pixels."""
     boxes = []
-    for outer, inner in ((33, 133), (263, 362)):  # eye corners of the face mesh
+    for outer, inner in ((RIGHT_EYE_OUTER, RIGHT_EYE_INNER), (LEFT_EYE_OUTER, LEFT_EYE_INNER)):
         center = (landmarks[:, outer, :2] + landmarks[:, inner, :2]) / 2
         half_width = 0.65 * np.linalg.norm(landmarks[:, outer, :2] - landmarks[:, inner, :2], axis=1)
         boxes.append(np.concatenate([center, half_width[:, None]], axis=1))

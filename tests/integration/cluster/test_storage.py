@@ -11,8 +11,9 @@ import pytest
 
 from cluster.ids import TenantId
 from cluster.object_keys import check_key, check_prefix, object_key
-from cluster.storage import FILE_TABLE, ObjectStore
+from cluster.storage import ObjectStore
 from m2dao.errors import AlreadyExists, InputError, InvalidId, ObjectCorrupt, ServiceError, UnknownObject
+from m2dao.formats import FILE_TABLE
 from tests.support.stack import reaching
 
 ACME = TenantId("acme")
@@ -205,10 +206,10 @@ def test_a_swapped_file_table_is_found_by_its_registered_hash(store, tenant, fol
     prefix = f"{tenant}/identities/anna/1/"
     stored = store.put_folder(prefix, folder)
     store.put_bytes(prefix + "identity.json", b'{"evil": 1}')
-    table = json.loads(store.get_bytes(prefix + FILE_TABLE))
+    table = json.loads(store.get_bytes(prefix + FILE_TABLE.manifest))
     table["files"]["identity.json"] = {"sha256": hashlib.sha256(b'{"evil": 1}').hexdigest(), "bytes": 11}
-    store.put_bytes(prefix + FILE_TABLE, json.dumps(table).encode())
-    with pytest.raises(ObjectCorrupt, match=FILE_TABLE):
+    store.put_bytes(prefix + FILE_TABLE.manifest, json.dumps(table).encode())
+    with pytest.raises(ObjectCorrupt, match=FILE_TABLE.manifest):
         store.get_folder(prefix, tmp_path / "d", sha256=stored.sha256)
 
 
@@ -217,7 +218,7 @@ def test_a_file_table_cannot_write_outside_the_folder(store, tenant, tmp_path):
     entry = {"sha256": "0" * 64, "bytes": 1}
     for name in ("../evil", "/etc/evil", "a/../../evil", ".hidden", ""):
         table = {"format": "m2dao.files", "version": 1, "files": {name: entry}}
-        store.put_bytes(prefix + FILE_TABLE, json.dumps(table).encode())
+        store.put_bytes(prefix + FILE_TABLE.manifest, json.dumps(table).encode())
         with pytest.raises(ObjectCorrupt):
             store.get_folder(prefix, tmp_path / "d")
 
@@ -226,7 +227,7 @@ def test_a_file_table_cannot_write_outside_the_folder(store, tenant, tmp_path):
     "data", [b"", b"[]", b"{}", b'{"format":"m2dao.files","version":2,"files":{"a":{"sha256":"0","bytes":1}}}', b"\xff"]
 )
 def test_a_file_table_of_another_kind_is_corrupt(store, tenant, data):
-    store.put_bytes(f"{tenant}/f/{FILE_TABLE}", data)
+    store.put_bytes(f"{tenant}/f/{FILE_TABLE.manifest}", data)
     with pytest.raises(ObjectCorrupt):
         store.describe_folder(f"{tenant}/f/")
 
@@ -234,7 +235,7 @@ def test_a_file_table_of_another_kind_is_corrupt(store, tenant, data):
 def test_a_folder_that_was_not_stored_to_the_end_is_unknown(store, tenant, folder, tmp_path):
     prefix = f"{tenant}/identities/anna/1/"
     store.put_folder(prefix, folder)
-    store.delete(prefix + FILE_TABLE)
+    store.delete(prefix + FILE_TABLE.manifest)
     with pytest.raises(UnknownObject):
         store.get_folder(prefix, tmp_path / "d")
 
@@ -269,7 +270,7 @@ def test_a_folder_that_cannot_be_stored_faithfully_is_refused(store, tenant, tmp
     if spoil == "link":
         (folder / "passwd").symlink_to("/etc/passwd")
     if spoil == "table":
-        (folder / FILE_TABLE).write_text("{}")
+        (folder / FILE_TABLE.manifest).write_text("{}")
     with pytest.raises(InputError):
         store.put_folder(f"{tenant}/f/", folder)
     assert list(store.list(f"{tenant}/")) == []

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from m2dao.capture.dataset import REGION_NAMES, Capture
+from m2dao.capture.dataset import Capture
 from m2dao.capture.faces.tracker import FaceTracker
 from m2dao.capture.prepare import prepare
 from m2dao.cli import main
 from m2dao.errors import CaptureRejected, ConfigError, MediaError
+from m2dao.regions import REGIONS
 from tests.support.recordings import SIDE, moved, portrait, write_recording
 from tests.support.speech import speech_like
 
@@ -47,7 +48,7 @@ def test_landmarks_masks_and_frames_belong_together(prepared):
         seen = tracker.track(capture.frame(index))
         distance = np.linalg.norm(seen.landmarks[:, :2] - capture.landmarks[index, :, :2], axis=1)
         assert np.median(distance) < 2.0
-        masks = dict(zip(REGION_NAMES, capture.masks(index).transpose(2, 0, 1).astype(int), strict=True))
+        masks = dict(zip(REGIONS, capture.masks(index).transpose(2, 0, 1).astype(int), strict=True))
         assert sum(masks.values()).max() <= 255
         nose, mouth = capture.landmarks[index, [4, 13], :2].astype(int)
         assert masks["facial"][nose[1], nose[0]] > 200

@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError, InputError
+from m2dao.formats import UNIVERSAL
 from m2dao.identity.checkpoint import load_identity
 from m2dao.identity.manifest import file_sha256
 from m2dao.training import trainer, universal_fit
-from m2dao.training.universal import MANIFEST_NAME, TENSORS_NAME, load_universal, save_universal, shared_names
+from m2dao.training.universal import TENSORS_NAME, load_universal, save_universal, shared_names
 from m2dao.training.universal_fit import UniversalConfig, learn_universal
 from tests.support.small_capture import make_small_capture, small_recipe
 
@@ -113,11 +114,11 @@ def test_one_person_is_not_everybody(captures, tmp_path):
 
 def corrupted(folder, change):
     """A copy of tensors or manifest changed in one place, the hash made to fit."""
-    tensors, manifest = load_file(folder / TENSORS_NAME), json.loads((folder / MANIFEST_NAME).read_text())
+    tensors, manifest = load_file(folder / TENSORS_NAME), json.loads((folder / UNIVERSAL.manifest).read_text())
     change(tensors, manifest)
     save_file(tensors, folder / TENSORS_NAME)
     manifest["sha256"] = file_sha256(folder / TENSORS_NAME)
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+    (folder / UNIVERSAL.manifest).write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize(

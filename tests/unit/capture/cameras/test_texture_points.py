@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from m2dao.capture.cameras.texture_points import below_brows, face_points, head_points
-from m2dao.capture.faces.mesh import BETWEEN_BROWS, CHIN
 from m2dao.gaussians.views import project
+from m2dao.regions import BETWEEN_BROWS, CHIN
 from tests.support.simulated_head import head_shape
 
 SIZE, FOCAL = 256, 500.0

@@ -5,17 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from m2dao.capture.faces.layout import face_layout
-from m2dao.capture.faces.mesh import (
-    FACE_OVAL,
-    INNER_LIPS,
-    LEFT_EYE,
-    OUTER_LIPS,
-    RIGHT_EYE,
-    eye_triangles,
-    face_triangles,
-    mirrored_landmarks,
-    mouth_triangles,
-)
+from m2dao.capture.faces.mesh import eye_triangles, face_triangles, mirrored_landmarks, mouth_triangles
+from m2dao.regions import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
 
 def edges(triangles: np.ndarray) -> np.ndarray:

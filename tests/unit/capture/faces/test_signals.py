@@ -8,16 +8,12 @@ from m2dao.capture.faces.layout import face_layout
 from m2dao.capture.faces.signals import (
     EXPRESSION_NAMES,
     GAZE_RANGE,
-    INNER_LIP_PAIRS,
     LEFT_EYE_CORNERS,
-    LEFT_IRIS,
-    LEFT_LID_PAIRS,
     RIGHT_EYE_CORNERS,
-    RIGHT_IRIS,
-    RIGHT_LID_PAIRS,
     measure_signals,
 )
 from m2dao.capture.rotations import rotation_from_vector
+from m2dao.regions import INNER_LIP_PAIRS, LEFT_IRIS, LEFT_LID_PAIRS, RIGHT_IRIS, RIGHT_LID_PAIRS
 
 T = 60
 

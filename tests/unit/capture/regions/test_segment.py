@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from m2dao.capture.faces.head_frame import HeadFrame, soft_polygon
-from m2dao.capture.faces.mesh import FACE_OVAL, OUTER_LIPS
 from m2dao.capture.regions.colour_models import ColourModels
 from m2dao.capture.regions.matte import GuidedFilter
-from m2dao.capture.regions.segment import REGIONS, RegionSegmenter
+from m2dao.capture.regions.segment import RegionSegmenter
 from m2dao.errors import CaptureRejected
+from m2dao.regions import FACE_OVAL, OUTER_LIPS, REGIONS
 from tests.support.simulated_head import EYE_DISTANCE_M, head_shape
 
 SIZE = 512

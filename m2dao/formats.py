@@ -1,0 +1,39 @@
+"""Names and versions of everything the project stores, each once.
+
+Raise a number here, and say so in the changelog, when files written before can no longer be read (``version``) or when
+the same input gives another result than before (the others).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """What a stored folder says of itself in its manifest."""
+
+    name: str
+    version: int
+    manifest: str  # file name
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+    @property
+    def header(self) -> dict[str, str | int]:
+        """The first two entries of every manifest."""
+        return {"format": self.name, "version": self.version}
+
+
+CAPTURE = Format("m2dao.capture", 2, "capture.json")
+IDENTITY = Format("m2dao.identity", 4, "identity.json")
+UNIVERSAL = Format("m2dao.universal", 3, "universal.json")
+FILE_TABLE = Format("m2dao.files", 1, "files.json")  # of a folder in the object store
+STEP_CHECKPOINT_VERSION = "4"
+
+# What the same input gives. Captures and fits of another number are made again, not compared.
+CAPTURE_GENERATION = 2  # captures of the same recording
+ENGINE_VERSION = 12  # identities of the same recipe
+EVALUATION_VERSION = 6  # figures of the same identity
+
+CAPTURE_LABEL = f"v{CAPTURE.version}.{CAPTURE_GENERATION}"  # begins the names of captures in the object store
