@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 VIDEO ?=
 AUDIO ?=
-HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py
+HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py tests/unit/docs/test_docs_links.py
 
-.PHONY: help demo up down status check fix test lock clean
+.PHONY: help demo up down status check fix test docs lock clean
 
 help:
 	@echo "make demo                         two synthetic people: fitted, registered, promoted, speaking (10 minutes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make check                        layout, lint, types, spelling, links, house rules (a minute or two)"
 	@echo "make fix                          repair what check can repair by itself"
 	@echo "make test                         the whole test suite"
+	@echo "make docs                         the generated pages and tables of docs/ anew"
 	@echo "make lock                         resolve requirements.lock anew"
 
 # A changed lock installs again, an unchanged one costs nothing. Kernels are compiled here, once for this processor.
@@ -53,6 +54,9 @@ fix: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest
+
+docs: $(STAMP)
+	@$(BIN)/python -m tools.docs
 
 lock: $(STAMP)
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock

@@ -23,12 +23,12 @@ _EXAMPLES = """examples:
   m2dao-cluster sweep --days 30                 delete videos and sound of renders that are older (for a daily job)
   m2dao-cluster down
 
-settings come from the environment, see docs/settings.md; exit codes: 0 done, 2 bad input, 1 our fault"""
+settings come from the environment, see docs/reference/settings.md; exit codes: 0 done, 2 bad input, 1 our fault"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)  # a stop from outside is undone like Ctrl-C
     return run_command("m2dao-cluster", lambda: arguments.run(arguments), as_json=arguments.json)
 
@@ -37,7 +37,7 @@ def _interrupt(number, frame) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="m2dao-cluster",
         description=__doc__,

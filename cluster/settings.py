@@ -6,7 +6,7 @@ Each setting is looked up in three places, the first that has it wins:
 2. ``$M2DAO_HOME/stack.env``, which ``m2dao-cluster up`` writes for the services it started itself,
 3. the default.
 
-The table of all settings is in ``docs/settings.md``; a test holds the two together.
+The table of all settings is in ``docs/reference/settings.md``; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -16,17 +16,17 @@ _EXAMPLES = """examples:
   m2dao-serve undeploy                    let the running renders finish, then stop; queued ones stay queued
   m2dao-serve openapi > openapi.json      the API's own description; needs no running service
 
-settings come from the environment: docs/settings.md says where the services are, docs/api.md what the API allows;
+settings come from the environment, see docs/reference/settings.md;
 exit codes: 0 done, 2 bad input, 1 our fault"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     return run_command("m2dao-serve", lambda: arguments.run(arguments), as_json=arguments.json)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="m2dao-serve", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )

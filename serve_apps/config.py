@@ -1,6 +1,6 @@
 """What the API allows and how it scales: one frozen object, read from ``M2DAO_SERVE_*`` in the environment.
 
-Where the services are is in ``cluster/settings.py``. The table of all settings here is in ``docs/api.md``; a test
+Where the services are is in ``cluster/settings.py``. The table of all settings here is in ``docs/reference/settings.md``; a test
 holds the two together.
 """
 

@@ -1,7 +1,7 @@
 """Every error answer is a problem document (RFC 9457): ``application/problem+json``.
 
 The ``type`` is ``urn:m2dao:problem:<code>``, where the code is the stable ``code`` of the error class or one of the
-API's own codes below. The table is documented in ``docs/api.md``; a test holds the two together.
+API's own codes below. The table is documented in ``docs/reference/errors.md``; a test holds the two together.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 | phones | 100 | 40 | roots of the posteriors of 39 phones and silence |
 | whisper | 50 | 512 | states of the encoder of whisper-base (needs its model file, heavy) |
 
-Names joined with ``+`` give the features side by side. How they compare: docs/audio-features.md.
+Names joined with ``+`` give the features side by side. How they compare: docs/results/2026-11-22-audio-features.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from m2dao.errors import ConfigError
 # fitted on them, do not go with those of another version.
 FEATURE_VERSIONS = {"logmel": 1, "phones": 2, "whisper": 1}
 FEATURE_NAMES = tuple(FEATURE_VERSIONS)
-# The most accurate across speakers among those of little look-ahead; see the table in docs/audio-features.md.
+# The most accurate across speakers among those of little look-ahead; see docs/decisions/phones-drive-the-lips.md.
 DEFAULT_FEATURES = "phones"
 
 

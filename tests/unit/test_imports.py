@@ -1,4 +1,4 @@
-"""Who may import whom, as docs/architecture.md draws it; and what importing loads."""
+"""Who may import whom, as docs/explain/architecture.md draws it; and what importing loads."""
 
 import subprocess
 import sys
@@ -64,7 +64,7 @@ def ours(name):
 
 def layer_of(part):
     found = [number for number, layer in enumerate(LAYERS) if part in layer]
-    assert found, f"m2dao/{part} is in no layer: add it to LAYERS and to docs/architecture.md"
+    assert found, f"m2dao/{part} is in no layer: add it to LAYERS and to docs/explain/architecture.md"
     return found[0]
 
 

@@ -24,7 +24,7 @@ from tests.support.http_server import serving
 from tests.support.serve import SMALL, Api, Customer, api_over, speech, take
 from tests.support.tiny_identity import make_tiny_identity
 
-DOCS = Path(__file__).parents[3] / "docs" / "api.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "http.md"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from m2dao.errors import ConfigError
 from serve_apps.config import ServeConfig, env_name
 
-DOCS = Path(__file__).parents[3] / "docs" / "api.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
 
 
 def test_settings_come_from_the_environment_and_go_back():

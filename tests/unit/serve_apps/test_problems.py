@@ -14,7 +14,7 @@ from serve_apps.api.error_handlers import install_error_handlers
 from serve_apps.problems import PROBLEMS, ApiProblem, problem_document, problem_of
 from tests.support.http_server import serving
 
-DOCS = Path(__file__).parents[3] / "docs" / "api.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "errors.md"
 
 
 def all_errors():

@@ -1,0 +1,110 @@
+"""Rows of tables that the code owns: settings, errors, formats, keys, the schedule of a fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+def _settings() -> Rows:
+    from cluster.settings import Settings
+
+    for field in dataclasses.fields(Settings):
+        default = field.metadata["default"]
+        yield {
+            "name": field.metadata["env"],
+            "default": f"`{default}`" if default else "unset",
+            "meaning": field.metadata["help"],
+        }
+
+
+def _serve_settings() -> Rows:
+    from serve_apps.config import ServeConfig, env_name
+
+    for field in dataclasses.fields(ServeConfig):
+        yield {"name": env_name(field), "default": f"{field.default:g}", "meaning": field.metadata["help"]}
+
+
+def _errors() -> Rows:
+    """The error tree, parents first; depth shows as indentation."""
+    from m2dao.errors import M2daoError
+    from serve_apps.problems import problem_of
+
+    def branch(kind: type[M2daoError], depth: int) -> Rows:
+        yield {
+            "name": "&nbsp;&nbsp;" * depth + f"`{kind.__name__}`",
+            "code": kind.code,
+            "exit_code": kind.exit_code,
+            "status": problem_of(kind("it"))["status"],
+            "meaning": (kind.__doc__ or "").splitlines()[0],
+        }
+        for child in kind.__subclasses__():
+            if child.__module__ == M2daoError.__module__:
+                yield from branch(child, depth + 1)
+
+    return branch(M2daoError, 0)
+
+
+def _problems() -> Rows:
+    from serve_apps.problems import PROBLEMS
+
+    for code, kind in PROBLEMS.items():
+        yield {"code": code, "status": kind.status, "title": kind.title}
+
+
+def _formats() -> Rows:
+    from m2dao.capture import dataset
+    from m2dao.identity import manifest
+    from m2dao.training import universal
+
+    for made_by, module in (("m2dao prepare", dataset), ("m2dao fit", manifest), ("m2dao universal", universal)):
+        yield {"name": module.FORMAT, "version": module.VERSION, "made_by": made_by}
+
+
+def _object_keys() -> Rows:
+    """Keys as the code makes them, for the tenant ``acme``."""
+    from cluster.control.fit_requests import FitOptions, FitRequest
+    from cluster.ids import IdentityName, TenantId
+    from serve_apps.rendering.worker import render_prefix
+
+    acme = TenantId("acme")
+    request = FitRequest(
+        batch="b",
+        identity=IdentityName("anna"),
+        recording_sha256="SHA256",
+        recording_name="a.mp4",
+        options=FitOptions(),
+    )
+    yield {"key": request.recording_key(acme), "content": "a recording, once however often it is fitted"}
+    yield {"key": request.capture_key(acme), "content": "its capture (generation, size, recording), once"}
+    yield {"key": "acme/fits/FIT/steps.tar", "content": "the newest step checkpoint; deleted when the fit is done"}
+    yield {"key": "acme/identities/anna/7/", "content": "version 7: the identity checkpoint and a table of its hashes"}
+    yield {"key": render_prefix(acme, "RENDER"), "content": "speech, background and video of a render"}
+
+
+def _schedule() -> Rows:
+    from m2dao.training.schedule import refining_schedule
+
+    for row in refining_schedule().rows:
+        parts = {part for turn in row.turns for part in turn.trainables}
+        groups = dict.fromkeys(part.partition(".")[0] for part in sorted(parts))
+        yield {
+            "until": row.until,
+            "turns": ", ".join(turn.name for turn in row.turns),
+            "trained": ", ".join(groups) + (": Gaussians only, at rest" if not row.moving else ""),
+            "grow": "yes" if row.densify else "no",
+        }
+
+
+ROWS: Mapping[str, Callable[[], Rows]] = {
+    "settings": _settings,
+    "serve-settings": _serve_settings,
+    "errors": _errors,
+    "problems": _problems,
+    "formats": _formats,
+    "object-keys": _object_keys,
+    "schedule": _schedule,
+}

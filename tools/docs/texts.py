@@ -1,0 +1,182 @@
+"""Fills the marked sections of pages: command line, HTTP routes and Python names, each as the code describes itself.
+
+A section is marked ``<!-- text NAME -->`` and ``<!-- end text -->``; what stands between is written here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Any
+from unittest import mock
+
+from tools.docs.tables import markdown_table
+
+_MARKED = re.compile(r"(<!-- text (?P<name>\S+) -->\n)(?P<body>.*?)(<!-- end text -->)", re.DOTALL)
+_WIDTH = "100"  # of help texts, in columns
+_EXAMPLE_ID = "r-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4"
+
+
+def fill_texts(text: str) -> str:
+    """The page with every marked section written anew."""
+    return _MARKED.sub(lambda found: f"{found[1]}{TEXTS[found['name']]().strip()}\n{found[4]}", text)
+
+
+def programs() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each of our programs."""
+    import cluster.cli
+    import m2dao.cli
+    import serve_apps.cli
+    import train_jobs.cli
+
+    return {
+        "m2dao": m2dao.cli.build_parser(),
+        "m2dao-cluster": cluster.cli.build_parser(),
+        "m2dao-train": train_jobs.cli.build_parser(),
+        "m2dao-serve": serve_apps.cli.build_parser(),
+    }
+
+
+def _command_line() -> str:
+    with mock.patch.dict(os.environ, {"COLUMNS": _WIDTH}):
+        return "\n".join(
+            f"{'#' * (2 + min(depth, 1))} `{parser.prog}`\n\n```text\n{parser.format_help().strip()}\n```\n"
+            for program in programs().values()
+            for parser, depth in _with_commands(program, 0)
+        )
+
+
+def _with_commands(parser: argparse.ArgumentParser, depth: int) -> Iterator[tuple[argparse.ArgumentParser, int]]:
+    yield parser, depth
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _with_commands(command, depth + 1)
+
+
+def _http() -> str:
+    from serve_apps.api.ingress import create_api
+
+    document = create_api(None).openapi()
+    routes = [
+        _route(method, path, operation, document)
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    bodies = [
+        f"### `{name}`\n\n{schema.get('description', '')}\n\n{_fields(schema, document)}"
+        for name, schema in document["components"]["schemas"].items()
+    ]
+    return "\n".join(["## Routes\n", *routes, "## Bodies\n", *bodies])
+
+
+def _route(method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    parts = [f"### `{method.upper()} {path}`\n", operation["description"] + "\n"]
+    if "security" not in operation:
+        parts.append("Needs no key.\n")
+    parameters = [
+        (f"`{each['name']}`", each["in"], _type_of(each["schema"]), each.get("description", ""))
+        for each in operation.get("parameters", ())
+    ]
+    if parameters:
+        parts.append(markdown_table(("parameter", "in", "type", "meaning"), parameters))
+    form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
+    if form:
+        parts.append("Body, `multipart/form-data`:\n")
+        parts.append(_fields(form["schema"], document))
+    answers = [(status, answer["description"]) for status, answer in operation["responses"].items()]
+    parts.append(markdown_table(("status", "meaning"), answers))
+    parts.append(f"```bash\n{_curl(method, path, operation)}\n```\n")
+    return "\n".join(parts)
+
+
+def _curl(method: str, path: str, operation: Mapping[str, Any]) -> str:
+    words = ["curl -sS", "" if method == "get" else f"-X {method.upper()}"]
+    words.append("http://127.0.0.1:8000" + path.replace("{render_id}", _EXAMPLE_ID))
+    if "security" in operation:
+        words.append('-H "Authorization: Bearer $M2DAO_KEY"')
+    if "requestBody" in operation:
+        words.append("-F audio=@speech.wav -F identity=anna")
+    return " ".join(word for word in words if word)
+
+
+def _fields(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    needed = schema.get("required", ())
+    rows = [
+        (f"`{name}`", _type_of(field), "yes" if name in needed else "", field.get("description", ""))
+        for name, field in schema["properties"].items()
+    ]
+    return markdown_table(("field", "type", "always", "meaning"), rows)
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        return "`" + schema["$ref"].rpartition("/")[2] + "`"
+    if "anyOf" in schema:
+        return " or ".join(_type_of(each) for each in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        return "list of " + _type_of(schema["items"])
+    bounds = [f"{name} {schema[key]}" for name, key in (("from", "minimum"), ("to", "maximum")) if key in schema]
+    kind = schema.get("format", schema.get("type", "object"))
+    kind = (
+        "`" + str(schema["const"]) + "`"
+        if "const" in schema
+        else {"binary": "file", "date-time": "time"}.get(kind, kind)
+    )
+    return ", ".join(
+        [" ".join([kind, *bounds]), *([f"default `{schema['default']}`"] if schema.get("default") is not None else [])]
+    )
+
+
+_PUBLIC = {
+    "prepare": "m2dao.capture.prepare",
+    "fit": "m2dao.training.trainer",
+    "evaluate": "m2dao.evaluation.evaluate",
+    "Talker": "m2dao.identity.talker",
+    "Capture": "m2dao.capture.dataset",
+}
+
+
+def _python() -> str:
+    return "\n".join(_described(name, getattr(import_module(module), name)) for name, module in _PUBLIC.items())
+
+
+def _described(name: str, thing: Any) -> str:
+    parts = [_callable(f"m2dao.{name}", thing, 2)]
+    if inspect.isclass(thing):
+        parts += [
+            _callable(f"{name}.{member}", getattr(thing, member), 3)
+            for member, value in vars(thing).items()
+            if not member.startswith("_") and (callable(value) or isinstance(value, classmethod | property))
+        ]
+    return "\n".join(parts)
+
+
+def _callable(title: str, thing: Any, level: int) -> str:
+    name = title.rpartition(".")[2]
+    signature = name if isinstance(thing, property) else name + _signature(thing)
+    doc = inspect.getdoc(thing) or ""
+    return f"{'#' * level} `{title}`\n\n```python\n{signature}\n```\n\n```text\n{doc}\n```\n"
+
+
+def _signature(thing: Any) -> str:
+    """Parameters with their types, each on a line of its own where one line would be too long."""
+    signature = inspect.signature(thing)
+    words = []
+    for name, each in signature.parameters.items():
+        if each.kind is each.KEYWORD_ONLY and "*" not in words:
+            words.append("*")
+        kind = "" if each.annotation is each.empty else f": {each.annotation}"
+        words.append(name + kind + ("" if each.default is each.empty else f" = {each.default!r}"))
+    answer = "" if signature.return_annotation is signature.empty else f" -> {signature.return_annotation}"
+    line = f"({', '.join(words)}){answer}"
+    return line if len(line) <= int(_WIDTH) else "(\n" + "".join(f"    {word},\n" for word in words) + f"){answer}"
+
+
+TEXTS: Mapping[str, Callable[[], str]] = {"command-line": _command_line, "http": _http, "python": _python}
