@@ -1,4 +1,4 @@
-"""What training and serving share: settings, ids, storage, registry, job state, and the embedded stack.
+"""What training and serving share: settings, ids, storage, registry, state, and the embedded stack.
 
-Nothing here knows about pixels or sound. The only thing of ours that is imported from outside is ``m2dao.errors``.
+Nothing here knows about pixels or sound. Of the engine it imports ``m2dao.errors`` and ``m2dao.command_line`` only.
 """

@@ -1,9 +1,9 @@
-"""Identity checkpoints: a hashed folder of plain tensors, written aside and renamed, loaded without pickle.
+"""Identity checkpoints: hashed folders of plain tensors, complete or absent, never pickled.
 
 identity.json            manifest: format, recipe, camera, model, hashes of the files below
 gaussians.safetensors    raw parameters of each group, ``<group>.<name>``; all but the means in half precision
-motion.safetensors       ``head.*`` the fields, ``speech.*`` the audio encoder; what is learned in half precision
-signals.safetensors      poses, slow poses and expression of the recording, reference pose, lip calibration
+motion.safetensors       ``head.*`` the fields, ``speech.*`` the speech encoders; what is learned in half precision
+signals.safetensors      poses, slow_poses, expression, reference_viewmat
 plate.png                clean background
 """
 
