@@ -1,4 +1,5 @@
 """What training and serving share: settings, ids, storage, registry, state, and the embedded stack.
 
-Nothing here knows about pixels or sound. Of the engine it imports ``m2dao.errors`` and ``m2dao.command_line`` only.
+Nothing here knows about pixels or sound. Of the engine it imports only ``m2dao.command_line``, ``m2dao.errors``,
+``m2dao.files`` and ``m2dao.formats``.
 """

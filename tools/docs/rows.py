@@ -56,12 +56,18 @@ def _problems() -> Rows:
 
 
 def _formats() -> Rows:
-    from m2dao.capture import dataset
-    from m2dao.identity import manifest
-    from m2dao.training import universal
+    from m2dao import formats
 
-    for made_by, module in (("m2dao prepare", dataset), ("m2dao fit", manifest), ("m2dao universal", universal)):
-        yield {"name": module.FORMAT, "version": module.VERSION, "made_by": made_by}
+    return [each._asdict() for each in vars(formats).values() if isinstance(each, formats.Format)]
+
+
+def _format_numbers() -> Rows:
+    from m2dao import formats
+
+    yield {"name": "step checkpoint", "number": formats.STEP_CHECKPOINT_VERSION, "of": "the state of an unfinished fit"}
+    yield {"name": "capture generation", "number": formats.CAPTURE_GENERATION, "of": "captures of the same recording"}
+    yield {"name": "engine", "number": formats.ENGINE_VERSION, "of": "identities of the same recipe"}
+    yield {"name": "evaluation", "number": formats.EVALUATION_VERSION, "of": "figures of the same identity"}
 
 
 def _object_keys() -> Rows:
@@ -105,6 +111,7 @@ ROWS: Mapping[str, Callable[[], Rows]] = {
     "errors": _errors,
     "problems": _problems,
     "formats": _formats,
+    "format-numbers": _format_numbers,
     "object-keys": _object_keys,
     "schedule": _schedule,
 }

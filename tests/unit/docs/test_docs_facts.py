@@ -15,11 +15,10 @@ from safetensors import safe_open
 import cluster
 from cluster.control.gate import GateThresholds
 from cluster.state import jobs
-from m2dao.capture import dataset
+from m2dao import formats
 from m2dao.capture.review.quality import QualityRules
-from m2dao.identity import checkpoint, manifest
+from m2dao.identity import checkpoint
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
-from m2dao.training import universal
 from tests.support.tiny_identity import make_tiny_identity
 from tests.unit.docs.markdown import ROOT
 from train_jobs.callbacks import LEASE_S, STEPS_EVERY_S
@@ -37,9 +36,9 @@ FACTS = [
     ("docs/guides/captures.md", r"under (\d+) s or over", QualityRules().min_seconds),
     ("docs/guides/captures.md", r"a face under (\d+) px", QualityRules().min_face_px),
     ("docs/guides/captures.md", r"more than (\d+) jump cuts a minute", QualityRules().max_jumps_per_minute),
-    ("CHANGELOG.md", r"Captures have format (\d+)", dataset.VERSION),
-    ("CHANGELOG.md", r"identities format (\d+)", manifest.VERSION),
-    ("CHANGELOG.md", r"universal motion format (\d+)", universal.VERSION),
+    ("CHANGELOG.md", r"Captures have format (\d+)", formats.CAPTURE.version),
+    ("CHANGELOG.md", r"identities format (\d+)", formats.IDENTITY.version),
+    ("CHANGELOG.md", r"universal motion format (\d+)", formats.UNIVERSAL.version),
     *(
         ("docs/guides/registry.md", rf"`--{field.name.replace('_', '-')}` \| ([\d.]+) \|", field.default)
         for field in dataclasses.fields(GateThresholds)
