@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.state.problems import Problem
 from m2dao.errors import InputError, M2daoError, NotFound, ServiceUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -96,3 +97,17 @@ def problem_of(error: BaseException) -> dict[str, Any]:
     if isinstance(error, InputError):
         return problem_document("invalid-input", str(error))
     return problem_document("internal-error")
+
+
+def stored_problem(error: BaseException) -> Problem:
+    """What of an error is stored with a job: no more than its tenant may read."""
+    document = problem_of(error)
+    code = document["type"].removeprefix(URN)
+    return Problem(code=code, title=document["title"], detail=document.get("detail", ""))
+
+
+def document_of(stored: Problem) -> dict[str, Any]:
+    """The problem document of a job's stored error; of the job store's own words only the title is shown."""
+    if stored.code in PROBLEMS:
+        return problem_document(stored.code, stored.detail)
+    return problem_document("internal-error", stored.title)

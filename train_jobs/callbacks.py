@@ -1,6 +1,6 @@
 """What a running fit tells the platform, and what the platform learns when a worker dies.
 
-LeaseMonitor      a worker's line to the job store: heartbeats, progress, and the news that the job was taken away
+JobMonitor        what the work tells, passed on to the lease of its job
 MetricLog         metrics over steps in the model registry
 StepCheckpoints   the fit's step checkpoints, copied to the object store now and then
 BlameCallback     runs beside Ray Train's controller: finds out whose worker died, so that only that fit pays
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,14 +22,15 @@ from cluster.ids import FitId, TenantId
 from cluster.registry import Registry
 from cluster.settings import Settings
 from cluster.state.jobs import Claim, JobRecord, Jobs
+from cluster.state.lease import Lease
+from cluster.state.problems import Problem
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
-from m2dao.errors import LeaseLost, M2daoError, ServiceUnavailable, UnknownJob
+from m2dao.errors import LeaseLost, ServiceUnavailable, UnknownJob
 
 logger = logging.getLogger(__name__)
 
 LEASE_S = 30.0  # how long a worker may be silent; a state store that is away for less costs nothing
-BEAT_S = 0.5  # how often progress is passed on
 STEPS_EVERY_S = 20.0  # what a killed worker loses at most, beyond the step it was at
 METRICS_EVERY_S = 2.0
 
@@ -44,105 +44,51 @@ STAGES = {
 }
 
 
-def problem(error: BaseException) -> dict[str, str]:
-    """A job's error as it is stored and shown: a code, what kind of thing went wrong, and the message."""
-    if isinstance(error, M2daoError):
-        return {"code": error.code, "title": type(error).__doc__.splitlines()[0], "detail": str(error)}
-    detail = f"{type(error).__name__}: {error}"
-    return {"code": "internal-error", "title": "An unexpected error in the fit", "detail": detail}
-
-
-class LeaseMonitor:
-    """The ``FitMonitor`` of a claimed job; a context manager whose thread renews the lease.
-
-    The work runs for minutes between its own calls (decoding, compiling), so the lease is renewed by a thread. Once
-    the lease is lost, every call of the work raises ``LeaseLost``: what it would still do does not count.
+class JobMonitor:
+    """The ``FitMonitor`` of a claimed job: what the work tells goes into the job's lease.
 
     Args:
-        jobs: the job store.
-        claim: the claim to keep alive.
+        lease: of the job; every call of the work raises ``LeaseLost`` once it is lost.
         on_capture: called when the capture is complete.
         on_step: called with (step, values) at steps of the optimisation.
-        lease_s: length of a lease in seconds.
-        beat_s: how often progress is passed on, in seconds.
     """
 
     def __init__(
         self,
-        jobs: Jobs,
-        claim: Claim,
+        lease: Lease,
         *,
         on_capture: Callable[[], None],
         on_step: Callable[[int, Mapping[str, float]], None],
-        lease_s: float = LEASE_S,
-        beat_s: float = BEAT_S,
     ):
-        self._jobs, self._claim = jobs, claim
-        self._on_capture, self._on_step = on_capture, on_step
-        self._lease_s, self._beat_s = lease_s, beat_s
-        self._lock = threading.Lock()
-        self._news: tuple[float, str] | None = None
-        self._lost: LeaseLost | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.job.id}", daemon=True)
-        self._stage_began = ("", time.monotonic())
+        self._lease, self._on_capture, self._on_step = lease, on_capture, on_step
+        self._stage, self._began = "", time.monotonic()
         self.seconds: dict[str, float] = {}  # stage -> seconds spent in it
-
-    def __enter__(self) -> LeaseMonitor:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info) -> None:
-        self._count_stage("")
-        self._stop.set()
-        self._thread.join()
 
     def stage(self, name: str, fraction: float, detail: str = "") -> None:
         """See ``FitMonitor.stage``; ``name`` is a key of ``STAGES``."""
         low, high = STAGES[name]
+        self._count(name)
         progress = low + (high - low) * min(max(fraction, 0.0), 1.0)
-        self._count_stage(name)
-        with self._lock:
-            self._news = (progress, f"{name}: {detail}" if detail else name)
-        self.check()
+        self._lease.tell(f"{name}: {detail}" if detail else name, progress)
 
     def capture_ready(self) -> None:
-        self.check()
+        self._lease.check()
         self._on_capture()
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        self.check()
+        self._lease.check()
         self._on_step(step, values)
 
-    def check(self) -> None:
-        """Raise ``LeaseLost`` when the job is not ours any more."""
-        if self._lost is not None:
-            raise self._lost
+    def end(self) -> None:
+        """Count the time of the last stage."""
+        self._count("")
 
-    def _count_stage(self, name: str) -> None:
-        before, began = self._stage_began
-        if name != before:
+    def _count(self, name: str) -> None:
+        if name != self._stage:
             now = time.monotonic()
-            if before:
-                self.seconds[before] = self.seconds.get(before, 0.0) + now - began
-            self._stage_began = (name, now)
-
-    def _keep(self) -> None:
-        renewed = time.monotonic()
-        while not self._stop.wait(self._beat_s):
-            with self._lock:
-                news, self._news = self._news, None
-            if news is None and time.monotonic() - renewed < self._lease_s / 6:
-                continue
-            progress, text = news if news is not None else (None, None)
-            try:
-                self._jobs.heartbeat(self._claim, lease_s=self._lease_s, progress=progress, stage=text)
-                renewed = time.monotonic()
-            except LeaseLost as error:
-                self._lost = error
-                return
-            except ServiceUnavailable as error:  # the lease is long enough to try again
-                logger.warning("heartbeat of %s: %s", self._claim.job.id, error)
+            if self._stage:
+                self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._began
+            self._stage, self._began = name, now
 
 
 class StepCheckpoints:
@@ -305,6 +251,6 @@ class BlameCallback(UserCallback):
         logger.warning("fit %s (%s): %s", fit_id, job.request.get("identity"), detail)
         try:
             title = "The process that ran the fit ended without a word"
-            jobs.fail(claim, {"code": "worker-died", "title": title, "detail": detail}, retry=True)
+            jobs.fail(claim, Problem(code="worker-died", title=title, detail=detail), retry=True)
         except LeaseLost:
             logger.info("fit %s changed hands before its worker's death was known", fit_id)

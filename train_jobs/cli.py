@@ -186,7 +186,7 @@ def _describe(job) -> str:
 
 def _verdict(name: str, job) -> str:
     if job.status == "failed":
-        return f"{name}: failed: {job.error['detail']}"
+        return f"{name}: failed: {job.error.detail}"
     metrics = job.result["metrics"]
     figures = [f"{key} {metrics[key]:.2f}" for key in ("psnr_db", "sync_confidence") if key in metrics]
     words = [f"{name}: {job.result['ref']}", *figures]
@@ -209,8 +209,9 @@ def _jobs(args: argparse.Namespace) -> dict:
 
 
 def _job_dict(job) -> dict:
-    fields = ("status", "progress", "stage", "attempt", "result", "error", "created_s", "updated_s")
-    return {"id": str(job.id), "identity": job.request["identity"], **{name: getattr(job, name) for name in fields}}
+    fields = ("status", "progress", "stage", "attempt", "result", "created_s", "updated_s")
+    shown = {name: getattr(job, name) for name in fields}
+    return {"id": str(job.id), "identity": job.request["identity"], **shown, "error": job.error and job.error.as_dict()}
 
 
 # -- versions -------------------------------------------------------------------------------------------------

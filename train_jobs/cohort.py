@@ -31,6 +31,8 @@ from cluster.ids import FitId, TenantId
 from cluster.registry import Registry
 from cluster.settings import Settings
 from cluster.state.jobs import Claim, JobRecord
+from cluster.state.lease import Lease
+from cluster.state.problems import Problem
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import (
@@ -46,11 +48,10 @@ from train_jobs.callbacks import (
     LEASE_S,
     METRICS_EVERY_S,
     STEPS_EVERY_S,
-    LeaseMonitor,
+    JobMonitor,
     MetricLog,
     StepCheckpoints,
     known_jobs,
-    problem,
     worker_name,
 )
 from train_jobs.work import FitOutcome, FitTask, FitWork
@@ -205,7 +206,7 @@ class CohortWorker:
     def _fail(self, claim: Claim, error: Exception, *, retry: bool) -> None:
         logger.warning("fit %s failed: %s", claim.job.id, error)
         try:
-            self._platform.state.jobs.fail(claim, problem(error), retry=retry)
+            self._platform.state.jobs.fail(claim, Problem.of(error), retry=retry)
         except (LeaseLost, ServiceUnavailable) as second:
             logger.warning("fit %s: its failure could not be recorded: %s", claim.job.id, second)
 
@@ -252,14 +253,13 @@ class _Fit:
             steps.save_if_due()
 
         capture_key = request.capture_key(job.tenant)
-        monitor = LeaseMonitor(
-            platform.state.jobs,
-            self._claim,
+        lease = Lease(platform.state.jobs, self._claim, lease_s=self._cohort.lease_s)
+        monitor = JobMonitor(
+            lease,
             on_capture=lambda: put_archive(platform.store, capture_key, self._task.capture_dir),
             on_step=on_step,
-            lease_s=self._cohort.lease_s,
         )
-        with monitor:
+        with lease:
             monitor.stage("fetch", 0.0)
             log.begin()
             platform.store.get_file(request.recording_key(job.tenant), self._task.recording)
@@ -270,6 +270,7 @@ class _Fit:
             monitor.stage("register", 0.0)
             result = self._register(outcome)
             monitor.stage("register", 1.0)
+        monitor.end()
         steps.forget()
         return {**result, "resumed": resumed, "seconds": {k: round(v, 2) for k, v in monitor.seconds.items()}}
 
@@ -305,5 +306,5 @@ class _Fit:
                 self._platform.registry, self._platform.state, ref, thresholds=GateThresholds(**self._request.gate)
             )
         except (PromotionRefused, PromotionConflict, LockBusy) as error:
-            return {"promoted": False, **problem(error)}
+            return {"promoted": False, **Problem.of(error).as_dict()}
         return {"promoted": True, **promotion.as_dict()}

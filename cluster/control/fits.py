@@ -14,6 +14,7 @@ from cluster.control.fit_requests import ENGINE_WORK, FitOptions, FitRequest
 from cluster.ids import FitId, IdentityName, TenantId
 from cluster.settings import Settings
 from cluster.state.jobs import Claim, JobRecord
+from cluster.state.problems import Problem
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import ClusterUnavailable, Conflict, InputError, LeaseLost
@@ -167,7 +168,7 @@ class FitService:
             UnknownJob: there is no such fit.
         """
         jobs = self.state.jobs
-        error = {"code": "cancelled", "title": "Cancelled by an operator", "detail": f"fit {fit_id}"}
+        error = Problem(code="cancelled", title="Cancelled by an operator", detail=f"fit {fit_id}")
         while True:
             job = jobs.get(tenant, fit_id)
             if job.finished:

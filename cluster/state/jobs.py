@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.ids import FitId, RenderId, TenantId, parse_job_id
 from cluster.state import job_scripts as scripts
 from cluster.state.accounts import TENANTS_KEY
+from cluster.state.problems import Problem
 from m2dao.errors import (
     AlreadyExists,
     Conflict,
@@ -65,7 +66,7 @@ class JobRecord:
     stage: str
     request: dict[str, Any]
     result: dict[str, Any] | None  # when done
-    error: dict[str, Any] | None  # when failed: a problem document
+    error: Problem | None  # when failed
     attempt: int  # claims so far
     max_attempts: int
     worker: str  # who has it or had it last
@@ -262,14 +263,14 @@ class Jobs:
         """
         return self._end(claim, "done", json.dumps(result, allow_nan=False))
 
-    def fail(self, claim: Claim, error: dict[str, Any], *, retry: bool = False) -> JobRecord:
+    def fail(self, claim: Claim, error: Problem, *, retry: bool = False) -> JobRecord:
         """Record that the job failed, or queue it again when ``retry`` is set and attempts are left.
 
         Raises:
             LeaseLost: the job is somebody else's now, or gone.
         """
         outcome = "retry" if retry else "failed"
-        return self._end(claim, outcome, json.dumps(error, allow_nan=False))
+        return self._end(claim, outcome, json.dumps(error.as_dict()))
 
     def release(self, claim: Claim) -> JobRecord:
         """Give a job back unharmed, so that it does not count as an attempt: this worker has to stop.
@@ -348,6 +349,8 @@ def _refusal(outcome: str, tenant: TenantId, kind: str, job_id: JobId, limit: in
 
 def _record(fields: dict[str, str]) -> JobRecord:
     loaded = {name: json.loads(fields[name]) if fields.get(name) else None for name in ("request", "result", "error")}
+    if loaded["error"] is not None:
+        loaded["error"] = Problem.from_dict(loaded["error"])
     numbers = {name: int(fields[name]) for name in ("attempt", "max_attempts", "fence")}
     times = {f"{name}_s": int(fields[name]) / 1e6 for name in ("created", "updated")}
     words = {name: fields[name] for name in ("kind", "status", "stage", "worker")}

@@ -16,7 +16,7 @@ from serve_apps.api import schemas
 from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
 from serve_apps.identities.aliases import parse_identity, unknown_identity
-from serve_apps.problems import PROBLEMS, ApiProblem, problem_document
+from serve_apps.problems import ApiProblem, document_of
 from serve_apps.rendering.worker import render_prefix
 
 _NOT_BEGUN = ""  # the stage of a claimed render that no replica has begun
@@ -152,7 +152,7 @@ class RenderRequests:
             updated_at=datetime.fromtimestamp(job.updated_s, UTC),
             figures=None if job.result is None else schemas.RenderFigures(**job.result["figures"]),
             result=None if job.result is None else self._result(str(job.id), job.result),
-            error=None if job.error is None else _problem(job.error),
+            error=None if job.error is None else document_of(job.error),
         )
 
     def _result(self, name: str, result: dict[str, Any]) -> schemas.RenderResult:
@@ -176,11 +176,3 @@ def _fingerprint(form: RenderForm) -> str:
     """What makes two requests the same: everything the client sent, and nothing we made of it."""
     image = form.background_image and form.background_image.sha256
     return json.dumps([form.identity, form.background, form.audio.sha256, image])
-
-
-def _problem(error: dict[str, Any]) -> dict[str, Any]:
-    """The stored error of a job as a problem document; the state store's own errors have only a code and a text."""
-    if "type" in error:
-        return error
-    code = error.get("code", "")
-    return problem_document(code if code in PROBLEMS else "internal-error", f"{error.get('title', '')}")

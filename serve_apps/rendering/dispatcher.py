@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 
 from cluster.ids import ModelRef
 from cluster.state.jobs import Claim, Jobs
+from cluster.state.lease import Lease
 from m2dao.errors import LeaseLost, M2daoError
 from serve_apps.config import ServeConfig
-from serve_apps.problems import problem_document
+from serve_apps.problems import ApiProblem, stored_problem
 from serve_apps.rendering.worker import RenderTicket
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class _Trip:
     """One claim on its way."""
 
     claim: Claim
+    lease: Lease  # kept from here until a replica has begun
     waiting: bool = True
     tasks: list[asyncio.Task] = field(default_factory=list)
 
@@ -104,25 +106,18 @@ class Dispatcher:
         return sum(trip.waiting for trip in self._trips)
 
     def _begin(self, claim: Claim) -> None:
-        trip = _Trip(claim)
+        trip = _Trip(claim, Lease(self._jobs, claim, lease_s=self._config.lease_s))
         self._trips.add(trip)
         trip.tasks = [asyncio.create_task(self._follow(trip)), asyncio.create_task(self._keep(trip))]
 
     async def _keep(self, trip: _Trip) -> None:
-        """Renew the claim until a replica has begun."""
-        while trip.waiting:
-            await asyncio.sleep(self._config.lease_s / 4)
-            if not trip.waiting:
-                return
-            try:
-                await asyncio.to_thread(self._jobs.heartbeat, trip.claim, lease_s=self._config.lease_s)
-            except LeaseLost:  # cancelled: the replica will find that out, but nobody else has to wait for it
-                self._not_waiting(trip)
-            except M2daoError:
-                log.exception("a heartbeat failed", extra={"job": str(trip.claim.job.id)})
+        await trip.lease.keep()
+        # Lost means cancelled: the replica will find that out, but nobody else has to wait for it.
+        self._not_waiting(trip)
 
     def _not_waiting(self, trip: _Trip) -> None:
         trip.waiting = False
+        trip.lease.stop()
         self._wake.set()
 
     async def _follow(self, trip: _Trip) -> None:
@@ -150,8 +145,8 @@ class Dispatcher:
         """Queue a render again. An attempt that began counts: the render may be what killed the replica."""
         try:
             if begun:
-                lost = problem_document("internal-error", "the worker stopped while it was rendering")
-                self._jobs.fail(claim, lost, retry=True)
+                lost = ApiProblem("internal-error", "the worker stopped while it was rendering")
+                self._jobs.fail(claim, stored_problem(lost), retry=True)
             else:
                 self._jobs.release(claim)
         except LeaseLost:

@@ -22,16 +22,16 @@ from cluster.control.sweep import RENDERS
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.object_keys import object_key
 from cluster.state.jobs import Claim, Jobs
+from cluster.state.lease import Lease
 from cluster.storage import ObjectStore
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, StateUnavailable
 from m2dao.media.mux import VideoWriter
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
 from serve_apps.config import ServeConfig
 from serve_apps.identities.talker_cache import TalkerCache
-from serve_apps.problems import problem_of
+from serve_apps.problems import stored_problem
 
 log = logging.getLogger(__name__)
-BEAT_S = 0.5  # also how late a cancelled render stops, and how fresh the progress is
 _PERMANENT = (InputError, NotFound, ObjectCorrupt)  # trying again would end the same way
 
 
@@ -47,62 +47,6 @@ class RenderTicket:
 def render_prefix(tenant: TenantId, render_id: RenderId) -> str:
     """Where everything of a render is stored, ending in a slash."""
     return object_key(tenant, RENDERS, str(render_id)) + "/"
-
-
-class Heart:
-    """Keeps a claim alive from a thread of its own and tells the work when to stop.
-
-    Args:
-        jobs: where the heartbeats go.
-        claim: whose job it is.
-        lease_s: how long the claim lasts without a heartbeat.
-    """
-
-    def __init__(self, jobs: Jobs, claim: Claim, lease_s: float):
-        self._jobs = jobs
-        self._claim = claim
-        self._lease_s = lease_s
-        self._stop = threading.Event()
-        self._lost: Exception | None = None
-        self._stage = ""
-        self._progress = 0.0
-        self._thread = threading.Thread(target=self._run, name=f"heart-{claim.job.id}", daemon=True)
-
-    def __enter__(self) -> Heart:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def at(self, stage: str, progress: float | None = None) -> None:
-        """Say what is being done. Raises ``LeaseLost`` when the job is not this worker's any more."""
-        if self._lost is not None:
-            raise self._lost
-        self._stage = stage
-        if progress is not None:
-            self._progress = progress
-
-    def _run(self) -> None:
-        last_ok = time.monotonic()
-        while True:
-            try:
-                self._jobs.heartbeat(
-                    self._claim, lease_s=self._lease_s, progress=min(1.0, self._progress), stage=self._stage
-                )
-                last_ok = time.monotonic()
-            except LeaseLost as error:
-                self._lost = error
-                return
-            except StateUnavailable as error:
-                if time.monotonic() - last_ok > self._lease_s:  # somebody else may have it by now
-                    self._lost = LeaseLost(f"job {self._claim.job.id}", "heartbeats to arrive", str(error))
-                    return
-            except M2daoError:
-                log.exception("a heartbeat failed", extra={"job": str(self._claim.job.id)})
-            if self._stop.wait(min(BEAT_S, self._lease_s / 4)):
-                return
 
 
 class Load:
@@ -179,9 +123,10 @@ class RenderWorker:
         try:
             if ref != job.request["ref"]:
                 raise ServiceError(f"render {render_id}", f"to be routed as {job.request['ref']}", repr(ref))
-            with Heart(self._jobs, claim, self._config.lease_s) as heart:
-                result = self._render(claim, heart, video_key)
-                heart.at("storing")
+            lease_s = self._config.lease_s  # a store silent for longer may have given the job to somebody else
+            with Lease(self._jobs, claim, lease_s=lease_s, patience_s=lease_s) as lease:
+                result = self._render(claim, lease, video_key)
+                lease.tell("storing")
             self._jobs.finish(claim, result)
             log.info("render done", extra={**note, **result["figures"]})
             return "done"
@@ -198,7 +143,7 @@ class RenderWorker:
 
     def _fail(self, claim: Claim, error: Exception) -> str:
         try:
-            job = self._jobs.fail(claim, problem_of(error), retry=not isinstance(error, _PERMANENT))
+            job = self._jobs.fail(claim, stored_problem(error), retry=not isinstance(error, _PERMANENT))
         except LeaseLost:
             return "lost"
         except StateUnavailable:
@@ -210,11 +155,11 @@ class RenderWorker:
         with contextlib.suppress(M2daoError):
             self._store.delete(key)
 
-    def _render(self, claim: Claim, heart: Heart, video_key: str) -> dict[str, Any]:
+    def _render(self, claim: Claim, lease: Lease, video_key: str) -> dict[str, Any]:
         request = claim.job.request
         started = time.monotonic()
         self._load.left(str(claim.job.id), request["audio_seconds"])
-        heart.at("loading")
+        lease.tell("loading")
         with tempfile.TemporaryDirectory(prefix="render-") as folder:
             work = Path(folder)
             self._store.get_file(request["audio_key"], work / "speech.wav")
@@ -222,10 +167,10 @@ class RenderWorker:
             with self._talkers.lease(ModelRef.parse(request["ref"])) as talker:
                 loaded = time.monotonic()
                 background = self._background(request["background"], work)
-                num_frames = self._write_video(claim, heart, talker, waveform, background, work / "video.mp4")
+                num_frames = self._write_video(claim, lease, talker, waveform, background, work / "video.mp4")
                 size = talker.size
                 frame_rate = float(talker.frame_rate)
-            heart.at("storing", 0.99)
+            lease.tell("storing", 0.99)
             video = (work / "video.mp4").read_bytes()
             self._store.put_file(video_key, work / "video.mp4", content_type="video/mp4")
         seconds = num_frames / frame_rate
@@ -243,7 +188,7 @@ class RenderWorker:
         digest = hashlib.sha256(video).hexdigest()
         return {"key": video_key, "num_bytes": len(video), "sha256": digest, "figures": figures}
 
-    def _write_video(self, claim: Claim, heart: Heart, talker: Any, waveform: Any, background: Any, path: Path) -> int:
+    def _write_video(self, claim: Claim, lease: Lease, talker: Any, waveform: Any, background: Any, path: Path) -> int:
         num_expected = num_frames_for_samples(len(waveform))
         num_frames = 0
         frames: Iterator[Any] = talker.frames(waveform, background=background)
@@ -256,7 +201,7 @@ class RenderWorker:
                 num_frames += 1
                 share = min(1.0, num_frames / num_expected)
                 self._load.left(str(claim.job.id), (1.0 - share) * claim.job.request["audio_seconds"])
-                heart.at("rendering", 0.98 * share)
+                lease.tell("rendering", 0.98 * share)
         return num_frames
 
     def _background(self, background: dict[str, Any], work: Path) -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 from cluster.ids import FitId, RenderId, TenantId
 from cluster.state.jobs import Jobs
+from cluster.state.problems import Problem
 from cluster.state.store import StateStore
 from m2dao.errors import (
     AlreadyExists,
@@ -20,7 +21,7 @@ from m2dao.errors import (
     UnknownTenant,
 )
 
-PROBLEM = {"code": "x", "title": "y"}
+PROBLEM = Problem(code="x", title="y", detail="z")
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_a_job_that_kills_its_workers_fails_after_its_attempts(state, jobs, tena
     assert jobs.claim("render", worker="w", lease_s=60, tenant=tenant) is None
     failed = jobs.get(tenant, job.id)
     assert failed.status == "failed"
-    assert failed.error["code"] == "attempts-exhausted"
+    assert failed.error.code == "attempts-exhausted"
     assert failed.attempt == 2
 
 

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from cluster.ids import RenderId, TenantId
+from cluster.state.problems import Problem
 from serve_apps.api.ingress import create_api
 from serve_apps.api.services import make_services
 from serve_apps.identities.aliases import parse_identity
@@ -375,7 +376,7 @@ def test_a_cancelled_render_stays_cancelled_and_keeps_no_files(api, own):
 def test_a_finished_render_cannot_be_cancelled(api, own):
     answer = own.ask()
     claim = take(api.services, own.tenant)
-    api.services.state.jobs.fail(claim, {"type": "urn:m2dao:problem:internal-error", "title": "t", "status": 500})
+    api.services.state.jobs.fail(claim, Problem(code="internal-error", title="t"))
     assert_problem(own.client.delete(answer.headers["location"]), 409, "render-finished")
     render = own.client.get(answer.headers["location"]).json()
     assert (render["status"], render["error"]["status"]) == ("failed", 500)

@@ -116,7 +116,7 @@ def test_a_render_that_kills_every_replica_fails_in_the_end(state, tenant):
         await dispatcher.stop()
 
     asyncio.run(main())
-    assert "worker stopped" in state.jobs.get(tenant, job.id).error["detail"]
+    assert "worker stopped" in state.jobs.get(tenant, job.id).error.detail
 
 
 def test_what_no_replica_has_begun_is_given_back_untried_when_the_dispatcher_stops(state, tenant):

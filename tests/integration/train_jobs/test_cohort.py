@@ -12,6 +12,7 @@ import pytest
 from cluster.archives import get_archive, put_archive
 from cluster.ids import AliasRef, IdentityName, ModelRef
 from cluster.object_keys import object_key
+from cluster.state.problems import Problem
 from m2dao.errors import ObjectCorrupt, UnknownIdentity
 from tests.support.fits import Fits, WorkerDied, dying_at
 from tests.support.small_work import small_fit
@@ -72,8 +73,8 @@ def test_a_rejected_recording_fails_at_once_and_alone(fits):
     fits.worker(bad, good).run()
     job = fits.job(bad)
     assert (job.status, job.attempt) == ("failed", 1)
-    assert job.error["code"] == "recording-rejected"
-    assert "a face" in job.error["detail"]
+    assert job.error.code == "recording-rejected"
+    assert "a face" in job.error.detail
     assert fits.job(good).status == "done"
 
 
@@ -81,7 +82,7 @@ def test_a_fit_with_a_defect_is_tried_again_after_its_neighbours_and_then_given_
     bad, good = fits.queue("bad", fail="bug", max_attempts=2), fits.queue("good")
     fits.worker(bad, good).run()
     job = fits.job(bad)
-    assert (job.status, job.attempt, job.error["code"]) == ("failed", 2, "internal-error")
+    assert (job.status, job.attempt, job.error.code) == ("failed", 2, "internal-error")
     assert fits.job(good).status == "done"
     order = [line for line in fits.diary.read_text().splitlines() if line.endswith("begin")]
     assert order == ["bad: begin", "good: begin", "bad: begin"]
@@ -129,7 +130,7 @@ def test_only_worker_0_takes_suspects_and_only_when_nothing_fresh_is_left(fits):
     jobs = fits.platform.state.jobs
     suspect, fresh = fits.queue("suspect"), fits.queue("fresh")
     claim = jobs.claim("fit", worker="x", lease_s=30, tenant=fits.tenant, job_id=suspect)
-    jobs.fail(claim, {"code": "worker-died"}, retry=True)
+    jobs.fail(claim, Problem(code="worker-died"), retry=True)
     assert fits.worker(suspect, fresh, rank=1).run() == 1  # the fresh one
     assert fits.job(suspect).status == "queued"
     assert fits.worker(suspect, fresh, rank=0).run() == 1
@@ -140,7 +141,7 @@ def test_a_suspect_waits_until_its_neighbour_has_ended(fits):
     jobs = fits.platform.state.jobs
     suspect, fresh = fits.queue("suspect"), fits.queue("fresh")
     claim = jobs.claim("fit", worker="x", lease_s=30, tenant=fits.tenant, job_id=suspect)
-    jobs.fail(claim, {"code": "worker-died"}, retry=True)
+    jobs.fail(claim, Problem(code="worker-died"), retry=True)
     neighbour = jobs.claim("fit", worker=f"{fits.batch}/g0/1", lease_s=60, tenant=fits.tenant, job_id=fresh)
     worker = threading.Thread(target=fits.worker(suspect, fresh).run)
     with fits.platform.state.subscribe(job=(fits.tenant, suspect)) as changes:
@@ -159,7 +160,7 @@ def test_a_cancelled_fit_stops_within_a_step_and_its_result_does_not_count(fits)
         if task.name == "ben":
             return small_fit(task, monitor)
         _, claim = running_jobs(jobs, fits.tenant, fits.batch, [fit_id])[fit_id]
-        jobs.fail(claim, {"code": "cancelled"})
+        jobs.fail(claim, Problem(code="cancelled"))
         try:
             while True:
                 monitor.stage("fit", 0.5)
@@ -168,7 +169,7 @@ def test_a_cancelled_fit_stops_within_a_step_and_its_result_does_not_count(fits)
 
     assert fits.worker(fit_id, after, work=endless).run() == 2
     assert stopped == ["anna"]
-    assert fits.job(fit_id).error == {"code": "cancelled"}
+    assert fits.job(fit_id).error == Problem(code="cancelled")
     assert fits.job(after).status == "done"
     with pytest.raises(UnknownIdentity):
         fits.platform.registry.resolve(ModelRef(fits.tenant, IdentityName("anna"), 1))
@@ -220,7 +221,7 @@ def test_a_registry_that_is_away_costs_the_curve_and_not_the_steps(fits, stack):
     broken.worker(fit_id).run()
     assert fits.events("anna").count("end") == 2  # both attempts got as far as registering
     assert fits.events("anna").count("prepare") == 1
-    assert fits.job(fit_id).error["code"] == "registry-unavailable"
+    assert fits.job(fit_id).error.code == "registry-unavailable"
 
 
 def test_steps_are_copied_only_when_they_have_changed(fits):

@@ -40,7 +40,7 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, st
         addresses |= listening_addresses(processes_of(stack_home, ["ray"]))
     poison, unlucky, neighbour = (fits.job(fit_id) for fit_id in batch.fit_ids)
 
-    assert (poison.status, poison.attempt, poison.error["code"]) == ("failed", 3, "worker-died")
+    assert (poison.status, poison.attempt, poison.error.code) == ("failed", 3, "worker-died")
     assert unlucky.status == "done"
     assert unlucky.result["resumed"]
     assert "from 3" in fits.events("unlucky")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
+from cluster.state.problems import Problem
 from m2dao import errors
 from serve_apps.api.error_handlers import install_error_handlers
-from serve_apps.problems import PROBLEMS, ApiProblem, problem_document, problem_of
+from serve_apps.problems import PROBLEMS, ApiProblem, document_of, problem_document, problem_of, stored_problem
 from tests.support.http_server import serving
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "errors.md"
@@ -39,6 +40,23 @@ def test_every_error_of_the_project_has_a_problem_document(kind):
 
 def test_an_unexpected_error_tells_nothing():
     assert problem_of(RuntimeError("password=hunter2")) == problem_document("internal-error")
+
+
+@pytest.mark.parametrize("kind", sorted(set(all_errors()), key=lambda kind: kind.__name__))
+def test_what_is_stored_of_an_error_is_shown_as_the_error_itself_would_be(kind):
+    error = ApiProblem("not-found") if kind is ApiProblem else kind("the thing", "this", "that", "do it")
+    stored = Problem.from_dict(stored_problem(error).as_dict())
+    assert document_of(stored) == problem_of(error)
+
+
+def test_a_problem_document_that_was_stored_by_an_older_version_is_still_read():
+    document = problem_document("unreadable-media", "no sound")
+    assert document_of(Problem.from_dict(document)) == document
+
+
+def test_of_a_code_that_is_not_in_the_table_only_the_title_is_shown():
+    stored = Problem(code="attempts-exhausted", title="Every worker stopped", detail="host-7 3 attempts")
+    assert document_of(stored) == problem_document("internal-error", "Every worker stopped")
 
 
 def test_an_api_problem_survives_pickling():

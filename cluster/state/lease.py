@@ -1,0 +1,127 @@
+"""Keeping a claim alive, for whoever holds one: a render, a fit, or a claim that waits for a replica.
+
+    with Lease(jobs, claim, lease_s=30) as lease:  # renewed by a thread
+        lease.tell("fit: step 200", 0.5)           # goes out with the next heartbeat; raises LeaseLost
+
+    lease = Lease(jobs, claim, lease_s=15)
+    await lease.keep()                             # renewed on the event loop, until it is lost or lease.stop()
+
+The work runs for minutes between its own words (decoding, compiling), so somebody else must renew the claim. Once it
+is lost, ``tell`` and ``check`` raise: what the work would still do does not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+
+from cluster.state.jobs import Claim, Jobs
+from m2dao.errors import LeaseLost, M2daoError, ServiceUnavailable
+
+logger = logging.getLogger(__name__)
+
+BEAT_S = 0.5  # how fresh progress is, and how late work that reports progress learns that it was cancelled
+_RENEWALS = 6  # in the length of a lease, when there is no news: several may go missing
+
+
+class Lease:
+    """Renews a claim, carries its progress, and notices that it was lost. Safe to share between threads.
+
+    Args:
+        jobs: where the heartbeats go.
+        claim: whose job it is.
+        lease_s: how long the claim lasts without a heartbeat.
+        beat_s: how often news is passed on.
+        patience_s: the claim also counts as lost once the store has been silent for this long. By default it never
+            does: the job may still be ours, and the store will say so when it is back.
+    """
+
+    def __init__(
+        self, jobs: Jobs, claim: Claim, *, lease_s: float, beat_s: float = BEAT_S, patience_s: float = math.inf
+    ):
+        self._jobs, self._claim = jobs, claim
+        self._lease_s, self._patience_s = lease_s, patience_s
+        self._pause_s = min(beat_s, lease_s / 4)
+        self._lock = threading.Lock()
+        self._stage: str | None = None
+        self._progress: float | None = None
+        self._has_news = True  # the first heartbeat takes the claim over from whoever kept it until now
+        self._renewed = time.monotonic()
+        self._lost: LeaseLost | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"lease-{claim.job.id}", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+        self._thread.join()
+
+    def tell(self, stage: str, progress: float | None = None) -> None:
+        """Say what is being done, and perhaps how far it is (0..1).
+
+        Raises:
+            LeaseLost: the job is not ours any more.
+        """
+        self.check()
+        with self._lock:
+            self._stage = stage
+            self._progress = self._progress if progress is None else min(max(progress, 0.0), 1.0)
+            self._has_news = True
+
+    def check(self) -> None:
+        """Return when the job is still ours, as far as is known.
+
+        Raises:
+            LeaseLost: it is not.
+        """
+        if self._lost is not None:
+            raise self._lost
+
+    def stop(self) -> None:
+        """Renew no more. The claim stays until it is ended or runs out."""
+        self._stopped.set()
+
+    async def keep(self) -> None:
+        """Renew from an event loop; returns once the claim is lost or ``stop`` was called."""
+        while not self._over:
+            await asyncio.sleep(self._pause_s)
+            if not self._over and self._due:
+                await asyncio.to_thread(self._beat)
+
+    @property
+    def _over(self) -> bool:
+        return self._stopped.is_set() or self._lost is not None
+
+    @property
+    def _due(self) -> bool:
+        return self._has_news or time.monotonic() - self._renewed >= self._lease_s / _RENEWALS
+
+    def _run(self) -> None:
+        while not self._over:
+            if self._due:
+                self._beat()
+            self._stopped.wait(self._pause_s)
+
+    def _beat(self) -> None:
+        with self._lock:
+            has_news, self._has_news = self._has_news, False
+            news = (self._stage, self._progress) if has_news else (None, None)
+        try:
+            self._jobs.heartbeat(self._claim, lease_s=self._lease_s, progress=news[1], stage=news[0])
+            self._renewed = time.monotonic()
+        except LeaseLost as error:
+            self._lost = error
+        except ServiceUnavailable as error:
+            self._has_news = has_news or self._has_news
+            silent_s = time.monotonic() - self._renewed
+            logger.warning("a heartbeat failed", extra={"job": str(self._claim.job.id), "error": str(error)})
+            if silent_s > self._patience_s:  # somebody else may have the job by now
+                self._lost = LeaseLost(f"job {self._claim.job.id}", "heartbeats to arrive", str(error))
+        except M2daoError:
+            logger.exception("a heartbeat failed", extra={"job": str(self._claim.job.id)})
