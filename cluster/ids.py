@@ -186,7 +186,10 @@ class FitId(_JobId):
     prefix = "f"
 
 
-def parse_job_id(text: str) -> RenderId | FitId:
+JobId = RenderId | FitId
+
+
+def parse_job_id(text: str) -> JobId:
     """A job id of either kind.
 
     Raises:

@@ -151,7 +151,7 @@ class CohortWorker:
 
     def _next(self) -> Claim | None:
         jobs = self._platform.state.jobs
-        with self._platform.state.subscribe("jobs") as changes:
+        with self._platform.state.events.subscribe("jobs") as changes:
             while True:
                 jobs.requeue_expired("fit")
                 records = known_jobs(jobs, self._cohort.tenant, self._cohort.fit_ids)

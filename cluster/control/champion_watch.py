@@ -49,7 +49,7 @@ class ChampionWatch:
                 self._stop.wait(_WAIT_S)
 
     def _listen(self) -> None:
-        with self._state.subscribe(TOPIC) as messages:
+        with self._state.events.subscribe(TOPIC) as messages:
             self._tell({})
             while not self._stop.is_set():
                 message = messages.get(_WAIT_S)

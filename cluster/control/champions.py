@@ -70,5 +70,5 @@ def move_champion(
             registry.set_alias(previous, "previous")
         registry.set_alias(ref, "champion")
     change = ChampionChange(champion=ref, previous=previous)
-    state.publish(TOPIC, change.message())
+    state.events.publish(TOPIC, change.message())
     return change

@@ -188,7 +188,7 @@ class FitService:
         """
         seen: dict[FitId, float] = {}
         looked = time.monotonic()
-        with self.state.subscribe("jobs") as changes:
+        with self.state.events.subscribe("jobs") as changes:
             while True:
                 jobs = [self.state.jobs.get(batch.tenant, fit_id) for fit_id in batch.fit_ids]
                 for job in jobs:

@@ -15,31 +15,13 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cluster.ids import TenantId
+from cluster.state import keys, scripts
+from cluster.state.link import RedisLink
 from m2dao.errors import AlreadyExists, InputError, UnknownTenant
 
-if TYPE_CHECKING:
-    from cluster.state.store import RedisLink
-
-TENANTS_KEY = "tenants"
 _KEY_SHAPE = re.compile(r"m2dao_[A-Za-z0-9_-]{43}")
-
-_CREATE_KEY = """
-if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[2], 'tenant', ARGV[1], 'key_id', ARGV[2])
-redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
-return 1
-"""
-
-_DELETE_TENANT = """
-for _, entry in ipairs(redis.call('HVALS', KEYS[1])) do
-  redis.call('DEL', 'api-key:' .. cjson.decode(entry).hash)
-end
-redis.call('DEL', KEYS[1])
-return redis.call('SREM', KEYS[2], ARGV[1])
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +46,16 @@ class Accounts:
         Raises:
             AlreadyExists: there is one of that name.
         """
-        if not self._link.call("SADD", TENANTS_KEY, str(tenant)):
+        if not self._link.call("SADD", keys.TENANTS, str(tenant)):
             raise AlreadyExists(f"tenant {tenant}", "a new name", "one that is taken")
 
     def has_tenant(self, tenant: TenantId) -> bool:
         """Whether there is such a tenant."""
-        return bool(self._link.call("SISMEMBER", TENANTS_KEY, str(tenant)))
+        return bool(self._link.call("SISMEMBER", keys.TENANTS, str(tenant)))
 
     def list_tenants(self) -> list[TenantId]:
         """All tenants, by name."""
-        return sorted(TenantId(name) for name in self._link.call("SMEMBERS", TENANTS_KEY))
+        return sorted(TenantId(name) for name in self._link.call("SMEMBERS", keys.TENANTS))
 
     def delete_tenant(self, tenant: TenantId) -> None:
         """Remove a tenant: its API keys stop working at once, then everything under its name is deleted.
@@ -83,10 +65,10 @@ class Accounts:
         Raises:
             UnknownTenant: there is no such tenant.
         """
-        removed = self._link.run(_DELETE_TENANT, [_keys_key(tenant), TENANTS_KEY], [str(tenant)])
-        for kind in ("render", "fit"):
-            self._link.call("ZREM", f"turn:{kind}", str(tenant))
-        for key in list(self._link.scan(f"{tenant}:*")):
+        removed = self._link.run(scripts.DELETE_TENANT, [keys.api_keys(tenant), keys.TENANTS], [str(tenant)])
+        for kind in keys.KINDS:
+            self._link.call("ZREM", keys.turn(kind), str(tenant))
+        for key in list(self._link.scan(keys.everything_of(tenant))):
             self._link.call("DEL", key)
         if not removed:
             raise UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name")
@@ -107,24 +89,24 @@ class Accounts:
         key_id = secrets.token_hex(6)
         digest = self._digest(key)
         entry = json.dumps({"hash": digest, "label": label, "created_s": time.time()})
-        keys = [TENANTS_KEY, f"api-key:{digest}", _keys_key(tenant)]
-        if not self._link.run(_CREATE_KEY, keys, [str(tenant), key_id, entry]):
+        names = [keys.TENANTS, keys.api_key(digest), keys.api_keys(tenant)]
+        if not self._link.run(scripts.CREATE_API_KEY, names, [str(tenant), key_id, entry]):
             raise UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name", "create it first")
         return key
 
     def list_api_keys(self, tenant: TenantId) -> list[ApiKeyInfo]:
         """The tenant's keys, oldest first."""
-        entries = ((key_id, json.loads(text)) for key_id, text in self._link.hash(_keys_key(tenant)).items())
+        entries = ((key_id, json.loads(text)) for key_id, text in self._link.hash(keys.api_keys(tenant)).items())
         infos = [ApiKeyInfo(key_id=i, label=e["label"], created_s=e["created_s"]) for i, e in entries]
         return sorted(infos, key=lambda info: info.created_s)
 
     def revoke(self, tenant: TenantId, key_id: str) -> bool:
         """Void one of the tenant's keys at once; returns whether there was such a key."""
-        text = self._link.call("HGET", _keys_key(tenant), key_id)
+        text = self._link.call("HGET", keys.api_keys(tenant), key_id)
         if text is None:
             return False
-        self._link.call("DEL", f"api-key:{json.loads(text)['hash']}")  # first what lets in, then what lists
-        self._link.call("HDEL", _keys_key(tenant), key_id)
+        self._link.call("DEL", keys.api_key(json.loads(text)["hash"]))  # first what lets in, then what lists
+        self._link.call("HDEL", keys.api_keys(tenant), key_id)
         return True
 
     def authenticate(self, key: str) -> TenantId | None:
@@ -134,12 +116,8 @@ class Accounts:
         """
         if not isinstance(key, str) or not _KEY_SHAPE.fullmatch(key):
             return None
-        tenant = self._link.call("HGET", f"api-key:{self._digest(key)}", "tenant")
+        tenant = self._link.call("HGET", keys.api_key(self._digest(key)), "tenant")
         return None if tenant is None else TenantId(tenant)
 
     def _digest(self, key: str) -> str:
         return hmac.new(self._pepper, key.encode(), hashlib.sha256).hexdigest()
-
-
-def _keys_key(tenant: TenantId) -> str:
-    return f"{tenant}:api-keys"

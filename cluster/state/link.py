@@ -1,0 +1,150 @@
+"""Connections to Redis. The only module that imports redis; every key and command goes through it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from m2dao.errors import LockBusy, ServiceError, StateUnavailable
+
+if TYPE_CHECKING:
+    from redis.client import PubSub
+    from redis.commands.core import Script
+
+CONNECT_TIMEOUT_S = 3
+ANSWER_TIMEOUT_S = 5
+_LOOK_EVERY_S = 0.05  # how often a lock that is taken is tried again
+
+
+class RedisLink:
+    """Connections, scripts and locks; errors of redis come out as ours. Safe to share between threads.
+
+    Every method raises ``StateUnavailable`` when Redis does not answer; calling again later is safe.
+    """
+
+    def __init__(self, url: str):
+        import redis
+        from redis.backoff import ConstantBackoff
+        from redis.retry import Retry
+
+        # One retry covers a connection that the server dropped while it was idle. Every script can be run twice.
+        self._client = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=ANSWER_TIMEOUT_S,
+            retry=Retry(ConstantBackoff(0.05), 1),
+            health_check_interval=30,
+        )
+        self._scripts: dict[str, Script] = {}
+
+    def call(self, *command: Any) -> Any:
+        """Run one command."""
+        with _translated():
+            return self._client.execute_command(*command)
+
+    def hash(self, key: str) -> dict[str, str]:
+        """All fields of a hash; empty when there is none."""
+        with _translated():
+            return self._client.hgetall(key)
+
+    def hashes(self, keys: Sequence[str]) -> list[dict[str, str]]:
+        """Many hashes in one round trip."""
+        with _translated():
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hgetall(key)
+            return pipeline.execute()
+
+    def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a Lua script (one of ``cluster.state.scripts``), which Redis executes as one step."""
+        with _translated():
+            if script not in self._scripts:
+                self._scripts[script] = self._client.register_script(script)
+            return self._scripts[script](keys=keys, args=args)
+
+    def scan(self, pattern: str) -> Iterator[str]:
+        """The names of all keys that match; slow on a large store."""
+        with _translated():
+            yield from self._client.scan_iter(match=pattern, count=500)
+
+    @contextlib.contextmanager
+    def lock(self, key: str, *, ttl_s: float, wait_s: float) -> Iterator[None]:
+        """Be the only one inside, for at most ``ttl_s`` seconds.
+
+        Raises:
+            LockBusy: somebody else held the lock for all of ``wait_s`` seconds.
+        """
+        from redis.exceptions import LockError
+
+        lock = self._client.lock(key, timeout=ttl_s, sleep=_LOOK_EVERY_S, blocking_timeout=wait_s)
+        with _translated():
+            if not lock.acquire():
+                raise LockBusy(key, "to be alone", "somebody else holds the lock", "try again later")
+        try:
+            yield
+        finally:
+            with _translated(), contextlib.suppress(LockError):  # it ended by itself, and may be somebody else's
+                lock.release()
+
+    @contextlib.contextmanager
+    def listen(self, channels: Sequence[str]) -> Iterator[Listener]:
+        """Listen to channels, on a connection of its own. Listening has begun on entry."""
+        with contextlib.closing(self._client.pubsub()) as pubsub:
+            listener = Listener(pubsub)
+            listener._begin(channels)
+            yield listener
+
+    def close(self) -> None:
+        """Close the connections; new ones are opened when they are needed."""
+        self._client.close()
+
+
+class Listener:
+    """An open connection for messages; made by ``RedisLink.listen``."""
+
+    def __init__(self, pubsub: PubSub):
+        self._pubsub = pubsub
+
+    def _begin(self, channels: Sequence[str]) -> None:
+        with _translated():
+            self._pubsub.subscribe(*channels)
+            confirmed = 0
+            while confirmed < len(channels):
+                message = self._pubsub.get_message(timeout=ANSWER_TIMEOUT_S)
+                if message is None:
+                    raise StateUnavailable(
+                        "state store", "a subscription to be confirmed", "no answer", "try again later"
+                    )
+                confirmed += message["type"] == "subscribe"
+
+    def get(self, timeout_s: float) -> tuple[str, str] | None:
+        """The next message as (channel, text), or None after ``timeout_s`` seconds without one.
+
+        Raises:
+            StateUnavailable: the connection broke. The next call connects and subscribes anew; what was sent
+                meanwhile is lost.
+        """
+        with _translated():
+            message = self._pubsub.get_message(ignore_subscribe_messages=True, timeout=timeout_s)
+        return None if message is None else (message["channel"], message["data"])
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn errors of redis into ours."""
+    from redis import exceptions
+
+    try:
+        yield
+    except exceptions.AuthenticationError as error:
+        raise ServiceError(
+            "state store", "to be let in", str(error), "check the password in M2DAO_REDIS_URL"
+        ) from error
+    except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError, OSError) as error:
+        raise StateUnavailable("state store", "an answer of Redis", str(error), "try again later") from error
+    except exceptions.ReadOnlyError as error:
+        raise StateUnavailable("state store", "a primary server", "a read-only replica", "try again later") from error
+    except exceptions.RedisError as error:
+        raise ServiceError("state store", "Redis to accept the request", str(error)) from error

@@ -1,0 +1,37 @@
+"""The Lua scripts: Redis runs each as one step, and each can be run twice.
+
+A script is one file. ``-- include: NAME`` stands for the file of that name, at the place where it stands. In front of
+every script comes ``key_of``, which makes the names of keys (``cluster/state/keys.py``).
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+from cluster.state import keys
+
+_INCLUDE = re.compile(r"^-- include: (\w+)\n", re.MULTILINE)
+
+
+def _read(name: str) -> str:
+    text = (files(__package__) / f"{name}.lua").read_text(encoding="utf-8")
+    return _INCLUDE.sub(lambda found: _read(found[1]), text)
+
+
+def _script(name: str) -> str:
+    return keys.for_lua() + _read(name)
+
+
+CREATE_JOB = _script("create_job")
+CLAIM_JOB = _script("claim_job")
+HEARTBEAT_JOB = _script("heartbeat_job")
+END_JOB = _script("end_job")
+REQUEUE_JOBS = _script("requeue_jobs")
+BACKLOG_OF_JOBS = _script("backlog_of_jobs")
+DELETE_JOB = _script("delete_job")
+CANCEL_JOB = _script("cancel_job")
+CREATE_API_KEY = _script("create_api_key")
+DELETE_TENANT = _script("delete_tenant")
+TAKE_FROM_BUCKET = _script("take_from_bucket")
+HOLD_SLOT = _script("hold_slot")

@@ -1,0 +1,13 @@
+-- Takes from a token bucket, or says how long to wait.
+-- KEYS: bucket   ARGV: capacity, refill per second, cost
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1000000
+local f = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local capacity, rate, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local tokens = capacity
+if f[1] then tokens = math.min(capacity, tonumber(f[1]) + math.max(0, now - tonumber(f[2])) * rate) end
+local wait = 0
+if tokens >= cost then tokens = tokens - cost else wait = (cost - tokens) / rate end
+redis.call('HSET', KEYS[1], 'tokens', string.format('%.9g', tokens), 'at', string.format('%.6f', now))
+redis.call('EXPIRE', KEYS[1], math.ceil(capacity / rate) + 1)
+return string.format('%.6f', wait)

@@ -1,0 +1,44 @@
+"""The names of keys: Lua makes the same ones as Python, and they stay what they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.ids import RenderId, TenantId
+from cluster.state import keys
+from cluster.state.store import StateStore
+
+ACME, JOB = TenantId("acme"), RenderId.parse("r-" + "0" * 32)
+QUEUE, LEASES, INDEX = keys.job_lists(ACME, "render")
+NAMES = [
+    (keys.api_key("d1"), "api-key:d1", ("api_key", "d1")),
+    (keys.api_keys(ACME), "acme:api-keys", ("api_keys", "acme")),
+    (keys.job(ACME, JOB), f"acme:job:{JOB}", ("job", "acme", str(JOB))),
+    (QUEUE, "acme:queue:render", ("queue", "acme", "render")),
+    (LEASES, "acme:leases:render", ("leases", "acme", "render")),
+    (INDEX, "acme:jobs:render", ("index", "acme", "render")),
+    (keys.idempotency(ACME, "d2"), "acme:idempotency:d2", ("idempotency", "acme", "d2")),
+    (keys.turn("fit"), "turn:fit", ("turn", "fit")),
+    (keys.lock(ACME, "promote:anna"), "acme:lock:promote:anna", ("lock", "acme", "promote:anna")),
+    (keys.rate(ACME, "api"), "acme:rate:api", ("rate", "acme", "api")),
+    (keys.slots(ACME, "live"), "acme:slots:live", ("slots", "acme", "live")),
+    (keys.channel("jobs"), "events:jobs", ("channel", "jobs")),
+    (keys.job_channel(ACME, JOB), f"events:acme:job:{JOB}", ("channel", f"acme:job:{JOB}")),
+]
+
+
+@pytest.fixture(scope="module")
+def state(stack):
+    state = StateStore(stack)
+    yield state
+    state.close()
+
+
+@pytest.mark.parametrize(("made", "expected", "asked"), NAMES)
+def test_lua_and_python_make_the_same_name_and_it_never_changes(state, made, expected, asked):
+    assert made == expected
+    assert state._link.run(keys.for_lua() + "return key_of(unpack(ARGV))", [], asked) == expected
+
+
+def test_a_channel_gives_back_its_topic():
+    assert keys.topic_of(keys.channel("champion")) == "champion"
