@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass
+from typing import Self
 
 from m2dao.errors import InvalidId
 
@@ -163,11 +164,12 @@ class _JobId:
             raise InvalidId(f"{type(self).__name__}", f"{self.prefix}- and 32 hex digits", _shown(self.text))
 
     @classmethod
-    def new(cls):
+    def new(cls) -> Self:
+        """An id that nothing has yet."""
         return cls(f"{cls.prefix}-{uuid.uuid4().hex}")
 
     @classmethod
-    def parse(cls, text: str):
+    def parse(cls, text: str) -> Self:
         return cls(text)
 
     def __str__(self) -> str:

@@ -1,23 +1,19 @@
-"""The object store: bytes, files and hashed folders in one S3 bucket. The only module that imports boto3.
+"""The object store: bytes and files in one S3 bucket. The only module that imports boto3.
 
 Every operation checks the shape of the key it is given (``cluster/object_keys.py``), so that no caller can write
-outside a tenant's part.
-
-A folder is stored as its files and, written last, a table ``files.json`` of their sizes and hashes. A folder whose
-table is missing was not stored to the end; one whose files do not match the table is refused when it is fetched.
+outside a tenant's part. Whole folders are ``cluster/folders.py`` (many objects) and ``cluster/archives.py`` (one).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cluster.object_keys import KEY_PART, check_key, check_prefix
 from cluster.settings import Settings
@@ -29,8 +25,7 @@ from m2dao.errors import (
     StorageUnavailable,
     UnknownObject,
 )
-from m2dao.files import file_sha256, whole_file, whole_folder
-from m2dao.formats import FILE_TABLE
+from m2dao.files import whole_file
 
 _CHUNK_BYTES = 1 << 20
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
@@ -47,18 +42,6 @@ class ObjectInfo:
     modified: datetime  # with its time zone
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredFolder:
-    """The file table of a stored folder."""
-
-    files: dict[str, dict]  # relative path -> {"sha256": hex, "bytes": n}
-    sha256: str  # of the table as stored; together with the table it vouches for every byte of the folder
-
-    @property
-    def num_bytes(self) -> int:
-        return sum(entry["bytes"] for entry in self.files.values())
-
-
 class ObjectStore:
     """Objects in the bucket of ``settings``. Safe to share between threads; can be sent to another process.
 
@@ -68,6 +51,7 @@ class ObjectStore:
 
     def __init__(self, settings: Settings):
         settings.require("s3_endpoint", "s3_access_key", "s3_secret_key")
+        assert settings.s3_endpoint is not None
         self._settings = settings
         self._bucket = settings.s3_bucket
         self._lock = threading.Lock()
@@ -75,10 +59,10 @@ class ObjectStore:
         public = settings.s3_public_endpoint
         self._public_client = self._make_client(public) if public else self._client
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[ObjectStore], tuple[Settings]]:
         return type(self), (self._settings,)
 
-    def _make_client(self, endpoint: str):
+    def _make_client(self, endpoint: str) -> Any:
         import boto3  # slow to import; only processes that use the store pay
         from botocore.config import Config
 
@@ -162,7 +146,7 @@ class ObjectStore:
             with contextlib.closing(answer["Body"]) as body:
                 if max_bytes is not None and answer["ContentLength"] > max_bytes:
                     raise ObjectCorrupt(key, f"at most {max_bytes} bytes", f"{answer['ContentLength']}")
-                return body.read()
+                return bytes(body.read())
 
     def get_file(self, key: str, path: Path) -> str:
         """Fetch the object under ``key`` into ``path``, which appears only when it is whole.
@@ -239,108 +223,10 @@ class ObjectStore:
             if not KEY_PART.fullmatch(download_name):  # it goes into a header
                 raise InputError("download_name", "letters, digits and ._=-", repr(download_name[:80]))
             params["ResponseContentDisposition"] = f'attachment; filename="{download_name}"'
-        return self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s)
-
-    # -- folders ----------------------------------------------------------------------------------------------
-
-    def put_folder(self, prefix: str, folder: Path) -> StoredFolder:
-        """Store every file of ``folder`` under ``prefix`` (ends in a slash), and the file table last.
-
-        Raises:
-            InputError: the folder is missing, empty, or holds links or file names that cannot be keys.
-        """
-        folder = Path(folder)
-        check_prefix(prefix)
-        if not folder.is_dir():
-            raise InputError(str(folder), "a folder to store", "no folder")
-        files = {}
-        for path in sorted(folder.rglob("*")):
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise InputError(str(path), "plain files and folders only", "a link or device")
-            if path.is_file():
-                name = path.relative_to(folder).as_posix()
-                check_key(prefix + name)
-                if name == FILE_TABLE.manifest:
-                    raise InputError(str(path), "a folder without a file of that name", "one", "rename it")
-                files[name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-        if not files:
-            raise InputError(str(folder), "at least one file", "an empty folder")
-        for name in files:
-            self.put_file(prefix + name, folder / name)
-        table = json.dumps({**FILE_TABLE.header, "files": files}, sort_keys=True).encode()
-        self.put_bytes(prefix + FILE_TABLE.manifest, table, content_type="application/json")
-        return StoredFolder(files=files, sha256=hashlib.sha256(table).hexdigest())
-
-    def describe_folder(self, prefix: str, *, sha256: str | None = None) -> StoredFolder:
-        """The file table of the folder under ``prefix``.
-
-        Args:
-            prefix: ends in a slash.
-            sha256: what the table's hash must be, when it is known from elsewhere.
-
-        Raises:
-            UnknownObject: there is no (complete) folder.
-            ObjectCorrupt: the table is not one of ours, or not the one expected.
-        """
-        key = check_prefix(prefix) + FILE_TABLE.manifest
-        data = self.get_bytes(key, max_bytes=16 << 20)
-        found = hashlib.sha256(data).hexdigest()
-        if sha256 is not None and found != sha256:
-            raise ObjectCorrupt(key, f"sha256 {sha256}", found, "store the folder anew")
-        return StoredFolder(files=_parse_table(key, data), sha256=found)
-
-    def get_folder(self, prefix: str, dest: Path, *, sha256: str | None = None) -> StoredFolder:
-        """Fetch the folder under ``prefix`` into ``dest``, which appears only when every hash is right.
-
-        Args:
-            prefix: ends in a slash.
-            dest: must not exist.
-            sha256: what the hash of the file table must be, when it is known from elsewhere.
-
-        Raises:
-            AlreadyExists: ``dest`` exists.
-            UnknownObject: there is no (complete) folder.
-            ObjectCorrupt: a hash or size is wrong.
-        """
-        dest = Path(dest)
-        if dest.exists():
-            raise AlreadyExists(str(dest), "a folder that does not exist yet", "one that does")
-        stored = self.describe_folder(prefix, sha256=sha256)
-        try:
-            with whole_folder(dest, replace=False) as partial:
-                for name, entry in stored.files.items():
-                    self._get_checked(prefix + name, partial / name, entry["sha256"])
-        except OSError as error:
-            if not dest.exists():
-                raise
-            raise AlreadyExists(str(dest), "a folder that does not exist yet", "one that does") from error
-        return stored
-
-    def _get_checked(self, key: str, path: Path, sha256: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        found = self.get_file(key, path)
-        if found != sha256:
-            raise ObjectCorrupt(key, f"sha256 {sha256}", found, "store the folder anew")
+        return str(self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
 
 
-def _parse_table(key: str, data: bytes) -> dict[str, dict]:
-    problem = ObjectCorrupt(key, f"a file table ({FILE_TABLE})", "something else", "store the folder anew")
-    try:
-        table = json.loads(data)
-        files = table["files"]
-        well_formed = (table["format"], table["version"]) == FILE_TABLE[:2] and isinstance(files, dict) and files
-        for name, entry in files.items():
-            # The names become paths on our disk: the same rule as for keys keeps them inside the folder.
-            well_formed = well_formed and all(KEY_PART.fullmatch(part) for part in name.split("/"))
-            well_formed = well_formed and re.fullmatch("[0-9a-f]{64}", entry["sha256"]) and type(entry["bytes"]) is int
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise problem from error
-    if not well_formed:
-        raise problem
-    return files
-
-
-def _code(error) -> str:
+def _code(error: Any) -> str:
     """The error code of a botocore ``ClientError``."""
     return str(error.response.get("Error", {}).get("Code", ""))
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cluster.ids import FitId, IdentityName, ModelRef, TenantId
 from m2dao.errors import InputError
@@ -43,7 +44,9 @@ class IdentityInfo:
     versions: tuple[int, ...]  # ascending
 
 
-def version_info(tenant: TenantId, identity: IdentityName, version, aliases: list[str] | None = None) -> VersionInfo:
+def version_info(
+    tenant: TenantId, identity: IdentityName, version: Any, aliases: list[str] | None = None
+) -> VersionInfo:
     """What is registered of one version of MLflow's; ``aliases`` where it does not bring them along."""
     tags = dict(version.tags)
     fit_id = tags.get(FIT_ID_TAG)

@@ -168,7 +168,7 @@ class MetricLog:
     def _send(self, step: int, values: Mapping[str, float], params: Mapping[str, str] | None) -> None:
         job = self._job
         try:
-            self._registry.log_fit_progress(
+            self._registry.runs.log(
                 job.tenant, self._request.identity, job.id, step=step, metrics=values, params=params
             )
         except ServiceUnavailable as error:

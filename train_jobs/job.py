@@ -70,7 +70,7 @@ def _close_runs(platform: Platform, cohort: Cohort) -> None:
     for job in known_jobs(platform.state.jobs, cohort.tenant, cohort.fit_ids):
         if job.status == "failed":
             try:
-                platform.registry.end_fit(job.tenant, FitRequest.of(job).identity, job.id, failed=True)
+                platform.registry.runs.end(job.tenant, FitRequest.of(job).identity, job.id, failed=True)
             except ServiceError as error:
                 logger.warning("run of %s: %s", job.id, error)
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,15 @@ class JobRecord:
 
     @property
     def finished(self) -> bool:
+        """Whether it has ended, well or not."""
         return self.status in FINISHED
+
+    @property
+    def fit_id(self) -> FitId:
+        """The id of a fit job; a type error for any other kind."""
+        if not isinstance(self.id, FitId):
+            raise TypeError(f"{self.id} is not a fit")
+        return self.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +155,7 @@ class Jobs:
             AlreadyExists: there is a job of this id.
         """
         _check_kind(kind)
-        job_id = job_id or _ID_TYPES[kind].new()
+        job_id = job_id or (FitId.new() if kind == "fit" else RenderId.new())
         if not isinstance(job_id, _ID_TYPES[kind]):
             raise TypeError(f"a {kind} job has a {_ID_TYPES[kind].__name__}, not {type(job_id).__name__}")
         text = json.dumps(request, sort_keys=True, allow_nan=False)
@@ -287,7 +296,7 @@ class Jobs:
         self._fenced(scripts.END_JOB, claim, [outcome, text, self._retention_s])
         return self.get(claim.job.tenant, claim.job.id)
 
-    def _fenced(self, script: str, claim: Claim, words: list[Any]) -> None:
+    def _fenced(self, script: str, claim: Claim, words: Sequence[Any]) -> None:
         job = claim.job
         names = [keys.job(job.tenant, job.id), *keys.job_lists(job.tenant, job.kind), keys.turn(job.kind)]
         if self._link.run(script, names, [str(job.id), str(job.tenant), claim.fence, *words]) != "ok":
@@ -301,7 +310,7 @@ class Jobs:
     def requeue_expired(self, kind: str) -> int:
         """Make jobs whose lease ran out available again (``claim`` does so by itself); returns how many."""
         _check_kind(kind)
-        return self._link.run(scripts.REQUEUE_JOBS, [keys.turn(kind)], [kind, self._retention_s])
+        return int(self._link.run(scripts.REQUEUE_JOBS, [keys.turn(kind)], [kind, self._retention_s]))
 
 
 def _check_kind(kind: str) -> None:
@@ -342,19 +351,25 @@ def _refusal(outcome: str, tenant: TenantId, kind: str, job_id: JobId, limit: in
 
 
 def _record(fields: dict[str, str]) -> JobRecord:
-    loaded = {name: json.loads(fields[name]) if fields.get(name) else None for name in ("request", "result", "error")}
-    if loaded["error"] is not None:
-        loaded["error"] = Problem.from_dict(loaded["error"])
-    numbers = {name: int(fields[name]) for name in ("attempt", "max_attempts", "fence")}
-    times = {f"{name}_s": int(fields[name]) / 1e6 for name in ("created", "updated")}
-    words = {name: fields[name] for name in ("kind", "status", "stage", "worker")}
+    def loaded(name: str) -> Any:
+        return json.loads(fields[name]) if fields.get(name) else None
+
+    error = loaded("error")
     record = JobRecord(
         id=parse_job_id(fields["id"]),
         tenant=TenantId(fields["tenant"]),
+        kind=fields["kind"],
+        status=fields["status"],
         progress=float(fields["progress"]),
-        **loaded,
-        **numbers,
-        **times,
-        **words,
+        stage=fields["stage"],
+        request=loaded("request"),
+        result=loaded("result"),
+        error=None if error is None else Problem.from_dict(error),
+        attempt=int(fields["attempt"]),
+        max_attempts=int(fields["max_attempts"]),
+        worker=fields["worker"],
+        fence=int(fields["fence"]),
+        created_s=int(fields["created"]) / 1e6,
+        updated_s=int(fields["updated"]) / 1e6,
     )
     return record if record.finished else dataclasses.replace(record, result=None, error=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from m2dao.errors import LockBusy, ServiceError, StateUnavailable
 
@@ -42,12 +42,12 @@ class RedisLink:
     def call(self, *command: Any) -> Any:
         """Run one command."""
         with _translated():
-            return self._client.execute_command(*command)
+            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py has no type for it
 
     def hash(self, key: str) -> dict[str, str]:
         """All fields of a hash; empty when there is none."""
         with _translated():
-            return self._client.hgetall(key)
+            return cast("dict[str, str]", self._client.hgetall(key))  # decode_responses leaves no bytes
 
     def hashes(self, keys: Sequence[str]) -> list[dict[str, str]]:
         """Many hashes in one round trip."""
@@ -91,7 +91,7 @@ class RedisLink:
     @contextlib.contextmanager
     def listen(self, channels: Sequence[str]) -> Iterator[Listener]:
         """Listen to channels, on a connection of its own. Listening has begun on entry."""
-        with contextlib.closing(self._client.pubsub()) as pubsub:
+        with contextlib.closing(self._client.pubsub()) as pubsub:  # type: ignore[no-untyped-call]  # as above
             listener = Listener(pubsub)
             listener._begin(channels)
             yield listener

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.folders import StoredFolder, describe_folder, get_folder
 from cluster.ids import ModelRef
 from cluster.registry import Registry
-from cluster.storage import ObjectStore, StoredFolder
+from cluster.storage import ObjectStore
 from m2dao.errors import CheckpointCorrupt
 from m2dao.files import file_sha256
 from serve_apps.identities.node_cache import NodeCache
@@ -62,10 +63,10 @@ class IdentitySource:
             ObjectCorrupt: the object store does not hold what was registered.
         """
         info = self._registry.describe(ref)
-        stored = self._store.describe_folder(ref.object_prefix, sha256=info.files_sha256)
+        stored = describe_folder(self._store, ref.object_prefix, sha256=info.files_sha256)
 
         def fetch(dest: Path) -> None:
-            self._store.get_folder(ref.object_prefix, dest, sha256=info.files_sha256)
+            get_folder(self._store, ref.object_prefix, dest, sha256=info.files_sha256)
 
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(self._disk.folder(stored.sha256, fetch))

