@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import itertools
+import functools
 import math
 import re
 import sys
@@ -66,13 +66,14 @@ def run(args: argparse.Namespace) -> dict:
     duration_s = probe_audio(args.audio).duration_s
     started = time.monotonic()
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    # The talker hears the sound a moment before it is written; what lies between the two is all that is held.
-    sound = read_audio_chunks(args.audio)
-    heard, written = itertools.tee(sound) if is_film else (sound, None)
-    frames = talker.frames(heard, background=background, seed=args.seed)
-    frames = counted(frames, "render", total=math.ceil(duration_s * FRAME_RATE) if duration_s else None)
-    with one_torch_thread():
-        num_frames = _write_film(frames, args.out, talker.size, written) if is_film else _write_pngs(frames, args.out)
+    total = math.ceil(duration_s * FRAME_RATE) if duration_s else None
+    show = functools.partial(counted, name="render", total=total)
+    if is_film:
+        num_frames = talker.render(args.audio, args.out, background=background, seed=args.seed, progress=show)
+    else:
+        frames = talker.frames(read_audio_chunks(args.audio), background=background, seed=args.seed)
+        with one_torch_thread():
+            num_frames = _write_pngs(show(frames), args.out)
     seconds = time.monotonic() - started
     print(f"{args.out}: {num_frames} frames in {seconds:.1f} s", file=sys.stderr)
     return {
@@ -101,18 +102,6 @@ def parse_background(text: str) -> Background:
     if picture is None:
         raise MediaError(f"background {text}", "a PNG or JPEG picture", "something that cannot be decoded")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-
-
-def _write_film(frames: Iterable[np.ndarray], path: Path, size: int, sound: Iterable[np.ndarray] | None) -> int:
-    """Write an mp4; returns how many frames it has."""
-    from m2dao.media.mux import VideoWriter
-
-    num_frames = 0
-    with VideoWriter(path, width=size, height=size, waveform=sound) as writer:
-        for frame in frames:
-            writer.write(frame)
-            num_frames += 1
-    return num_frames
 
 
 def _write_pngs(frames: Iterable[np.ndarray], folder: Path) -> int:

@@ -5,7 +5,8 @@ Shapes: S samples, T frames, H = W = size pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from m2dao.errors import InputError
 from m2dao.identity.checkpoint import StoredIdentity, load_identity
 from m2dao.identity.performance import Performance, perform
 from m2dao.identity.renderers import BakedRenderer, SharedRenderer
+from m2dao.kernels.threads import one_torch_thread
+from m2dao.media.audio import read_audio_chunks
+from m2dao.media.mux import VideoWriter
 from m2dao.motion.poses import viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.api import default_backend, device_of
@@ -102,6 +106,41 @@ class Talker:
                 yield from self._renderer.pictures(
                     [self._drive(embedding, next(motion)) for embedding in some], backdrop
                 )
+
+    def render(
+        self,
+        audio: Path | str,
+        out: Path | str,
+        *,
+        background: Background = None,
+        seed: int = 0,
+        progress: Callable[[Iterator[np.ndarray]], Iterable[np.ndarray]] = iter,
+    ) -> int:
+        """Write a film of the person speaking, in constant memory for any length of sound.
+
+        Args:
+            audio: a sound file of any format.
+            out: the mp4, which appears under its name only when it is whole.
+            background: as for :meth:`frames`, but not transparent, which an mp4 cannot hold.
+            seed: chooses head motion and blinks.
+            progress: passes the frames on and shows how far they are, as ``tqdm`` does.
+
+        Returns:
+            How many frames it has.
+
+        Raises:
+            MediaError: the sound cannot be read, or there is no folder for the film.
+            InputError: a background of another kind.
+        """
+        # The talker hears the sound a moment before it is written; what lies between the two is all that is held.
+        heard, written = itertools.tee(read_audio_chunks(audio))
+        frames = progress(self.frames(heard, background=background, seed=seed))
+        num_frames = 0
+        with one_torch_thread(), VideoWriter(out, width=self.size, height=self.size, waveform=written) as writer:
+            for frame in frames:
+                writer.write(frame)
+                num_frames += 1
+        return num_frames
 
     def render_drive(self, drive: FrameDrive) -> RenderOutput:
         """Render one frame from explicit conditions.
