@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from m2dao.capture.prepare import prepare
     from m2dao.evaluation.evaluate import evaluate
     from m2dao.identity.talker import Talker
-    from m2dao.training.trainer import fit
+    from m2dao.training.fit import fit
 
 __version__ = "0.1.0"
 __all__ = ["Capture", "Talker", "evaluate", "fit", "prepare"]
@@ -22,7 +22,7 @@ _HOMES = {
     "Capture": "m2dao.capture.dataset",
     "Talker": "m2dao.identity.talker",
     "evaluate": "m2dao.evaluation.evaluate",
-    "fit": "m2dao.training.trainer",
+    "fit": "m2dao.training.fit",
     "prepare": "m2dao.capture.prepare",
 }
 

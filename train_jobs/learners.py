@@ -69,10 +69,10 @@ class _Worker:
     def __init__(self, people: list[tuple[Path, Path]], shared: tuple[UniversalConfig, UniversalMotion]):
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from m2dao.kernels.threads import set_num_threads
-        from m2dao.training.universal_fit import Learner
+        from m2dao.training.universal_fit import make_learner
 
         set_num_threads(1)
-        self._learners = [Learner(capture, work_dir, *shared) for capture, work_dir in people]
+        self._learners = [make_learner(capture, work_dir, *shared) for capture, work_dir in people]
 
     def learn(self, number: int, motion: dict, round_number: int) -> tuple:
         return tuple(self._learners[number].learn(motion, round_number))

@@ -98,7 +98,7 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
     """
     from m2dao.capture.dataset import Capture
     from m2dao.capture.prepare import prepare
-    from m2dao.training.trainer import fit
+    from m2dao.training.fit import fit
 
     options = task.options
     if not (task.capture_dir / "capture.json").exists():

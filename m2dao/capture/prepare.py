@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from m2dao import __version__
 from m2dao.assets import read_lock
 from m2dao.audio.features import feature_version
 from m2dao.capture.cameras.solve import CameraSolution, solve_cameras
@@ -397,7 +397,7 @@ def _key(source: dict, size: int, features: tuple[str, ...]) -> str:
         source,
         CAPTURE.version,
         CAPTURE_GENERATION,
-        __version__,
+        version("m2dao"),
         size,
         {name: feature_version(name) for name in features},
         models,

@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     from m2dao.progress import showing
-    from m2dao.training.trainer import fit
+    from m2dao.training.fit import fit
     from m2dao.training.universal import load_universal
 
     universal = load_universal(args.universal) if args.universal else None

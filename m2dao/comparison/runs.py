@@ -24,8 +24,8 @@ from m2dao.comparison.ablation import AblationRow
 from m2dao.evaluation.evaluate import evaluate
 from m2dao.files import file_sha256, whole_file
 from m2dao.formats import CAPTURE, CAPTURE_GENERATION, ENGINE_VERSION, EVALUATION_VERSION
+from m2dao.training.fit import fit
 from m2dao.training.recipes import Recipe
-from m2dao.training.trainer import fit
 from m2dao.training.universal import UniversalMotion
 
 PROTOCOLS, CROSS = ("paper", "portrait"), "cross"

@@ -37,7 +37,7 @@ from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.types import RenderOutput
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_frames_for_samples, train_test_split
 from m2dao.training.frames.behind import head_taken
-from m2dao.training.frames.targets import TrainingFrames
+from m2dao.training.frames.targets import TrainingFrames, decode_frames
 
 PROTOCOLS = ("paper", "portrait", "cross")
 _MIN_SYNC_FRAMES = 60
@@ -133,7 +133,7 @@ def evaluate(
 def _evaluate_pictures(talker, capture, protocol: str, out_dir, max_frames, told) -> EvaluateResult:
     _, test = train_test_split(capture.num_frames)
     test = test[:max_frames] if max_frames else test
-    frames = TrainingFrames(capture, talker.size, test, plate=talker.plate, soft_masks=talker.manifest.soft_masks)
+    frames = decode_frames(capture, talker.size, test, plate=talker.plate, soft_masks=talker.manifest.soft_masks)
     metrics, lips = PictureMetrics(talker.size), LipTrack(FaceTracker())
     sound = capture.waveform[test.start * SAMPLES_PER_FRAME : test.stop * SAMPLES_PER_FRAME]
     with _film(out_dir, talker.size, sound, has_recording=True) as film:

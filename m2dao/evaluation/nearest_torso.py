@@ -11,7 +11,7 @@ import numpy as np
 
 from m2dao.capture.dataset import Capture
 from m2dao.motion.poses import POSE_WEIGHTS, pose_differences
-from m2dao.training.frames.targets import TrainingFrames
+from m2dao.training.frames.targets import decode_frames
 
 
 class NearestTorso:
@@ -46,5 +46,5 @@ class NearestTorso:
         """
         nearest = self.nearest(index)
         part = range(nearest, nearest + 1)
-        frame = TrainingFrames(self._capture, self._size, part, plate=plate, soft_masks=self._soft, num_threads=1)
+        frame = decode_frames(self._capture, self._size, part, plate=plate, soft_masks=self._soft, num_threads=1)
         return frame.target(nearest, generate_torso=False).behind.numpy()

@@ -28,6 +28,7 @@ from m2dao.identity import manifest as layout
 from m2dao.identity.folders import replaced_folder
 from m2dao.identity.manifest import IdentityManifest, verify_identity
 from m2dao.motion.facial import EXPRESSION_SIZE
+from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import GROUPS, ModelConfig, TalkingHead
 
@@ -93,6 +94,7 @@ def _write_files(folder: Path, identity: StoredIdentity) -> IdentityManifest:
     return manifest
 
 
+@initialized_by(0)  # those of the files replace them
 def load_identity(folder: Path) -> StoredIdentity:
     """Read and check a checkpoint.
 

@@ -17,6 +17,7 @@ from m2dao.gaussians.params import GaussianParams, raw_gaussians
 from m2dao.identity.checkpoint import StoredIdentity
 from m2dao.identity.manifest import IdentityManifest
 from m2dao.motion.facial import EXPRESSION_SIZE
+from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import TAG_LIPS, TAG_SKIN, TAG_TORSO, ModelConfig, TalkingHead
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
@@ -56,33 +57,16 @@ def make_specimen(*, size: int, num_gaussians: int, seed: int = 0) -> StoredIden
         num_gaussians: of all groups together.
         seed: of everything random.
     """
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
+    with initialized_by(seed):
+        return _specimen(size, num_gaussians, torch.Generator().manual_seed(seed))
+
+
+def _specimen(size: int, num_gaussians: int, generator: torch.Generator) -> StoredIdentity:
     reference = torch.eye(4)
     reference[2, 3] = HEAD_DISTANCE_M
     config = ModelConfig()
     counts = {name: max(1, round(share * num_gaussians)) for name, share in _SHARES.items()}
-    groups = {
-        "facial": _group(counts["facial"], size, generator, TAG_SKIN, config.sh_degree, torch.ones(3), torch.zeros(3)),
-        "oral": _group(
-            counts["oral"],
-            size,
-            generator,
-            TAG_LIPS,
-            config.sh_degree,
-            torch.tensor([0.4, 0.2, 0.1]),
-            torch.tensor([0.0, 0.05, -0.08]),
-        ),
-        "torso": _group(
-            counts["torso"],
-            size,
-            generator,
-            TAG_TORSO,
-            0,
-            torch.tensor([1.8, 0.4, 0.3]),
-            torch.tensor([0.0, 0.12, HEAD_DISTANCE_M + 0.05]),
-        ),
-    }
+    groups = _groups(config, size, counts, generator)
     box = torch.tensor([[-0.15] * 3, [0.15] * 3])
     head = TalkingHead(
         config,
@@ -123,6 +107,33 @@ def make_specimen(*, size: int, num_gaussians: int, seed: int = 0) -> StoredIden
         },
         np.full((size, size, 3), 90, np.uint8),
     )
+
+
+def _groups(
+    config: ModelConfig, size: int, counts: dict[str, int], generator: torch.Generator
+) -> dict[str, GaussianParams]:
+    """Ellipsoids of Gaussians: face, mouth and shoulders."""
+    return {
+        "facial": _group(counts["facial"], size, generator, TAG_SKIN, config.sh_degree, torch.ones(3), torch.zeros(3)),
+        "oral": _group(
+            counts["oral"],
+            size,
+            generator,
+            TAG_LIPS,
+            config.sh_degree,
+            torch.tensor([0.4, 0.2, 0.1]),
+            torch.tensor([0.0, 0.05, -0.08]),
+        ),
+        "torso": _group(
+            counts["torso"],
+            size,
+            generator,
+            TAG_TORSO,
+            0,
+            torch.tensor([1.8, 0.4, 0.3]),
+            torch.tensor([0.0, 0.12, HEAD_DISTANCE_M + 0.05]),
+        ),
+    }
 
 
 def babble(seconds: float, seed: int = 0) -> np.ndarray:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from m2dao.errors import ConfigError
 
 _FRAMES_PER_S = 8.0  # of a budget in minutes, that are worth decoding: others would come up less than twice
 _LEAST_FRAMES = 250
-_FINISH_SHARE, _FINISH_S = (
-    0.01,
-    1.5,
-)  # of a budget in minutes, kept for writing the identity and measuring what that costs
+_FINISH_SHARE, _FINISH_S = 0.01, 1.5  # of a budget in minutes, kept for writing the identity and measuring its cost
 
 
 class ProgressBegin(NamedTuple):
@@ -48,10 +46,33 @@ class FitBudget:
 
         Args:
             step, elapsed_s: taken so far, preparations included.
-            begin: where the steps of this process began. What came before them counts in a budget of minutes, but not as
-                progress, or the schedule's first phases would fall to the preparations.
+            begin: where the steps of this process began. What came before them counts in a budget of minutes, but not
+                as progress, or the schedule's first phases would fall to the preparations.
         """
         if self.steps is not None:
             return step / self.steps
         left_s = 60 * self.minutes * (1 - _FINISH_SHARE) - _FINISH_S - begin.elapsed_s
         return begin.progress + (1 - begin.progress) * (elapsed_s - begin.elapsed_s) / left_s if left_s > 0 else 1.0
+
+
+@dataclass
+class FitClock:
+    """How long a fit has gone on, in all processes that worked on it.
+
+    Attributes:
+        started_s: when this one began, by ``time.monotonic``.
+        elapsed_before_s: in the others.
+        begin: where this one began with its steps.
+    """
+
+    budget: FitBudget
+    started_s: float = field(default_factory=time.monotonic)
+    elapsed_before_s: float = 0.0
+    begin: ProgressBegin = ProgressBegin(progress=0.0, elapsed_s=0.0)
+
+    def elapsed_s(self) -> float:
+        return self.elapsed_before_s + time.monotonic() - self.started_s
+
+    def progress(self, step: int) -> float:
+        """0 at the first step, 1 when the budget is used up."""
+        return self.budget.progress(step, self.elapsed_s(), self.begin)

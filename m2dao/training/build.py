@@ -6,7 +6,6 @@ Shapes: T frames, S pixels a side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from m2dao.gaussians.params import GaussianParams, raw_gaussians
 from m2dao.gaussians.seed import SeedPoints, seed_head, seed_inner_mouth, seed_torso
 from m2dao.gaussians.views import SeedView
 from m2dao.motion.facial import choose_eye_probes
+from m2dao.motion.initialization import initialized_by
 from m2dao.motion.oral import choose_lip_probes
 from m2dao.motion.talking_head import (
     TAG_HAIR,
@@ -25,6 +25,7 @@ from m2dao.motion.talking_head import (
     TAG_TORSO,
     TalkingHead,
 )
+from m2dao.training.frames.choose import ReferenceFrames
 from m2dao.training.frames.targets import TrainingFrames, scaled_intrinsics
 from m2dao.training.recipes import Recipe
 from m2dao.training.universal import UniversalMotion, install_motion
@@ -33,27 +34,6 @@ _NUM_TORSO_VIEWS = 12
 _NUM_SWEEP_VIEWS = 20
 _MARGIN_M = 0.03  # fields reach a little beyond the seeds
 _OUTER_EYE_DISTANCE_M = 0.09  # of head space
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferenceFrames:
-    """The frames that serve as models for seeding."""
-
-    neutral: int  # pose nearest to the median, eyes open, mouth nearly closed
-    widest: int  # mouth widest open
-
-
-def choose_reference_frames(capture: Capture, num_train: int) -> ReferenceFrames:
-    """Pick them among the first ``num_train`` frames."""
-    valid = capture.valid[:num_train].astype(bool)
-    viewmats = capture.viewmats[:num_train]
-    away = np.abs(viewmats - np.median(viewmats, axis=0)).sum(axis=(1, 2))
-    spread = np.median(away) + 1e-6
-    lips = capture.lip_opening[:num_train]
-    cost = away / spread + 4 * capture.blink[:num_train].max(axis=1) + 4 * lips / (lips.max() + 1e-6)
-    cost = np.where(valid, cost, np.inf)
-    opening = np.where(valid, lips - 0.02 * away / spread, -np.inf)
-    return ReferenceFrames(neutral=int(cost.argmin()), widest=int(opening.argmax()))
 
 
 def choose_views(capture: Capture, indices: Sequence[int], neutral: int) -> list[int]:
@@ -78,6 +58,7 @@ def build_talking_head(
     recipe: Recipe,
     reference: ReferenceFrames,
     *,
+    seed: int,
     universal: UniversalMotion | None = None,
 ) -> TalkingHead:
     """Seed every group and make the fields.
@@ -85,6 +66,7 @@ def build_talking_head(
     Args:
         frames: of the training part.
         reference: see :func:`choose_reference_frames`.
+        seed: of the fields' first parameters.
         universal: motion the facial and oral fields start from; None starts them at rest.
 
     Raises:
@@ -124,16 +106,17 @@ def build_talking_head(
     head_box, mouth_box = _box(head_means), _box(groups["oral"].raw["means"].detach(), margin=0.01)
     if universal:
         head_box, mouth_box = universal.box_for("head", landmarks), universal.box_for("mouth", landmarks)
-    head = TalkingHead(
-        recipe.model,
-        groups,
-        head_box=head_box,
-        mouth_box=mouth_box,
-        torso_box=_box(torso_means),
-        lip_probes=choose_lip_probes(landmarks),
-        eye_probes=choose_eye_probes(landmarks),
-        reference_viewmat=torch.from_numpy(capture.viewmats[reference.neutral]).float(),
-    )
+    with initialized_by(seed):
+        head = TalkingHead(
+            recipe.model,
+            groups,
+            head_box=head_box,
+            mouth_box=mouth_box,
+            torso_box=_box(torso_means),
+            lip_probes=choose_lip_probes(landmarks),
+            eye_probes=choose_eye_probes(landmarks),
+            reference_viewmat=torch.from_numpy(capture.viewmats[reference.neutral]).float(),
+        )
     if universal:
         install_motion(head, universal.motion)
     return head

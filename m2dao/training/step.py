@@ -20,8 +20,9 @@ from m2dao.motion.talking_head import FrameDrive, StaticFeatures, TalkingHead
 from m2dao.render.api import device_of, render
 from m2dao.stages import timed
 from m2dao.training.feature_cache import FeatureCache
+from m2dao.training.frames.targets import FrameTarget
 from m2dao.training.losses.fused_losses import pixel_losses
-from m2dao.training.losses.terms import FrameTarget, motion_loss, pixel_losses_reference
+from m2dao.training.losses.terms import motion_loss, pixel_losses_reference
 from m2dao.training.recipes import Recipe
 
 FrameToTake = tuple[FrameDrive, Callable[[], FrameTarget]]

@@ -30,6 +30,7 @@ from m2dao.files import file_sha256
 from m2dao.formats import UNIVERSAL
 from m2dao.identity.folders import replaced_folder
 from m2dao.motion.facial import FacialField
+from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import ModelConfig, TalkingHead
 from m2dao.regions import NUM_LANDMARKS
@@ -146,6 +147,7 @@ def save_universal(folder: Path, universal: UniversalMotion) -> None:
         (aside / UNIVERSAL.manifest).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
+@initialized_by(0)  # those of the files replace them
 def load_universal(folder: Path) -> UniversalMotion:
     """Read and check universal motion.
 

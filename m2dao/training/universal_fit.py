@@ -26,19 +26,24 @@ from m2dao.errors import ConfigError, InputError
 from m2dao.figures import rounded
 from m2dao.kernels.threads import one_torch_thread, set_num_threads
 from m2dao.motion.facial import choose_eye_probes
+from m2dao.motion.initialization import initialized_by
 from m2dao.motion.oral import choose_lip_probes
 from m2dao.motion.talking_head import TalkingHead
 from m2dao.render.api import default_backend
 from m2dao.timeline import train_test_split
 from m2dao.training.budget import FitBudget
+from m2dao.training.checkpoint import save_checkpoint
+from m2dao.training.loop import take_steps
 from m2dao.training.recipes import Recipe, get_recipe
-from m2dao.training.run import FitRun
+from m2dao.training.setup import set_up_fit
 from m2dao.training.speech.articulation import find_articulation_basis, mouth_shapes
 from m2dao.training.speech.fit_driver import SpeechStart, fit_speech_driver, speech_config, spoken_recording
+from m2dao.training.state import Fit, FitConfig
 from m2dao.training.universal import (
     LIP_LANDMARKS,
     UniversalMotion,
     average_motion,
+    install_motion,
     save_universal,
     shared_motion,
 )
@@ -104,7 +109,25 @@ class Learned(NamedTuple):
 
 
 class Learner:
-    """One person's part in the rounds.
+    """One person's part in the rounds, see :func:`make_learner`."""
+
+    def __init__(self, run: Fit, steps_per_round: int):
+        self._run, self._steps_per_round = run, steps_per_round
+
+    def learn(self, motion: dict[str, Tensor], round_number: int) -> Learned:
+        """Go on from shared motion to the end of a round; one that was interrupted within it goes on where it was."""
+        start = round_number * self._steps_per_round
+        if self._run.step <= start:
+            install_motion(self._run.head, motion)
+            self._run.runner.new_turn()
+        with one_torch_thread():
+            take_steps(self._run, start + self._steps_per_round)
+        save_checkpoint(self._run)
+        return Learned(shared_motion(self._run.head), self._run.recent_psnr_db)
+
+
+def make_learner(capture_dir: Path, work_dir: Path, config: UniversalConfig, universal: UniversalMotion) -> Learner:
+    """Set up the fit of one person.
 
     Args:
         capture_dir: that person's capture.
@@ -112,26 +135,17 @@ class Learner:
         config: of the whole.
         universal: the start.
     """
-
-    def __init__(self, capture_dir: Path, work_dir: Path, config: UniversalConfig, universal: UniversalMotion):
-        work_dir.mkdir(parents=True, exist_ok=True)
-        budget = FitBudget(steps=config.rounds * config.steps_per_round)
-        backend = config.backend or default_backend()
-        self._steps_per_round = config.steps_per_round
-        with one_torch_thread():
-            self._run = FitRun(
-                Path(capture_dir), config.recipe, budget, config.seed, work_dir, backend, lambda report: None, universal
-            )
-
-    def learn(self, motion: dict[str, Tensor], round_number: int) -> Learned:
-        """Go on from shared motion to the end of a round; one that was interrupted within the round goes on where it was."""
-        start = round_number * self._steps_per_round
-        if self._run.step <= start:
-            self._run.take_over(motion)
-        with one_torch_thread():
-            self._run.advance(start + self._steps_per_round)
-        self._run.save()
-        return Learned(shared_motion(self._run.head), self._run.recent_psnr_db)
+    asked = FitConfig(
+        capture_dir=Path(capture_dir),
+        recipe=config.recipe,
+        budget=FitBudget(steps=config.rounds * config.steps_per_round),
+        seed=config.seed,
+        work_dir=work_dir,
+        backend=config.backend or default_backend(),
+        universal=universal,
+    )
+    with one_torch_thread():
+        return Learner(set_up_fit(asked), config.steps_per_round)
 
 
 class Learners(Protocol):
@@ -146,7 +160,7 @@ def learners_here(
     captures: list[Path], work_dir: Path, config: UniversalConfig, universal: UniversalMotion
 ) -> Iterator[Learners]:
     """All learners in this process, one after the other."""
-    made = [Learner(path, work_dir / f"{number}", config, universal) for number, path in enumerate(captures)]
+    made = [make_learner(path, work_dir / f"{number}", config, universal) for number, path in enumerate(captures)]
 
     class Here:
         def learn(self, motion: dict[str, Tensor], round_number: int) -> Iterator[Learned]:
@@ -243,17 +257,17 @@ def _begin(
         "head": _around(template, _HEAD_MARGIN_M),
         "mouth": _around(template[list(LIP_LANDMARKS)], _MOUTH_MARGIN_M),
     }
-    torch.manual_seed(config.seed)
-    at_rest = TalkingHead(
-        recipe.model,
-        {},
-        head_box=boxes["head"],
-        mouth_box=boxes["mouth"],
-        torso_box=boxes["head"],
-        lip_probes=choose_lip_probes(template),
-        eye_probes=choose_eye_probes(template),
-        reference_viewmat=torch.eye(4),
-    )
+    with initialized_by(config.seed):
+        at_rest = TalkingHead(
+            recipe.model,
+            {},
+            head_box=boxes["head"],
+            mouth_box=boxes["mouth"],
+            torso_box=boxes["head"],
+            lip_probes=choose_lip_probes(template),
+            eye_probes=choose_eye_probes(template),
+            reference_viewmat=torch.eye(4),
+        )
     sources = [capture.content_sha256 for capture in captures]
     start = SpeechStart(voice.driver, basis)
     return UniversalMotion(recipe.model, start, template, boxes, shared_motion(at_rest), sources), voice.held_out_r

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from m2dao.identity import Talker
-from m2dao.training import trainer
+from m2dao.training.fit import fit
 from tests.support.small_capture import make_small_capture, small_recipe
 from tests.support.tiny_identity import make_tiny_identity
 
@@ -23,7 +23,7 @@ def fits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fits")
     capture, recipe = make_small_capture(folder / "small"), replace(small_recipe(), densify_every=20)
     return folder, {
-        backend: trainer.fit(capture, folder / backend, recipe=recipe, steps=STEPS, backend=backend)
+        backend: fit(capture, folder / backend, recipe=recipe, steps=STEPS, backend=backend)
         for backend in ("cpu", "gsplat")
     }
 

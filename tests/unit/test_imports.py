@@ -174,7 +174,7 @@ def test_importing_loads_nothing_heavy(statement):
 
 
 def test_importing_the_engine_does_not_touch_the_gpu():
-    program = "import m2dao.identity.talker, m2dao.training.trainer, sys, torch; assert not torch.cuda.is_initialized()"
+    program = "import m2dao.identity.talker, m2dao.training.fit, sys, torch; assert not torch.cuda.is_initialized()"
     loaded = loaded_by(program)
     assert loaded & {"ray", "mlflow", "boto3", "redis", "gsplat"} == set()
 

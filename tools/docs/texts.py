@@ -10,10 +10,10 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
 from typing import Any
 from unittest import mock
 
+import m2dao
 from tools.docs.tables import markdown_table
 
 _MARKED = re.compile(r"(<!-- text (?P<name>\S+) -->\n)(?P<body>.*?)(<!-- end text -->)", re.DOTALL)
@@ -134,17 +134,11 @@ def _type_of(schema: Mapping[str, Any]) -> str:
     )
 
 
-_PUBLIC = {
-    "prepare": "m2dao.capture.prepare",
-    "fit": "m2dao.training.trainer",
-    "evaluate": "m2dao.evaluation.evaluate",
-    "Talker": "m2dao.identity.talker",
-    "Capture": "m2dao.capture.dataset",
-}
+_PUBLIC = ("prepare", "fit", "evaluate", "Talker", "Capture")  # in the order of work
 
 
 def _python() -> str:
-    return "\n".join(_described(name, getattr(import_module(module), name)) for name, module in _PUBLIC.items())
+    return "\n".join(_described(name, getattr(m2dao, name)) for name in _PUBLIC)
 
 
 def _described(name: str, thing: Any) -> str:

@@ -52,8 +52,10 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.render.api import default_backend
     from m2dao.stages import FIT_STAGES, clocked
     from m2dao.training.budget import FitBudget
+    from m2dao.training.loop import take_steps
     from m2dao.training.recipes import get_recipe
-    from m2dao.training.run import FitRun
+    from m2dao.training.setup import set_up_fit
+    from m2dao.training.state import FitConfig
 
     if args.steps < 1:
         raise ConfigError("--steps", "at least 1", str(args.steps))
@@ -66,22 +68,23 @@ def run(args: argparse.Namespace) -> dict:
     set_num_threads(args.threads)
     backend = args.backend or default_backend()
     with tempfile.TemporaryDirectory() as folder, one_torch_thread():
-        fit = FitRun(
-            args.capture, recipe, FitBudget(steps=_SCHEDULE_STEPS), 0, Path(folder), backend, lambda report: None
+        budget = FitBudget(steps=_SCHEDULE_STEPS)
+        fit = set_up_fit(
+            FitConfig(capture_dir=args.capture, recipe=recipe, budget=budget, work_dir=Path(folder), backend=backend)
         )
         fit.step = _START
-        fit.advance(fit.step + _WARM_STEPS)
+        take_steps(fit, fit.step + _WARM_STEPS)
         times_ms = []
         with clocked(FIT_STAGES) as clock:
             block = recipe.field_block_steps
             for first in counted(range(0, args.steps, block), "steps", total=-(-args.steps // block), unit="blocks"):
                 began, num = time.perf_counter(), min(block, args.steps - first)
-                fit.advance(fit.step + num)
+                take_steps(fit, fit.step + num)
                 times_ms += [1e3 * (time.perf_counter() - began) / num] * num
     result = {
         "recipe": recipe.name,
         "size": args.size,
-        "num_gaussians": sum(len(group) for group in fit.head.groups.values()),
+        "num_gaussians": fit.num_gaussians,
         "threads": get_num_threads(),
         "backend": backend,
         "steps": args.steps,

@@ -1,4 +1,4 @@
-"""Which part of a recording a short fit looks at.
+"""Which frames of a recording a fit looks at: models for the seeds, the seconds worth decoding, one for each step.
 
 A fit of a minute sees no more than a thousand frames; decoding others would cost time and teach nothing. One-second segments
 are chosen one by one, each the one least like those chosen before in sound, mouth and view, and rather one with moving lips:
@@ -7,6 +7,8 @@ Shapes: T frames, M segments.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +19,30 @@ from m2dao.timeline import FRAME_RATE
 
 SEGMENT_FRAMES = FRAME_RATE
 _WEIGHTS = {"sound": 1.0, "mouth": 1.0, "view": 1.0}  # of each kind in the distance between segments
+_MAX_SKIPPED_SHARE = 0.05  # of the frames; more than that is not the frames' fault
+_REPEATED_SHARE = 0.1  # of an epoch; who looks down for a third of a recording needs no more of that
 _LIVELY = 0.5  # what a segment with the stillest lips counts against one with the liveliest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceFrames:
+    """The frames that serve as models for seeding."""
+
+    neutral: int  # pose nearest to the median, eyes open, mouth nearly closed
+    widest: int  # mouth widest open
+
+
+def choose_reference_frames(capture: Capture, num_train: int) -> ReferenceFrames:
+    """Pick them among the first ``num_train`` frames."""
+    valid = capture.valid[:num_train].astype(bool)
+    viewmats = capture.viewmats[:num_train]
+    away = np.abs(viewmats - np.median(viewmats, axis=0)).sum(axis=(1, 2))
+    spread = np.median(away) + 1e-6
+    lips = capture.lip_opening[:num_train]
+    cost = away / spread + 4 * capture.blink[:num_train].max(axis=1) + 4 * lips / (lips.max() + 1e-6)
+    cost = np.where(valid, cost, np.inf)
+    opening = np.where(valid, lips - 0.02 * away / spread, -np.inf)
+    return ReferenceFrames(neutral=int(cost.argmin()), widest=int(opening.argmax()))
 
 
 def choose_frames(capture: Capture, num_train: int, max_frames: int, always: tuple[int, ...] = ()) -> np.ndarray:
@@ -67,3 +92,37 @@ def _descriptions(capture: Capture, parts: list[slice]) -> np.ndarray:
         centered = np.stack(values) - np.mean(values, axis=0)
         scaled.append(_WEIGHTS[name] * centered / max(float(np.sqrt(np.square(centered).sum(axis=1).mean())), 1e-9))
     return np.concatenate(scaled, axis=1)
+
+
+class FrameOrder:
+    """Every usable frame once in each epoch, some repeatedly, in an order that depends on seed and epoch alone.
+
+    Args:
+        usable: indices of frames with a face.
+        repeated: those of them that come up more often, because there are few of them.
+        repeats: how often these come up in an epoch, at most; not so often that they make up more than a tenth of it.
+        seed: of the order.
+    """
+
+    def __init__(self, usable: np.ndarray, repeated: np.ndarray, repeats: int, seed: int):
+        self.skipped: set[int] = set()
+        others = len(usable) - len(repeated)
+        most = _REPEATED_SHARE / (1 - _REPEATED_SHARE) * others / max(1, len(repeated))
+        self._frames = np.concatenate([usable, *[repeated] * (min(repeats, int(most)) - 1)])
+        self._max_skipped = min(max(3, int(_MAX_SKIPPED_SHARE * len(usable))), len(usable) - 1)  # one must be left
+        self._seed, self._epoch = seed, -1
+
+    def frame_of(self, step: int) -> int:
+        """The frame of a step; in place of a skipped one, the next in the epoch that is not."""
+        epoch, position = divmod(step, len(self._frames))
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self._seed, epoch]).permutation(self._frames)
+        while int(self._order[position]) in self.skipped:
+            position = (position + 1) % len(self._order)
+        return int(self._order[position])
+
+    def skip(self, index: int) -> bool:
+        """Leave a frame out from now on; False if there are too many of them to go on."""
+        self.skipped.add(index)
+        return len(self.skipped) <= self._max_skipped

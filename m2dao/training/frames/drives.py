@@ -5,8 +5,11 @@ Shapes: T frames, D embedding.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from m2dao.capture.dataset import Capture
 from m2dao.motion.poses import find_shots, pose_differences, slow_differences, viewmat_from_difference
@@ -16,80 +19,96 @@ from m2dao.training.frames.targets import TrainingFrames
 from m2dao.training.frames.torso_sway import measure_torso_sway
 
 
-class TrainingDrives:
-    """Drives of a capture.
+class TrainingDrives(NamedTuple):
+    """Drives of a capture, see :func:`measure_drives`."""
 
-    Args:
-        capture: an open capture.
-        head: the model, whose reference pose they refer to.
-        speech: the voice as learned.
-        num_train: frames of the training part.
-        neutral: the frame at whose pose the model was seeded.
-        device: where drives go.
+    capture: Capture
+    device: torch.device  # where drives go
+    viewmats: Tensor  # [T, 4, 4] head space to camera
+    slow_viewmats: Tensor  # [T, 4, 4] the same, low-passed
+    poses: np.ndarray  # [T, 6] rotation vector (radians) and translation (metres) against the reference pose
+    slow_poses: np.ndarray  # [T, 6]
+    embeddings: Tensor  # [T, D] what the voice makes of the sound
+    expression: Tensor  # [T, 8]
+    reference_viewmat: Tensor  # [4, 4]
+    torso: TorsoDrives | None
 
-    Attributes:
-        poses, slow_poses: [T, 6] rotation vector (radians) and translation (metres) against the reference pose.
-        expression: [T, 8].
-        reference_viewmat: [4, 4].
-    """
-
-    def __init__(
-        self,
-        capture: Capture,
-        head: TalkingHead,
-        speech: SpeechDriver,
-        num_train: int,
-        neutral: int,
-        device: torch.device,
-    ):
-        self._num_train, self._reference, self._device = num_train, neutral, device
-        self._viewmats = torch.from_numpy(np.asarray(capture.viewmats, np.float32))
-        neutral = self._viewmats[self._reference]
-        self.reference_viewmat = neutral if head.torso is None else head.torso.reference_viewmat
-        self.poses = pose_differences(capture.viewmats, self.reference_viewmat.numpy())
-        self.slow_poses = slow_differences(self.poses)
-        self._slow_viewmats = torch.stack(
-            [viewmat_from_difference(row, self.reference_viewmat) for row in self.slow_poses]
-        )
-        self.expression = torch.from_numpy(np.asarray(capture.expression, np.float32))
-        self._capture = capture
-        self._embeddings = self.embeddings_by(speech)
-        self._torso_poses = self._postures = None
-
-    @torch.no_grad()
-    def embeddings_by(self, speech: SpeechDriver) -> torch.Tensor:
-        """What a voice makes of the recording's sound: [T, D]."""
-        features = self._capture.feature(speech.config.features)
-        return speech(speech.windows(features, self._capture.num_frames))
+    def embeddings_by(self, speech: SpeechDriver) -> Tensor:
+        """What another voice makes of the recording's sound: [T, D]."""
+        return _embeddings(self.capture, speech)
 
     def of(self, index: int) -> FrameDrive:
         """What drives a frame of the training part."""
         drive = FrameDrive(
-            viewmat=self._viewmats[index],
-            slow_viewmat=self._slow_viewmats[index],
-            audio=self._embeddings[index],
+            viewmat=self.viewmats[index],
+            slow_viewmat=self.slow_viewmats[index],
+            audio=self.embeddings[index],
             expression=self.expression[index],
-            posture=None if self._postures is None else self._postures[index],
-            torso_pose=None if self._torso_poses is None else self._torso_poses[index],
+            posture=self.torso.postures[index] if self.torso else None,
+            torso_pose=self.torso.poses[index] if self.torso else None,
         )
-        return drive.to(self._device)
+        return drive.to(self.device)
 
-    def measure_torso(self, head: TalkingHead, frames: TrainingFrames, K: np.ndarray, *, start: bool) -> None:
-        """What the torso knows of each frame, and how the shoulders rest in its shot.
 
-        Args:
-            head: the model, still on the CPU.
-            frames: of the training part.
-            K: [3, 3] for their size.
-            start: whether the torso takes over the sway found, as a fit begins.
-        """
-        if head.torso is None:
-            return
-        views = zip(self._viewmats[: self._num_train], self._slow_viewmats, strict=False)
-        self._torso_poses = torch.stack([head.torso.pose_features(*pair) for pair in views])
-        shots = find_shots(self.poses[: self._num_train])
-        sway = measure_torso_sway(head, frames, self._reference, self._torso_poses.numpy(), shots, K)
+class TorsoDrives(NamedTuple):
+    """What the torso knows of each frame of the training part."""
+
+    poses: Tensor  # [T, 12] pose features
+    postures: Tensor  # [T, 4] how the shoulders rest in the frame's shot
+
+
+def measure_drives(
+    capture: Capture,
+    head: TalkingHead,
+    speech: SpeechDriver,
+    frames: TrainingFrames,
+    *,
+    num_train: int,
+    neutral: int,
+    K: np.ndarray,
+    device: torch.device,
+) -> TrainingDrives:
+    """Find what drives each frame, and give the head's torso the sway that the recording shows.
+
+    Args:
+        capture: an open capture.
+        head: the model as a fit begins, on the CPU; drives refer to its reference pose.
+        speech: the voice as learned.
+        frames: of the training part.
+        num_train: how many there are in it.
+        neutral: the frame at whose pose the model was seeded.
+        K: [3, 3] for the frames' size.
+        device: where drives go.
+    """
+    viewmats = torch.from_numpy(np.asarray(capture.viewmats, np.float32))
+    reference = viewmats[neutral] if head.torso is None else head.torso.reference_viewmat
+    poses = pose_differences(capture.viewmats, reference.numpy())
+    slow_poses = slow_differences(poses)
+    slow_viewmats = torch.stack([viewmat_from_difference(row, reference) for row in slow_poses])
+    torso = None
+    if head.torso is not None:
+        views = zip(viewmats[:num_train], slow_viewmats[:num_train], strict=True)
+        features = torch.stack([head.torso.pose_features(*pair) for pair in views])
+        shots = find_shots(poses[:num_train])
+        sway = measure_torso_sway(head, frames, neutral, features.numpy(), shots, K)
         postures = torch.from_numpy(sway.postures).float()
-        if start:
-            head.torso.set_sway(torch.from_numpy(sway.weight).float(), postures[-1])
-        self._postures = postures[torch.from_numpy(shots)]
+        head.torso.set_sway(torch.from_numpy(sway.weight).float(), postures[-1])
+        torso = TorsoDrives(features, postures[torch.from_numpy(shots)])
+    return TrainingDrives(
+        capture=capture,
+        device=device,
+        viewmats=viewmats,
+        slow_viewmats=slow_viewmats,
+        poses=poses,
+        slow_poses=slow_poses,
+        embeddings=_embeddings(capture, speech),
+        expression=torch.from_numpy(np.asarray(capture.expression, np.float32)),
+        reference_viewmat=reference,
+        torso=torso,
+    )
+
+
+@torch.no_grad()
+def _embeddings(capture: Capture, speech: SpeechDriver) -> Tensor:
+    features = capture.feature(speech.config.features)
+    return speech(speech.windows(features, capture.num_frames))

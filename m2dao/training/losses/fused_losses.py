@@ -14,8 +14,9 @@ from torch.autograd.function import once_differentiable
 from m2dao.kernels.compiled import helper, kernel, warms_up
 from m2dao.kernels.simd import fetch_add
 from m2dao.kernels.threads import share_out
+from m2dao.training.frames.targets import FrameTarget
 from m2dao.training.losses.ssim import dssim_loss
-from m2dao.training.losses.terms import FrameTarget, PixelLosses
+from m2dao.training.losses.terms import PixelLosses
 from m2dao.training.recipes import LossWeights
 
 _ROWS = 32  # of one piece of work

@@ -12,21 +12,9 @@ from torch import Tensor
 
 from m2dao.motion.consistency import neck_consistency
 from m2dao.motion.talking_head import PosedGaussians, TalkingHead
+from m2dao.training.frames.targets import FrameTarget
 from m2dao.training.losses.ssim import dssim_loss
 from m2dao.training.recipes import LossWeights
-
-
-class FrameTarget(NamedTuple):
-    """What one frame should look like."""
-
-    rgb: Tensor  # [H, W, 3] 0..1
-    masks: Tensor  # [H, W, 4] 0..1: facial, oral, head, torso
-    behind: Tensor  # [H, W, 3] what stands behind the generated part
-    focus: Tensor  # [H, W] 0..1: mouth and eyes
-
-    def to(self, device: torch.device) -> FrameTarget:
-        """The same on another device."""
-        return FrameTarget(*(value.to(device) for value in self))
 
 
 class PixelLosses(NamedTuple):

@@ -15,11 +15,12 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from m2dao.audio.features import DEFAULT_FEATURES
 from m2dao.capture.dataset import Capture
+from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.training.recipes import Recipe
 from m2dao.training.speech.articulation import ArticulationBasis, find_articulation_basis, mouth_shapes
 
-_HELD_OUT = 0.12  # of each training part and for each encoder, to stop before it learns the recording by heart
+_HELD_OUT = 0.12  # of each training part and for each encoder, to stop before it overfits
 _BATCH_FRAMES = 32
 _NOISE = 0.4  # of a feature's standard deviation
 _RATE, _ADAPTING_RATE = 2e-3, 5e-4
@@ -91,8 +92,8 @@ def fit_speech_driver(
         num_steps: batches of consecutive frames, at most.
         start: a driver to go on from, whose embeddings keep their meaning: how they are centred and scaled does not change.
     """
-    torch.manual_seed(seed)
-    driver = SpeechDriver(config)
+    with initialized_by(seed):
+        driver = SpeechDriver(config)
     if start is not None:
         driver.load_state_dict(start.state_dict())
     parts = [SpokenPart(driver, recording) for recording in recordings]

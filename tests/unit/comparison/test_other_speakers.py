@@ -11,7 +11,7 @@ from m2dao.capture.faces.layout import face_layout
 from m2dao.capture.faces.tracker import FaceObservation
 from m2dao.comparison.other_speakers import OWN_VOICE, VoiceRow, spread
 from m2dao.media.audio import write_wav
-from m2dao.training import trainer
+from m2dao.training.fit import fit
 from tests.support.small_capture import make_small_capture, small_recipe
 
 ROW = VoiceRow(
@@ -48,7 +48,7 @@ def test_each_voice_is_compared_with_the_identitys_own_if_that_can_be_told(tmp_p
     monkeypatch.setattr("m2dao.audio.lipsync.SURE_SIGMAS", 0.0 if sure else 99.0)
     monkeypatch.setattr("m2dao.evaluation.evaluate.FaceTracker", ChewingFace)
     capture = make_small_capture(tmp_path / "ball")
-    trainer.fit(capture, tmp_path / "identity", recipe=small_recipe(), steps=5)
+    fit(capture, tmp_path / "identity", recipe=small_recipe(), steps=5)
     voice = tmp_path / "rustle.wav"
     write_wav(voice, np.random.default_rng(0).normal(0, 0.1, 16000 * 3).astype(np.float32))
     arguments = [

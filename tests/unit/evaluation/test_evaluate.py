@@ -12,9 +12,9 @@ from m2dao.evaluation.evaluate import _rendered, evaluate
 from m2dao.evaluation.mouth import _phone_names, lip_sync, track_lips
 from m2dao.evaluation.nearest_torso import NearestTorso
 from m2dao.identity import Talker
-from m2dao.training import trainer
+from m2dao.training.fit import fit
 from m2dao.training.frames.behind import behind_head, head_taken
-from m2dao.training.frames.targets import TrainingFrames
+from m2dao.training.frames.targets import decode_frames
 from tests.support.small_capture import make_small_capture, small_recipe
 
 
@@ -22,7 +22,7 @@ from tests.support.small_capture import make_small_capture, small_recipe
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
     capture = make_small_capture(folder / "ball")
-    trainer.fit(capture, folder / "identity", recipe=small_recipe(), steps=30)
+    fit(capture, folder / "identity", recipe=small_recipe(), steps=30)
     return folder / "identity", capture
 
 
@@ -63,7 +63,7 @@ def test_another_capture_is_refused_because_its_test_part_is_not_unseen(fitted, 
 def test_paper_shows_the_recording_outside_the_head_and_the_render_inside(fitted):
     capture, talker = Capture.open(fitted[1]), Talker.load(fitted[0])
     part = range(120, 121)
-    frames = TrainingFrames(capture, 64, part, plate=talker.plate)
+    frames = decode_frames(capture, 64, part, plate=talker.plate)
     pictures = {name: next(_rendered(talker, capture, frames, name))[1].astype(int) for name in ("paper", "portrait")}
     taken, head = head_taken(frames.masks(120)), frames.masks(120)[..., :3].sum(-1) > 0.98
     assert (
@@ -80,9 +80,9 @@ def test_an_identity_without_torso_gets_the_one_recorded_at_the_nearest_pose(fit
     assert nearest < 120
     assert np.abs(capture.viewmats[nearest] - capture.viewmats[125]).max() < 0.02
     behind = torso.behind(125, capture.plate)
-    own = TrainingFrames(capture, 64, range(nearest, nearest + 1), plate=capture.plate)
+    own = decode_frames(capture, 64, range(nearest, nearest + 1), plate=capture.plate)
     np.testing.assert_array_equal(behind, own.target(nearest, generate_torso=False).behind.numpy())
-    trainer.fit(fitted[1], tmp_path / "base", recipe=small_recipe("talking_gaussian_plus"), steps=5)
+    fit(fitted[1], tmp_path / "base", recipe=small_recipe("talking_gaussian_plus"), steps=5)
     assert evaluate(tmp_path / "base", fitted[1], "portrait").psnr_db > 10
 
 

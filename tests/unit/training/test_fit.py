@@ -12,7 +12,8 @@ from m2dao.errors import ConfigError, FitDiverged
 from m2dao.identity.checkpoint import load_identity
 from m2dao.kernels.threads import set_num_threads
 from m2dao.motion.consistency import find_neighbours, neck_consistency
-from m2dao.training import run, trainer
+from m2dao.training import loop
+from m2dao.training.fit import fit
 from m2dao.training.frames.drives import TrainingDrives
 from m2dao.training.frames.targets import TrainingFrames
 from m2dao.training.schedule import PhaseRow, Schedule, Turn
@@ -41,7 +42,7 @@ def tensors_of(folder):
 def finished(capture, tmp_path_factory):
     out = tmp_path_factory.mktemp("fits") / "ball"
     reports = []
-    result = trainer.fit(capture, out, recipe=small_recipe(), steps=100, on_progress=reports.append)
+    result = fit(capture, out, recipe=small_recipe(), steps=100, on_progress=reports.append)
     return out, result, reports
 
 
@@ -60,7 +61,7 @@ def test_a_neck_holds_together_where_the_picture_alone_would_scatter_it(capture,
     def scatter(weight):
         recipe = small_recipe()
         losses, rates = replace(recipe.losses, consistency=weight), replace(recipe.rates, follow=0.2)
-        trainer.fit(capture, tmp_path / f"{weight}", recipe=replace(recipe, losses=losses, rates=rates), steps=60)
+        fit(capture, tmp_path / f"{weight}", recipe=replace(recipe, losses=losses, rates=rates), steps=60)
         raw = load_identity(tmp_path / f"{weight}").head.groups["torso"].raw
         return float(neck_consistency(raw["follow"].sigmoid(), find_neighbours(raw["means"])))
 
@@ -77,7 +78,7 @@ def test_a_fit_leaves_numbers_and_pictures_but_no_step_checkpoint(finished):
 
 
 def test_the_same_seed_gives_the_same_identity(finished, capture, tmp_path):
-    trainer.fit(capture, tmp_path / "again", recipe=small_recipe(), steps=100)
+    fit(capture, tmp_path / "again", recipe=small_recipe(), steps=100)
     again = tensors_of(tmp_path / "again")
     for name, value in tensors_of(finished[0]).items():
         assert torch.equal(value, again[name]), name
@@ -85,7 +86,7 @@ def test_the_same_seed_gives_the_same_identity(finished, capture, tmp_path):
 
 def test_the_number_of_threads_changes_nothing(finished, capture, tmp_path):
     try:
-        trainer.fit(capture, tmp_path / "alone", recipe=small_recipe(), steps=100, num_threads=1)
+        fit(capture, tmp_path / "alone", recipe=small_recipe(), steps=100, num_threads=1)
     finally:
         set_num_threads(None)
     alone = tensors_of(tmp_path / "alone")
@@ -95,7 +96,7 @@ def test_the_number_of_threads_changes_nothing(finished, capture, tmp_path):
 
 @pytest.mark.parametrize("stop_at", [7, 70])
 def test_a_fit_stopped_and_resumed_ends_as_if_it_had_not_been(finished, capture, tmp_path, monkeypatch, stop_at):
-    monkeypatch.setattr(run, "_SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
     take_step = StepRunner.differentiate
     steps = iter(range(10**6))
 
@@ -106,27 +107,27 @@ def test_a_fit_stopped_and_resumed_ends_as_if_it_had_not_been(finished, capture,
 
     monkeypatch.setattr(StepRunner, "differentiate", stopping)
     with pytest.raises(Stopped):
-        trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
+        fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
     assert not (tmp_path / "ball").exists()
     monkeypatch.setattr(StepRunner, "differentiate", take_step)
-    trainer.fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
+    fit(capture, tmp_path / "ball", recipe=small_recipe(), steps=100)
     resumed = tensors_of(tmp_path / "ball")
     for name, value in tensors_of(finished[0]).items():
         assert torch.equal(value, resumed[name]), name
 
 
 def test_a_step_checkpoint_of_another_fit_is_not_taken_over(capture, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr(run, "discard_step", lambda folder: None)
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("m2dao.training.fit.discard_checkpoint", lambda folder: None)
     work = tmp_path / "work"
-    trainer.fit(capture, tmp_path / "one", recipe=small_recipe(), steps=5, work_dir=work)
-    result = trainer.fit(capture, tmp_path / "two", recipe=small_recipe(), steps=6, seed=9, work_dir=work)
+    fit(capture, tmp_path / "one", recipe=small_recipe(), steps=5, work_dir=work)
+    result = fit(capture, tmp_path / "two", recipe=small_recipe(), steps=6, seed=9, work_dir=work)
     assert result.steps == 6
     assert load_identity(tmp_path / "two").manifest.fit["seed"] == 9
 
 
 def test_the_baseline_recipe_fits_without_a_torso(capture, tmp_path):
-    result = trainer.fit(capture, tmp_path / "base", recipe=small_recipe("talking_gaussian"), steps=40)
+    result = fit(capture, tmp_path / "base", recipe=small_recipe("talking_gaussian"), steps=40)
     assert "torso" not in load_identity(tmp_path / "base").manifest.num_gaussians
     assert np.isfinite(result.loss)
 
@@ -136,11 +137,11 @@ def test_losses_that_are_never_a_number_stop_the_fit_by_name(capture, tmp_path, 
     lost = lambda self, *a: take_step(self, *a)._replace(loss=float("nan"))  # noqa: E731
     monkeypatch.setattr(StepRunner, "differentiate", lost)
     with pytest.raises(FitDiverged, match="step 0, frame"):
-        trainer.fit(capture, tmp_path / "nan", recipe=small_recipe(), steps=3)
+        fit(capture, tmp_path / "nan", recipe=small_recipe(), steps=3)
 
 
 @pytest.mark.parametrize("where", ["picture", "gradient"])
-def test_a_poisoned_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, where):
+def test_a_skipped_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, where):
     """Its target is not a number, or its loss is one and the gradients are not; either way the rest is fitted."""
     bad, reports = 17, []
     if where == "picture":
@@ -167,7 +168,7 @@ def test_a_poisoned_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, 
 
         monkeypatch.setattr(StepRunner, "differentiate", infinite)
     recipe = replace(small_recipe(), schedule=ALL_FACIAL)
-    result = trainer.fit(capture, tmp_path / "fit", recipe=recipe, steps=130, on_progress=reports.append)
+    result = fit(capture, tmp_path / "fit", recipe=recipe, steps=130, on_progress=reports.append)
     assert result.steps == 130
     assert result.frames_left_out == [bad]
     assert math.isfinite(result.stored_loss_db)
@@ -177,5 +178,5 @@ def test_a_poisoned_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, 
 
 def test_a_budget_used_up_by_the_preparations_makes_no_identity(capture, tmp_path):
     with pytest.raises(ConfigError, match="before the first step"):
-        trainer.fit(capture, tmp_path / "timed", recipe=small_recipe(), minutes=0.001)
+        fit(capture, tmp_path / "timed", recipe=small_recipe(), minutes=0.001)
     assert not (tmp_path / "timed").exists()

@@ -14,8 +14,9 @@ from m2dao.motion.kernels.fused_pose import fused_pose
 from m2dao.motion.talking_head import PosedGaussians
 from m2dao.render.api import render
 from m2dao.training.feature_cache import FeatureCache
+from m2dao.training.frames.targets import FrameTarget
 from m2dao.training.losses.fused_losses import pixel_losses
-from m2dao.training.losses.terms import FrameTarget, pixel_losses_reference
+from m2dao.training.losses.terms import pixel_losses_reference
 from m2dao.training.optimizer import NamedAdam
 from m2dao.training.recipes import LearningRates, LossWeights
 from tests.support.restless_head import KINDS, a_drive, restless_head

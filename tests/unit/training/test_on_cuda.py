@@ -11,7 +11,11 @@ from m2dao.identity import Talker
 from m2dao.identity.batches import BatchedHead, HeadStack
 from m2dao.kernels.threads import get_num_threads, set_num_threads
 from m2dao.training.budget import FitBudget
-from m2dao.training.run import FitRun
+from m2dao.training.checkpoint import save_checkpoint
+from m2dao.training.fit import complete_fit
+from m2dao.training.loop import take_steps
+from m2dao.training.setup import set_up_fit
+from m2dao.training.state import FitConfig
 from tests.support.pretend_cuda import DeviceTensor, draw_blobs, pretend_cuda
 from tests.support.restless_head import a_drive
 from tests.support.small_capture import make_small_capture, small_recipe
@@ -35,11 +39,13 @@ def fit(capture, folder, backend):
     """A fit that is stopped and resumed in the middle, and whose Gaussians grow."""
     folder.mkdir()
     recipe = replace(small_recipe(), densify_every=3, speech_steps=5)
-    arguments = capture, recipe, FitBudget(steps=STEPS), 0, folder, backend, lambda report: None
-    begun = FitRun(*arguments)
-    begun.advance(STEPS // 2)
-    begun.save()
-    return FitRun(*arguments).complete(folder / "identity")
+    config = FitConfig(
+        capture_dir=capture, recipe=recipe, budget=FitBudget(steps=STEPS), work_dir=folder, backend=backend
+    )
+    begun = set_up_fit(config)
+    take_steps(begun, STEPS // 2)
+    save_checkpoint(begun)
+    return complete_fit(set_up_fit(config), folder / "identity")
 
 
 @pytest.fixture(scope="module")

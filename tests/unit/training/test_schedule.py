@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from m2dao.errors import ConfigError
-from m2dao.training.budget import ProgressBegin
+from m2dao.training.budget import FitBudget, ProgressBegin
 from m2dao.training.recipes import RECIPES, SIZES, get_recipe
 from m2dao.training.schedule import (
     PhaseRow,
@@ -15,7 +15,6 @@ from m2dao.training.schedule import (
     refining_schedule,
     sequential_schedule,
 )
-from m2dao.training.trainer import FitBudget
 
 ROW = PhaseRow(until=1.0, turns=(Turn(name="all", trainables=("colors",)),))
 

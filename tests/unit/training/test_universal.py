@@ -11,7 +11,8 @@ from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError, 
 from m2dao.formats import UNIVERSAL
 from m2dao.identity.checkpoint import load_identity
 from m2dao.identity.manifest import file_sha256
-from m2dao.training import trainer, universal_fit
+from m2dao.training import universal_fit
+from m2dao.training.fit import fit
 from m2dao.training.universal import TENSORS_NAME, load_universal, save_universal, shared_names
 from m2dao.training.universal_fit import UniversalConfig, learn_universal
 from tests.support.small_capture import make_small_capture, small_recipe
@@ -79,7 +80,7 @@ def test_an_interrupted_command_ends_as_if_it_had_not_been(learned, captures, tm
 def test_a_fit_starts_from_it_and_keeps_the_rest_its_own(learned, captures, tmp_path):
     universal = load_universal(learned[0])
     recipe = replace(small_recipe(), speech_adapting_steps=1)
-    trainer.fit(captures[0], tmp_path / "ball", recipe=recipe, steps=1, universal=universal)
+    fit(captures[0], tmp_path / "ball", recipe=recipe, steps=1, universal=universal)
     head = load_identity(tmp_path / "ball").head
     parameters = dict(head.named_parameters())
     for name in shared_names(head):
@@ -101,7 +102,7 @@ def test_motion_of_another_kind_of_head_is_refused(learned, captures, tmp_path):
     recipe = small_recipe()
     other = replace(recipe, model=replace(recipe.model, head_sees_pose=False, embedding_size=8))
     with pytest.raises(ConfigError, match="universal motion"):
-        trainer.fit(captures[0], tmp_path / "ball", recipe=other, steps=1, universal=universal)
+        fit(captures[0], tmp_path / "ball", recipe=other, steps=1, universal=universal)
     assert not (tmp_path / "ball").exists()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m2dao.training.frames.order import FrameOrder
+from m2dao.training.frames.choose import FrameOrder
 
 
 @pytest.mark.parametrize(("num_rare", "times"), [(2, 3), (5, 2), (9, 1), (40, 1)])
@@ -17,9 +17,9 @@ def test_rare_frames_come_up_more_often_but_make_up_no_more_than_a_tenth(num_rar
     assert times == 1 or times * num_rare <= 0.1 * len(epoch)
 
 
-def test_a_poisoned_frame_makes_way_for_the_next():
+def test_a_skipped_frame_makes_way_for_the_next():
     order = FrameOrder(np.arange(50), np.arange(0), 1, seed=0)
     first, second = order.frame_of(0), order.frame_of(1)
-    assert order.poison(first)
+    assert order.skip(first)
     assert order.frame_of(0) == second
     assert first not in {order.frame_of(step) for step in range(50)}

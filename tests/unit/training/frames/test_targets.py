@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from m2dao.training.frames.ahead import TargetsAhead
-from m2dao.training.frames.targets import TrainingFrames
+from m2dao.training.frames.targets import TargetsAhead, decode_frames
 
 SIZE, NUM_FRAMES, CUT = 32, 20, 8
 WALLS = (60, 180)  # before and after the cut
@@ -31,13 +30,13 @@ class CutRecording:
 
 @pytest.mark.parametrize("index", [0, CUT - 1, CUT, NUM_FRAMES - 1])
 def test_each_shot_has_the_background_that_was_behind_it(index):
-    frames = TrainingFrames(CutRecording(), SIZE, range(NUM_FRAMES))
+    frames = decode_frames(CutRecording(), SIZE, range(NUM_FRAMES))
     assert np.abs(frames.plate(index)[:, :4] * 255 - WALLS[index >= CUT]).max() < 2
     assert np.abs(frames.latest_plate[:, :4].astype(int) - WALLS[1]).max() < 2
 
 
 def test_frames_of_the_last_part_only_know_their_own_shot():
-    frames = TrainingFrames(CutRecording(), SIZE, range(CUT + 2, NUM_FRAMES))
+    frames = decode_frames(CutRecording(), SIZE, range(CUT + 2, NUM_FRAMES))
     assert np.abs(frames.plate(CUT + 3)[:, :4] * 255 - WALLS[1]).max() < 2
 
 
@@ -61,21 +60,21 @@ class StillRecording(CutRecording):
 
 def test_what_is_only_ever_seen_right_beside_the_person_is_not_guessed():
     recording = StillRecording()
-    plate = TrainingFrames(recording, recording.size, range(NUM_FRAMES)).latest_plate
+    plate = decode_frames(recording, recording.size, range(NUM_FRAMES)).latest_plate
     assert (plate[:, recording.stripe] == 255).all()
     assert (plate[41:, 49:79, 0] != 200).all()  # and nothing of him is left
 
 
 def test_a_given_background_is_used_for_all():
     plate = np.full((SIZE, SIZE, 3), 17, np.uint8)
-    frames = TrainingFrames(CutRecording(), SIZE, range(NUM_FRAMES), plate=plate)
+    frames = decode_frames(CutRecording(), SIZE, range(NUM_FRAMES), plate=plate)
     for index in (0, NUM_FRAMES - 1):
         np.testing.assert_allclose(frames.plate(index) * 255, 17, atol=1e-4)
     np.testing.assert_array_equal(frames.latest_plate, plate)
 
 
 def test_frames_may_have_gaps():
-    frames = TrainingFrames(CutRecording(), SIZE, [1, 2, CUT + 3])
+    frames = decode_frames(CutRecording(), SIZE, [1, 2, CUT + 3])
     assert np.array_equal(frames.rgb(CUT + 3), CutRecording().frame(CUT + 3))
     for index, wall in ((2, WALLS[0]), (CUT + 3, WALLS[1])):
         behind = frames.target(index, generate_torso=True).behind.numpy() * 255
@@ -84,7 +83,7 @@ def test_frames_may_have_gaps():
 
 def test_behind_the_outline_of_a_person_the_background_is_as_light_as_beside_it():
     plate = np.full((SIZE, SIZE, 3), 17, np.uint8)  # of a wall that has since become lighter
-    frames = TrainingFrames(CutRecording(), SIZE, range(NUM_FRAMES), plate=plate)
+    frames = decode_frames(CutRecording(), SIZE, range(NUM_FRAMES), plate=plate)
     behind = frames.target(0, generate_torso=True).behind.numpy() * 255
     person = frames.masks(0)[..., 3] > 0
     np.testing.assert_array_equal(behind[~person].round(), frames.rgb(0)[~person])
