@@ -53,11 +53,9 @@ class Registry:
     """
 
     def __init__(self, settings: Settings, *, store: ObjectStore | None = None):
-        settings.require("mlflow_url")
-        assert settings.mlflow_url is not None
         self._settings = settings
         self._store = store or ObjectStore(settings)
-        self._link = MlflowLink(settings.mlflow_url)
+        self._link = MlflowLink(settings.require("mlflow.url"))
         self._client = self._link.client
         self.runs = FitRuns(self._link)
 
@@ -188,7 +186,7 @@ class Registry:
         with translated(name):
             self._link.make_once(lambda: self._client.create_registered_model(name))
         all_tags = {**tags, METRICS_TAG: json.dumps(metrics), FIT_ID_TAG: str(fit_id), STATE_TAG: "incomplete"}
-        source = f"s3://{self._settings.s3_bucket}/{tenant}/identities/{identity}"
+        source = f"s3://{self._settings.s3.bucket}/{tenant}/identities/{identity}"
         with translated(name):
             version = self._client.create_model_version(name, source, run_id, tags=all_tags, await_creation_for=0)
         ref = ModelRef(tenant, identity, int(version.version))

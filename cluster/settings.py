@@ -1,184 +1,246 @@
-"""Where the services are and how to reach them: one frozen object, read from the environment.
+"""Every setting of the platform: one frozen object in groups, read from the environment.
 
-Each setting is looked up in three places, the first that has it wins:
+``M2DAO_S3_BUCKET`` is ``settings.s3.bucket``. Each setting is looked up in three places, the first that has it wins:
 
 1. the environment variable,
 2. ``$M2DAO_HOME/stack.env``, which ``m2dao-cluster up`` writes for the services it started itself,
 3. the default.
 
-The table of all settings is in ``docs/reference/settings.md``; a test holds the two together.
+A misspelt ``M2DAO_`` name is refused. Secrets are of the type ``SecretStr``, so that they cannot reach a log.
+The table of all settings is in ``docs/reference/settings.md``, made from this module.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cluster.environment import PREFIX, STACK_ENV_NAME, env_name, pick_settings, read_stack_env
 from m2dao.errors import ConfigError
 
-STACK_ENV_NAME = "stack.env"
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+MB = 1_000_000
+_Text = TypeVar("_Text", str, SecretStr)
 
 
-def _text(name: str, value: str) -> str:
-    return value
+def _number(default: float | None, low: float, high: float, help: str) -> Any:
+    """A number from ``low`` to ``high``."""
+    return Field(default, ge=low, le=high, description=help)
 
 
-def _path(name: str, value: str) -> Path:
-    return Path(value).expanduser().absolute()
+def _path(value: Path) -> Path:
+    return value.expanduser().absolute()
 
 
-def _url(*schemes: str) -> Callable[[str, str], str]:
-    def parse(name: str, value: str) -> str:
+def _url(*schemes: str) -> AfterValidator:
+    """The check of a URL; its error does not repeat the value, which may hold a password."""
+
+    def check(value: _Text) -> _Text:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
         try:
-            parts = urlsplit(value)
+            parts = urlsplit(text)
             usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
         except ValueError:  # a port that is no number
             usable = False
         if not usable:
-            # The value may hold a password, so it is not repeated.
-            raise ConfigError(name, " or ".join(f"{s}://HOST[:PORT]" for s in schemes), "something else")
-        return value.rstrip("/")
+            raise PydanticCustomError("url", " or ".join(f"{scheme}://HOST[:PORT]" for scheme in schemes))
+        return type(value)(text.rstrip("/"))
 
-    return parse
-
-
-def _ray_address(name: str, value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if value == "auto" or (host and port.isdigit() and 0 < int(port) < 65536):
-        return value
-    raise ConfigError(name, "HOST:PORT or auto", repr(value))
+    return AfterValidator(check)
 
 
-def _bucket(name: str, value: str) -> str:
-    if not _BUCKET.fullmatch(value):
-        raise ConfigError(name, "3 to 63 lower-case letters, digits and hyphens", repr(value))
+def _bucket(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", value):
+        raise ValueError("3 to 63 lower-case letters, digits and hyphens")
     return value
 
 
-def _whole(low: int, high: int) -> Callable[[str, str], int]:
-    def parse(name: str, value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            raise ConfigError(name, f"a whole number from {low} to {high}", repr(value))
-        return number
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str, str], str]:
-    def parse(name: str, value: str) -> str:
-        if value not in choices:
-            raise ConfigError(name, " or ".join(choices), repr(value))
+def _ray_address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value == "auto" or (host and port.isdigit() and 0 < int(port) < 65536):
         return value
-
-    return parse
-
-
-def _setting(env: str, parse: Callable, default: str | None, help: str, *, secret: bool = False):
-    """One row of the table. ``default`` is text, parsed like the environment; None leaves the setting unset."""
-    metadata = {"env": env, "parse": parse, "default": default, "help": help, "secret": secret}
-    return dataclasses.field(
-        default=None if default is None else parse(env, default), metadata=metadata, repr=not secret
-    )
+    raise ValueError("HOST:PORT or auto")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Every setting of the platform. Secrets are left out of ``repr``, so that they cannot reach a log."""
+_HttpUrl = Annotated[str, _url("http", "https")]
+_AbsolutePath = Annotated[Path, AfterValidator(_path)]
 
-    home: Path = _setting(
-        "M2DAO_HOME", _path, ".m2dao", "Folder of the embedded stack: data, logs, credentials, process records."
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class RedisSettings(_Group):
+    """The state store."""
+
+    url: Annotated[SecretStr, _url("redis", "rediss")] | None = Field(
+        default=None, description="State store (Redis or Valkey). Unset: `up` starts an embedded Valkey."
     )
-    redis_url: str | None = _setting(
-        "M2DAO_REDIS_URL",
-        _url("redis", "rediss"),
-        None,
-        "State store (Redis or Valkey). Unset: `up` starts an embedded Valkey.",
-        secret=True,
+
+
+class S3Settings(_Group):
+    """The object store."""
+
+    endpoint: _HttpUrl | None = Field(
+        default=None, description="Object store. Unset: `up` starts an embedded SeaweedFS."
     )
-    s3_endpoint: str | None = _setting(
-        "M2DAO_S3_ENDPOINT",
-        _url("http", "https"),
-        None,
-        "Object store. Unset: `up` starts an embedded SeaweedFS.",
+    public_endpoint: _HttpUrl | None = Field(
+        default=None,
+        description="Address put into presigned URLs, where clients reach the object store by another name than we do.",
     )
-    s3_public_endpoint: str | None = _setting(
-        "M2DAO_S3_PUBLIC_ENDPOINT",
-        _url("http", "https"),
-        None,
-        "Address put into presigned URLs, where clients reach the object store by another name than we do.",
+    bucket: Annotated[str, AfterValidator(_bucket)] = Field(
+        default="m2dao", description="Bucket that holds everything; made when missing."
     )
-    s3_bucket: str = _setting("M2DAO_S3_BUCKET", _bucket, "m2dao", "Bucket that holds everything; made when missing.")
-    s3_region: str = _setting("M2DAO_S3_REGION", _text, "us-east-1", "Region that requests are signed for.")
-    s3_access_key: str | None = _setting(
-        "M2DAO_S3_ACCESS_KEY", _text, None, "Access key of the object store. Embedded: made per home.", secret=True
+    region: str = Field(default="us-east-1", description="Region that requests are signed for.")
+    access_key: SecretStr | None = Field(
+        default=None, description="Access key of the object store. Embedded: made per home."
     )
-    s3_secret_key: str | None = _setting(
-        "M2DAO_S3_SECRET_KEY", _text, None, "Secret key of the object store. Embedded: made per home.", secret=True
+    secret_key: SecretStr | None = Field(
+        default=None, description="Secret key of the object store. Embedded: made per home."
     )
-    mlflow_url: str | None = _setting(
-        "M2DAO_MLFLOW_URL",
-        _url("http", "https"),
-        None,
-        "Model registry (MLflow server). Unset: `up` starts an embedded one on sqlite.",
-        secret=True,
+
+
+class MlflowSettings(_Group):
+    """The model registry."""
+
+    url: Annotated[SecretStr, _url("http", "https")] | None = Field(
+        default=None, description="Model registry (MLflow server). Unset: `up` starts an embedded one on sqlite."
     )
-    ray_address: str | None = _setting(
-        "M2DAO_RAY_ADDRESS", _ray_address, None, "Head of the Ray cluster, HOST:PORT. Unset: `up` starts a local head."
+
+
+class RaySettings(_Group):
+    """The compute cluster."""
+
+    address: Annotated[str, AfterValidator(_ray_address)] | None = Field(
+        default=None, description="Head of the Ray cluster, HOST:PORT. Unset: `up` starts a local head."
     )
-    ray_dashboard_url: str | None = _setting(
-        "M2DAO_RAY_DASHBOARD_URL",
-        _url("http", "https"),
-        None,
-        "Ray dashboard, through which jobs are submitted. Embedded: a port on 127.0.0.1.",
+    dashboard_url: _HttpUrl | None = Field(
+        default=None, description="Ray dashboard, through which jobs are submitted. Embedded: a port on 127.0.0.1."
     )
-    ray_token_file: Path | None = _setting(
-        "M2DAO_RAY_TOKEN_FILE",
-        _path,
-        None,
-        "File that holds the Ray cluster's token. Embedded: made per home. Unset: Ray's own settings decide.",
+    token_file: _AbsolutePath | None = Field(
+        default=None,
+        description="File that holds the Ray cluster's token. Embedded: made per home. "
+        "Unset: Ray's own settings decide.",
     )
-    ray_num_cpus: int | None = _setting(
-        "M2DAO_RAY_NUM_CPUS", _whole(1, 4096), None, "Cores the embedded Ray head offers. Unset: all of them."
+    num_cpus: int | None = _number(None, 1, 4096, "Cores the embedded Ray head offers. Unset: all of them.")
+    object_store_mb: int = _number(256, 80, 1_000_000, "Shared memory of the embedded Ray head, in MB.")
+
+
+class ApiSettings(_Group):
+    """Where the HTTP API listens."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address the HTTP API listens on. "
+        "Put a TLS-terminating proxy in front before opening it to a network.",
     )
-    ray_object_store_mb: int = _setting(
-        "M2DAO_RAY_OBJECT_STORE_MB", _whole(80, 1_000_000), "256", "Shared memory of the embedded Ray head, in MB."
+    port: int = _number(8000, 1, 65535, "Port of the HTTP API.")
+
+
+class ServeConfig(_Group):
+    """What the API allows and how it scales."""
+
+    max_upload_mb: int = _number(64, 1, 4096, "Largest request body of POST /v1/renders, in MB; 413 beyond it.")
+    max_audio_s: float = _number(600.0, 1, 36_000, "Longest speech of one render, in seconds; 422 beyond it.")
+    max_image_pixels: int = _number(
+        16_000_000, 4096, 200_000_000, "Most pixels of an uploaded background image; 422 beyond it."
     )
-    api_host: str = _setting(
-        "M2DAO_API_HOST",
-        _text,
-        "127.0.0.1",
-        "Address the HTTP API listens on. Put a TLS-terminating proxy in front before opening it to a network.",
+    decode_timeout_s: float = _number(60.0, 1, 3600, "Longest time the decoding of one upload may take, in seconds.")
+    decode_memory_mb: int = _number(2048, 512, 65_536, "Address space of the subprocess that decodes an upload, in MB.")
+    decode_processes: int = _number(2, 1, 64, "Uploads an ingress replica decodes at the same time.")
+    max_active_renders: int = _number(
+        16, 1, 100_000, "Renders a tenant may have queued and running together; 429 beyond it."
     )
-    api_port: int = _setting("M2DAO_API_PORT", _whole(1, 65535), "8000", "Port of the HTTP API.")
-    key_pepper: str = _setting(
-        "M2DAO_KEY_PEPPER",
-        _text,
-        "",
-        "Secret mixed into the stored hashes of API keys; changing it voids all keys. Embedded: made per home.",
-        secret=True,
+    result_url_s: int = _number(3600, 60, 604_800, "Life of a presigned result URL, in seconds.")
+    lease_s: float = _number(
+        15.0, 1, 600, "A render whose worker is silent for this long is given to another one, in seconds."
     )
-    log_level: str = _setting(
-        "M2DAO_LOG_LEVEL",
-        _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
-        "INFO",
-        "Least severe log line that is written.",
+    max_attempts: int = _number(3, 1, 100, "Times a render is tried when workers die or services fail.")
+    render_concurrency: int = _number(
+        1, 1, 64, "Renders one replica works on at the same time; on a GPU they share its calls."
     )
-    start_timeout_s: int = _setting(
-        "M2DAO_START_TIMEOUT_S", _whole(1, 3600), "120", "How long `up` waits for each embedded service, in seconds."
+    render_threads: int = _number(2, 1, 256, "Threads of the CPU renderer in one replica.")
+    replica_cpus: float = _number(0.5, 0.0, 256, "Cores Ray reserves for a renderer replica.")
+    replica_gpus: float = _number(0.0, 0.0, 16, "GPUs (or a part of one) Ray reserves for a renderer replica.")
+    min_replicas: int = _number(1, 1, 1000, "Renderer replicas that are always kept.")
+    max_replicas: int = _number(4, 1, 1000, "Most renderer replicas.")
+    ingress_replicas: int = _number(1, 1, 100, "Replicas of the HTTP ingress.")
+    target_wait_s: float = _number(
+        20.0, 0.5, 3600, "Replicas are added until the queued work would be done within this time, in seconds."
     )
+    upscale_delay_s: float = _number(
+        1.0, 0, 3600, "How long more replicas must be wanted before they start, in seconds."
+    )
+    downscale_delay_s: float = _number(60.0, 0, 36_000, "How long fewer must be wanted before some stop, in seconds.")
+    drain_s: float = _number(60.0, 1, 36_000, "How long a replica that stops may finish its renders, in seconds.")
+    talker_budget_mb: int = _number(2048, 16, 1_000_000, "Memory for identities in one replica, in MB.")
+    disk_budget_mb: int = _number(10_240, 16, 10_000_000, "Disk for downloaded identities on one node, in MB.")
+    alias_ttl_s: float = _number(
+        10.0, 0.1, 600, "Longest time an alias is used without asking the registry again, in seconds."
+    )
+
+    @model_validator(mode="after")
+    def _replica_bounds_agree(self) -> ServeConfig:
+        if self.max_replicas < self.min_replicas:
+            raise ConfigError("M2DAO_SERVE_MAX_REPLICAS", f"at least {self.min_replicas}", str(self.max_replicas))
+        return self
+
+
+class Settings(BaseSettings):
+    """Every setting of the platform. Made by ``from_env``; the constructor reads no environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,  # M2DAO_S3_SECRET_KEY is s3.secret_key
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    home: _AbsolutePath = Field(
+        default=Path(".m2dao"), description="Folder of the embedded stack: data, logs, credentials, process records."
+    )
+    redis: RedisSettings = RedisSettings()
+    s3: S3Settings = S3Settings()
+    mlflow: MlflowSettings = MlflowSettings()
+    ray: RaySettings = RaySettings()
+    api: ApiSettings = ApiSettings()
+    serve: ServeConfig = ServeConfig()
+    key_pepper: SecretStr = Field(
+        default=SecretStr(""),
+        description="Secret mixed into the stored hashes of API keys; changing it voids all keys. "
+        "Embedded: made per home.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe log line that is written."
+    )
+    start_timeout_s: int = _number(120, 1, 3600, "How long `up` waits for each embedded service, in seconds.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed counts: ``from_env`` alone reads the environment."""
+        return (init_settings,)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, *, use_stack: bool = True) -> Settings:
-        """Read all settings; see the module's docstring for the order.
+        """Read all settings; see the module's docstring for the order. An empty variable counts as unset.
 
         Args:
             env: the environment; ``os.environ`` when not given.
@@ -186,54 +248,86 @@ class Settings:
                 look like a service of the site's own.
 
         Raises:
-            ConfigError: a value is out of its range, or ``stack.env`` cannot be read.
+            ConfigError: a name is misspelt, a value is out of its range, or ``stack.env`` cannot be read.
         """
-        env = os.environ if env is None else env
-        by_name = {f.metadata["env"]: f for f in dataclasses.fields(cls)}
-        home_field = by_name["M2DAO_HOME"]
-        home = _path("M2DAO_HOME", env.get("M2DAO_HOME") or home_field.metadata["default"])
+        given = pick_settings(os.environ if env is None else env, all_settings())
+        home = _path(Path(given.get("M2DAO_HOME", cls.model_fields["home"].default)))
         stack = read_stack_env(home / STACK_ENV_NAME) if use_stack else {}
-        values = {**stack, **{k: v for k, v in env.items() if v}}
-        given = {f.name: f.metadata["parse"](name, values[name]) for name, f in by_name.items() if values.get(name)}
-        return cls(**{**given, "home": home})
+        values = {**stack, **given, "M2DAO_HOME": str(home)}
+        source = EnvSettingsSource(cls)
+        source.env_vars = {name.lower(): values[name] for name in all_settings() if values.get(name)}
+        try:
+            return cls(**source())
+        except ValidationError as error:
+            raise _refusal(error) from None  # the cause would hold the value
 
-    def require(self, *names: str) -> None:
-        """Check that the settings with these attribute names are set.
+    def with_env(self, changes: Mapping[str, str]) -> Settings:
+        """The same settings but for these variables."""
+        return Settings.from_env({**self.to_env(), **changes}, use_stack=False)
+
+    def plain(self, name: str) -> str | None:
+        """The setting ``name``, for example ``"redis.url"``, as text and with its secrets; None when it is not set."""
+        value = functools.reduce(getattr, name.split("."), self)
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return None if text is None or text == "" else str(text)
+
+    def require(self, name: str) -> str:
+        """The setting ``name``, which must be set, as text and with its secrets.
 
         Raises:
-            ConfigError: naming the first one that is missing and what to do.
+            ConfigError: it is not set; says what to do.
         """
-        for field in dataclasses.fields(self):
-            if field.name in names and getattr(self, field.name) in (None, ""):
-                env = field.metadata["env"]
-                raise ConfigError(env, "a value", "none", f"start the embedded stack (m2dao-cluster up) or set {env}")
+        value = self.plain(name)
+        if value is None:
+            env = env_name(name)
+            raise ConfigError(env, "a value", "none", f"start the embedded stack (m2dao-cluster up) or set {env}")
+        return value
 
-    def to_env(self) -> dict[str, str]:
-        """All settings that are set, as environment variables; ``Settings.from_env(s.to_env()) == s``."""
-        pairs = ((f.metadata["env"], getattr(self, f.name)) for f in dataclasses.fields(self))
-        return {name: str(value) for name, value in pairs if value not in (None, "")}
+    def to_env(self, *, secrets: bool = True, serve: bool = True) -> dict[str, str]:
+        """All settings that are set, as environment variables; ``Settings.from_env(s.to_env()) == s``.
+
+        Args:
+            secrets: whether passwords and keys are among them.
+            serve: whether the group ``serve`` is.
+        """
+        rows = {env: row for env, row in all_settings().items() if (secrets or not row.secret)}
+        names = {env: row.name for env, row in rows.items() if serve or not row.name.startswith("serve.")}
+        return {env: value for env, name in names.items() if (value := self.plain(name)) is not None}
 
 
-def read_stack_env(path: Path) -> dict[str, str]:
-    """The ``NAME=value`` lines of ``stack.env``; an empty table when there is no such file.
+class Setting(NamedTuple):
+    """One row of the table of settings."""
 
-    Raises:
-        ConfigError: the file cannot be read or a line is not ``M2DAO_NAME=value``.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), "a readable text file", str(error)) from error
-    table = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, equals, value = line.partition("=")
-        if not equals or not re.fullmatch(r"M2DAO_[A-Z0-9_]+", name):
-            raise ConfigError(
-                f"{path}, line {number}", "M2DAO_NAME=value", "something else", "run m2dao-cluster up anew"
-            )
-        table[name] = value
-    return table
+    name: str  # "s3.bucket"
+    default: str  # as text; empty where there is none, and 600 for 600.0
+    help: str
+    secret: bool
+
+
+@functools.cache
+def all_settings() -> dict[str, Setting]:
+    """The table of all settings, by their environment variables."""
+    rows: dict[str, FieldInfo] = {}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, _Group):
+            rows |= {f"{name}.{part}": inner for part, inner in type(field.default).model_fields.items()}
+        else:
+            rows[name] = field
+    defaults = Settings.model_construct()
+    return {
+        env_name(name): Setting(
+            name=name,
+            default=re.sub(r"\.0$", "", defaults.plain(name) or ""),
+            help=field.description or "",
+            secret="SecretStr" in str(field.annotation),
+        )
+        for name, field in rows.items()
+    }
+
+
+def _refusal(error: ValidationError) -> ConfigError:
+    """The first of pydantic's complaints as our error."""
+    first = error.errors()[0]
+    expected = re.sub(r"^(Value error, |Input should (be )?)|, unable to .*", "", first["msg"])
+    got = "something else" if first["type"] == "url" else repr(first["input"])
+    return ConfigError(env_name(".".join(map(str, first["loc"]))), expected, got)

@@ -50,13 +50,11 @@ class ObjectStore:
     """
 
     def __init__(self, settings: Settings):
-        settings.require("s3_endpoint", "s3_access_key", "s3_secret_key")
-        assert settings.s3_endpoint is not None
         self._settings = settings
-        self._bucket = settings.s3_bucket
+        self._bucket = settings.s3.bucket
         self._lock = threading.Lock()
-        self._client = self._make_client(settings.s3_endpoint)
-        public = settings.s3_public_endpoint
+        self._client = self._make_client(settings.require("s3.endpoint"))
+        public = settings.s3.public_endpoint
         self._public_client = self._make_client(public) if public else self._client
 
     def __reduce__(self) -> tuple[type[ObjectStore], tuple[Settings]]:
@@ -78,9 +76,9 @@ class ObjectStore:
         return boto3.session.Session().client(
             "s3",
             endpoint_url=endpoint,
-            region_name=self._settings.s3_region,
-            aws_access_key_id=self._settings.s3_access_key,
-            aws_secret_access_key=self._settings.s3_secret_key,
+            region_name=self._settings.s3.region,
+            aws_access_key_id=self._settings.require("s3.access_key"),
+            aws_secret_access_key=self._settings.require("s3.secret_key"),
             config=config,
         )
 

@@ -17,12 +17,11 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from cluster.control.champion_watch import ChampionWatch
 from cluster.ids import ModelRef
-from cluster.settings import Settings
+from cluster.settings import ServeConfig, Settings
 from cluster.telemetry.logs import configure_logging
 from m2dao.errors import ConfigError
 from serve_apps.api.ingress import create_api
 from serve_apps.api.services import make_services
-from serve_apps.config import ServeConfig
 from serve_apps.identities.aliases import forget_moved
 from serve_apps.rendering.dispatcher import Dispatcher
 from serve_apps.rendering.talker_deployment import DEPLOYMENT as TALKER
@@ -134,7 +133,8 @@ def build_from_env(args: dict[str, str]) -> serve.Application:
     """
     if args:
         raise ConfigError("args of the application", "none: settings come from the environment", str(sorted(args)))
-    return build_app(Settings.from_env(), ServeConfig.from_env())
+    settings = Settings.from_env()
+    return build_app(settings, settings.serve)
 
 
 def _renderer_env(config: ServeConfig) -> dict[str, str]:

@@ -55,21 +55,20 @@ def _say(line: str) -> None:
 
 def _deploy(arguments: argparse.Namespace) -> dict[str, Any]:
     from cluster.settings import Settings
-    from serve_apps.config import ServeConfig
     from serve_apps.deploy import deploy
 
     settings = Settings.from_env()
-    url = deploy(settings, ServeConfig.from_env(), timeout_s=arguments.timeout_s, progress=_say)
+    url = deploy(settings, settings.serve, timeout_s=arguments.timeout_s, progress=_say)
     _say(f"the API answers at {url}")
     return {"url": url}
 
 
 def _undeploy(arguments: argparse.Namespace) -> dict[str, Any]:
     from cluster.settings import Settings
-    from serve_apps.config import ServeConfig
     from serve_apps.deploy import undeploy
 
-    was_running = undeploy(Settings.from_env(), timeout_s=ServeConfig.from_env().drain_s + 60)
+    settings = Settings.from_env()
+    was_running = undeploy(settings, timeout_s=settings.serve.drain_s + 60)
     _say("the API is stopped" if was_running else "the API was not running")
     return {"was_running": was_running}
 

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cluster.compute.client import connect
-from cluster.settings import Settings
+from cluster.settings import ServeConfig, Settings
 from m2dao.errors import ServiceError
-from serve_apps.config import ServeConfig
 
 _POLL_S = 0.5
 
@@ -52,7 +51,8 @@ def deploy(
         ClusterUnavailable: Ray does not answer.
         ServiceError: it did not become healthy in time; says what Serve said.
     """
-    settings.require("redis_url", "s3_endpoint", "mlflow_url")
+    for name in ("redis.url", "s3.endpoint", "mlflow.url"):
+        settings.require(name)
     deadline = time.monotonic() + timeout_s
     with on_ray(settings):
         from ray import serve
@@ -61,7 +61,7 @@ def deploy(
 
         serve.start(
             proxy_location="HeadOnly",
-            http_options={"host": settings.api_host, "port": settings.api_port},
+            http_options={"host": settings.api.host, "port": settings.api.port},
             logging_config={"encoding": "JSON", "log_level": settings.log_level},
         )
         target = serve.RunTarget(build_app(settings, config), name=APP_NAME, route_prefix="/")
@@ -125,8 +125,8 @@ def status(settings: Settings) -> dict[str, Any]:
 
 def api_url(settings: Settings) -> str:
     """Where this machine reaches the API."""
-    host = "127.0.0.1" if settings.api_host in ("0.0.0.0", "::") else settings.api_host
-    return f"http://{host}:{settings.api_port}"
+    host = "127.0.0.1" if settings.api.host in ("0.0.0.0", "::") else settings.api.host
+    return f"http://{host}:{settings.api.port}"
 
 
 def _wait_healthy(app_name: str, deadline: float, progress: Callable[[str], None]) -> None:

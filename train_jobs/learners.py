@@ -28,7 +28,7 @@ def learners_on_ray(
         ClusterUnavailable: the cluster that is named does not answer.
     """
     settings = Settings.from_env()
-    if settings.ray_address:
+    if settings.ray.address:
         connect(settings, log_to_driver=False)
         yield _OnRay(captures, work_dir, config, universal)
         return

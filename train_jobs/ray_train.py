@@ -77,7 +77,7 @@ def run_cohort(settings: Settings, cohort: Cohort, workers: Workers, work: str, 
         ),
         run_config=RunConfig(
             name=run_name,
-            storage_path=f"{settings.s3_bucket}/{cohort.tenant}/ray-train",
+            storage_path=f"{settings.s3.bucket}/{cohort.tenant}/ray-train",
             storage_filesystem=_filesystem(settings),
             failure_config=FailureConfig(max_failures=ATTEMPTS_PER_FIT * len(cohort.fit_ids) + EXTRA_RESTARTS),
             callbacks=[BlameCallback(cohort.tenant, cohort.batch, cohort.fit_ids)],
@@ -127,11 +127,11 @@ def _filesystem(settings: Settings):
     """The object store as Ray Train wants it, for the files that it keeps about a run."""
     import pyarrow.fs
 
-    parts = urlsplit(settings.s3_endpoint)
+    parts = urlsplit(settings.require("s3.endpoint"))
     return pyarrow.fs.S3FileSystem(
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key,
-        region=settings.s3_region,
+        access_key=settings.require("s3.access_key"),
+        secret_key=settings.require("s3.secret_key"),
+        region=settings.s3.region,
         endpoint_override=parts.netloc,
         scheme=parts.scheme,
     )

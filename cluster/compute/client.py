@@ -26,10 +26,9 @@ NAMESPACE = "m2dao"
 
 def environment(settings: Settings) -> dict[str, str]:
     """The variables that Ray needs to reach the cluster of ``settings``, and to report nothing to its makers."""
-    settings.require("ray_address")
-    host = settings.ray_address.rpartition(":")[0]
+    host = settings.require("ray.address").rpartition(":")[0]
     # A head that runs answers at once; Ray's 20 tries let a wrong address or token wait for minutes.
-    return {**ray_environment(host, settings.ray_token_file), "RAY_NUM_REDIS_GET_RETRIES": "3"}
+    return {**ray_environment(host, settings.ray.token_file), "RAY_NUM_REDIS_GET_RETRIES": "3"}
 
 
 def connect(settings: Settings, **options: Any) -> None:
@@ -44,17 +43,17 @@ def connect(settings: Settings, **options: Any) -> None:
     variables = environment(settings)
     os.environ.update(variables)
     if "ray" in sys.modules:
-        _reload_environment(loopback=settings.ray_address.startswith(f"{LOOPBACK}:"))
+        _reload_environment(loopback=settings.require("ray.address").startswith(f"{LOOPBACK}:"))
     import ray
 
     if ray.is_initialized():
         return
     try:
-        ray.init(address=settings.ray_address, namespace=NAMESPACE, **options)
+        ray.init(address=settings.ray.address, namespace=NAMESPACE, **options)
     except (ConnectionError, TimeoutError, OSError, RuntimeError, ray.exceptions.RayError) as error:
         refused = "InvalidAuthToken" in "".join(traceback.format_exception(error))  # Ray says so only in the cause
         raise ClusterUnavailable(
-            f"Ray at {settings.ray_address}",
+            f"Ray at {settings.ray.address}",
             "to join the cluster",
             "our token is not the cluster's" if refused else str(error)[:300],
             "check M2DAO_RAY_TOKEN_FILE" if refused else "start it with m2dao-cluster up",

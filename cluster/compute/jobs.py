@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shlex
 import sys
 import time
@@ -21,13 +20,13 @@ class RayJobs:
     """Ray's job submission. A batch's jobs are named ``<batch>-1``, ``<batch>-2`` and so on."""
 
     def __init__(self, settings: Settings):
-        settings.require("ray_dashboard_url")
+        self._url = settings.require("ray.dashboard_url")
         self._settings = settings
         self._client_made = None
 
     def check(self) -> None:
         """Return when Ray takes jobs; raise ClusterUnavailable otherwise."""
-        with _translated(self._settings.ray_dashboard_url):
+        with _translated(self._url):
             self._client.get_version()
 
     def submit(self, batch: str, words: Sequence[str], env: dict[str, str]) -> str:
@@ -81,13 +80,13 @@ class RayJobs:
         if self._client_made is None:
             from ray.job_submission import JobSubmissionClient
 
-            with _translated(self._settings.ray_dashboard_url):
-                self._client_made = JobSubmissionClient(self._settings.ray_dashboard_url, headers=self._headers())
+            with _translated(self._url):
+                self._client_made = JobSubmissionClient(self._url, headers=self._headers())
         return self._client_made
 
     def _headers(self) -> dict[str, str] | None:
         """The cluster's token, given by hand: Ray looks for one in the environment only while it is being imported."""
-        path = self._settings.ray_token_file
+        path = self._settings.ray.token_file
         if path is None:
             return None
         try:
@@ -105,7 +104,7 @@ class RayJobs:
                 raise
 
     def _is_local(self) -> bool:
-        return urlsplit(self._settings.ray_dashboard_url).hostname in ("127.0.0.1", "localhost", "::1")
+        return urlsplit(self._url).hostname in ("127.0.0.1", "localhost", "::1")
 
     def _python(self) -> str:
         """On this machine our own interpreter; elsewhere whatever the cluster's image calls python."""
@@ -117,8 +116,7 @@ class RayJobs:
         The embedded stack's are in the file that ``M2DAO_HOME`` leads to; elsewhere they belong into the environment
         of the cluster's machines.
         """
-        public = {f.metadata["env"] for f in dataclasses.fields(Settings) if not f.metadata["secret"]}
-        env = {name: value for name, value in self._settings.to_env().items() if name in public}
+        env = self._settings.to_env(secrets=False, serve=False)
         if self._is_local():
             env["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
         return env

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.settings import Settings
+from cluster.settings import MB, Settings
 
 SERVICES = ("redis", "s3", "mlflow", "ray")
 LOOPBACK = "127.0.0.1"
@@ -199,14 +199,14 @@ def _mlflow(settings: Settings, ports: Mapping[str, int], credentials: Mapping[s
             f"sqlite:///{settings.home / 'mlflow' / 'mlflow.db'}",
             # The server passes artifacts on to S3, so that only it needs S3's credentials in MLflow's variables.
             "--artifacts-destination",
-            f"s3://{settings.s3_bucket}/mlflow",
+            f"s3://{settings.s3.bucket}/mlflow",
         ],
         env={
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_S3_ENDPOINT_URL": settings.s3_endpoint or "",
-            "AWS_ACCESS_KEY_ID": settings.s3_access_key or "",
-            "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key or "",
-            "AWS_DEFAULT_REGION": settings.s3_region,
+            "MLFLOW_S3_ENDPOINT_URL": settings.s3.endpoint or "",
+            "AWS_ACCESS_KEY_ID": settings.plain("s3.access_key") or "",
+            "AWS_SECRET_ACCESS_KEY": settings.plain("s3.secret_key") or "",
+            "AWS_DEFAULT_REGION": settings.s3.region,
         },
         ready=ready,
         reached_by={"M2DAO_MLFLOW_URL": address},
@@ -222,7 +222,7 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
         "include-dashboard": "true",
         "dashboard-host": LOOPBACK,
         "dashboard-port": ports["dashboard"],
-        "object-store-memory": settings.ray_object_store_mb * 1_000_000,
+        "object-store-memory": settings.ray.object_store_mb * MB,
         "temp-dir": ray_temp_dir(settings.home),
         "object-manager-port": ports["object_manager"],
         "node-manager-port": ports["node_manager"],
@@ -232,8 +232,8 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
         "metrics-export-port": ports["metrics"],
         "ray-client-server-port": ports["client"],
     }
-    if settings.ray_num_cpus:
-        arguments["num-cpus"] = settings.ray_num_cpus
+    if settings.ray.num_cpus:
+        arguments["num-cpus"] = settings.ray.num_cpus
     reached_by = {
         "M2DAO_RAY_ADDRESS": f"{LOOPBACK}:{ports['gcs']}",
         "M2DAO_RAY_DASHBOARD_URL": f"http://{LOOPBACK}:{ports['dashboard']}",

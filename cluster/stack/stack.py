@@ -28,7 +28,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.settings import STACK_ENV_NAME, Settings
+from cluster.environment import STACK_ENV_NAME
+from cluster.settings import Settings
 from cluster.stack import processes
 from cluster.stack.services import (
     LOOPBACK,
@@ -49,7 +50,7 @@ _POLL_S = 0.1
 # Where ports are taken from: below the range that outgoing connections use, so that none is lost between the choice
 # and the start of the service.
 _PORT_RANGE = range(20_000, 32_000)
-_CONFIGURED = {"redis": "redis_url", "s3": "s3_endpoint", "mlflow": "mlflow_url", "ray": "ray_address"}
+_CONFIGURED = {"redis": "redis.url", "s3": "s3.endpoint", "mlflow": "mlflow.url", "ray": "ray.address"}
 # A service that needs another's address is stopped before it, and started with it.
 _STOP_ORDER = (("guardian",), ("ray", "mlflow"), ("s3", "redis"))
 _GRACE_S = {"redis": 5, "s3": 8, "mlflow": 8, "ray": 15, "guardian": 2}  # to end by themselves
@@ -106,7 +107,7 @@ class Stack:
             try:
                 planned = self._plan(services)
                 for service in planned:
-                    settings = _with(settings, service.reached_by)
+                    settings = settings.with_env(service.reached_by)
                 if owner_pid is not None:
                     self._start_guardian(owner_pid)  # first: the owner can be killed while the services start
                 self._start_all(planned, settings, started, progress)
@@ -157,16 +158,16 @@ class Stack:
         unknown = set(names) - set(SERVICES)
         if unknown:
             raise StackError(f"service {sorted(unknown)[0]}", " or ".join(SERVICES), "another name")
-        embedded = [n for n in SERVICES if n in names and getattr(self._settings, _CONFIGURED[n]) is None]
+        embedded = [n for n in SERVICES if n in names and self._settings.plain(_CONFIGURED[n]) is None]
         self._make_folders()
         credentials = self._credentials()
         ports = self._choose_ports(embedded)
-        settings, planned = _with(self._settings, {"M2DAO_KEY_PEPPER": credentials["key_pepper"]}), []
+        settings, planned = self._settings.with_env({"M2DAO_KEY_PEPPER": credentials["key_pepper"]}), []
         for name in embedded:
             service = make_service(name, settings, ports[name], credentials)
-            settings = _with(settings, service.reached_by)
+            settings = settings.with_env(service.reached_by)
             planned.append(service)
-        self._settings = _with(self._settings, {"M2DAO_KEY_PEPPER": credentials["key_pepper"]})
+        self._settings = self._settings.with_env({"M2DAO_KEY_PEPPER": credentials["key_pepper"]})
         return planned
 
     def _start_all(self, planned: list[Service], settings: Settings, started: list[str], progress: Progress) -> None:
@@ -240,12 +241,12 @@ class Stack:
         from cluster.state.store import StateStore
         from cluster.storage import ObjectStore
 
-        if "redis" in names and self._settings.redis_url:
+        if "redis" in names and self._settings.redis.url:
             with contextlib.closing(StateStore(settings)) as state:
                 state.check()
-        if "s3" in names and self._settings.s3_endpoint:
+        if "s3" in names and self._settings.s3.endpoint:
             ObjectStore(settings).ensure_bucket()
-        url = self._settings.mlflow_url
+        url = self._settings.plain("mlflow.url")
         if "mlflow" in names and url and not http_ok(f"{url}/health"):
             raise ServiceUnavailable("model registry", f"an answer of {url}/health", "none", "check M2DAO_MLFLOW_URL")
 
@@ -281,7 +282,7 @@ class Stack:
         return bool(processes.find_members(self._mark(name), processes.ProcessRecord.load(self._record_path(name))))
 
     def _status(self, name: str, ports: dict, reached: Settings) -> ServiceStatus:
-        external = getattr(self._settings, _CONFIGURED[name])
+        external = self._settings.plain(_CONFIGURED[name])
         if external is not None:
             shown = external.rpartition("@")[2]
             return ServiceStatus(name=name, state="external", pid=None, address=shown, log="")
@@ -290,7 +291,7 @@ class Stack:
         state = "stopped"
         if alive:
             service = make_service(name, self._settings, ports[name], self._credentials())
-            state = "running" if _ready(service, _with(reached, service.reached_by)) else "not answering"
+            state = "running" if _ready(service, reached.with_env(service.reached_by)) else "not answering"
         address = f"{LOOPBACK}:{ports[name][PORT_NAMES[name][0]]}" if alive else ""
         return ServiceStatus(
             name=name, state=state, pid=record.pid if alive else None, address=address, log=str(self._log_path(name))
@@ -347,8 +348,8 @@ class Stack:
         return ports
 
     def _write_stack_env(self, settings: Settings) -> None:
-        reached = settings.to_env()
-        own = {k: v for k, v in reached.items() if k != "M2DAO_HOME" and v != DEFAULTS.get(k)}
+        reached, defaults = settings.to_env(serve=False), Settings().to_env()
+        own = {k: v for k, v in reached.items() if k != "M2DAO_HOME" and v != defaults.get(k)}
         lines = ["# What reaches the running stack; written by m2dao-cluster up, removed by m2dao-cluster down."]
         _write_private(self.home / STACK_ENV_NAME, "\n".join([*lines, *(f"{k}={v}" for k, v in own.items())]) + "\n")
 
@@ -368,13 +369,6 @@ class Stack:
 
     def _mark(self, name: str) -> str:
         return f"{home_id(self.home)}:{name}"
-
-
-DEFAULTS = Settings().to_env()
-
-
-def _with(settings: Settings, env: dict[str, str]) -> Settings:
-    return Settings.from_env({**settings.to_env(), **env}, use_stack=False)
 
 
 def _ready(service: Service, settings: Settings) -> bool:

@@ -28,11 +28,9 @@ class StateStore:
     """
 
     def __init__(self, settings: Settings):
-        settings.require("redis_url")
-        assert settings.redis_url is not None
         self._settings = settings
-        self._link = RedisLink(settings.redis_url)
-        self.accounts = Accounts(self._link, pepper=settings.key_pepper)
+        self._link = RedisLink(settings.require("redis.url"))
+        self.accounts = Accounts(self._link, pepper=settings.key_pepper.get_secret_value())
         self.jobs = Jobs(self._link)
         self.limits = Limits(self._link)
         self.events = Events(self._link)

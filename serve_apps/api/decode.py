@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import m2dao
+from cluster.settings import MB, ServeConfig
 from m2dao.errors import MediaError, ServiceError
-from serve_apps.config import MB, ServeConfig
 
 log = logging.getLogger(__name__)
 _PACKAGES = Path(m2dao.__file__).resolve().parent.parent

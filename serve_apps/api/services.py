@@ -8,11 +8,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from cluster.registry import Registry
-from cluster.settings import Settings
+from cluster.settings import ServeConfig, Settings
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from serve_apps.api.decode import UploadDecoder
-from serve_apps.config import ServeConfig
 from serve_apps.identities.aliases import RefResolver
 
 

@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from serve_apps.config import MB
+from cluster.settings import MB
 from serve_apps.problems import ApiProblem
 
 _FILES = ("audio", "background_image")

@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from cluster.ids import ModelRef
+from cluster.settings import ServeConfig
 from cluster.state.jobs import Claim, Jobs
 from cluster.state.lease import Lease
 from m2dao.errors import LeaseLost, M2daoError
-from serve_apps.config import ServeConfig
 from serve_apps.problems import ApiProblem, stored_problem
 from serve_apps.rendering.worker import RenderTicket
 

@@ -18,12 +18,11 @@ from ray import serve
 
 from cluster.control.champion_watch import ChampionWatch
 from cluster.registry import Registry
-from cluster.settings import Settings
+from cluster.settings import MB, ServeConfig, Settings
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from cluster.telemetry.logs import configure_logging
 from m2dao.errors import M2daoError, ServiceError
-from serve_apps.config import MB, ServeConfig
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache, keep_warm

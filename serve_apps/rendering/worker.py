@@ -21,13 +21,13 @@ from typing import Any
 from cluster.control.sweep import RENDERS
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.object_keys import object_key
+from cluster.settings import ServeConfig
 from cluster.state.jobs import Claim, Jobs
 from cluster.state.lease import Lease
 from cluster.storage import ObjectStore
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, StateUnavailable
 from m2dao.media.mux import VideoWriter
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
-from serve_apps.config import ServeConfig
 from serve_apps.identities.talker_cache import TalkerCache
 from serve_apps.problems import stored_problem
 

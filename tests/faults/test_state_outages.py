@@ -20,11 +20,11 @@ def behind_proxy(stack):
     proxies = []
 
     def make(setting):
-        address = getattr(stack, setting)
+        address = stack.require(setting)
         port = urllib.parse.urlsplit(address).port
         proxy = FaultProxy(port)
         proxies.append(proxy.__enter__())
-        return reaching(stack, **{setting: address.replace(f":{port}", f":{proxy.port}")}), proxy
+        return reaching(stack, **{setting.replace(".", "_"): address.replace(f":{port}", f":{proxy.port}")}), proxy
 
     yield make
     for proxy in proxies:
@@ -32,7 +32,7 @@ def behind_proxy(stack):
 
 
 def test_redis_down_is_state_unavailable_and_it_recovers(behind_proxy, tenant):
-    settings, proxy = behind_proxy("redis_url")
+    settings, proxy = behind_proxy("redis.url")
     state = StateStore(settings)
     state.jobs.create(tenant, "render", {})
     claim = state.jobs.claim("render", worker="w", lease_s=60, tenant=tenant)
@@ -53,7 +53,7 @@ def test_redis_down_is_state_unavailable_and_it_recovers(behind_proxy, tenant):
 
 
 def test_a_connection_that_broke_while_idle_is_not_noticed(behind_proxy, tenant):
-    settings, proxy = behind_proxy("redis_url")
+    settings, proxy = behind_proxy("redis.url")
     state = StateStore(settings)
     state.check()
     proxy.refuse()
@@ -64,7 +64,7 @@ def test_a_connection_that_broke_while_idle_is_not_noticed(behind_proxy, tenant)
 
 
 def test_a_listener_learns_of_the_outage_and_hears_again_afterwards(behind_proxy):
-    settings, proxy = behind_proxy("redis_url")
+    settings, proxy = behind_proxy("redis.url")
     state = StateStore(settings)
     with state.events.subscribe("champion") as messages:
         state.events.publish("champion", {"n": 1})
@@ -85,7 +85,7 @@ def test_a_listener_learns_of_the_outage_and_hears_again_afterwards(behind_proxy
 
 def test_redis_hanging_is_state_unavailable_in_bounded_time(behind_proxy, monkeypatch):
     monkeypatch.setattr("cluster.state.link.ANSWER_TIMEOUT_S", 0.2)
-    settings, proxy = behind_proxy("redis_url")
+    settings, proxy = behind_proxy("redis.url")
     state = StateStore(settings)
     state.check()
     proxy.stall()
@@ -97,7 +97,7 @@ def test_redis_hanging_is_state_unavailable_in_bounded_time(behind_proxy, monkey
 
 
 def test_s3_down_is_storage_unavailable_and_it_recovers(behind_proxy, tenant, tmp_path):
-    settings, proxy = behind_proxy("s3_endpoint")
+    settings, proxy = behind_proxy("s3.endpoint")
     store = ObjectStore(settings)
     key = object_key(tenant, "x")
     store.put_bytes(key, b"x")
@@ -121,7 +121,7 @@ def test_s3_down_is_storage_unavailable_and_it_recovers(behind_proxy, tenant, tm
 
 
 def test_mlflow_down_is_registry_unavailable_not_unknown_and_it_recovers(behind_proxy, tenant):
-    settings, proxy = behind_proxy("mlflow_url")
+    settings, proxy = behind_proxy("mlflow.url")
     registry = Registry(settings)
     alias = AliasRef(tenant, IdentityName("anna"))
     with pytest.raises(UnknownIdentity):
@@ -138,7 +138,7 @@ def test_mlflow_down_is_registry_unavailable_not_unknown_and_it_recovers(behind_
 
 
 def test_s3_down_in_a_registration_leaves_no_version_that_counts(behind_proxy, stack, tenant, tmp_path):
-    settings, proxy = behind_proxy("s3_endpoint")
+    settings, proxy = behind_proxy("s3.endpoint")
     registry = Registry(settings)
     anna = IdentityName("anna")
     (tmp_path / "identity.json").write_text("{}")

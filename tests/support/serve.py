@@ -17,12 +17,11 @@ import numpy as np
 from cluster.control.champion_watch import ChampionWatch
 from cluster.control.champions import move_champion
 from cluster.ids import IdentityName, ModelRef, TenantId
-from cluster.settings import Settings
+from cluster.settings import MB, ServeConfig, Settings
 from cluster.state.jobs import Claim
 from cluster.state.store import StateStore
 from serve_apps.api.ingress import create_api
 from serve_apps.api.services import Services, make_services
-from serve_apps.config import MB, ServeConfig
 from serve_apps.identities.aliases import forget_moved
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker

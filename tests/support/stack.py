@@ -6,7 +6,6 @@ that need it. ``tenant`` is a fresh tenant, so that tests which share the stack 
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import shutil
@@ -16,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.environment import PREFIX
 from cluster.ids import TenantId
-from cluster.settings import Settings
+from cluster.settings import RaySettings, Settings
 from cluster.stack.stack import Stack
 from cluster.state.store import StateStore
 
@@ -55,7 +55,7 @@ def ray_stack(stack: Settings, stack_home: Path) -> Settings:
 
 def _up(home: Path, services: tuple[str, ...]) -> Settings:
     # The guardian stops the stack should the test session be killed.
-    settings = Settings(home=home, ray_num_cpus=2, start_timeout_s=600)
+    settings = Settings(home=home, ray=RaySettings(num_cpus=2), start_timeout_s=600)
     return Stack(settings).up(services=services, progress=_say, owner_pid=os.getpid())
 
 
@@ -70,5 +70,5 @@ def tenant(stack: Settings) -> TenantId:
 
 
 def reaching(settings: Settings, **changes: str) -> Settings:
-    """The settings with some services at other addresses, for example behind a fault proxy."""
-    return dataclasses.replace(settings, **changes)
+    """The settings with some services at other addresses, for example behind a fault proxy: ``redis_url=...``."""
+    return settings.with_env({f"{PREFIX}{name.upper()}": value for name, value in changes.items()})

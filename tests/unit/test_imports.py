@@ -45,7 +45,8 @@ OWNERS = {
     "ray": {"cluster/compute/", "train_jobs/", "serve_apps/"},
     "fastapi": {"serve_apps/"},
     "starlette": {"serve_apps/"},
-    "pydantic": {"serve_apps/"},
+    "pydantic": {"cluster/settings.py", "serve_apps/"},
+    "pydantic_settings": {"cluster/settings.py"},
     "tqdm": {"m2dao/progress.py"},
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,22 +9,19 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 def _settings() -> Rows:
-    from cluster.settings import Settings
+    from cluster.settings import all_settings
 
-    for field in dataclasses.fields(Settings):
-        default = field.metadata["default"]
-        yield {
-            "name": field.metadata["env"],
-            "default": f"`{default}`" if default else "unset",
-            "meaning": field.metadata["help"],
-        }
+    for env, row in all_settings().items():
+        if not row.name.startswith("serve."):
+            yield {"name": env, "default": f"`{row.default}`" if row.default else "unset", "meaning": row.help}
 
 
 def _serve_settings() -> Rows:
-    from serve_apps.config import ServeConfig, env_name
+    from cluster.settings import all_settings
 
-    for field in dataclasses.fields(ServeConfig):
-        yield {"name": env_name(field), "default": f"{field.default:g}", "meaning": field.metadata["help"]}
+    for env, row in all_settings().items():
+        if row.name.startswith("serve."):
+            yield {"name": env, "default": row.default, "meaning": row.help}
 
 
 def _errors() -> Rows:

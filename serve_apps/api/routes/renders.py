@@ -10,13 +10,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from cluster.settings import MB
 from serve_apps.api import schemas
 from serve_apps.api.authentication import Tenant
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.renders import RenderRequests
 from serve_apps.api.services import ServicesOf
 from serve_apps.api.uploads import read_render_form
-from serve_apps.config import MB
 
 router = APIRouter(prefix="/v1/renders", tags=["renders"])
 

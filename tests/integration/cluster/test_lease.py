@@ -108,9 +108,9 @@ def test_keeping_ends_by_itself_when_the_claim_is_lost(state, claim):
 
 @pytest.fixture
 def behind_proxy(stack):
-    port = urllib.parse.urlsplit(stack.redis_url).port
+    port = urllib.parse.urlsplit(stack.require("redis.url")).port
     with FaultProxy(port) as proxy:
-        state = StateStore(reaching(stack, redis_url=stack.redis_url.replace(f":{port}", f":{proxy.port}")))
+        state = StateStore(reaching(stack, redis_url=stack.require("redis.url").replace(f":{port}", f":{proxy.port}")))
         yield state, proxy
         state.close()
 

@@ -249,7 +249,7 @@ def test_a_version_under_an_alias_is_not_deleted_and_one_without_leaves_nothing(
     registry.delete_identity(tenant, ANNA)
     assert registry.list_identities(tenant) == []
     client = ObjectStore(stack)._client
-    keys = [e["Key"] for e in client.list_objects_v2(Bucket=stack.s3_bucket).get("Contents", ())]
+    keys = [e["Key"] for e in client.list_objects_v2(Bucket=stack.s3.bucket).get("Contents", ())]
     assert not [key for key in keys if f"{tenant}/" in key]  # neither files nor reports
     with pytest.raises(UnknownIdentity):
         registry.delete_identity(tenant, ANNA)
@@ -270,10 +270,10 @@ def test_mlflow_is_asked_to_report_to_nobody_and_holds_no_pickles(registry, stac
     import os
 
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    with urllib.request.urlopen(f"{stack.mlflow_url}/health", timeout=10) as answer:
+    with urllib.request.urlopen(f"{stack.require('mlflow.url')}/health", timeout=10) as answer:
         assert answer.status == 200
     client = ObjectStore(stack)._client
-    keys = [e["Key"] for e in client.list_objects_v2(Bucket=stack.s3_bucket).get("Contents", ())]
+    keys = [e["Key"] for e in client.list_objects_v2(Bucket=stack.s3.bucket).get("Contents", ())]
     assert not [key for key in keys if key.endswith((".pkl", ".pickle", ".pt", ".pth"))]
 
 
@@ -281,4 +281,4 @@ def test_a_server_that_is_not_mlflow_is_a_service_error(stack):
     from tests.support.stack import reaching
 
     with pytest.raises(ServiceError):
-        Registry(reaching(stack, mlflow_url=stack.s3_endpoint)).check()
+        Registry(reaching(stack, mlflow_url=stack.require("s3.endpoint"))).check()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.environment import STACK_ENV_NAME
 from cluster.ids import TenantId
-from cluster.settings import STACK_ENV_NAME, Settings
+from cluster.settings import Settings
 from cluster.stack import processes
 from cluster.stack import stack as local
 from cluster.stack.services import ray_temp_dir
@@ -108,15 +109,15 @@ def test_secrets_are_readable_by_their_owner_only(stack, stack_home):
     for name in ("credentials.json", STACK_ENV_NAME, "redis/valkey.conf", "run/ports.json"):
         assert stat.S_IMODE((stack_home / name).stat().st_mode) == 0o600, name
     for record in (stack_home / "run").glob("*.json"):
-        assert stack.s3_secret_key not in record.read_text()
+        assert stack.require("s3.secret_key") not in record.read_text()
     for pid in processes_of(stack_home):  # the command line is visible to everybody
         command = Path(f"/proc/{pid}/cmdline").read_text()
-        assert stack.s3_secret_key not in command
-        assert stack.redis_url not in command
+        assert stack.require("s3.secret_key") not in command
+        assert stack.require("redis.url") not in command
 
 
 def test_later_commands_find_the_stack_through_its_home(stack, stack_home):
-    assert Settings.from_env({"M2DAO_HOME": str(stack_home)}).redis_url == stack.redis_url
+    assert Settings.from_env({"M2DAO_HOME": str(stack_home)}).redis == stack.redis
     StateStore(Settings.from_env({"M2DAO_HOME": str(stack_home)})).check()
 
 
@@ -148,8 +149,8 @@ def test_down_leaves_no_process_and_the_data_outlives_it_even_on_other_ports(sta
             squatter.bind(("127.0.0.1", ports["redis" if name == "redis" else "s3"][name]))
             squatter.listen()
         second = Stack(Settings(home=home)).up(services=LIGHT)
-    assert second.redis_url != first.redis_url
-    assert second.s3_endpoint != first.s3_endpoint
+    assert second.redis != first.redis
+    assert second.s3.endpoint != first.s3.endpoint
     assert StateStore(second).accounts.authenticate(key) == TenantId("acme")
     assert ObjectStore(second).get_bytes("acme/x") == b"kept"
     ObjectStore(second).put_bytes("acme/y", b"new")
@@ -244,13 +245,17 @@ def test_a_service_that_is_not_installed_is_named(stack_here, home, monkeypatch)
 
 
 def test_the_sites_own_services_are_not_started_but_must_answer(home, stack):
-    theirs = Stack(Settings(home=home, redis_url=stack.redis_url))
+    theirs = Stack(Settings(home=home, redis=stack.redis))
     reached = theirs.up(services=["redis"])
-    assert reached.redis_url == stack.redis_url
+    assert reached.redis == stack.redis
     assert processes_of(home) == set()
     assert {e.name: e.state for e in theirs.status()}["redis"] == "external"
-    assert stack.redis_url.split("@")[0] not in str(theirs.status())
-    closed = Stack(Settings(home=home, redis_url="redis://127.0.0.1:1", mlflow_url="http://127.0.0.1:1"))
+    assert stack.require("redis.url").split("@")[0] not in str(theirs.status())
+    closed = Stack(
+        Settings(home=home).with_env(
+            {"M2DAO_REDIS_URL": "redis://127.0.0.1:1", "M2DAO_MLFLOW_URL": "http://127.0.0.1:1"}
+        )
+    )
     for services in (["redis", "s3"], ["mlflow"]):
         with pytest.raises(ServiceUnavailable):
             closed.up(services=services)

@@ -165,6 +165,6 @@ def test_a_store_can_be_sent_to_another_process(state, tenant):
 
 
 def test_a_wrong_password_says_which_setting_to_check(stack):
-    stranger = StateStore(reaching(stack, redis_url=stack.redis_url.replace("redis://:", "redis://:wrong")))
+    stranger = StateStore(reaching(stack, redis_url=stack.require("redis.url").replace("redis://:", "redis://:wrong")))
     with pytest.raises(ServiceError, match="M2DAO_REDIS_URL"):
         stranger.check()

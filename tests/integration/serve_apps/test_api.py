@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import re
@@ -23,6 +22,7 @@ from serve_apps.identities.aliases import parse_identity
 from serve_apps.rendering.worker import render_prefix
 from tests.support.http_server import serving
 from tests.support.serve import SMALL, Api, Customer, api_over, speech, take
+from tests.support.stack import reaching
 from tests.support.tiny_identity import make_tiny_identity
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "http.md"
@@ -417,7 +417,7 @@ def test_a_promotion_is_served_without_a_restart_and_open_renders_keep_their_ver
 def test_a_lost_service_is_told_by_readiness_and_not_by_liveness(stack):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        broken = dataclasses.replace(stack, redis_url=f"redis://127.0.0.1:{unused.getsockname()[1]}/0")
+        broken = reaching(stack, redis_url=f"redis://127.0.0.1:{unused.getsockname()[1]}/0")
         services = make_services(broken, SMALL)
         with serving(create_api(services)) as client, contextlib.closing(services.state):
             assert client.get("/healthz").json() == {"status": "ok"}

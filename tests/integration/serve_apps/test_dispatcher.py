@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cluster.ids import ModelRef, TenantId
+from cluster.settings import ServeConfig
 from cluster.state.jobs import JobRecord
 from cluster.state.store import StateStore
-from serve_apps.config import ServeConfig
 from serve_apps.rendering.dispatcher import MAX_WAITING, STARTED, Dispatcher
 from serve_apps.rendering.worker import RenderTicket
 from tests.support.serve import cancel_renders

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from cluster.settings import ServeConfig
 from serve_apps.api.ingress import create_api
-from serve_apps.config import ServeConfig
 from tests.support.serve import api_over, speech
 from tests.support.tiny_identity import make_tiny_identity
 

@@ -5,7 +5,6 @@ One deployment serves all tests of this file, with small figures so that scaling
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import socket
@@ -18,10 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.settings import Settings
+from cluster.settings import ServeConfig, Settings
 from serve_apps.api.services import Services, make_services
-from serve_apps.config import ServeConfig
 from tests.support.serve import Customer, new_customer, register
+from tests.support.stack import reaching
 from tests.support.tiny_identity import make_tiny_identity
 
 # Importing Ray Serve warns about its own use of pydantic, and it lets go of sockets only when its process ends.
@@ -50,7 +49,7 @@ CONFIG = ServeConfig(
 def serve_settings(ray_stack: Settings) -> Settings:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return dataclasses.replace(ray_stack, api_port=probe.getsockname()[1])
+        return reaching(ray_stack, api_port=str(probe.getsockname()[1]))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +112,7 @@ def talker_pids(settings: Settings) -> set[int]:
     """Processes of the renderer replicas."""
     from ray.util.state import list_actors
 
-    actors = list_actors(address=settings.ray_dashboard_url, filters=[("state", "=", "ALIVE")], limit=1000)
+    actors = list_actors(address=settings.ray.dashboard_url, filters=[("state", "=", "ALIVE")], limit=1000)
     return {actor.pid for actor in actors if "#talker#" in (actor.name or "")}
 
 

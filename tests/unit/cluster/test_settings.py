@@ -1,25 +1,22 @@
 """Settings: read from the environment, completed by stack.env, checked, documented."""
 
-import dataclasses
+import pickle
 import re
 from pathlib import Path
 
 import pytest
 
-from cluster.settings import STACK_ENV_NAME, Settings, read_stack_env
+from cluster.environment import STACK_ENV_NAME, read_stack_env
+from cluster.settings import ServeConfig, Settings, all_settings
 from m2dao.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
 
 
-def fields():
-    return {f.metadata["env"]: f for f in dataclasses.fields(Settings)}
-
-
 def test_every_default_is_in_range_and_a_round_trip_changes_nothing(tmp_path):
     settings = Settings.from_env({"M2DAO_HOME": str(tmp_path)})
-    assert settings.api_port == 8000
-    assert settings.redis_url is None
+    assert settings.api.port == 8000
+    assert settings.redis.url is None
     assert settings.home == tmp_path
     assert Settings.from_env(settings.to_env()) == settings
 
@@ -47,6 +44,11 @@ def test_every_default_is_in_range_and_a_round_trip_changes_nothing(tmp_path):
         ("M2DAO_API_PORT", "80.5"),
         ("M2DAO_LOG_LEVEL", "loud"),
         ("M2DAO_START_TIMEOUT_S", "0"),
+        ("M2DAO_SERVE_LEASE_S", "soon"),
+        ("M2DAO_SERVE_LEASE_S", "0"),
+        ("M2DAO_SERVE_LEASE_S", "nan"),
+        ("M2DAO_SERVE_MAX_REPLICAS", "2.5"),
+        ("M2DAO_SERVE_MAX_REPLICAS", "0"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(name, value):
@@ -54,10 +56,69 @@ def test_a_value_out_of_range_is_refused_by_name(name, value):
         Settings.from_env({name: value})
 
 
+def test_settings_come_from_the_environment_and_go_back():
+    values = {"M2DAO_SERVE_LEASE_S": "7.5", "M2DAO_SERVE_MAX_REPLICAS": "9", "M2DAO_RAY_NUM_CPUS": "3", "PATH": "/bin"}
+    settings = Settings.from_env({**values, "M2DAO_S3_SECRET_KEY": "hunter2"})
+    assert (settings.serve.lease_s, settings.serve.max_replicas, settings.ray.num_cpus) == (7.5, 9, 3)
+    assert Settings.from_env(settings.to_env()) == settings
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    assert "hunter2" not in settings.to_env(secrets=False).values()
+    assert [name for name in settings.to_env(serve=False) if "SERVE" in name] == []
+    assert settings.with_env({"M2DAO_API_PORT": "81"}).api.port == 81
+
+
+def test_the_constructor_reads_no_environment(monkeypatch):
+    monkeypatch.setenv("M2DAO_API_PORT", "81")
+    assert Settings().api.port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("M2DAO_SERVE_LEASE_SECONDS", "M2DAO_SERVE_LEASE_S"),
+        ("M2DAO_REDIS_ADDRESS", "M2DAO_RAY_ADDRESS"),
+        ("M2DAO_REDIS_URI", "M2DAO_REDIS_URL"),
+        ("M2DAO_API_PROT", "M2DAO_API_PORT"),
+        ("M2DAO_LEVEL", ""),
+    ],
+)
+def test_a_misspelt_name_is_refused_with_those_close_to_it(name, meant):
+    with pytest.raises(ConfigError, match=f"^{name}.*{meant}"):
+        Settings.from_env({name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("service", "variables"),
+    [
+        ("M2DAO_SERVE_SVC", {"_SERVICE_HOST": "10.96.0.7", "_SERVICE_PORT": "8000", "_SERVICE_PORT_HTTP": "8000"}),
+        ("M2DAO_SERVE_SVC", {"_PORT": "tcp://10.96.0.7:8000", "_PORT_8000_TCP": "tcp://10.96.0.7:8000"}),
+        (
+            "M2DAO_HEAD",
+            {"_PORT_6379_TCP_PROTO": "tcp", "_PORT_6379_TCP_PORT": "6379", "_PORT_53_UDP_ADDR": "10.96.0.8"},
+        ),
+        ("M2DAO_API", {"_PORT": "tcp://10.96.0.7:80"}),  # has the name of a setting
+    ],
+)
+def test_what_kubernetes_says_of_its_services_is_no_setting(service, variables):
+    env = {f"{service}{name}": value for name, value in variables.items()}
+    assert Settings.from_env(env) == Settings.from_env({})
+
+
+@pytest.mark.parametrize("name", ["M2DAO_ASSETS_DIR", "M2DAO_CACHE", "M2DAO_KEY", "M2DAO_STACK_PROCESS"])
+def test_names_that_others_use_are_left_alone(name):
+    assert Settings.from_env({name: "x"}) == Settings.from_env({})
+
+
+def test_replica_bounds_must_agree():
+    with pytest.raises(ConfigError, match="M2DAO_SERVE_MAX_REPLICAS.*at least 5"):
+        ServeConfig(min_replicas=5, max_replicas=4)
+
+
 def test_a_refused_url_is_not_repeated_because_it_may_hold_a_password():
     with pytest.raises(ConfigError) as caught:
         Settings.from_env({"M2DAO_REDIS_URL": "rediss//:hunter2@host"})
     assert "hunter2" not in str(caught.value)
+    assert caught.value.__suppress_context__
 
 
 def test_secrets_are_not_in_the_printed_form():
@@ -65,21 +126,21 @@ def test_secrets_are_not_in_the_printed_form():
     values = {name: "hunter2" for name in secret if "URL" not in name}
     values |= {"M2DAO_REDIS_URL": "redis://:hunter2@h:1", "M2DAO_MLFLOW_URL": "http://u:hunter2@h"}
     settings = Settings.from_env(values)
-    assert "hunter2" not in repr(settings)
-    assert settings.key_pepper == "hunter2"
-    assert {name for name, f in fields().items() if not f.repr} == secret
+    assert "hunter2" not in f"{settings!r} {settings} {settings.s3}"
+    assert settings.plain("key_pepper") == "hunter2"
+    assert {name for name, setting in all_settings().items() if setting.secret} == secret
 
 
 def test_the_environment_wins_over_stack_env_which_wins_over_the_default(tmp_path):
     (tmp_path / STACK_ENV_NAME).write_text("# note\n\nM2DAO_S3_BUCKET=from-stack\nM2DAO_S3_REGION=from-stack\n")
     env = {"M2DAO_HOME": str(tmp_path), "M2DAO_S3_REGION": "from-env"}
     settings = Settings.from_env(env)
-    assert (settings.s3_bucket, settings.s3_region, settings.log_level) == ("from-stack", "from-env", "INFO")
-    assert Settings.from_env(env, use_stack=False).s3_bucket == "m2dao"
+    assert (settings.s3.bucket, settings.s3.region, settings.log_level) == ("from-stack", "from-env", "INFO")
+    assert Settings.from_env(env, use_stack=False).s3.bucket == "m2dao"
 
 
 def test_an_empty_variable_counts_as_unset():
-    assert Settings.from_env({"M2DAO_S3_ENDPOINT": "", "M2DAO_HOME": ""}).s3_endpoint is None
+    assert Settings.from_env({"M2DAO_S3_ENDPOINT": "", "M2DAO_HOME": ""}).s3.endpoint is None
 
 
 @pytest.mark.parametrize("text", ["M2DAO_S3_BUCKET", "export M2DAO_X=1", "PATH=/evil", "=x"])
@@ -99,28 +160,25 @@ def test_an_unreadable_stack_env_is_refused(tmp_path):
 
 def test_a_missing_setting_says_how_to_get_it():
     with pytest.raises(ConfigError, match="M2DAO_REDIS_URL.*m2dao-cluster up"):
-        Settings.from_env({}, use_stack=False).require("s3_bucket", "redis_url")
+        Settings.from_env({}, use_stack=False).require("redis.url")
 
 
 def documented_rows():
-    text = (ROOT / "docs" / "reference" / "settings.md").read_text().partition("## The API")[0]
+    text = (ROOT / "docs" / "reference" / "settings.md").read_text()
     rows = re.findall(r"^\| `(M2DAO_[A-Z0-9_]+)` \| ([^|]*) \| ([^|]*) \|$", text, re.MULTILINE)
     return {name: (default.strip().strip("`"), meaning.strip()) for name, default, meaning in rows}
 
 
 def test_every_setting_is_documented_with_its_default_and_meaning():
     rows = documented_rows()
-    assert set(rows) == set(fields())
-    for name, field in fields().items():
-        default, meaning = rows[name]
-        assert default == (field.metadata["default"] or "unset"), name
-        assert meaning == field.metadata["help"], name
+    assert set(rows) == set(all_settings())
+    for name, setting in all_settings().items():
+        assert rows[name] == (setting.default or "unset", setting.help), name
 
 
 def test_no_other_module_reads_a_setting_that_is_not_in_the_table():
-    known = set(fields()) | {"M2DAO_CACHE", "M2DAO_ASSETS_DIR", "M2DAO_STACK_PROCESS"}  # the engine's own; a mark
+    known = set(all_settings()) | {"M2DAO_CACHE", "M2DAO_ASSETS_DIR", "M2DAO_STACK_PROCESS", "M2DAO_KEY"}
     for package in ("cluster", "train_jobs", "serve_apps"):
         for path in (ROOT / package).rglob("*.py"):
-            # The API's limits (M2DAO_SERVE_*) have a table and a test of their own.
-            found = set(re.findall(r"\bM2DAO_(?!SERVE_)[A-Z0-9_]*[A-Z0-9]\b", path.read_text())) - {"M2DAO_NAME"}
-            assert found <= known, f"{path} speaks of {found - known}"
+            found = set(re.findall(r"\bM2DAO_[A-Z0-9_]*[A-Z0-9]\b", path.read_text()))
+            assert found - {"M2DAO_NAME", "M2DAO_SERVE_SVC_PORT"} <= known, f"{path} speaks of {found - known}"

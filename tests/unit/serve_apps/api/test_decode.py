@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cluster.settings import ServeConfig
 from m2dao.errors import MediaError
 from m2dao.media.audio import write_wav
 from serve_apps.api.decode import UploadDecoder
-from serve_apps.config import ServeConfig
 
 
 @pytest.fixture(scope="module")
