@@ -6,7 +6,7 @@ match, so that a reused process id is never signalled. Stopping ends only when n
 marked, and of what descends from them: a program that renames itself (Valkey, Ray's workers) overwrites its
 environment, one that makes a session of its own leaves ours, but nothing does both.
 
-Linux only: it reads ``/proc``.
+Linux only, because of the boot's id.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import psutil
 
 from m2dao.errors import StackError
 from m2dao.files import whole_file
 
 MARK = "M2DAO_STACK_PROCESS"
 _POLL_S = 0.05
+_KILL_S = 10.0
+_LOOKED_AT = ("ppid", "status", "environ")
+_DEAD = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +43,15 @@ class ProcessRecord:
     mark: str
     command: list[str]
 
+    def process(self) -> psutil.Process | None:
+        """This very process while it runs."""
+        process = _living(self.pid)
+        same = process is not None and self.boot_id == _boot_id() and _start_ticks(process) == self.start_ticks
+        return process if same else None
+
     def alive(self) -> bool:
         """Whether this very process still runs."""
-        return self.boot_id == _boot_id() and _start_ticks(self.pid) == self.start_ticks
+        return self.process() is not None
 
     def save(self, path: Path) -> None:
         with whole_file(path) as partial:
@@ -86,13 +97,9 @@ def spawn(
             raise StackError(command[0], "to be started", str(error), "install the project's dependencies") from error
     # A child that ends before we do stays a zombie until it is waited for; alive() tells zombies from the living.
     process.returncode = 0  # we let go of it: no "still running" warning when the object is collected
-    found = ProcessRecord(
-        pid=process.pid,
-        start_ticks=_start_ticks(process.pid) or 0,
-        boot_id=_boot_id(),
-        mark=mark,
-        command=list(command),
-    )
+    living = _living(process.pid)
+    ticks = 0 if living is None else _start_ticks(living)
+    found = ProcessRecord(pid=process.pid, start_ticks=ticks, boot_id=_boot_id(), mark=mark, command=list(command))
     found.save(record)
     return found
 
@@ -112,46 +119,57 @@ def stop(mark: str, record: Path, *, grace_s: float) -> int:
         StackError: some could not be killed.
     """
     leader = ProcessRecord.load(record)
-    if leader is not None and leader.alive():
-        _signal(leader.pid, signal.SIGTERM)
-    else:
-        for pid in find_members(mark, leader):  # the leader is gone, so nobody else tells them
-            _signal(pid, signal.SIGTERM)
+    leading = leader.process() if leader is not None else None
+    # Where the leader is gone, nobody else tells the members.
+    _send(signal.SIGTERM, find_members(mark, leader) if leading is None else [leading])
     remaining = _wait_gone(mark, leader, grace_s)
-    for pid in remaining:
-        _signal(pid, signal.SIGKILL)
-    # Killing is repeated: a process may have been starting another while we looked.
-    deadline = time.monotonic() + 10
-    while left := find_members(mark, leader):
+    deadline = time.monotonic() + _KILL_S
+    while left := find_members(mark, leader):  # again and again: one may start another while we look
         if time.monotonic() > deadline:
-            raise StackError(f"processes {left}", "to end", "they do not", "look at them with ps")
-        for pid in left:
-            _signal(pid, signal.SIGKILL)
-        _reap(left)
-        time.sleep(_POLL_S)
+            raise StackError(f"processes {[p.pid for p in left]}", "to end", "they do not", "look at them with ps")
+        _send(signal.SIGKILL, left)
+        psutil.wait_procs(left, timeout=_POLL_S)
     record.unlink(missing_ok=True)
     return len(remaining)
 
 
-def find_members(mark: str, leader: ProcessRecord | None) -> list[int]:
+def find_members(mark: str, leader: ProcessRecord | None) -> list[psutil.Process]:
     """The living processes that belong to a started one, without this process and those it descends from.
 
     Args:
         mark: in the environment of those that did not overwrite it.
         leader: the record, whose session counts too.
     """
-    table = {int(entry.name): _stat_fields(int(entry.name)) for entry in os.scandir("/proc") if entry.name.isdigit()}
-    alive = {pid: fields for pid, fields in table.items() if fields and fields[0] not in "ZX"}
-    session = _session_of(leader, alive)
-    members = {pid for pid, fields in alive.items() if int(fields[3]) == session or _carries(pid, mark)}
-    while True:  # and whatever descends from them
-        children = {pid for pid, fields in alive.items() if int(fields[1]) in members} - members
-        if not children:
-            return sorted(members - _ancestors())
+    table = {process.pid: process for process in psutil.process_iter(_LOOKED_AT) if process.info["status"] not in _DEAD}
+    session = _session_of(leader)
+    members = {pid for pid, p in table.items() if (p.info["environ"] or {}).get(MARK) == mark or _in(pid, session)}
+    while children := {pid for pid, p in table.items() if p.info["ppid"] in members} - members:
         members |= children
+    # A command that runs inside a marked process must not stop itself half-way.
+    ourselves = {process.pid for process in (psutil.Process(), *psutil.Process().parents())}
+    return [table[pid] for pid in sorted(members - ourselves)]
 
 
-def _session_of(leader: ProcessRecord | None, alive: Mapping[int, list[str]]) -> int | None:
+def start_ticks_of(pid: int) -> int:
+    """When a living process was started, in clock ticks since boot.
+
+    Raises:
+        StackError: there is no such process.
+    """
+    process = _living(pid)
+    if process is None:
+        raise StackError(f"process {pid}", "to run", "it does not")
+    return _start_ticks(process)
+
+
+def wait_for_end(pid: int, start_ticks: int) -> None:
+    """Return when the process that was started at ``start_ticks`` under the id ``pid`` has ended."""
+    process = _living(pid)
+    if process is not None and _start_ticks(process) == start_ticks:
+        process.wait()
+
+
+def _session_of(leader: ProcessRecord | None) -> int | None:
     """The session id that the leader made, unless another process has the leader's id by now.
 
     The kernel gives no process an id that is still the id of a session, so as long as the session has members its id
@@ -159,73 +177,42 @@ def _session_of(leader: ProcessRecord | None, alive: Mapping[int, list[str]]) ->
     """
     if leader is None or leader.boot_id != _boot_id():
         return None
-    fields = alive.get(leader.pid)
-    return leader.pid if fields is None or int(fields[19]) == leader.start_ticks else None
+    process = _living(leader.pid)
+    return leader.pid if process is None or _start_ticks(process) == leader.start_ticks else None
 
 
-def _carries(pid: int, mark: str) -> bool:
+def _in(pid: int, session: int | None) -> bool:
     try:
-        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:  # another user's, or just ended
+        return os.getsid(pid) == session
+    except ProcessLookupError:  # it has just ended
         return False
 
 
-def process_start_ticks(pid: int) -> int:
-    """When a living process was started, in clock ticks since boot.
-
-    Raises:
-        StackError: there is no such process.
-    """
-    ticks = _start_ticks(pid)
-    if ticks is None:
-        raise StackError(f"process {pid}", "to run", "it does not")
-    return ticks
-
-
-def _wait_gone(mark: str, leader: ProcessRecord | None, timeout_s: float) -> list[int]:
+def _wait_gone(mark: str, leader: ProcessRecord | None, timeout_s: float) -> list[psutil.Process]:
     deadline = time.monotonic() + timeout_s
-    while left := find_members(mark, leader):
-        if time.monotonic() >= deadline:
-            break
-        _reap(left)
-        time.sleep(_POLL_S)
+    while (left := find_members(mark, leader)) and time.monotonic() < deadline:
+        psutil.wait_procs(left, timeout=_POLL_S)  # also collects those that were our children
     return left
 
 
-def _reap(pids: Sequence[int]) -> None:
-    """Collect those that were our children (when starting and stopping happen in one process)."""
-    for pid in pids:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+def _send(number: int, members: Iterable[psutil.Process]) -> None:
+    for process in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+def _living(pid: int) -> psutil.Process | None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return process if process.status() not in _DEAD else None
+    return None
 
 
-def _ancestors() -> set[int]:
-    """This process and its parents: a command that runs inside a marked process must not stop itself half-way."""
-    chain, pid = set(), os.getpid()
-    while pid > 0 and pid not in chain:
-        chain.add(pid)
-        fields = _stat_fields(pid)
-        pid = int(fields[1]) if fields else 0
-    return chain
-
-
-def _stat_fields(pid: int) -> list[str] | None:
-    """The fields of ``/proc/<pid>/stat`` from the state on, proc(5); the name before them may hold anything."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-
-
-def _start_ticks(pid: int) -> int | None:
-    """Field 22, the start time; None for a process that is gone or a zombie."""
-    fields = _stat_fields(pid)
-    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+def _start_ticks(process: psutil.Process) -> int:
+    """In clock ticks since boot, which no change of the clock moves; 0 when it has just ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return round((process.create_time() - psutil.boot_time()) * os.sysconf("SC_CLK_TCK"))
+    return 0
 
 
 def _boot_id() -> str:

@@ -255,7 +255,7 @@ class Stack:
 
         mark, record = self._mark("guardian"), self._record_path("guardian")
         processes.stop(mark, record, grace_s=2)
-        ticks = processes.process_start_ticks(owner_pid)
+        ticks = processes.start_ticks_of(owner_pid)
         processes.spawn(
             [sys.executable, "-m", "cluster.stack.guardian", str(self.home), str(owner_pid), str(ticks)],
             mark=mark,

@@ -48,6 +48,7 @@ OWNERS = {
     "pydantic": {"cluster/settings.py", "serve_apps/"},
     "pydantic_settings": {"cluster/settings.py"},
     "tqdm": {"m2dao/progress.py"},
+    "psutil": {"cluster/stack/processes.py"},
 }
 
 

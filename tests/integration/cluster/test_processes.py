@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from cluster.stack import processes
-from cluster.stack.guardian import wait_for_end
 from m2dao.errors import StackError
 
 WAIT = "import time; time.sleep(600)"
@@ -69,11 +68,12 @@ print("started", away.pid, bare.pid, flush=True)
     os.kill(made.pid, 9)
     while made.alive():
         pass
-    assert set(processes.find_members(start.mark, made)) == set(children)
+    assert {process.pid for process in processes.find_members(start.mark, made)} == set(children)
     processes.stop(start.mark, start.record, grace_s=10)
     assert processes.find_members(start.mark, made) == []
     for pid in children:
-        assert processes._start_ticks(pid) is None
+        with pytest.raises(StackError):
+            processes.start_ticks_of(pid)
 
 
 def test_a_process_that_got_a_recorded_id_later_is_not_touched(start, tmp_path):
@@ -82,7 +82,7 @@ def test_a_process_that_got_a_recorded_id_later_is_not_touched(start, tmp_path):
         made = start(WAIT)
         processes.stop(start.mark, start.record, grace_s=10)
         # Started in another tick of the clock than the one on record, which a fast machine would not do by itself.
-        ticks = processes.process_start_ticks(bystander.pid) + 1
+        ticks = processes.start_ticks_of(bystander.pid) + 1
         stale = {**made.__dict__, "pid": bystander.pid, "start_ticks": ticks}
         start.record.write_text(json.dumps(stale))
         record = processes.ProcessRecord.load(start.record)
@@ -132,11 +132,11 @@ def test_a_program_that_is_not_there_is_named(tmp_path):
 
 def test_the_guardian_waits_for_the_process_and_not_for_its_id(tmp_path):
     owner = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    ticks = processes.process_start_ticks(owner.pid)
-    wait_for_end(owner.pid, ticks + 1)  # an id that was given to another since: that owner has ended
+    ticks = processes.start_ticks_of(owner.pid)
+    processes.wait_for_end(owner.pid, ticks + 1)  # an id that was given to another since: that owner has ended
     owner.stdin.close()
-    wait_for_end(owner.pid, ticks)
+    processes.wait_for_end(owner.pid, ticks)
     owner.wait()
-    wait_for_end(owner.pid, ticks)
+    processes.wait_for_end(owner.pid, ticks)
     with pytest.raises(StackError):
-        processes.process_start_ticks(owner.pid)
+        processes.start_ticks_of(owner.pid)
