@@ -1,38 +1,30 @@
-"""One JSON object a log line, and metric labels that cannot grow without bound.
+"""One JSON object a log line.
 
     {"time": "2026-01-31T12:00:00.123Z", "level": "INFO", "component": "ingress", "logger": "serve_apps.api.ingress",
      "message": "render accepted", "tenant": "acme", "job": "r-..."}
 
-What happened goes into the message, which stays the same from line to line; to whom and with what goes into fields,
-by ``extra=`` for one line or by ``log_context`` for all lines of a request. Log lines may name tenants and identities.
-Metric labels may not: each new value of a label is a new time series for ever.
+The message says what happened and stays the same from line to line. Whom it concerns goes into fields, by ``extra=``.
+Log lines may name tenants and identities. They never hold API keys or passwords in URLs.
 """
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import datetime
 import json
 import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterator
 from typing import IO, Any
 
-DEPLOYMENTS = ("ingress", "talker", "dispatcher", "fit", "gate")
-OUTCOMES = ("ok", "rejected", "failed", "cancelled", "retried")
-
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_OWN = ("time", "level", "component", "logger", "message", "error", "trace")
+_OWN = ("time", "level", "component", "logger", "message")
 # API keys and passwords in URLs: a careless message must not become a leak.
 _SECRETS = re.compile(r"m2dao_[A-Za-z0-9_-]{43}|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)")
 _MAX_TEXT = 20_000
-_context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("m2dao_log_context", default={})  # noqa: B039
 
 
-class JsonFormatter(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON."""
 
     def __init__(self, component: str):
@@ -48,8 +40,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _clean(record.getMessage()),
         }
-        fields = {**_context.get(), **{k: v for k, v in vars(record).items() if k not in _STANDARD}}
-        line |= {name: _plain(value) for name, value in fields.items() if name not in _OWN}
+        line |= {k: _plain(v) for k, v in vars(record).items() if k not in _STANDARD and k not in _OWN}
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             line["error"] = getattr(error, "code", type(error).__name__)
@@ -66,35 +57,13 @@ def configure_logging(component: str, *, level: str = "INFO", stream: IO[str] | 
         stream: where to.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter(component))
+    handler.setFormatter(_JsonFormatter(component))
     handler.set_name("m2dao")
     root = logging.getLogger()
     for old in [h for h in root.handlers if h.get_name() == "m2dao"]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
-
-
-@contextlib.contextmanager
-def log_context(**fields: Any) -> Iterator[None]:
-    """Add fields to every line that is logged inside, in this thread or asyncio task."""
-    token = _context.set({**_context.get(), **fields})
-    try:
-        yield
-    finally:
-        _context.reset(token)
-
-
-def metric_labels(deployment: str, outcome: str) -> dict[str, str]:
-    """The labels of a metric; there are no others.
-
-    Raises:
-        ValueError: a value is not one of ``DEPLOYMENTS`` and ``OUTCOMES``. Add it there when it is a new fixed one;
-            never pass names of tenants, identities or jobs.
-    """
-    if deployment not in DEPLOYMENTS or outcome not in OUTCOMES:
-        raise ValueError(f"metric labels are of {DEPLOYMENTS} and {OUTCOMES}, not {deployment!r}, {outcome!r}")
-    return {"deployment": deployment, "outcome": outcome}
 
 
 def _plain(value: Any) -> Any:
