@@ -325,7 +325,7 @@ def http_ok(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with contextlib.closing(opener.open(url, timeout=3)) as answer:
-            return 200 <= answer.status < 300
+            return 200 <= int(answer.status) < 300
     except OSError:
         return False
 

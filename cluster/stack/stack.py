@@ -16,40 +16,31 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import random
-import secrets
 import shutil
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.environment import STACK_ENV_NAME
 from cluster.settings import Settings
 from cluster.stack import processes
+from cluster.stack.home import StackHome, write_private
 from cluster.stack.services import (
     LOOPBACK,
     PORT_NAMES,
     SERVICES,
     Service,
     base_environment,
-    home_id,
     http_ok,
     leftover_sockets,
     make_service,
     ray_temp_dir,
 )
 from m2dao.errors import M2daoError, ServiceUnavailable, StackError
-from m2dao.files import locked, whole_file
 
 _POLL_S = 0.1
-# Where ports are taken from: below the range that outgoing connections use, so that none is lost between the choice
-# and the start of the service.
-_PORT_RANGE = range(20_000, 32_000)
 _CONFIGURED = {"redis": "redis.url", "s3": "s3.endpoint", "mlflow": "mlflow.url", "ray": "ray.address"}
 # A service that needs another's address is stopped before it, and started with it.
 _STOP_ORDER = (("guardian",), ("ray", "mlflow"), ("s3", "redis"))
@@ -78,9 +69,8 @@ class Stack:
     """
 
     def __init__(self, settings: Settings):
-        self.home = settings.home
+        self._home = StackHome(settings.home)
         self._settings = settings
-        self._run_dir = self.home / "run"
         self._cancelled = threading.Event()
 
     def up(
@@ -101,9 +91,10 @@ class Stack:
             StackError: a service could not be started; what this call started is stopped again.
             ServiceUnavailable: a service of the site's own does not answer.
         """
-        with self._exclusive():
+        with self._home.exclusive(self._settings.start_timeout_s):
             self._cancelled.clear()
-            settings, started = self._settings, []
+            settings = self._settings
+            started: list[str] = []
             try:
                 planned = self._plan(services)
                 for service in planned:
@@ -112,43 +103,43 @@ class Stack:
                     self._start_guardian(owner_pid)  # first: the owner can be killed while the services start
                 self._start_all(planned, settings, started, progress)
                 self._check_external(services, settings)
-                self._write_stack_env(settings)
+                self._home.write_stack_env(settings)
             except BaseException:
                 self._cancelled.set()
                 if started:
                     names = sorted(set(started))
                     progress("undoing: " + ", ".join(names))
                     self._stop(names)
-                if not any(self._is_running(name) for name in SERVICES):
+                if not any(self._home.is_running(name) for name in SERVICES):
                     self._stop(["guardian"])
                 raise
         return settings
 
     def down(self, *, progress: Progress = lambda line: None) -> int:
         """Stop everything of this home; returns how many processes had to be killed. Data stays."""
-        if not self._run_dir.exists():  # never started, or its folder was deleted under it
-            was_gone = not self.home.exists()
-            killed = self._stop([name for name in _GRACE_S if self._is_running(name)])
+        if not self._home.run_dir.exists():  # never started, or its folder was deleted under it
+            was_gone = not self._home.path.exists()
+            killed = self._stop([name for name in _GRACE_S if self._home.is_running(name)])
             if was_gone:  # a store that ends writes once more, and so makes the folder again
-                shutil.rmtree(self.home, ignore_errors=True)
+                shutil.rmtree(self._home.path, ignore_errors=True)
             return killed
-        with self._exclusive():
-            (self.home / STACK_ENV_NAME).unlink(missing_ok=True)
+        with self._home.exclusive(self._settings.start_timeout_s):
+            self._home.stack_env.unlink(missing_ok=True)
             killed = 0
             for group in _STOP_ORDER:
-                running = [name for name in group if self._is_running(name)]
+                running = [name for name in group if self._home.is_running(name)]
                 for name in running:
                     progress(f"stopping {name}")
                 killed += self._stop(running)
-            shutil.rmtree(ray_temp_dir(self.home), ignore_errors=True)
-            for path in leftover_sockets(self._load_json("ports.json").get("s3", {})):
+            shutil.rmtree(ray_temp_dir(self._home.path), ignore_errors=True)
+            for path in leftover_sockets(self._home.ports().get("s3", {})):
                 path.unlink(missing_ok=True)
             return killed
 
     def status(self) -> list[ServiceStatus]:
         """How each service is."""
-        ports = self._load_json("ports.json")
-        reached = Settings.from_env({"M2DAO_HOME": str(self.home)})
+        ports = self._home.ports()
+        reached = Settings.from_env({"M2DAO_HOME": str(self._home.path)})
         return [self._status(name, ports, reached) for name in SERVICES]
 
     # -- starting ---------------------------------------------------------------------------------------------
@@ -159,9 +150,9 @@ class Stack:
         if unknown:
             raise StackError(f"service {sorted(unknown)[0]}", " or ".join(SERVICES), "another name")
         embedded = [n for n in SERVICES if n in names and self._settings.plain(_CONFIGURED[n]) is None]
-        self._make_folders()
-        credentials = self._credentials()
-        ports = self._choose_ports(embedded)
+        self._home.make_folders()
+        credentials = self._home.credentials()
+        ports = self._home.choose_ports(embedded)
         settings, planned = self._settings.with_env({"M2DAO_KEY_PEPPER": credentials["key_pepper"]}), []
         for name in embedded:
             service = make_service(name, settings, ports[name], credentials)
@@ -183,10 +174,9 @@ class Stack:
 
     def _start(self, service: Service, settings: Settings, started: list[str], progress: Progress) -> None:
         began = time.monotonic()
-        record_path = self._record_path(service.name)
-        plan = self._run_dir / f"{service.name}.plan"
+        plan = self._home.run_dir / f"{service.name}.plan"
         fingerprint = _fingerprint(service)
-        record = processes.ProcessRecord.load(record_path)
+        record = self._home.record(service.name)
         if record is not None and record.alive():
             same = plan.exists() and plan.read_text() == fingerprint
             if same and _ready(service, settings):
@@ -195,7 +185,7 @@ class Stack:
             progress(f"{service.name}: " + ("does not answer" if same else "other settings") + ", starting it anew")
         self._stop([service.name])  # whatever an earlier attempt has left
         for path, text in service.files.items():
-            _write_private(path, text)
+            write_private(path, text)
         plan.write_text(fingerprint)
         deadline = began + self._settings.start_timeout_s
         for tries_left in reversed(range(service.num_tries)):
@@ -204,11 +194,11 @@ class Stack:
             started.append(service.name)
             record = processes.spawn(
                 service.command,
-                mark=self._mark(service.name),
-                record=record_path,
-                log=self._log_path(service.name),
+                mark=self._home.mark(service.name),
+                record=self._home.record_path(service.name),
+                log=self._home.log_path(service.name),
                 env={**base_environment(), **service.env},
-                cwd=self.home,
+                cwd=self._home.path,
             )
             if self._wait_ready(service, settings, record, deadline, must=not tries_left):
                 progress(f"{service.name}: ready after {time.monotonic() - began:.1f} s")
@@ -220,7 +210,7 @@ class Stack:
         self, service: Service, settings: Settings, record: processes.ProcessRecord, deadline: float, *, must: bool
     ) -> bool:
         """True once the service answers, or when ``up`` was cancelled; False when it ended and need not have answered."""
-        log = self._log_path(service.name)
+        log = self._home.log_path(service.name)
         while not _ready(service, settings) and not self._cancelled.is_set():
             if not record.alive():
                 if not must:
@@ -253,14 +243,14 @@ class Stack:
     def _start_guardian(self, owner_pid: int) -> None:
         import sys
 
-        mark, record = self._mark("guardian"), self._record_path("guardian")
+        mark, record = self._home.mark("guardian"), self._home.record_path("guardian")
         processes.stop(mark, record, grace_s=2)
         ticks = processes.start_ticks_of(owner_pid)
         processes.spawn(
-            [sys.executable, "-m", "cluster.stack.guardian", str(self.home), str(owner_pid), str(ticks)],
+            [sys.executable, "-m", "cluster.stack.guardian", str(self._home.path), str(owner_pid), str(ticks)],
             mark=mark,
             record=record,
-            log=self._log_path("guardian"),
+            log=self._home.log_path("guardian"),
             cwd=Path(__file__).resolve().parents[2],
             env=base_environment(),
         )
@@ -273,102 +263,23 @@ class Stack:
             return 0
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             futures = [
-                pool.submit(processes.stop, self._mark(name), self._record_path(name), grace_s=_GRACE_S[name])
+                pool.submit(processes.stop, self._home.mark(name), self._home.record_path(name), grace_s=_GRACE_S[name])
                 for name in names
             ]
         return sum(future.result() for future in futures)
 
-    def _is_running(self, name: str) -> bool:
-        return bool(processes.find_members(self._mark(name), processes.ProcessRecord.load(self._record_path(name))))
-
-    def _status(self, name: str, ports: dict, reached: Settings) -> ServiceStatus:
+    def _status(self, name: str, ports: dict[str, dict[str, int]], reached: Settings) -> ServiceStatus:
         external = self._settings.plain(_CONFIGURED[name])
         if external is not None:
             shown = external.rpartition("@")[2]
             return ServiceStatus(name=name, state="external", pid=None, address=shown, log="")
-        record = processes.ProcessRecord.load(self._record_path(name))
-        alive = record is not None and record.alive()
-        state = "stopped"
-        if alive:
-            service = make_service(name, self._settings, ports[name], self._credentials())
-            state = "running" if _ready(service, reached.with_env(service.reached_by)) else "not answering"
-        address = f"{LOOPBACK}:{ports[name][PORT_NAMES[name][0]]}" if alive else ""
-        return ServiceStatus(
-            name=name, state=state, pid=record.pid if alive else None, address=address, log=str(self._log_path(name))
-        )
-
-    # -- files of the home ------------------------------------------------------------------------------------
-
-    def _make_folders(self) -> None:
-        for folder in (self.home, self._run_dir, *(self.home / name for name in ("logs", "redis", "s3", "mlflow"))):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
-        ray_temp_dir(self.home).mkdir(mode=0o700, exist_ok=True)
-
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """One ``up`` or ``down`` of a home at a time; the lock ends with the process that holds it."""
-        self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(locked(self._run_dir / "lock", wait_s=self._settings.start_timeout_s))
-            except BlockingIOError as error:
-                raise StackError(str(self.home), "no other up or down at work", "one", "wait for it") from error
-            yield
-
-    def _credentials(self) -> dict[str, str]:
-        """Made once per home, so that data outlives a restart."""
-        path = self.home / "credentials.json"
-        known = self._load_json(path.name, self.home)
-        made = {
-            "redis_password": secrets.token_hex(24),
-            "s3_access_key": secrets.token_hex(10),
-            "s3_secret_key": secrets.token_hex(24),
-            "key_pepper": secrets.token_hex(32),
-            "ray_token": secrets.token_hex(32),
-        }
-        if not made.keys() <= known.keys():
-            known = {**made, **known}
-            _write_private(path, json.dumps(known, indent=2) + "\n")
-        return known
-
-    def _choose_ports(self, names: Sequence[str]) -> dict[str, dict[str, int]]:
-        """The ports of last time where they are still ours or free, else new ones."""
-        last = self._load_json("ports.json")
-        taken: set[int] = {port for name in last for port in last[name].values()}
-        ports = dict(last)
-        for name in names:
-            record = processes.ProcessRecord.load(self._record_path(name))
-            running = record is not None and record.alive()
-            old = last.get(name, {})
-            keep = set(old) == set(PORT_NAMES[name]) and (running or all(_port_free(p) for p in old.values()))
-            if not keep:
-                ports[name] = {port_name: _pick_port(taken) for port_name in PORT_NAMES[name]}
-        _write_private(self._run_dir / "ports.json", json.dumps(ports))
-        return ports
-
-    def _write_stack_env(self, settings: Settings) -> None:
-        reached, defaults = settings.to_env(serve=False), Settings().to_env()
-        own = {k: v for k, v in reached.items() if k != "M2DAO_HOME" and v != defaults.get(k)}
-        lines = ["# What reaches the running stack; written by m2dao-cluster up, removed by m2dao-cluster down."]
-        _write_private(self.home / STACK_ENV_NAME, "\n".join([*lines, *(f"{k}={v}" for k, v in own.items())]) + "\n")
-
-    def _load_json(self, name: str, folder: Path | None = None) -> dict:
-        try:
-            return json.loads(((folder or self._run_dir) / name).read_text())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise StackError(str((folder or self._run_dir) / name), "readable JSON", str(error), "remove it") from error
-
-    def _record_path(self, name: str) -> Path:
-        return self._run_dir / f"{name}.json"
-
-    def _log_path(self, name: str) -> Path:
-        return self.home / "logs" / f"{name}.log"
-
-    def _mark(self, name: str) -> str:
-        return f"{home_id(self.home)}:{name}"
+        record, log = self._home.record(name), str(self._home.log_path(name))
+        if record is None or not record.alive():
+            return ServiceStatus(name=name, state="stopped", pid=None, address="", log=log)
+        service = make_service(name, self._settings, ports[name], self._home.credentials())
+        state = "running" if _ready(service, reached.with_env(service.reached_by)) else "not answering"
+        address = f"{LOOPBACK}:{ports[name][PORT_NAMES[name][0]]}"
+        return ServiceStatus(name=name, state=state, pid=record.pid, address=address, log=log)
 
 
 def _ready(service: Service, settings: Settings) -> bool:
@@ -382,32 +293,6 @@ def _fingerprint(service: Service) -> str:
     """Tells whether a running service was started with the same command, environment and files."""
     files = {str(path): text for path, text in service.files.items()}
     return hashlib.sha256(json.dumps([service.command, service.env, files]).encode()).hexdigest()
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only we can read, whole or not at all."""
-    with whole_file(path) as partial:
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        partial.write_text(text, encoding="utf-8")
-
-
-def _port_free(port: int) -> bool:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not count
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
-
-
-def _pick_port(taken: set[int]) -> int:
-    for _ in range(1000):
-        port = random.choice(_PORT_RANGE)
-        if port not in taken and _port_free(port):
-            taken.add(port)
-            return port
-    raise StackError("ports", f"a free one from {_PORT_RANGE.start} to {_PORT_RANGE.stop}", "none")
 
 
 def _tail(path: Path, num_lines: int = 15) -> str:

@@ -8,21 +8,17 @@ from pathlib import Path
 
 import psutil
 
-from cluster.settings import Settings
 from cluster.stack import processes
+from cluster.stack.home import StackHome
 from cluster.stack.services import SERVICES
-from cluster.stack.stack import Stack
 
 LOOPBACK_ADDRESSES = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def processes_of(home: Path, names: Iterable[str] = (*SERVICES, "guardian")) -> set[int]:
-    marks = Stack(Settings(home=home))
-    found = set()
-    for name in names:
-        record = processes.ProcessRecord.load(marks._record_path(name))
-        found |= {process.pid for process in processes.find_members(marks._mark(name), record)}
-    return found
+    stack = StackHome(home)
+    members = (processes.find_members(stack.mark(name), stack.record(name)) for name in names)
+    return {process.pid for group in members for process in group}
 
 
 def listening_addresses(pids: Iterable[int]) -> set[str]:
