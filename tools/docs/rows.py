@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -87,6 +89,18 @@ def _object_keys() -> Rows:
     yield {"key": render_prefix(acme, "RENDER"), "content": "speech, background and video of a render"}
 
 
+def _redis_keys() -> Rows:
+    """Keys by the table in ``cluster/state/keys.py``, whose comments say what each pattern stands for and holds."""
+    from cluster.state import keys
+
+    row = re.compile(r'^    "\w+": "(?P<pattern>\S+)",  # (?P<names>.+?)(?: -> (?P<content>.+))?$', re.MULTILINE)
+    for found in row.finditer(inspect.getsource(keys)):
+        names = ["acme" if name == "tenant" else name.upper() for name in found["names"].split(", ")]
+        num_names = found["pattern"].count("%s")
+        key = found["pattern"] % tuple(name.split(" ")[-1] for name in names[:num_names])
+        yield {"key": key, "content": found["content"] or "a channel for messages, not a key"}
+
+
 def _schedule() -> Rows:
     from m2dao.training.schedule import refining_schedule
 
@@ -109,5 +123,6 @@ ROWS: Mapping[str, Callable[[], Rows]] = {
     "formats": _formats,
     "format-numbers": _format_numbers,
     "object-keys": _object_keys,
+    "redis-keys": _redis_keys,
     "schedule": _schedule,
 }
