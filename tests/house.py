@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import statistics
 import sys
@@ -51,7 +52,9 @@ def lines_of_files(root: Path) -> dict[str, int]:
     return {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in python_files(root)}
 
 
+@functools.cache
 def functions(root: Path) -> list[Function]:
+    """Every function and method, those inside others too."""
     return [found for name, path in python_files(root) for found in _functions_in(name, path)]
 
 

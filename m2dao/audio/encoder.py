@@ -105,7 +105,7 @@ class EncoderStream:
 
     def _emit(self, stop: int) -> Tensor:
         frames = np.arange(self._next_frame, max(stop, self._next_frame))
-        if len(frames) == 0:
+        if self._vectors is None or len(frames) == 0:
             parameter = next(self._encoder.parameters())
             return parameter.new_zeros((0, self._encoder.dim))
         indices = self._encoder.neighbours(frames, self._num_seen()) - self._first

@@ -136,7 +136,7 @@ class Phones(FramewiseFeatures):
         Returns:
             [B, P, r, Q] float32.
         """
-        total = np.float32(0.0)
+        total: np.ndarray = np.zeros((), np.float32)
         for stream, bank, weights in zip(streams, self._densities, self._weights, strict=True):
             scores = bank.log_densities(stream)  # [B, P, r, G]
             scores -= scores.max(axis=(1, 3), keepdims=True)  # the best density of the row counts 1

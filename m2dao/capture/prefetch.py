@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TypeVar
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 _DONE = object()
 
 
-def prefetch(items: Iterable[Item], depth: int = 6) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], depth: int = 6) -> Generator[Item, None, None]:
     """Yield `items` in order while a thread computes up to `depth` of them ahead.
 
     What the producer raises is raised here, after the items before it. When the consumer stops early the thread ends
@@ -65,7 +65,7 @@ def prefetch(items: Iterable[Item], depth: int = 6) -> Iterator[Item]:
 
 def in_turn(
     functions: Sequence[Callable[[Item], Result]], items: Iterable[Item], *, waiting_each: int = 3
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Yield every item with its result, in order, while N functions work on the next ones in N threads.
 
     Item i is given to function i modulo N, and each function is called by one thread and in order, so that functions

@@ -157,11 +157,19 @@ class CaptureWriter:
 
     def masks(self, index: int) -> np.ndarray:
         """Masks that are stored already: uint8 [S, S, 4]."""
-        return pack_masks(cv2.imread(str(self.folder / frame_names(index)[1]), cv2.IMREAD_UNCHANGED))
+        return pack_masks(self._decoded(frame_names(index)[1], cv2.IMREAD_UNCHANGED))
 
     def read_picture(self, name: str) -> np.ndarray:
         """A picture that is stored already: uint8 [h, w, 3]."""
-        return cv2.cvtColor(cv2.imread(str(self.folder / name)), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(self._decoded(name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def _decoded(self, name: str, mode: int) -> np.ndarray:
+        picture = cv2.imread(str(self.folder / name), mode)
+        if picture is None:
+            raise M2daoError(
+                str(self.folder / name), "the picture that was stored", "none", "prepare the capture again"
+            )
+        return picture
 
     def finish(self, manifest: dict) -> str:
         """Complete the manifest, put the folder in its place; returns the capture's content hash."""

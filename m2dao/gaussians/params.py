@@ -49,6 +49,8 @@ class GaussianParams(nn.Module):
         tags: [N] uint8, what part a Gaussian belongs to; never trained.
     """
 
+    tags: Tensor  # [N] uint8
+
     def __init__(self, raw: dict[str, Tensor], tags: Tensor):
         super().__init__()
         self.raw = nn.ParameterDict({name: nn.Parameter(raw[name].float().contiguous()) for name in raw})

@@ -111,7 +111,7 @@ def seed_inner_mouth(
     return SeedPoints(
         means=torch.from_numpy(means).float(),
         rgb=torch.from_numpy(open_view.rgb[pixels[:, 1], pixels[:, 0]]).float(),
-        scale_m=torch.full((len(means),), 0.6 * width / cols),
+        scale_m=torch.full((len(means),), float(0.6 * width / cols)),
         tags=torch.full((len(means),), tag, dtype=torch.uint8),
     )
 

@@ -64,8 +64,8 @@ def sweep_depths(
 
 def _sample(view: SeedView, pixels: np.ndarray) -> np.ndarray:
     """Colour and head mask of a view at pixels [P, 2], blurred a little: [P, 4]; zeros outside."""
-    picture = np.concatenate([view.rgb, view.masks.sum(-1, keepdims=True)], axis=-1).astype(np.float32)
-    picture = torch.from_numpy(cv2.GaussianBlur(picture, (0, 0), _BLUR_PX)).permute(2, 0, 1)[None]
+    layers = np.concatenate([view.rgb, view.masks.sum(-1, keepdims=True)], axis=-1).astype(np.float32)
+    picture = torch.from_numpy(cv2.GaussianBlur(layers, (0, 0), _BLUR_PX)).permute(2, 0, 1)[None]
     height, width = view.rgb.shape[:2]
     grid = torch.from_numpy(2 * pixels / [width, height] - 1).float()[None, None]
     return torch.nn.functional.grid_sample(picture, grid, align_corners=False)[0, :, 0].T.numpy()

@@ -13,7 +13,7 @@ import av.error
 import numpy as np
 
 from m2dao.errors import MediaError
-from m2dao.media.container import DEFAULT_LIMITS, MediaLimits, container_duration_s, open_media
+from m2dao.media.container import DEFAULT_LIMITS, MediaLimits, container_duration_s, open_media, shown_at_s
 from m2dao.timeline import SAMPLE_RATE
 
 # Time stamps may differ from the running count of samples by rounding; from here on it is a hole or an overlap.
@@ -103,7 +103,7 @@ def as_16_bit(waveform: np.ndarray) -> np.ndarray:
 def write_wav(target: Path | str | BinaryIO, waveform: np.ndarray) -> None:
     """Write float32 [S] at 16 kHz as 16-bit PCM to a path or an open binary file."""
     samples = np.round(as_16_bit(waveform) * 32767.0).astype("<i2")
-    with wave.open(target if hasattr(target, "write") else str(target), "wb") as output:
+    with wave.open(str(target) if isinstance(target, (str, Path)) else target, "wb") as output:
         output.setnchannels(1)
         output.setsampwidth(2)
         output.setframerate(SAMPLE_RATE)
@@ -126,11 +126,11 @@ def _native_frames(container, stream, path: Path, start_s: float | None) -> Iter
             raise MediaError(
                 f"sound of {path}", "one sample rate and channel layout", "a change in the middle", "export it again"
             )
-        if frame.pts is not None and start_s is None:
-            start_s = float(frame.pts * frame.time_base)
         num_skip = 0
         if frame.pts is not None:
-            due = round((float(frame.pts * frame.time_base) - start_s) * rate)
+            if start_s is None:
+                start_s = float(shown_at_s(frame))
+            due = round((float(shown_at_s(frame)) - start_s) * rate)
             if due - num_native > MAX_STAMP_ERROR_S * rate:
                 yield from _silence(frame, due - num_native)
                 num_native = due
@@ -178,9 +178,8 @@ def _tail(frame: av.AudioFrame, num_skip: int) -> av.AudioFrame:
     if num_skip:
         samples = frame.to_ndarray()
         num_channels = 1 if frame.format.is_planar else frame.layout.nb_channels
-        shorter = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples[:, num_skip * num_channels :]), frame.format.name, frame.layout.name
-        )
+        rest: np.ndarray = np.ascontiguousarray(samples[:, num_skip * num_channels :])
+        shorter = av.AudioFrame.from_ndarray(rest, frame.format.name, frame.layout.name)
         shorter.sample_rate = frame.sample_rate
         frame = shorter
     frame.pts = None
@@ -190,12 +189,13 @@ def _tail(frame: av.AudioFrame, num_skip: int) -> av.AudioFrame:
 def _silence(like: av.AudioFrame, num_samples: int) -> Iterator[av.AudioFrame]:
     """Silent frames in the format of `like`, at most a second each."""
     num_channels = like.layout.nb_channels
-    template = like.to_ndarray()
+    template: np.ndarray = like.to_ndarray()
     level = 128 if template.dtype == np.uint8 else 0  # unsigned samples rest in the middle
     while num_samples > 0:
         num_now = min(num_samples, like.sample_rate)
         shape = (num_channels, num_now) if like.format.is_planar else (1, num_now * num_channels)
-        frame = av.AudioFrame.from_ndarray(np.full(shape, level, template.dtype), like.format.name, like.layout.name)
+        samples: np.ndarray = np.full(shape, level, template.dtype)
+        frame = av.AudioFrame.from_ndarray(samples, like.format.name, like.layout.name)
         frame.sample_rate = like.sample_rate
         num_samples -= num_now
         yield frame
@@ -236,7 +236,7 @@ def _video_start_s(path: Path) -> float | None:
             try:
                 for frame in packet.decode():
                     if frame.pts is not None:
-                        return float(frame.pts * frame.time_base)
+                        return float(shown_at_s(frame))
             except av.error.InvalidDataError:
                 continue
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -88,6 +89,18 @@ def open_media(path: Path | str) -> Iterator[av.container.InputContainer]:
             f"data that cannot be decoded ({error.strerror})",
             "the file is truncated, damaged or of another kind; export it again",
         ) from error
+
+
+def shown_at_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
+    """When a decoded frame that has a time stamp is due, exact, on the container's clock."""
+    assert frame.pts is not None
+    return frame.pts * frame_clock_s(frame)
+
+
+def frame_clock_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
+    """The unit of a frame's time stamp."""
+    assert frame.time_base is not None  # decoders always set it
+    return frame.time_base
 
 
 def container_duration_s(container: av.container.InputContainer) -> float | None:

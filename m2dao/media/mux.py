@@ -72,6 +72,7 @@ class _Encoder:
         )
         frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, self.num_samples, Fraction(1, SAMPLE_RATE)
         self.num_samples += len(samples)
+        assert self.audio is not None
         self.container.mux(self.audio.encode(frame))
 
     def num_samples_of(self, num_frames: int) -> int:
@@ -140,7 +141,7 @@ class VideoWriter:
         self._frame_rate = Fraction(frame_rate)
         self._sound = None if waveform is None else _Sound([waveform] if isinstance(waveform, np.ndarray) else waveform)
         self._options = {"crf": str(quality), "preset": "veryfast"}
-        self._encoder: _Encoder | None = None
+        self._encoder: _Encoder  # from __enter__ on
         self._num_written = self._num_heard = 0
         self._waiting: deque[Future] = deque()
 

@@ -8,7 +8,7 @@ kept exactly as a player would reproduce it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,14 @@ import av
 import numpy as np
 
 from m2dao.errors import MediaError
-from m2dao.media.container import DEFAULT_LIMITS, MediaLimits, container_duration_s, open_media
+from m2dao.media.container import (
+    DEFAULT_LIMITS,
+    MediaLimits,
+    container_duration_s,
+    frame_clock_s,
+    open_media,
+    shown_at_s,
+)
 from m2dao.timeline import FRAME_RATE
 
 COLORSPACE_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
@@ -78,7 +85,7 @@ def probe_video(path: Path | str, limits: MediaLimits = DEFAULT_LIMITS) -> Video
             height=height,
             rotation_deg=geometry.clockwise_deg,
             frame_rate=Fraction(stream.average_rate or stream.guessed_rate or FRAME_RATE),
-            start_time_s=float(first.pts * first.time_base),
+            start_time_s=float(shown_at_s(first)),
             duration_s=_declared_duration_s(container, stream),
             has_audio=bool(container.streams.audio),
         )
@@ -90,7 +97,7 @@ def read_frames(
     frame_rate: Fraction | int = FRAME_RATE,
     max_side: int | None = None,
     limits: MediaLimits = DEFAULT_LIMITS,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Yield the recording at exactly `frame_rate`, upright, in memory that does not grow with its length.
 
     Frame ``i`` is the stored frame nearest to the instant ``i / frame_rate``, so a steady rate conversion is never
@@ -111,27 +118,27 @@ def read_frames(
         geometry = None
         for index, (frame, start) in enumerate(_resample(stored, frame_rate)):
             geometry = geometry or _Geometry.of(stream, frame)
-            source_time_s = float(frame.pts * frame.time_base - start)
+            source_time_s = float(shown_at_s(frame) - start)
             yield Frame(index, float(index / frame_rate), source_time_s, geometry.upright_rgb(frame, max_side))
 
 
 def _resample(stored: Iterator[av.VideoFrame], frame_rate: Fraction) -> Iterator[tuple[av.VideoFrame, Fraction]]:
     """Pair every output instant with the stored frame nearest to it; the earlier one wins a tie."""
     current = next(stored)
-    start = current.pts * current.time_base
+    start = shown_at_s(current)
     step = 1 / frame_rate
     last_gap = step
     num_out = 0
     for following in stored:
-        time, next_time = current.pts * current.time_base - start, following.pts * following.time_base - start
+        time, next_time = shown_at_s(current) - start, shown_at_s(following) - start
         while num_out * step <= (time + next_time) / 2:
             yield current, start
             num_out += 1
         last_gap = next_time - time
         current = following
     # the last frame is shown for as long as its own duration says, else for as long as the one before it
-    shown_s = current.duration * current.time_base if current.duration else last_gap
-    end = current.pts * current.time_base - start + min(shown_s, 2 * max(last_gap, step))
+    shown_s = current.duration * frame_clock_s(current) if current.duration else last_gap
+    end = shown_at_s(current) - start + min(shown_s, 2 * max(last_gap, step))
     # an instant that falls into the last frame's time belongs to it, a hair's rounding of the time stamps allowed for
     while num_out * step < end - step / 100:
         yield current, start
@@ -141,7 +148,8 @@ def _resample(stored: Iterator[av.VideoFrame], frame_rate: Fraction) -> Iterator
 def _stored_frames(container, stream, path: Path, limits: MediaLimits) -> Iterator[av.VideoFrame]:
     """Decoded frames in rising order of time stamps, with damage and truncation turned into errors."""
     num_good = num_damaged = 0
-    size = start = last = None
+    size: tuple[int, int] | None = None
+    start = last = 0  # stamps of the first frame and of the latest one
     declared_s = _declared_duration_s(container, stream)
     max_frames = int(limits.max_duration_s * limits.max_frame_rate)
     for frame in _decode(container, stream):
@@ -154,14 +162,14 @@ def _stored_frames(container, stream, path: Path, limits: MediaLimits) -> Iterat
             raise MediaError(
                 str(path),
                 f"one picture size ({size[0]}x{size[1]})",
-                f"{frame.width}x{frame.height} from {float((frame.pts - start) * frame.time_base):.2f} s on",
+                f"{frame.width}x{frame.height} from {float((frame.pts - start) * frame_clock_s(frame)):.2f} s on",
                 "export it at one size",
             )
-        if last is not None and frame.pts <= last:  # a repeated or reordered stamp carries no new instant
+        if num_good and frame.pts <= last:  # a repeated or reordered stamp carries no new instant
             continue
         last = frame.pts
         num_good += 1
-        if (last - start) * frame.time_base > limits.max_duration_s or num_good > max_frames:
+        if (last - start) * frame_clock_s(frame) > limits.max_duration_s or num_good > max_frames:
             raise _too_long(path, limits)
         yield frame
     if not num_good:

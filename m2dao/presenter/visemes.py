@@ -62,8 +62,8 @@ def mouth_track(phones: tuple[Phone, ...], num_frames: int) -> np.ndarray:
     track = 1e-3 * np.tile(rest, (num_frames, 1))
     jaw = MOUTH.index("jaw")
     for phone in phones:
-        dominance, reach, targets = _PHONES.get(phone.symbol, _OTHER)
-        targets = np.array(targets)
+        dominance, reach, shape = _PHONES.get(phone.symbol, _OTHER)
+        targets: np.ndarray = np.array(shape)
         if dominance < 3.0 and not phone.stressed:
             targets = targets * np.where(np.arange(len(targets)) == jaw, _UNSTRESSED, 1.0)
         away = np.maximum(np.maximum(phone.start_s - times, times - phone.end_s), 0.0)

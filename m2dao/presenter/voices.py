@@ -117,7 +117,8 @@ def _say_phonemes(phonemes: str, voice: Voice, rng: np.random.Generator) -> tupl
     sound = dsp.synth(harmonic, phase, noise, free, turn, pitch, rng)
     symbols = {number: symbol for symbol, number in front_end.vocab.items()}
     durations = np.asarray(outputs[_DURATIONS]).ravel() * _STEP_S
-    phones, clock, stressed = [], 0.0, False
+    phones: list[Phone] = []
+    clock, stressed = 0.0, False
     for number, duration in zip(ids, durations, strict=True):
         symbol = symbols.get(number, "#") if number else "#"
         start, clock = clock, clock + float(duration)
@@ -158,7 +159,9 @@ def synthesise(sentence: str, voice: Voice, *, seed: int = 0) -> Speech:
     if not re.search(r"[A-Za-z0-9]", sentence):
         raise ConfigError("sentence", "English words", repr(sentence[:60]))
     rng = np.random.default_rng([seed, 3])
-    sounds, phones, clock = [], [], 0.0
+    sounds: list[np.ndarray] = []
+    phones: list[Phone] = []
+    clock = 0.0
     for phonemes in front_end.phonemize(sentence):
         sound, said = _say_phonemes(phonemes, voice, rng)
         if sounds:

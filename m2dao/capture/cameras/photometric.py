@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -207,8 +208,8 @@ class _HeadImage:
         right, bottom = np.clip(np.ceil(pixels.max(axis=0)).astype(int) + margin, [left + 2, top + 2], [width, height])
         # Pixel centres lie at +0.5; array indices at whole numbers.
         self.origin = np.array([left + 0.5, top + 0.5])
-        gray = cv2.cvtColor(np.ascontiguousarray(frame[top:bottom, left:right]), cv2.COLOR_RGB2GRAY).astype(np.float32)
-        gray = cv2.GaussianBlur(gray, (0, 0), 1.0)
+        part = np.ascontiguousarray(frame[top:bottom, left:right])
+        gray = cv2.GaussianBlur(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
         detail = gray - cv2.blur(gray, (window, window))
         contrast = cv2.blur(detail * detail, (window, window))
         brightness = detail / np.sqrt(contrast + 25.0)
@@ -219,9 +220,9 @@ class _HeadImage:
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """[S] brightness at ``pixels`` [S, 2]."""
         where = (pixels - self.origin).astype(np.float32)[None]
-        return cv2.remap(self.layers, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0, :, 0].astype(
-            np.float64
-        )
+        nothing: Any = None  # a second map, which OpenCV's types do not allow to leave out
+        seen = cv2.remap(self.layers, where, nothing, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return seen[0, :, 0].astype(np.float64)
 
 
 def _mean_texture(texture: TexturePoints, values: np.ndarray) -> Template:

@@ -10,17 +10,12 @@ import numpy as np
 
 from m2dao.regions import LEFT_EYE_OUTER, NOSE_BASE, RIGHT_EYE_OUTER
 
-_POINTS = (
-    RIGHT_EYE_OUTER,
-    LEFT_EYE_OUTER,
-    NOSE_BASE,
-)  # outer eye corners and the base of the nose: where no expression moves anything
-_PLACES = np.float32([[18, 24], [46, 24], [32, 44]])
+# Outer eye corners and the base of the nose: where no expression moves anything.
+_POINTS = (RIGHT_EYE_OUTER, LEFT_EYE_OUTER, NOSE_BASE)
+_PLACES = np.array([[18, 24], [46, 24], [32, 44]], np.float32)
 _DRAWN, _CELLS = (64, 72), (16, 18)  # width, height
-_ODD_LEVELS, _ODD_SPREADS = (
-    20.0,
-    6.0,
-)  # how far from its usual colour a cell must be, in grey levels and in its own spread
+# How far from its usual colour a cell must be, in grey levels and in its own spread.
+_ODD_LEVELS, _ODD_SPREADS = 20.0, 6.0
 
 
 def face_patch(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

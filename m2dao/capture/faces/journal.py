@@ -85,10 +85,11 @@ def _row(found: FaceObservation | None) -> np.ndarray:
 def _observation(row: np.ndarray) -> FaceObservation | None:
     if row[0] == _NONE:
         return None
+    left, top, right, bottom = (float(side) for side in row[2:6])
     return FaceObservation(
         landmarks=row[_LANDMARKS].reshape(NUM_LANDMARKS, 3),
         blendshapes=row[_LANDMARKS.stop :],
         score=float(row[1]),
-        box=tuple(float(side) for side in row[2:6]),
+        box=(left, top, right, bottom),
         num_faces=None if row[6] < 0 else int(row[6]),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,7 +66,9 @@ class Tracks:
 
     def cut_to(self, num_frames: int) -> Tracks:
         """The first `num_frames` frames."""
-        per_frame = {name: value[:num_frames] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        per_frame: dict[str, Any] = {
+            name: value[:num_frames] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
         samples = [sample for sample in self.samples if sample[0] < num_frames]
         return dataclasses.replace(self, **per_frame, samples=samples)
 

@@ -159,7 +159,7 @@ class RegionSegmenter:
             colours = {name: np.concatenate(parts) for name, parts in self._samples.items()}
             beside_neck = colours.pop("beside_neck")
             beside_ears = colours.pop("beside_ears")
-            falls_wide = np.mean(self._wide_shares) > _WIDE_HAIR_SHARE
+            falls_wide = bool(np.mean(self._wide_shares) > _WIDE_HAIR_SHARE)
             if falls_wide:
                 colours["hair"] = np.concatenate([colours["hair"], beside_ears])
                 # Then it lies on the shoulders as well, and must not be learned as clothes.

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from m2dao.audio.features import get_extractor
 from m2dao.audio.lipsync import expected_lip_opening, sync_offset_and_confidence
+from m2dao.audio.phones import Phones
 from m2dao.timeline import SAMPLES_PER_FRAME
 
 MAX_LAG_FRAMES = 15
@@ -60,7 +60,7 @@ def find_sync(phone_rows: np.ndarray, lip_opening: np.ndarray) -> SyncFinding:
         phone_rows: float [R, F], the audio feature "phones", a whole number of rows per frame.
         lip_opening: float [T].
     """
-    expected = expected_lip_opening(phone_rows, get_extractor("phones").phones, len(lip_opening))
+    expected = expected_lip_opening(phone_rows, Phones().phones, len(lip_opening))
     found = sync_offset_and_confidence(expected, lip_opening, MAX_LAG_FRAMES)
     offset = round(found.offset_frames)
     corrected = offset if found.sure and abs(offset) >= MIN_CORRECTED_FRAMES else 0
