@@ -89,10 +89,7 @@ def make_recording(
         ConfigError: an argument out of its range, or an unknown person.
     """
     who = get_person(person)
-    if not 1 <= seconds <= 600:
-        raise ConfigError("seconds", "1 to 600", str(seconds))
-    if size % 2 or not 64 <= size <= 1024:
-        raise ConfigError("size", "an even number of pixels from 64 to 1024", str(size))
+    _check(seconds, size)
     started = time.perf_counter()
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -103,21 +100,7 @@ def make_recording(
     states = performance.perform(speech.phones, num_frames, seed=own_seed)
     stage = scene.Scene(who, size=size, seed=own_seed)
     video = out / f"{person}.mp4"
-    kept = []
-    with VideoWriter(video, width=size, height=size, waveform=speech.waveform) as writer:
-        for index, frame in enumerate(_render_in_order(stage, states)):
-            writer.write(frame.rgb)
-            kept.append(
-                (
-                    frame.lip_opening,
-                    frame.lip_width,
-                    frame.blink,
-                    frame.landmarks,
-                    frame.masks if index % MASK_STRIDE == 0 else None,
-                )
-            )
-            if on_progress is not None:
-                on_progress((index + 1) / num_frames)
+    kept = _film(video, stage, states, speech, on_progress or (lambda share: None))
     truth, description = _write_truth(out, who, stage, states, speech, kept, text)
     return Recording(
         person=person,
@@ -130,6 +113,27 @@ def make_recording(
         sentence=text,
         made_in_s=time.perf_counter() - started,
     )
+
+
+def _check(seconds: float, size: int) -> None:
+    if not 1 <= seconds <= 600:
+        raise ConfigError("seconds", "1 to 600", str(seconds))
+    if size % 2 or not 64 <= size <= 1024:
+        raise ConfigError("size", "an even number of pixels from 64 to 1024", str(size))
+
+
+def _film(
+    video: Path, stage: scene.Scene, states: list, speech: Speech, on_progress: Callable[[float], None]
+) -> list[tuple]:
+    """Write the video; returns what the truth keeps of every frame, its masks only every ``MASK_STRIDE`` frames."""
+    kept = []
+    with VideoWriter(video, width=stage.size, height=stage.size, waveform=speech.waveform) as writer:
+        for index, frame in enumerate(_render_in_order(stage, states)):
+            writer.write(frame.rgb)
+            masks = frame.masks if index % MASK_STRIDE == 0 else None
+            kept.append((frame.lip_opening, frame.lip_width, frame.blink, frame.landmarks, masks))
+            on_progress((index + 1) / len(states))
+    return kept
 
 
 def _fill(speech: Speech, num_frames: int) -> Speech:

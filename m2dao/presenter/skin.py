@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from m2dao.presenter import shape
@@ -33,6 +35,30 @@ _OVAL_Y = np.array(
 _OVAL_X = np.array(
     [0.020, 0.051, 0.0615, 0.069, 0.0725, 0.0735, 0.073, 0.070, 0.065, 0.058, 0.050, 0.041, 0.0325, 0.0235, 0.0125, 0.0]
 )
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """Where the grid [R, C] lies, and the noise [R, C] that its colours vary with."""
+
+    points: np.ndarray  # [R, C, 3] metres
+    offset: np.ndarray  # [3] where in the noise this person lies
+    mottled: np.ndarray
+    pores: np.ndarray
+
+    @property
+    def xyz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        x, y, z = np.moveaxis(self.points, -1, 0)
+        return x, y, z
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """What is painted onto the grid, in place."""
+
+    color: np.ndarray  # [R, C, 3]
+    material: np.ndarray  # [R, C, 3]
+    region: np.ndarray  # u8 [R, C]
 
 
 def hairline(x: np.ndarray, z: np.ndarray, person: Person) -> np.ndarray:
@@ -67,20 +93,19 @@ def collar_line(x: np.ndarray, z: np.ndarray, person: Person) -> np.ndarray:
 def paint_head(grid: shape.HeadGrid, person: Person, seed: int) -> Sheet:
     """The head's sheet with colours, materials, regions and skinning weights; clothes thicken the grid's points."""
     points = grid.points.astype(np.float64)
-    x, y, z = np.moveaxis(points, -1, 0)
     rng = np.random.default_rng([seed, 7])
     offset = rng.uniform(0, 50, 3)
-    mottled = fbm(points * 120.0 + offset, 4)
-    pores = fbm(points * 1500.0 + offset, 2)
-    color = _skin_color(x, y, z, mottled, pores, points, offset, person, rng)
+    surface = _Surface(points, offset, mottled=fbm(points * 120.0 + offset, 4), pores=fbm(points * 1500.0 + offset, 2))
+    x, y, z = surface.xyz
+    color = _skin_color(surface, person, rng)
     material = np.empty_like(color)
     oily = np.exp(-((x / 0.020) ** 2) - (((y + 0.03) / 0.05) ** 2)) + np.exp(-((x / 0.012) ** 2) - ((y / 0.02) ** 2))
-    material[..., 0] = 0.22 + 0.20 * np.clip(oily, 0, 1) + 0.25 * (pores - 0.5)
+    material[..., 0] = 0.22 + 0.20 * np.clip(oily, 0, 1) + 0.25 * (surface.pores - 0.5)
     material[..., 1] = 13.0
     material[..., 2] = 1.0
     region = np.where(facial_share(points, person) > 0.5, FACIAL, HEAD).astype(np.uint8)
     region[(y > jaw_edge(np.abs(x), person)) & (region != FACIAL)] = TORSO
-    _lips(grid, x, y, mottled, pores, color, material, region, person)
+    _lips(grid, surface, _Paint(color, material, region), person)
     _dress(points, grid, person, color, material, offset)
     weight = shape.smoothstep(0.150, 0.088, y + 0.25 * np.maximum(z - 0.02, 0.0))
     return Sheet(
@@ -94,9 +119,11 @@ def paint_head(grid: shape.HeadGrid, person: Person, seed: int) -> Sheet:
     )
 
 
-def _skin_color(x, y, z, mottled, pores, points, offset, person, rng):
+def _skin_color(surface: _Surface, person: Person, rng: np.random.Generator) -> np.ndarray:
+    """Skin with blush, lids, nostrils, freckles, stubble and brows: [R, C, 3]."""
+    x, y, z = surface.xyz
     skin = np.array(linear(person.skin))
-    tone = 0.90 + 0.20 * mottled + 0.10 * (pores - 0.5)
+    tone = 0.90 + 0.20 * surface.mottled + 0.10 * (surface.pores - 0.5)
     color = skin * tone[..., None]
 
     def tint(share, rgb):
@@ -118,9 +145,9 @@ def _skin_color(x, y, z, mottled, pores, points, offset, person, rng):
     crease = np.exp(-(((y - crease_y) / 0.0007) ** 2)) * shape.eye_arch(x) ** 0.5
     tint(front * crease * 0.45, (0.62, 0.45, 0.42))
     if person.freckles:
-        tint(_freckles(points, rng) * person.freckles, (0.66, 0.48, 0.38))
+        tint(_freckles(surface.points, rng) * person.freckles, (0.66, 0.48, 0.38))
     if person.stubble:
-        color = _stubble(color, ax, y, z, points, offset, person)
+        color = _stubble(color, surface, person)
     brow = _brow_share(ax, y, z, person)
     hair = np.array(linear(person.hair))
     return color * (1 - 0.55 * brow[..., None]) + hair * 0.55 * brow[..., None]
@@ -176,14 +203,18 @@ def beard_share(ax: np.ndarray, y: np.ndarray, z: np.ndarray, person: Person) ->
     return total * shape.smoothstep(0.030, 0.016, z) * shape.smoothstep(0.010, 0.001, y - jaw_edge(ax, person))
 
 
-def _stubble(color, ax, y, z, points, offset, person):
-    grain = fbm(points * 1900.0 + offset, 1)
-    share = beard_share(ax, y, z, person) * person.stubble * (0.42 + 0.40 * shape.smoothstep(0.42, 0.66, grain))
+def _stubble(color: np.ndarray, surface: _Surface, person: Person) -> np.ndarray:
+    x, y, z = surface.xyz
+    grain = fbm(surface.points * 1900.0 + surface.offset, 1)
+    share = beard_share(np.abs(x), y, z, person) * person.stubble * (0.42 + 0.40 * shape.smoothstep(0.42, 0.66, grain))
     hair = np.array(linear(person.hair)) * 1.3
     return color * (1 - share[..., None]) + hair * share[..., None]
 
 
-def _lips(grid, x, y, mottled, pores, color, material, region, person):
+def _lips(grid: shape.HeadGrid, surface: _Surface, paint: _Paint, person: Person) -> None:
+    """Paint the lips, the inner mouth and the inner lids."""
+    x, y, _ = surface.xyz
+    color, material, region = paint.color, paint.material, paint.region
     upper, lower = shape.lip_borders(x, person)
     half_width = shape.MOUTH_HALF_WIDTH * person.mouth_width
     front = grid.points[..., 2] < 0
@@ -191,7 +222,7 @@ def _lips(grid, x, y, mottled, pores, color, material, region, person):
     inside = shape.smoothstep(-soft, soft, y - upper) * shape.smoothstep(-soft, soft, lower - y)
     inside = inside * shape.smoothstep(half_width * 1.02, half_width * 0.97, np.abs(x)) * front
     lines = fbm(np.stack([x * 1600.0, y * 200.0, 0 * x], -1), 2)
-    lip = np.array(linear(person.lips)) * (0.80 + 0.25 * mottled + 0.28 * (lines - 0.5))[..., None]
+    lip = np.array(linear(person.lips)) * (0.80 + 0.25 * surface.mottled + 0.28 * (lines - 0.5))[..., None]
     upper_darker = np.where(grid.mouth_side[:, None] < 0, 0.86, 1.0)[..., None]
     color[:] = color * (1 - inside[..., None]) + lip * upper_darker * inside[..., None]
     rim = grid.rim[:, None]

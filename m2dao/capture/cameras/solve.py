@@ -49,6 +49,20 @@ class CameraSolution:
     measured_on_picture: np.ndarray  # bool [T], frames whose pose was refined on the picture
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Tracked:
+    """What was tracked in a recording, as ``solve_cameras`` is given it."""
+
+    landmarks: np.ndarray  # [T, 478, 3] px
+    valid: np.ndarray  # bool [T]
+    size: int
+    jumps: Sequence[int]
+
+    @property
+    def centre_px(self) -> np.ndarray:
+        return np.full(2, self.size / 2)
+
+
 def solve_cameras(
     landmarks: np.ndarray,
     valid: np.ndarray,
@@ -80,8 +94,9 @@ def solve_cameras(
         raise ValueError(f"landmarks: expected shape ({len(valid)}, {NUM_LANDMARKS}, 3); got {landmarks.shape}")
     if valid.sum() < MIN_VALID_FRAMES:
         raise CaptureRejected("head pose", f"at least {MIN_VALID_FRAMES} frames with a face", f"{int(valid.sum())}")
+    tracked = _Tracked(landmarks=landmarks, valid=valid, size=size, jumps=jumps)
     measured = landmarks[valid] if not valid.all() else landmarks
-    centre_px = np.full(2, size / 2)
+    centre_px = tracked.centre_px
     shape = fit_rigid_shape(measured)
     sigma_px = landmark_sigma_px(shape)
     observed = measured[:, shape.rigid, :2].astype(np.float64)
@@ -90,10 +105,8 @@ def solve_cameras(
     measured_poses = _fill_gaps(poses, valid)
     motion, on_picture = _smooth(measured_poses, valid, jumps), np.zeros(len(valid), dtype=bool)
     if frames is not None:
-        motion, on_picture = _refine_on_picture(
-            structure, shape, measured_poses, motion.poses, landmarks, valid, size, frames, masks, jumps
-        )
-    head, canonical = _to_head_space(structure, shape, motion.poses, landmarks, valid, centre_px)
+        motion, on_picture = _refine_on_picture(structure, shape, measured_poses, motion.poses, tracked, frames, masks)
+    head, canonical = _to_head_space(structure, shape, motion.poses, tracked)
     residual = project(canonical[shape.rigid], head.take(valid), structure.focal_px, centre_px) - observed
     second_difference = second_difference_deg(head.rotations, jumps)
     jitter = second_difference
@@ -112,11 +125,17 @@ def solve_cameras(
 
 
 def _refine_on_picture(
-    structure, shape, measured: Poses, smooth: Poses, landmarks, valid, size, frames, masks, jumps
+    structure: Structure,
+    shape: RigidShape,
+    measured: Poses,
+    smooth: Poses,
+    tracked: _Tracked,
+    frames: FrameSource,
+    masks: FrameSource | None,
 ) -> tuple[SmoothedMotion, np.ndarray]:
     """Motion of the structure's points refined against the head's texture, and the frames [T] where that worked."""
-    centre_px = np.full(2, size / 2)
-    canonical = _unproject_landmarks(structure, shape, smooth, landmarks, valid, centre_px)
+    valid = tracked.valid
+    canonical = _unproject_landmarks(structure, shape, smooth, tracked)
     texture = face_points(canonical)
     if masks is not None:
         model = _usual_frame(smooth, valid)
@@ -124,12 +143,13 @@ def _refine_on_picture(
         around = head_points(masks(model), *pose, structure.focal_px, canonical)
         if len(around.points) > _ENOUGH_AROUND * len(texture.points):
             texture = below_brows(texture, canonical).joined(around)
-    refiner = PoseRefiner(texture, canonical, structure.focal_px, size)
+    refiner = PoseRefiner(texture, canonical, structure.focal_px, tracked.size)
     refined = refiner.refine(frames, measured, valid)
     information = refined.information
     information[valid & ~refined.measured] = np.diag(1.0 / _disagreement(measured, refined) ** 2)
     # Two independent halves of the texture disagree by twice the noise of their mean.
-    motion = smooth_poses(refined.poses, information, _JERK_SIGMA, noise=0.5 * refined.half_difference, jumps=jumps)
+    noise = 0.5 * refined.half_difference
+    motion = smooth_poses(refined.poses, information, _JERK_SIGMA, noise=noise, jumps=tracked.jumps)
     return motion, refined.measured
 
 
@@ -214,9 +234,11 @@ def _smooth(poses: Poses, valid: np.ndarray, jumps: Sequence[int]) -> SmoothedMo
     return smooth_poses(poses, information, statistics.jerk_sigma, jumps=jumps)
 
 
-def _to_head_space(structure, shape: RigidShape, poses: Poses, landmarks, valid, centre_px) -> tuple[Poses, np.ndarray]:
+def _to_head_space(
+    structure: Structure, shape: RigidShape, poses: Poses, tracked: _Tracked
+) -> tuple[Poses, np.ndarray]:
     """Poses and all landmarks re-expressed in head space, with its metre, origin and axes."""
-    canonical = _unproject_landmarks(structure, shape, poses, landmarks, valid, centre_px)
+    canonical = _unproject_landmarks(structure, shape, poses, tracked)
     turn, centre, unit = frontal_frame(canonical, shape.rigid)
     scale = OUTER_EYE_DISTANCE_M / unit
     canonical = (canonical - centre) @ turn.T * scale
@@ -225,18 +247,18 @@ def _to_head_space(structure, shape: RigidShape, poses: Poses, landmarks, valid,
     return Poses(rotations=rotations, translations=translations), canonical
 
 
-def _unproject_landmarks(structure, shape: RigidShape, poses: Poses, landmarks, valid, centre_px) -> np.ndarray:
+def _unproject_landmarks(structure: Structure, shape: RigidShape, poses: Poses, tracked: _Tracked) -> np.ndarray:
     """[478, 3] mean position of every landmark: depth from the tracker, x and y from where it is seen."""
     points = shape.shape * OUTER_EYE_DISTANCE_M
     # The adjusted rigid points may have been scaled and turned against the first shape: bring that shape along.
     fixed = points[shape.rigid]
     points = _similarity(fixed, structure.points, points)
-    frames = np.flatnonzero(valid)
+    frames = np.flatnonzero(tracked.valid)
     frames = frames[np.linspace(0, len(frames) - 1, min(len(frames), 1000)).astype(int)]
     part = poses.take(frames)
     for _ in range(3):
         camera = points @ np.swapaxes(part.rotations, 1, 2) + part.translations[:, None]
-        ray = (landmarks[frames, :, :2] - centre_px) / structure.focal_px
+        ray = (tracked.landmarks[frames, :, :2] - tracked.centre_px) / structure.focal_px
         camera[..., :2] = ray * camera[..., 2:]
         points = np.median((camera - part.translations[:, None]) @ part.rotations, axis=0)
     points[shape.rigid] = structure.points
