@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 VIDEO ?=
 AUDIO ?=
+# Tests that need services mostly wait, so there are more processes than cores; tests/conftest.py says who shares one.
+TEST_PROCESSES ?= 4
 HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py tests/unit/docs/test_docs_links.py
 
 .PHONY: help demo up down status check fix test docs lock clean
@@ -53,7 +55,7 @@ fix: $(STAMP)
 	$(BIN)/codespell --write-changes
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.docs

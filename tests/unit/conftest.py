@@ -17,12 +17,12 @@ def pytest_runtest_protocol(item):
         _running.pop()
 
 
-@wrapt.when_imported("ray")
-def _guard(ray):
-    wrapt.wrap_function_wrapper(ray, "init", _init)
-
-
 def _init(init, ray, args, options):
     if _running:
         raise RuntimeError(f"{_running[-1]} starts Ray, which a unit test may not: move it to tests/integration")
     return init(*args, **options)
+
+
+@wrapt.when_imported("ray")
+def _guard(ray):
+    wrapt.wrap_function_wrapper(ray, "init", _init)
