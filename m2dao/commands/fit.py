@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from m2dao.commands import RawFormatter
+from m2dao.commands.shared import Commands, add_backend_argument, add_command
 
 EXAMPLES = """examples:
   m2dao fit captures/anna --out identities/anna --size 256 --minutes 10
@@ -17,15 +17,13 @@ EXAMPLES = """examples:
 A fit that was interrupted goes on where it was when the same command is given again. While it runs, OUT.fit/ holds
 metrics.jsonl and strip.jpg (recording above, render below).
 
---json prints {steps, seconds, steps_per_s, num_gaussians, loss, psnr_train_db, speech_held_out_r, stored_loss_db, recipe,
-size, frames_left_out}.
+--json prints {steps, seconds, steps_per_s, num_gaussians, loss, psnr_train_db, speech_held_out_r, stored_loss_db,
+recipe, size, frames_left_out}.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "fit", help="fit an identity to a capture", epilog=EXAMPLES, formatter_class=RawFormatter
-    )
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "fit", run, summary="fit an identity to a capture", examples=EXAMPLES)
     parser.add_argument("capture", type=Path, help="folder made by `m2dao prepare`")
     parser.add_argument("--out", type=Path, help="identity folder (default: identities/NAME OF THE CAPTURE)")
     parser.add_argument("--recipe", default="m2dao", help="m2dao (default), talking_gaussian or talking_gaussian_plus")
@@ -36,10 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--universal", type=Path, metavar="DIR", help="motion to start from, made by `m2dao universal`")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
+    add_backend_argument(parser)
     parser.add_argument("--work-dir", type=Path, help="where step checkpoints and pictures go (default: OUT.fit)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:

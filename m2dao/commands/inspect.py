@@ -5,26 +5,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from m2dao.commands import RawFormatter
+from m2dao.commands.shared import Commands, add_command
 
 EXAMPLES = """examples:
   m2dao inspect anna-speaks.mp4
   m2dao inspect anna-speaks.mp4 --json
 
 Looks at every frame with the face tracker. --json prints {num_frames, seconds, num_frames_without_face, lip_motion,
-sync_offset_frames, sync_confidence, closure_mbp}: lip_motion is the standard deviation of the lip opening (a share of the
-distance between the eyes), a positive offset means that the sound comes late, confidence is 0.4 to 0.6 for good
-recordings; what cannot be told is null.
+sync_offset_frames, sync_confidence, closure_mbp}. lip_motion is the standard deviation of the lip opening, as a share
+of the distance between the eyes. A positive offset means that the sound comes late. Good recordings have a confidence of
+0.4 to 0.6. What cannot be told is null.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "inspect", help="look for face, speech and lip sync in a video", epilog=EXAMPLES, formatter_class=RawFormatter
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands, "inspect", run, summary="look for face, speech and lip sync in a video", examples=EXAMPLES
     )
     parser.add_argument("video", type=Path, metavar="VIDEO", help="a video with sound")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from m2dao.commands.shared import Commands, add_command
+
 EXAMPLES = """examples:
   m2dao prepare anna.mp4 --out captures/anna
   m2dao prepare anna.mov --out captures/anna --size 256 --json
@@ -18,19 +20,14 @@ best), without cuts. What does not fit is refused with the reason, and no folder
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "prepare",
-        help="turn a recording of one person into a capture",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands, "prepare", run, summary="turn a recording of one person into a capture", examples=EXAMPLES
     )
     parser.add_argument("video", type=Path, metavar="VIDEO", help="the recording: any container and codec, with sound")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the capture folder to make")
     parser.add_argument("--size", type=int, default=512, metavar="PX", help="side of the square frames (default 512)")
     parser.add_argument("--overwrite", action="store_true", help="replace a capture that is already in DIR")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:

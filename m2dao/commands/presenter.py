@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from m2dao.commands.outputs import check_folder
+from m2dao.commands.shared import Commands, add_command
 from m2dao.progress import Progress
 
 EXAMPLES = """examples:
@@ -19,12 +20,9 @@ every frame (NAME.truth.safetensors, described by NAME.truth.json): head pose, l
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "presenter",
-        help="make recordings of synthetic presenters",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands, "presenter", run, summary="make recordings of synthetic presenters", examples=EXAMPLES
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
     parser.add_argument("--person", default="all", metavar="NAME", help="a presenter, or all (default)")
@@ -33,8 +31,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default 0)")
     parser.add_argument("--sentence", metavar="TEXT", help="English text to say instead of the presenter's own")
     parser.add_argument("--speech-only", action="store_true", help="write NAME.wav (16 kHz) and no video")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m2dao.commands import RawFormatter
 from m2dao.commands.outputs import check_file, check_folder
+from m2dao.commands.shared import Commands, add_backend_argument, add_command, peak_rss_mb
 from m2dao.errors import InputError, MediaError
 from m2dao.progress import counted
 
@@ -34,23 +34,17 @@ the speech lasts.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "render", help="let an identity speak", epilog=EXAMPLES, formatter_class=RawFormatter
-    )
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "render", run, summary="let an identity speak", examples=EXAMPLES)
     parser.add_argument("identity", type=Path, help="folder made by `m2dao fit`")
     parser.add_argument("--audio", type=Path, required=True, help="speech, any format, any length")
     parser.add_argument("--out", type=Path, required=True, help="mp4 to write (a folder when transparent)")
     parser.add_argument("--background", default="plate", help="plate (default), transparent, #rrggbb or a picture")
     parser.add_argument("--seed", type=int, default=0, help="chooses head motion and blinks")
-    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.set_defaults(run=run)
+    add_backend_argument(parser)
 
 
 def run(args: argparse.Namespace) -> dict:
-    import resource
-
     from m2dao.identity.talker import Talker
     from m2dao.kernels.threads import one_torch_thread
     from m2dao.media.audio import probe_audio, read_audio_chunks
@@ -80,7 +74,7 @@ def run(args: argparse.Namespace) -> dict:
         "num_frames": num_frames,
         "seconds": round(seconds, 3),
         "real_time_factor": round(seconds / (num_frames / FRAME_RATE), 4),
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
     }
 
 
@@ -93,7 +87,7 @@ def parse_background(text: str) -> Background:
     if text in ("plate", "transparent"):
         return text
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        return tuple(int(text[start : start + 2], 16) for start in (1, 3, 5))
+        return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
     if not Path(text).is_file():
         raise InputError(f"background {text!r}", "plate, transparent, #rrggbb or a picture file", "none of these")
     import cv2

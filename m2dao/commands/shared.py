@@ -1,9 +1,40 @@
-"""What commands that fit several times have in common."""
+"""What several commands have in common: how they are declared, and what they measure of themselves."""
 
 from __future__ import annotations
 
 import argparse
+import resource
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], dict[str, Any]], *, summary: str, examples: str
+) -> argparse.ArgumentParser:
+    """Declare a command that answers with one JSON object where ``--json`` is given.
+
+    Args:
+        commands: to which it is added.
+        name: of the command.
+        run: does its work; the result is the object.
+        summary: a few words, for the list of commands.
+        examples: shown below its help as they are.
+    """
+    parser = commands.add_parser(
+        name, help=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_backend_argument(parser: argparse.ArgumentParser) -> None:
+    """The choice of what renders."""
+    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
 
 
 def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,8 +42,21 @@ def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="CPU threads of each fit (default: all)")
-    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
+    add_backend_argument(parser)
     parser.add_argument(
         "--work", type=Path, default=Path("bench-quality"), help="folder for what is kept (bench-quality)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process ever had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB here
+
+
+def rss_mb() -> float:
+    """Memory of this process now; the most it ever had where there is no /proc."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    except OSError:
+        return peak_rss_mb()

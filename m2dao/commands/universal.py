@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from m2dao.commands import RawFormatter
+from m2dao.commands.shared import Commands, add_command
 from m2dao.progress import showing
 
 EXAMPLES = """examples:
@@ -24,12 +24,13 @@ A command that was interrupted goes on after its last whole round when it is giv
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands,
         "universal",
-        help="learn motion from several captures, for fits to start from",
-        epilog=EXAMPLES,
-        formatter_class=RawFormatter,
+        run,
+        summary="learn motion from several captures, for fits to start from",
+        examples=EXAMPLES,
     )
     parser.add_argument("captures", nargs="+", type=Path, metavar="CAPTURE", help="folders made by `m2dao prepare`")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the universal motion")
@@ -42,8 +43,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--work-dir", type=Path, help="what is needed to go on after an interruption (default: OUT.learn)"
     )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:

@@ -12,7 +12,7 @@ Shapes: N Gaussians of all groups, D audio embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -163,6 +163,11 @@ class TalkingHead(nn.Module):
         self.facial = FacialField(facial_field, facial_code, eye_probes, **sees)
         self.oral = OralField(_make_field(config, mouth_box, oral_sizes, (58, 64)), oral_code, lip_probes)
         self.torso = TorsoField(*torso_box, reference_viewmat) if config.has_torso else None
+
+    @property
+    def num_gaussians(self) -> int:
+        """Of all groups together."""
+        return sum(len(cast(GaussianParams, group)) for group in self.groups.values())
 
     @property
     def fields(self) -> dict[str, nn.Module]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import pkgutil
+
+from m2dao.commands.shared import Commands
 
 _NOT_BENCHES = ("talker_clock",)  # what several benches share
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("bench", help="measure speed and quality on this machine")
+def add_parser(commands: Commands) -> None:
+    parser = commands.add_parser("bench", help="measure speed and quality on this machine")
     benches = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
     for module in pkgutil.iter_modules(__path__):
         if module.name not in _NOT_BENCHES:

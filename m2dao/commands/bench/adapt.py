@@ -7,29 +7,26 @@ import json
 import sys
 from pathlib import Path
 
-from m2dao.commands import RawFormatter
-from m2dao.commands.shared import add_fit_arguments
+from m2dao.commands.shared import Commands, add_command, add_fit_arguments
 from m2dao.progress import showing
 
 EXAMPLES = """examples:
   m2dao universal captures/ben captures/cleo captures/dora --out universal/others
   m2dao bench adapt --clip anna.mp4 --universal universal/others --seconds 60 --minutes 10 --json
 
-Three fits of one recording with the same capture, split, threads and seed: from scratch in --minutes, and in --seconds from
-scratch and from universal motion, which must not have been learned from this recording. Everything counts, from decoding to
-writing. What was made is kept under --work, as by `m2dao bench quality`, whose row m2dao is the first of the three.
+Three fits of one recording with the same capture, split, threads and seed: one from scratch in --minutes, one from
+scratch in --seconds, and one from universal motion in --seconds. The motion must not have been learned from this
+recording. Everything counts, from decoding to writing. Results are kept under --work, as by `m2dao bench quality`,
+whose row m2dao is the first of the three.
 
---json prints {clip, size, rows: [as in bench quality, with fit_seconds and bytes], short_of: [{name, protocol, psnr_db}]}:
-how far each short fit stays behind the long one.
+--json prints {clip, size, rows: [as in bench quality, with fit_seconds and bytes],
+short_of: [{name, protocol, psnr_db}]}: how far each short fit stays behind the long one.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "adapt",
-        help="a short fit from universal motion against a long one",
-        epilog=EXAMPLES,
-        formatter_class=RawFormatter,
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands, "adapt", run, summary="a short fit from universal motion against a long one", examples=EXAMPLES
     )
     parser.add_argument("--clip", type=Path, required=True, help="a recording")
     parser.add_argument(
@@ -38,7 +35,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="budget of the short fits (default 60)")
     parser.add_argument("--minutes", type=float, default=10.0, help="budget of the long fit (default 10)")
     add_fit_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from m2dao.commands.shared import Commands, add_command
 from m2dao.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,12 +32,9 @@ within, across, within_by_clip}}, "default": name}; across is null with one reco
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "audio",
-        help="compare audio features by the lips they predict",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_parser(commands: Commands) -> None:
+    parser = add_command(
+        commands, "audio", run, summary="compare audio features by the lips they predict", examples=EXAMPLES
     )
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="capture folder or video")
     parser.add_argument(
@@ -44,8 +42,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=DEFAULT_SETS,
         help=f"names separated by commas, parts joined by + (default {DEFAULT_SETS})",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -122,12 +118,12 @@ def _track(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     tracker = FaceTracker()
     seen = [tracker.track(frame.rgb) for frame in counted(read_frames(path), path.name)]
-    found = [index for index, face in enumerate(seen) if face is not None]
+    found = {index: face for index, face in enumerate(seen) if face is not None}
     if not found:
         raise InputError(str(path), "a face", "none in any frame", "use a recording of a person speaking")
     opening = np.full(len(seen), np.nan, np.float32)
-    opening[found] = measure_signals(
-        np.stack([seen[index].landmarks for index in found]), np.stack([seen[index].blendshapes for index in found])
+    opening[list(found)] = measure_signals(
+        np.stack([face.landmarks for face in found.values()]), np.stack([face.blendshapes for face in found.values()])
     ).lip_opening
     waveform = read_audio(path)
     num_frames = min(len(opening), len(waveform) // SAMPLES_PER_FRAME)

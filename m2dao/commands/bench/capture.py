@@ -7,21 +7,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from m2dao.commands import RawFormatter
+from m2dao.commands.shared import Commands, add_command
 from m2dao.figures import rounded
-from m2dao.progress import showing
+from m2dao.progress import Show, showing
 
 EXAMPLES = """examples:
   m2dao bench capture --json
   m2dao bench capture --seconds 20 --size 512 --video anna.mp4 --video ben.mp4
 
-Synthetic presenters are filmed, prepared as any recording is, and compared with the truth that is written beside their
-recordings: head rotation, lips, lids, masks. Recordings given by --video have no truth: what is told of them is the quality
-report, with the noise of their poses as two independent halves of the head's texture disagree about it.
+Synthetic presenters are filmed and prepared as any recording is. The captures are compared with the truth that is
+written beside the recordings: head rotation, lips, lids, masks. Recordings given by --video have no truth, so their
+quality report is shown. The noise of their poses is how far two independent halves of the head's texture disagree.
 
---json prints {presenters: [{person, seconds, real_time_factor, verdict, sync_offset_frames, rotation_error_deg, rotation_noise_deg, rotation_range_deg, lip_correlation,
-lip_error, lip_opening_when_closed, blink_correlation, gaze_across_correlation, facial_iou, oral_iou, head_iou, torso_iou, person_iou}], recordings:
-[{video, seconds, real_time_factor, verdict, problems, pose_jitter_deg, poses_on_picture_share, reprojection_px}]}.
+--json prints {presenters: [{person, seconds, real_time_factor, verdict, sync_offset_frames, rotation_error_deg,
+rotation_noise_deg, rotation_range_deg, lip_correlation, lip_error, lip_opening_when_closed, blink_correlation,
+gaze_across_correlation, facial_iou, oral_iou, head_iou, torso_iou, person_iou}],
+recordings: [{video, seconds, real_time_factor, verdict, problems, pose_jitter_deg, poses_on_picture_share,
+reprojection_px}]}.
 """
 _TOLD = (
     "seconds",
@@ -34,45 +36,41 @@ _TOLD = (
 )
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "capture", help="captures against the truth", epilog=EXAMPLES, formatter_class=RawFormatter
-    )
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "capture", run, summary="captures against the truth", examples=EXAMPLES)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the presenters' recordings (default 10)")
     parser.add_argument("--size", type=int, default=512, help="pixels of recordings and captures (default 512)")
     parser.add_argument(
         "--video", type=Path, action="append", default=[], help="a recording; may be given several times"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:
-    from m2dao.capture.prepare import prepare
-    from m2dao.errors import CaptureRejected
     from m2dao.presenter import persons
 
-    presenters, recordings = [], []
     with tempfile.TemporaryDirectory(prefix="m2dao-bench-capture-") as folder, showing("capture") as show:
-        presenters.extend(_presenter(person, Path(folder), args, show) for person in persons())
-        for number, video in enumerate(args.video):
-            try:
-                result = prepare(
-                    video,
-                    Path(folder) / f"recording-{number}",
-                    size=args.size,
-                    on_progress=lambda stage, share, video=video: show(f"{video.name}: {stage}", share),
-                )
-            except CaptureRejected as error:  # says what is wrong with this one; the others are measured all the same
-                recordings.append({"video": video.name, "verdict": "rejected", "problems": [str(error)]})
-            else:
-                recordings.append({"video": video.name} | {name: rounded(getattr(result, name)) for name in _TOLD})
+        presenters = [_presenter(person, Path(folder), args, show) for person in persons()]
+        recordings = [
+            _recording(video, Path(folder) / f"recording-{number}", args.size, show)
+            for number, video in enumerate(args.video)
+        ]
     for row in (*presenters, *recordings):
         print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
     return {"presenters": presenters, "recordings": recordings}
 
 
-def _presenter(person: str, folder: Path, args: argparse.Namespace, show) -> dict:
+def _recording(video: Path, out: Path, size: int, show: Show) -> dict:
+    from m2dao.capture.prepare import prepare
+    from m2dao.errors import CaptureRejected
+
+    try:
+        result = prepare(video, out, size=size, on_progress=lambda stage, share: show(f"{video.name}: {stage}", share))
+    except CaptureRejected as error:  # says what is wrong with this one; the others are measured all the same
+        return {"video": video.name, "verdict": "rejected", "problems": [str(error)]}
+    return {"video": video.name} | {name: rounded(getattr(result, name)) for name in _TOLD}
+
+
+def _presenter(person: str, folder: Path, args: argparse.Namespace, show: Show) -> dict:
     from safetensors.numpy import load_file
 
     from m2dao.capture.dataset import Capture

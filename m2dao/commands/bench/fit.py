@@ -8,20 +8,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from m2dao.commands import RawFormatter
+from m2dao.commands.shared import Commands, add_backend_argument, add_command
 from m2dao.errors import ConfigError
 
 EXAMPLES = """examples:
   m2dao bench fit captures/anna --size 256 --gaussians 15000 --json
   m2dao bench fit captures/anna --recipe talking_gaussian --threads 1
 
-Steps are taken from the middle of the schedule, where Gaussians grow and all motion is trained; nothing is written. Steps before the
-measured ones let kernels compile and caches fill.
+Steps are taken from the middle of the schedule, where Gaussians grow and all motion is trained. Nothing is written.
+Steps before the measured ones let kernels compile and caches fill.
 
-On a CPU two steps look at their frames by the same parameters, in a thread each. step_ms: of blocks of steps that share features.
+step_ms: of blocks of steps that share features. On a CPU two steps look at their frames by the same parameters, in a
+thread each.
 
-stages_ms: target (waiting for the frame), features (tri-planes and their network, forward and back), pose, render, loss, backward (of
-everything but the features), optimiser; stages of two frames at the same time each count their own time.
+stages_ms: target (waiting for the frame), features (tri-planes and their network, forward and back), pose, render,
+loss, backward (of everything but the features), optimiser. Stages of two frames at the same time each count their own.
 
 --json prints {recipe, size, num_gaussians, threads, backend, steps, steps_per_s, step_ms_p50, step_ms_p99, stages_ms}.
 """
@@ -29,19 +30,15 @@ _SCHEDULE_STEPS, _START = 10_000, 2000  # where motion trains and density is con
 _WARM_STEPS = 40
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "fit", help="measure the steps of a fit", epilog=EXAMPLES, formatter_class=RawFormatter
-    )
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "fit", run, summary="measure the steps of a fit", examples=EXAMPLES)
     parser.add_argument("capture", type=Path, help="folder made by `m2dao prepare`")
     parser.add_argument("--recipe", default="m2dao", help="m2dao (default), talking_gaussian or talking_gaussian_plus")
     parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")
     parser.add_argument("--gaussians", type=int, help="about how many (default: those the recipe begins with)")
     parser.add_argument("--steps", type=int, default=200, help="to measure (default 200)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
-    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.set_defaults(run=run)
+    add_backend_argument(parser)
 
 
 def run(args: argparse.Namespace) -> dict:

@@ -7,8 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from m2dao.commands import RawFormatter
-from m2dao.commands.shared import add_fit_arguments
+from m2dao.commands.shared import Commands, add_command, add_fit_arguments
 from m2dao.files import whole_file
 from m2dao.progress import showing
 
@@ -17,17 +16,18 @@ EXAMPLES = """examples:
   m2dao bench quality --clip anna.mp4 --clip ben.mp4 --minutes 5 --rows talking_gaussian,talking_gaussian_plus,m2dao
   m2dao bench quality --clip anna.mp4 --minutes 5 --rows m2dao          (one row by itself)
 
-Every row is a fit with the same capture, split, minutes, threads, seed and backend, evaluated on the last 1/11 of the
-recording and, under protocol `cross`, on the lips it makes to another person's speech (a text-to-speech voice of ours if --audio
-names none). Rows lead from the published design to ours a step at a time; the last are ours without one of the steps.
-What was made is kept under --work and not made again; delete a row's folder there to repeat it.
+Every row is a fit with the same capture, split, minutes, threads, seed and backend. It is evaluated on the last 1/11 of
+the recording and, under protocol `cross`, on the lips it makes to another person's speech: that of --audio, or a
+text-to-speech voice of ours. Rows lead from the published design to ours a step at a time; the last are ours without
+one of the steps. Results are kept under --work and not made again; delete a row's folder there to repeat it.
 
 A baseline has no torso of its own: `paper` shows it over the recorded one, `portrait` over that of the training frame
 nearest in pose. Two rows may be made at once by two commands with --threads 1 each.
 
---json (seconds_per_fit is null with --steps) prints {clip, size, seconds_per_fit, rows: [{name, protocol, psnr_db, ssim, st_lpips, lmd_px, neck_psnr_db,
-edge_psnr_db, flicker, sync_offset_frames, sync_confidence, jitter_silence, closure_mbp, head_psnr_db, ...}], gains};
-with several clips the means of all, and each clip's own object under "clips".
+--json prints {clip, size, seconds_per_fit, rows: [{name, protocol, psnr_db, ssim, st_lpips, lmd_px, neck_psnr_db,
+edge_psnr_db, flicker, sync_offset_frames, sync_confidence, jitter_silence, closure_mbp, head_psnr_db, ...}], gains}.
+With several clips it prints the means of all, and each clip's own object under "clips". seconds_per_fit is null with
+--steps.
 """
 
 _SENTENCES = (
@@ -36,10 +36,8 @@ _SENTENCES = (
 )
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "quality", help="compare recipes on recordings", epilog=EXAMPLES, formatter_class=RawFormatter
-    )
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "quality", run, summary="compare recipes on recordings", examples=EXAMPLES)
     parser.add_argument(
         "--clip", type=Path, action="append", required=True, help="a recording; may be given several times"
     )
@@ -53,7 +51,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--audio", type=Path, help="another person's speech, for protocol cross (default: a synthetic voice)"
     )
     add_fit_arguments(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:

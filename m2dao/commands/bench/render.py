@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import platform
-import resource
 import statistics
 import sys
 import time
 from pathlib import Path
 
+from m2dao.commands.shared import Commands, add_command, peak_rss_mb
 from m2dao.errors import ConfigError
 from m2dao.timeline import FRAME_RATE
 
@@ -30,13 +30,8 @@ pairs_per_s: Gaussian-pixel pairs in the rasteriser; machine_pairs_per_s: the sa
 NUM_WARM_UPS = 2
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "render",
-        help="measure the renderer",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "render", run, summary="measure the renderer", examples=EXAMPLES)
     parser.add_argument("--backend", choices=("cpu", "gsplat", "reference"), help="default: the best of this machine")
     parser.add_argument("--size", type=int, default=512, help="image width and height in pixels (default 512)")
     parser.add_argument("--gaussians", type=int, default=30000, help="how many (default 30000)")
@@ -49,8 +44,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--streams", type=int, default=1, help="how many talkers speak at once (default 1)")
     parser.add_argument("--identity", type=Path, help="a fitted identity in place of a specimen for the talker")
     parser.add_argument("--seed", type=int, default=0, help="of the scene (default 0)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -168,12 +161,6 @@ def _result(backend: str, args: argparse.Namespace, forward_s: list[float], back
     }
 
 
-def peak_rss_mb() -> float:
-    """The most memory this process ever had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB here
-
-
 def _hardware(torch, device: str) -> dict:
     from m2dao.kernels.threads import get_num_threads
 
@@ -194,7 +181,8 @@ def _hardware(torch, device: str) -> dict:
 
 def _print(result: dict) -> None:
     print(
-        f"{result['backend']}: {result['num_gaussians']} Gaussians of {result['mean_radius_px']} px at {result['size']} px: "
+        f"{result['backend']}: {result['num_gaussians']} Gaussians of {result['mean_radius_px']} px "
+        f"at {result['size']} px: "
         f"forward {result['forward_ms']:.1f} ms (best {result['forward_ms_min']:.1f}), "
         f"backward {result['backward_ms']:.1f} ms (best {result['backward_ms_min']:.1f}), "
         f"{result['fps']:.0f} frames/s, real-time factor {result['real_time_factor']:.2f}, "
@@ -204,13 +192,14 @@ def _print(result: dict) -> None:
     if "stages_ms" in result:
         stages = ", ".join(f"{name} {value:.1f}" for name, value in result["stages_ms"].items())
         print(
-            f"talker, sound to H.264: {result['talker_fps']:.0f} frames/s, real-time factor {result['talker_real_time_factor']:.2f}, "
+            f"talker, sound to H.264: {result['talker_fps']:.0f} frames/s, "
+            f"real-time factor {result['talker_real_time_factor']:.2f}, "
             f"frame p50 {result['frame_ms_p50']:.1f} ms, p99 {result['frame_ms_p99']:.1f} ms; stages in ms: {stages}",
             file=sys.stderr,
         )
     if result.get("pairs_per_s"):
         print(
             f"rasteriser: {result['pairs_per_s'] / 1e9:.2f} of {result['machine_pairs_per_s'] / 1e9:.2f} "
-            f"thousand million Gaussian-pixel pairs a second",
+            f"billion Gaussian-pixel pairs a second",
             file=sys.stderr,
         )

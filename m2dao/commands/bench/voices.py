@@ -6,31 +6,29 @@ import argparse
 import sys
 from pathlib import Path
 
-from m2dao.commands import RawFormatter
 from m2dao.commands.outputs import check_folder
+from m2dao.commands.shared import Commands, add_backend_argument, add_command
 from m2dao.errors import ConfigError
 from m2dao.progress import showing
 
 EXAMPLES = """examples:
   m2dao bench voices --identity identities/anna captures/anna --audio speech/*.wav --json
-  m2dao bench voices --identity identities/anna captures/anna --identity identities/ben captures/ben --audio german.wav tts.wav
+  m2dao bench voices --identity identities/anna captures/anna --identity identities/ben captures/ben --audio tts.wav
 
-Each identity speaks with the sound of its own recording first, which the others are compared with, then with every file.
-Head motion is synthesised. Lips are tracked in the pictures and compared with the phones in the sound. Files without
-speech have no sync; how much the lips move with them stands in lip_change, beside that of the identity's own voice.
-Short pieces give confidence by chance: sync_sure says whether it is more than that. Where it is not with the identity's
-own voice, there is nothing to compare others with; offsets that are not sure are hollow in the plot and not in the spread.
+Each identity speaks with the sound of its own recording first, then with every file, which is compared with it. Head
+motion is synthesised. Lips are tracked in the pictures and compared with the phones in the sound. Files without speech
+have no sync; lip_change says how much the lips move with them, beside that of the identity's own sound. Short pieces
+give confidence by chance; sync_sure says whether it is more than that. Where it is not with the identity's own sound,
+there is nothing to compare others with. Offsets that are not sure are hollow in the plot and not in the spread.
 
---json prints {rows: [{identity, voice, sync_offset_frames, sync_confidence, sync_sure, offset_from_own, confidence_ratio,
-jitter_silence, lip_change, closure_mbp, num_frames}], spread: [{voice, offset_mean, offset_spread, confidence_ratio_mean,
-confidence_ratio_least, num_identities}]}. Videos, voices.json and voices.png stay in --out.
+--json prints {rows: [{identity, voice, sync_offset_frames, sync_confidence, sync_sure, offset_from_own,
+confidence_ratio, jitter_silence, lip_change, closure_mbp, num_frames}], spread: [{voice, offset_mean, offset_spread,
+confidence_ratio_mean, confidence_ratio_least, num_identities}]}. Videos, voices.json and voices.png stay in --out.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "voices", help="lip sync with other people's voices", epilog=EXAMPLES, formatter_class=RawFormatter
-    )
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "voices", run, summary="lip sync with other people's voices", examples=EXAMPLES)
     parser.add_argument(
         "--identity",
         type=Path,
@@ -44,9 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("bench-voices"), help="folder for videos and plots (bench-voices)"
     )
-    parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.set_defaults(run=run)
+    add_backend_argument(parser)
 
 
 def run(args: argparse.Namespace) -> dict:
