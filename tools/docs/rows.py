@@ -90,7 +90,7 @@ def _object_keys() -> Rows:
 
 
 def _redis_keys() -> Rows:
-    """Keys by the table in ``cluster/state/keys.py``, whose comments say what each pattern stands for and holds."""
+    """Keys by the table in ``cluster/state/keys.py``, whose comments say what each holds."""
     from cluster.state import keys
 
     row = re.compile(r'^    "\w+": "(?P<pattern>\S+)",  # (?P<names>.+?)(?: -> (?P<content>.+))?$', re.MULTILINE)

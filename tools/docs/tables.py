@@ -1,4 +1,4 @@
-"""Fills the marked tables of hand-written pages from the JSON files and the code that own their values.
+"""Fills the marked tables of hand-written pages from the JSON and the code that own their values.
 
 A table is marked by two comments; what stands between them is written here. The first line names the rows: a list in a
 JSON file, or a function of ``rows.py``. Each further line is one column as ``heading: template`` with ``str.format``
