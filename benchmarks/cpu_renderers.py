@@ -1,4 +1,4 @@
-"""Our CPU rasteriser beside other packages that draw 3D Gaussians on a CPU: one scene, one run, the same number of threads.
+"""Compares our CPU rasteriser with other packages: one scene, one run, equal threads.
 
     python benchmarks/cpu_renderers.py                       a table on standard output
     python benchmarks/cpu_renderers.py --json > rows.json    the rows

@@ -1,4 +1,4 @@
-"""The renderer over sizes, numbers of Gaussians and threads: one `m2dao bench render` per row, each in its own process.
+"""Measures the renderer over sizes, numbers of Gaussians and threads, one process a row.
 
 python benchmarks/render.py                     a table on standard output
 python benchmarks/render.py --json > rows.json  the commands' own objects, as a list

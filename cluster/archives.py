@@ -1,4 +1,4 @@
-"""Folders of thousands of small files as one object each: captures and step checkpoints.
+"""Stores folders of thousands of small files as one object each: captures, step checkpoints.
 
 One object is stored whole or not at all, so a reader never meets half a capture, and a step checkpoint can be
 replaced in place. Both sides are ours, yet unpacking trusts nothing: no links, no devices, nothing outside the folder.

@@ -1,4 +1,4 @@
-"""Names and values of settings as text: which variables of an environment are ours, and what ``stack.env`` holds."""
+"""Tells which variables of an environment are settings, and reads ``stack.env``."""
 
 from __future__ import annotations
 

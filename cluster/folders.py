@@ -1,4 +1,4 @@
-"""Folders of the object store whose every byte is vouched for: identity checkpoints.
+"""Stores folders with a hash for every file: identity checkpoints.
 
 A folder is stored as its files and, written last, a table ``files.json`` of their sizes and hashes. A folder whose
 table is missing was not stored to the end; one whose files do not match the table is refused when it is fetched.

@@ -1,4 +1,4 @@
-"""What is registered of a version: how its facts stand in the registry's tags, and how they are read."""
+"""What is registered of a version: facts as tags of the registry, and back."""
 
 from __future__ import annotations
 

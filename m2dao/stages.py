@@ -1,4 +1,4 @@
-"""How long the stages of a frame or of a step take, for benchmarks; without a clock running it costs next to nothing.
+"""Times the stages of a frame or a step; without a running clock it costs next to nothing.
 
 The clock belongs to the process, not to a thread: stages that run beside each other each count their own time.
 """

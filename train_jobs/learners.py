@@ -1,4 +1,4 @@
-"""The rounds of universal motion on Ray: a worker for each core, each with some of the people."""
+"""Runs the rounds of universal motion on Ray: a worker for each core, with some of the people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One identity's way from a recording to a judged checkpoint, on whatever machine it happens to run.
+"""Takes one identity from a recording to a judged checkpoint, on whatever machine it runs.
 
 The orchestration around it (leases, storage, registry) knows a work function only by ``FitWork``; ``fit_recording``
 is the one that calls the engine. A work function may be killed at any moment and called again, perhaps on another

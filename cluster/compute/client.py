@@ -1,4 +1,4 @@
-"""Connecting to the Ray cluster, embedded or the site's own.
+"""Connects to the Ray cluster, embedded or the site's own.
 
 ``connect`` is for programs that use Ray in their own process; ``environment`` for those that start another program
 (``ray job submit``, ``serve run``), which must have it in place before it imports Ray. ``private_ray`` is for work that

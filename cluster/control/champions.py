@@ -1,4 +1,4 @@
-"""Moving the champion: check, swap and announce as one, although MLflow can only set an alias.
+"""Moves the champion: checks, swaps and announces as one, though MLflow only sets aliases.
 
 A lock in Redis keeps two promotions of one identity apart; the expected version catches the one that decided on old
 facts; and the message lets every ingress forget the old answer at once.

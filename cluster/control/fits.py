@@ -1,4 +1,4 @@
-"""Fits from outside the cluster: upload, create durable jobs, submit one Ray job, follow, resume, cancel."""
+"""Submits fits from outside the cluster, follows, resumes and cancels them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which version of an identity serves: the champion, behind a quality gate.
+"""Decides by a quality gate which version may become the champion.
 
 A version is judged by its own numbers and against the champion it would replace. The verdict and its reasons are kept
 as tags on the version, whichever way it went. The move itself, under a lock and against the champion that the verdict

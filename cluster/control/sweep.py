@@ -1,4 +1,4 @@
-"""Removing the sound and the videos of renders whose job records have ended.
+"""Deletes sound and videos of renders whose job records have ended.
 
 Redis forgets a job by itself a week after its end; the object store does not. A rule of the store's own cannot do it,
 because rules go by prefix and every key begins with its tenant.

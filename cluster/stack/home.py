@@ -1,4 +1,4 @@
-"""The folder of an embedded stack: records of its processes, ports, credentials, lock, and ``stack.env``."""
+"""The folder of an embedded stack: process records, ports, credentials, lock, ``stack.env``."""
 
 from __future__ import annotations
 

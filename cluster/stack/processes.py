@@ -1,4 +1,4 @@
-"""Long-lived processes that outlast the command which starts them, and are certain to be found again.
+"""Starts processes that outlast their command, and finds them again for certain.
 
 Each process is the leader of a session of its own and carries a mark in its environment; what it starts inherits both.
 A record (process id, start time, boot) is written beside it. A recorded id counts only while start time and boot still

@@ -1,4 +1,4 @@
-"""The four services of the embedded stack: how each is started, when it is ready, and what it is reached by.
+"""The four services of the embedded stack: how each starts, is ready, and is reached.
 
 All of them listen on 127.0.0.1 only, ask for a password or token where they can, and report nothing to anybody:
 faces and voices are biometric data, and a site must be able to say where they go.

@@ -1,4 +1,4 @@
-"""Keeping a claim alive, for whoever holds one: a render, a fit, or a claim that waits for a replica.
+"""Keeps a claim alive: of a render, of a fit, or of one that waits for a replica.
 
     with Lease(jobs, claim, lease_s=30) as lease:  # renewed by a thread
         lease.tell("fit: step 200", 0.5)           # goes out with the next heartbeat; raises LeaseLost

@@ -1,4 +1,4 @@
-"""Is it a video of somebody speaking? Checks that look at the file itself, not at what the API says of it."""
+"""Checks that a file is a video of somebody speaking, whatever the API says of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the demo divides its time, and what it calls people."""
+"""Divides the demo's time, and names its people."""
 
 from __future__ import annotations
 

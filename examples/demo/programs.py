@@ -1,4 +1,4 @@
-"""The demo's programs: started as command lines, watched, and never left behind."""
+"""Runs the demo's programs as command lines, watches them, and leaves none behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way in one command: recordings in, fitted and promoted identities, videos of them speaking out.
+"""The whole way in one command: recordings in, videos of fitted people speaking out.
 
     python -m examples.demo.run
     python -m examples.demo.run --video anna.mp4 ben.mp4 --audio speech.wav

@@ -1,1 +1,1 @@
-"""Sound to what drives a face: features, windows, the trainable encoder and the lip-sync probe."""
+"""Sound to what drives a face: features, windows, the audio encoder and the lip-sync probe."""

@@ -1,4 +1,4 @@
-"""The English acoustic model that comes inside the ``pocketsphinx`` package, read into arrays.
+"""Reads the English acoustic model inside the ``pocketsphinx`` package into arrays.
 
 Only its parameters are used, not the decoder: the decoder writes scores to files and starts each utterance with an
 estimate over the whole of it, whereas a stream needs every row as soon as its samples are there.

@@ -1,4 +1,4 @@
-"""The trainable audio encoder: a window of features per frame -> a smooth embedding per frame.
+"""The trainable audio encoder: a window of features a frame in, a smooth embedding a frame out.
 
 The shape is the one of the field (AD-NeRF, section 3.2; TalkingGaussian, section 3.2): convolutions shrink the window of a
 frame to one vector, then attention over eight neighbouring frames smooths the sequence.

@@ -1,4 +1,4 @@
-"""Features computed one video frame at a time, so that a file and a stream give the same rows.
+"""Computes features one video frame at a time, so that a file and a stream give the same rows.
 
 The clock (see ``m2dao.timeline``): frame ``i`` owns the samples ``[640 i, 640 (i + 1))``. A feature of ``rate_hz``
 rows a second has ``rate_hz / 25`` rows a frame; row ``r`` covers the samples ``[hop r, hop (r + 1))`` with

@@ -1,4 +1,4 @@
-"""Lip sync without a trained audio-visual network: how well do lips follow sound, and by how many frames are they apart?
+"""Measures how well lips follow sound, and by how many frames they are apart, without a network.
 
 Two expectations of the lip opening are compared with what is seen, at every lag:
 

@@ -1,4 +1,4 @@
-"""Where there is speech, and how loud: a tracker that knows only the past.
+"""Tracks where there is speech and how loud it is, from the past alone.
 
 Room noise and silence must give one and the same feature row, or the mouth of an identity twitches in every pause.
 And a quiet microphone must give the same rows as a loud one. Both need a noise floor and a speech level; both are followed

@@ -1,4 +1,4 @@
-"""States of the encoder of whisper-base at 50 Hz, computed on fixed blocks so that a stream gives the rows of a file.
+"""States of the whisper-base encoder at 50 Hz, in fixed blocks: a stream gives a file's rows.
 
 Whisper was trained on windows of 30 s; its encoder also takes shorter ones. Each block of ten frames is encoded with
 1.6 s before and 0.2 s after it. That costs about five times the work of one long window and bounds look-ahead and memory.

@@ -1,4 +1,4 @@
-"""The rows of audio features that each video frame looks at.
+"""Cuts the window of feature rows that each video frame looks at.
 
 Frame ``i`` shows the instant ``i / 25`` s, which is where its own rows begin. Its window of ``W`` frames takes
 ``lookahead_frames`` frames of sound after that instant and ``W - lookahead_frames`` before it; by default half of it

@@ -1,4 +1,4 @@
-"""The one square that shows head and shoulders through a whole recording."""
+"""Finds the one square that shows head and shoulders through a whole recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Second pass over a recording: every frame cut to the square, divided into regions and stored, on all cores."""
+"""Second pass over a recording: cuts, segments and stores every frame, on all cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a capture: what `prepare` made of a recording, checked against its manifest.
+"""Reads a capture and checks it against its manifest.
 
 A capture folder holds (T frames, size S):
 

@@ -1,4 +1,4 @@
-"""Work in threads of its own, a few items ahead of whoever consumes it, always in order."""
+"""Works in threads a few items ahead of its consumer, always in order."""
 
 from __future__ import annotations
 

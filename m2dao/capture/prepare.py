@@ -1,4 +1,4 @@
-"""From a recording to a capture: two passes over the video, one over the sound.
+"""Makes a capture of a recording: two passes over the video, one over the sound.
 
 1. The sound is read, checked, and turned into features in a thread of its own.
 2. First pass: the face is tracked in every frame; what rules the recording out is found here.

@@ -1,4 +1,4 @@
-"""The hidden folder in which a capture is made, and what a killed process left in it.
+"""The hidden folder in which a capture is made, and how the next call goes on with it.
 
 It lies beside the capture's place: ``.NAME.partial-KEY``. A lock on it says that a living process works there; without one it
 is a killed process's, and the next that makes the same capture goes on in it. One that makes another capture there removes it.

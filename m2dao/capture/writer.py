@@ -1,4 +1,4 @@
-"""Writing a capture: aside, every file hashed as it is written, renamed when complete.
+"""Writes a capture: aside, each file hashed on the way, renamed when complete.
 
 What a killed process stored whole is not made again, see unfinished.py.
 """

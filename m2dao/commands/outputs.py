@@ -1,4 +1,4 @@
-"""What a command could not write in the end is refused before it begins."""
+"""Refuses outputs that cannot be written, before the work begins."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The rows of the quality comparison: two baselines, the way from the published one to ours, a step at a time, and ours
-without one of them."""
+"""The rows of the quality comparison, from the published design to ours, a step at a time."""
 
 from __future__ import annotations
 

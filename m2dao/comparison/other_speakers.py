@@ -1,4 +1,4 @@
-"""Identities driven by other people's voices: lip sync of each against that of its own voice, and mouths that keep still.
+"""Drives identities by other people's sound, and compares lip sync with that of their own.
 
 Shapes: T frames.
 """

@@ -1,4 +1,4 @@
-"""What a comparison shows: a table, bars, and all rows side by side in one video.
+"""Shows a comparison: a table, bars, and all rows side by side in one video.
 
 Shapes: S pixels a side.
 """

@@ -1,4 +1,4 @@
-"""Fits of several recipes on one recording in the same budget, evaluated alike.
+"""Fits several recipes to one recording in the same budget, and evaluates them alike.
 
 Everything is kept, so that a comparison goes on where it was interrupted and a row may be made by itself:
 

@@ -1,4 +1,4 @@
-"""Evaluation on frames never trained on, by the three protocols of the field.
+"""Evaluates an identity on frames it never saw, by one of three protocols.
 
     paper     face and mouth over the recording's own torso and background (TalkingGaussian's protocol); what the head
               hides of them is filled in, by the identity's own torso if it has one

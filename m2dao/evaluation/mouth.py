@@ -1,4 +1,4 @@
-"""What the mouth of a video does: tracked lips, compared with speech and with the recording.
+"""Measures the mouth of a video: tracked lips, compared with speech and with the recording.
 
 Shapes: T frames, S pixels a side.
 """

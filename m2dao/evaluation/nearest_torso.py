@@ -1,4 +1,4 @@
-"""The torso of an identity that has none: that of the training frame whose head pose is nearest.
+"""Gives an identity without a torso that of the training frame whose head pose is nearest.
 
 What deploying a published baseline comes to: it pastes recorded torsos, and for a pose that was not recorded the best it
 has is the nearest one.

@@ -1,4 +1,4 @@
-"""The picture figures of an evaluation, gathered frame by frame in constant memory.
+"""Gathers the picture figures of an evaluation frame by frame, in constant memory.
 
 Shapes: S pixels a side.
 """

@@ -1,4 +1,4 @@
-"""What an evaluation leaves to look at: a side-by-side video, plots, and the result as JSON.
+"""Writes what an evaluation leaves to look at: a side-by-side video, plots, JSON.
 
 Shapes: T frames, S pixels a side.
 """

@@ -1,4 +1,4 @@
-"""Density control: where the picture asks for more Gaussians, and which are of no use.
+"""Density control: adds Gaussians where the picture asks for more, and prunes useless ones.
 
 The rule is that of 3D Gaussian splatting (Kerbl et al., 2023, section 5.2): a Gaussian whose screen position wants to
 move much stands for too much surface. A small one is cloned, a large one is split in two; the transparent and the huge

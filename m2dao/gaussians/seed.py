@@ -1,4 +1,4 @@
-"""First Gaussians: pixels of a reference frame lifted onto the landmark mesh, the head volume and a torso sheet.
+"""Seeds Gaussians: lifts a frame's pixels onto face mesh, head volume and torso sheet.
 
 Random seeds need thousands of steps to find the surface. Here every pixel of the head gets a depth at once: inside the
 landmark hull by interpolation, outside it by bending back from the nearest landmark, as skulls and hair do.

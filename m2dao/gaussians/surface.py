@@ -1,4 +1,4 @@
-"""How deep the pixels of a head lie, as far as one frame and its landmarks say; and how neighbours find a better depth together.
+"""Estimates how deep the pixels of a head lie, and lets neighbours agree on a better depth.
 
 Shapes: N pixels, D depths, L = 478 landmarks.
 """

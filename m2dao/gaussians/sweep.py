@@ -1,4 +1,4 @@
-"""Depths of seeds by plane sweeping: of several depths along a pixel's ray, the one that other frames agree with.
+"""Finds depths of seeds by plane sweeping: the depth that other frames agree with.
 
 A head that turns shows its own shape: a point at the right depth lies inside the silhouette and has the same colour in every
 frame (space sweeping, Collins, 1996). Neighbours decide together, because single pixels of hair look alike.

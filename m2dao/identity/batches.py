@@ -1,4 +1,4 @@
-"""Several frames posed at once in plain PyTorch: what a GPU wants, and what the kernels of ``baked.py`` are compared with.
+"""Poses several frames at once in plain PyTorch, for a GPU and as reference of ``baked.py``.
 
 A :class:`BatchedHead` is one talking head; a :class:`HeadStack` holds heads of several people side by side, filled up to one
 size with Gaussians that nobody sees, and poses frames of any of them together.

@@ -1,4 +1,4 @@
-"""Frames that several threads ask for, rendered together.
+"""Renders together the frames that several threads ask for.
 
 A GPU draws the frames of many people in little more time than one frame of one person. Whoever asks while nobody renders
 renders at once; whoever asks meanwhile waits, and all who waited are served by one call. So a lone stream waits for nothing,

@@ -1,4 +1,4 @@
-"""Folders that are replaced as a whole: what is not finished is never seen."""
+"""Replaces folders as a whole: nobody ever sees an unfinished one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Head poses, blinks, brows and gaze for speech of any length, from what the person did in the recording.
+"""Synthesises head poses, blinks, brows and gaze for speech of any length.
 
 The recording's own motion is cut into stretches of a few seconds and joined where pose, speed and lids nearly meet; each
 joint is cross-faded. So motion keeps the person's own rhythm, never ends, never jumps and has no period that can be seen.

@@ -1,4 +1,4 @@
-"""From what drives frames to finished pictures: one way for a CPU, one for everything else.
+"""Turns conditions into finished pictures: one way for a CPU, one for everything else.
 
 Both have the same interface; which of them a talker has is decided once, by its backend.
 Shapes: B frames, H = W = size pixels.

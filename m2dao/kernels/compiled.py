@@ -1,4 +1,4 @@
-"""The decorators of every compiled function, and the registry that compiles them all ahead of their first use.
+"""Decorators of every compiled function, and the registry that compiles them ahead of use.
 
 A *kernel* is called from Python, releases the GIL and keeps its machine code on disk. A *helper* is called by kernels
 only and becomes part of them.

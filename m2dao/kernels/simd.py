@@ -1,4 +1,4 @@
-"""Eight float32 lanes as a Numba type, so that kernels say exactly what is vectorised.
+"""Eight float32 lanes as a Numba type: kernels say exactly what is vectorised.
 
 LLVM's automatic vectoriser gives up on the rasteriser's inner loop (many arrays that might alias, a branch per pixel,
 a call to exp). Here each operation becomes one LLVM vector instruction: one AVX instruction where the processor has

@@ -1,4 +1,4 @@
-"""Sharing a kernel's work between threads, without waiting for a thread that never got a processor.
+"""Shares a kernel's work between threads, and waits for no thread that got no processor.
 
 A kernel takes numbered pieces of work from a queue (``simd.fetch_add``) until none is left. The calling thread runs
 the kernel itself; helpers run it too if they get to it in time. When the caller finds the queue empty it waits only

@@ -1,4 +1,4 @@
-"""Opening files of unknown origin: which containers are read, and how much of one.
+"""Opens files of unknown origin, with limits on what is read and how much.
 
 A media file is foreign input. Play-list formats that make a demuxer open further files or addresses are not read, nor
 is anything but a local file; sizes, lengths and rates are checked before memory is spent on them.

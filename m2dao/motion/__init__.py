@@ -1,1 +1,1 @@
-"""Decoupled motion: rigid head, non-rigid facial, non-rigid oral, torso and the constraint that holds them together."""
+"""Motion decoupling: rigid head, facial and oral fields, torso, and what holds them together."""

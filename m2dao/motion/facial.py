@@ -1,4 +1,4 @@
-"""Non-rigid facial motion: skin, jaw, brows, lids and irises, driven by sound and expression; and hair, which a turning head leaves behind."""
+"""Moves skin, jaw, brows, lids and irises by sound and expression, and hair by the pose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Non-rigid oral motion: lips, teeth and tongue, driven by sound and by what the face itself does.
+"""Moves lips, teeth and tongue by sound and by what the face does to the lips.
 
 Shapes: N oral Gaussians, P probe points on the lips.
 """

@@ -1,4 +1,4 @@
-"""Sound to the audio embedding that drives facial and oral motion.
+"""Turns sound into the audio embedding that drives facial and oral motion.
 
 Encoders are trained to say where the person's own lips are (their *articulation*, principal components of the lip
 landmarks in head space) before any picture is rendered; that is what an audio-visual encoder is for, and it makes the

@@ -1,4 +1,4 @@
-"""What a face can do: named displacement fields over the head's grid, added with weights per frame.
+"""Expressions: named displacement fields over the head's grid, added with weights a frame.
 
 The closed face is the rest shape, so a field's weight says how far it is from closed: an open eye is ``blink`` 0,
 which is the lid fields at full weight. The jaw is a rotation about the hinge below the ear, taken to first order.

@@ -1,4 +1,4 @@
-"""The parts behind the slits and beside the head: eyeballs, teeth, tongue, mouth cavity, ears, collar.
+"""Parts behind the slits and beside the head: eyes, teeth, tongue, mouth cavity, ears, collar.
 
 Every part is a sheet of vertices in head space (see ``shape``) with colours and materials of its own.
 """

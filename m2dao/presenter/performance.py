@@ -1,4 +1,4 @@
-"""Everything a presenter does while speaking: head, eyes, lids, brows, breath and mouth, frame by frame."""
+"""Plans all a presenter does while speaking: head, eyes, lids, brows, breath and mouth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a presenter's name to a video file and, beside it, the truth about every frame."""
+"""Films a presenter: a video file and, beside it, the truth about every frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A presenter in front of a camera: everything that is drawn, and one function that draws a frame of it."""
+"""A presenter in front of a camera: all that is drawn, and the function that draws a frame."""
 
 from __future__ import annotations
 

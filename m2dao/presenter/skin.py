@@ -1,4 +1,4 @@
-"""Colour and material of the head's grid: skin, lips, brows, stubble, clothes, and which region is where."""
+"""Colour and material of the head's grid: skin, lips, brows, stubble, clothes, regions."""
 
 from __future__ import annotations
 

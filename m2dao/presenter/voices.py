@@ -1,4 +1,4 @@
-"""Speech for the presenters: one text-to-speech voice, bent into several, with the time of every phone.
+"""Speech for the presenters: one text-to-speech voice bent into several, with phone times.
 
 The synthesiser (hibari-tts, bundled voice "heart") predicts a source and a filter for every 12.5 ms: fundamental
 frequency, harmonic and noise envelopes. Scaling the fundamental and stretching the envelopes along the frequency axis

@@ -1,4 +1,4 @@
-"""Numba helpers of the ``cpu`` rasteriser: a tile's scratch memory, filled from the image and written to it.
+"""Numba helpers of the ``cpu`` rasteriser: a tile's scratch memory, filled and written back.
 
 All quantities of a tile lie in one float32 array: EXP2_TABLE, then one plane of TILE_HEIGHT rows after the other. A row
 has 8 columns more than the tile: there the last 8 lanes of a row may run over the edge; nothing is ever visible there.

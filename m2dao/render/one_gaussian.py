@@ -1,4 +1,4 @@
-"""The smallest picture that runs all of a backend: what warms it up."""
+"""The smallest picture that runs all of a backend, to warm it up."""
 
 from __future__ import annotations
 

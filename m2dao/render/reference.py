@@ -1,4 +1,4 @@
-"""The definition of a correct image: EWA splatting in plain PyTorch, every Gaussian against every pixel.
+"""Defines a correct image: EWA splatting in plain PyTorch, every Gaussian on every pixel.
 
 Slow on purpose (memory grows with N x H x W); other backends are compared with it. Gradients come from autograd.
 Letters: N Gaussians, V of them drawn, P pixels, C cameras, D channels.

@@ -1,4 +1,4 @@
-"""The most Gaussian-pixel pairs this machine's cores could blend: what the rasteriser is measured against."""
+"""Measures the most Gaussian-pixel pairs that this machine's cores could blend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a fit goes on."""
+"""Budgets of a fit, in steps or minutes, and its progress through them."""
 
 from __future__ import annotations
 

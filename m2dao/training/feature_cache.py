@@ -1,4 +1,4 @@
-"""Static features of a head in training, brought up to date and differentiated every few steps instead of every step.
+"""Static features of a head in training, updated and differentiated every few steps.
 
 Tri-planes and their network cost as much as all the rest of posing, and one step moves them by little. So the features stay
 as they are for a block of frames; what those frames ask of them is added up and goes through the network once. Fields that do

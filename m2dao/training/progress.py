@@ -1,4 +1,4 @@
-"""What a fit shows while it runs: numbers in a file, pictures in a strip.
+"""Shows a running fit: numbers in a file, pictures in a strip.
 
 Shapes: H x W pixels.
 """

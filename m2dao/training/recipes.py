@@ -1,4 +1,4 @@
-"""Recipes: complete, named configurations of a fit. A variant takes another recipe and replaces fields."""
+"""Recipes: complete, named configurations of a fit; a variant replaces fields of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Building all that a fit needs before its first step, or taking up one that was stopped."""
+"""Builds all that a fit needs before its first step, or takes up one that was stopped."""
 
 from __future__ import annotations
 

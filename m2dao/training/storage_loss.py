@@ -1,4 +1,4 @@
-"""What an identity loses by being stored in half precision.
+"""Measures what an identity loses by being stored in half precision.
 
 Shapes: S pixels a side.
 """

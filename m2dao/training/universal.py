@@ -1,4 +1,4 @@
-"""Universal motion: how faces move with sound, learned from several people, for a fit to start from.
+"""Universal motion: learned from several people, for a fit to start from.
 
 What is shared are the oral and facial fields and the voice (audio encoder); Gaussians, torso and the pose's part stay each
 person's own. Fields of different faces live in boxes that are aligned by the landmarks, axis by axis, so that the same cell of a

@@ -1,4 +1,4 @@
-"""Learning universal motion from captures of several people.
+"""Learns universal motion from captures of several people.
 
 The voice is learned first, from everybody's lips at once. Then the fields, in rounds: everybody's fit goes on from the shared
 motion for some steps with Gaussians of its own, and what they made of it is averaged. Nobody's pictures are needed where

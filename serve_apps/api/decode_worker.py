@@ -1,4 +1,4 @@
-"""The program that decodes one upload, in a process of its own with hard limits. Started by ``decode.py`` only.
+"""Decodes one upload in a process of its own, with hard limits; only ``decode.py`` starts it.
 
 Uploads are hostile: a crafted file may make a decoder run for ever, use up the memory, read other files (playlists
 name them) or crash. So the process limits itself before it imports any decoder (which formats are opened at all is

@@ -1,4 +1,4 @@
-"""What the API does about renders, without HTTP: create, look up, list, cancel. Blocking; called from threads."""
+"""Creates, looks up, lists and cancels renders, without HTTP; blocking, called from threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API says: the response bodies, and the request body of ``POST /v1/renders`` as OpenAPI sees it."""
+"""Bodies of the API: responses, and the form of ``POST /v1/renders`` as OpenAPI sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloaded identities on a node's disk: folders named by content hash, shared by every replica of the node.
+"""Downloaded identities on a node's disk: folders by content hash, shared by its replicas.
 
 ``<root>/<sha256>/`` is a whole, verified folder; it appears by a rename. ``<root>/<sha256>.lock`` is held shared by
 those who read the folder and exclusively by whoever fetches or removes it, so that replicas (processes and threads)

@@ -1,4 +1,4 @@
-"""How many renderer replicas there should be: enough to finish the backlog within a given time.
+"""Decides how many renderer replicas would finish the backlog in time.
 
 Requests are a bad measure here, because one render may be a hundred times longer than another. Each replica reports
 (``record_autoscaling_stats``) the seconds of audio that wait in Redis, what it still has to do of its own renders, and

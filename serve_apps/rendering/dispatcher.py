@@ -1,4 +1,4 @@
-"""Moves claimed renders from the durable queue to replicas. Runs inside every ingress replica.
+"""Moves claimed renders from the durable queue to replicas, inside every ingress replica.
 
 The queue stays in Redis, where it survives everything here: a dispatcher claims only as much as a replica can start
 soon (``MAX_WAITING``), and keeps the claim alive until a replica has begun. Then the replica keeps it alive itself.

@@ -1,4 +1,4 @@
-"""The renderer deployment: a shell around ``RenderWorker`` that Ray Serve starts, routes to, scales and stops.
+"""The renderer deployment: a shell around ``RenderWorker`` for Ray Serve.
 
 Requests are routed by the pinned model ref (the multiplexed model id), which only the dispatcher sets, through its
 handle. Serve prefers replicas that have announced the id. What they announce are refs, not talkers: the talkers are in

@@ -1,4 +1,4 @@
-"""One render from claim to stored video. Plain and synchronous: runs in a thread of a replica, or of a test.
+"""Does one render from claim to stored video, in a thread of a replica or of a test.
 
 A worker's word on a job is fenced (``cluster/state/jobs.py``), so everything here may happen twice: a worker that was only
 slow writes its video under a name of its own attempt, and learns at its next heartbeat that it is not wanted.

@@ -1,4 +1,4 @@
-"""Normal equations of laying a face's texture over a picture, point by point and outside the interpreter's lock.
+"""Numba kernel: normal equations that align a head's texture with a picture.
 
 As array operations on a few thousand points these cost more in calls than in arithmetic, and two threads would wait for
 each other all the time.

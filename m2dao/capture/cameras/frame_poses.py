@@ -1,4 +1,4 @@
-"""Head poses found in each frame by itself: what published pipelines track, kept to measure what ours gains over it.
+"""Head poses found frame by frame, neither refined nor smoothed, for the weakest baseline.
 
 A capture's own poses are refined on the picture and smoothed over time; these are neither.
 """

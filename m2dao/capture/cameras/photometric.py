@@ -1,4 +1,4 @@
-"""Head poses refined on the picture itself: the texture of a head against its own mean.
+"""Refines head poses on the picture: aligns a head's texture with its own mean.
 
 Landmarks say where a face is to about half a pixel and every frame errs anew. The texture of forehead, nose and upper
 cheeks, of hair and ears is known much better: thousands of points, each with its mean brightness over the recording, are laid

@@ -1,4 +1,4 @@
-"""How deep a head's texture lies, told by the recording itself.
+"""Finds how deep a head's texture lies, from the recording itself.
 
 A point at its right depth looks the same in every pose; at a wrong one it slides over its surroundings. So of several depths
 along the ray that a point was first seen on, the one at which its brightness varies least over the frames is taken (space

@@ -1,4 +1,4 @@
-"""The most likely smooth head motion through noisy per-frame poses.
+"""Smooths noisy head poses into the most likely motion.
 
 Every frame's pose was measured with some noise; heads have mass, so the jerk (third difference) of their motion is small
 most of the time and large for the few frames where a nod begins or ends. The estimate maximises the probability of both,

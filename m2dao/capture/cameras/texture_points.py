@@ -1,4 +1,4 @@
-"""Points on a head that poses are measured at: the skin of the rigid part of the face, and what lies around it.
+"""Chooses the points on a head that poses are measured at: rigid skin, hair and ears.
 
 Of a face alone a nod is hard to tell from a brow that rises, because all of it lies at about the same depth. Hair, ears and
 temples lie up to a decimetre behind: points there tell the two apart. The face's depth is its landmarks', that of the rest is

@@ -1,4 +1,4 @@
-"""Does something cover the face? A hand, a microphone or a glare looks unlike what is usually there.
+"""Finds what covers the face, because it looks unlike what is usually there.
 
 Shapes: N frames looked at, patches of 18 x 16 cells.
 """

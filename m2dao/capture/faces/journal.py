@@ -1,4 +1,4 @@
-"""What a tracker found, frame by frame, kept in a file: a process that goes on with a killed one's work need not look again.
+"""Keeps what a tracker found in a file, so that a resumed call need not look again.
 
 Shapes: rows of 1,493 numbers, one for each frame a tracker was given.
 """

@@ -1,4 +1,4 @@
-"""A first guess of head shape and pose from landmarks, and which landmarks move rigidly with the skull.
+"""Guesses head shape and pose from landmarks, and which landmarks move with the skull.
 
 The landmarks carry a depth of their own (in pixels, relative), so scaled-orthographic generalised Procrustes analysis
 gives a shape and poses good enough to start a bundle adjustment from. The landmarks that stay still in that shape over

@@ -1,4 +1,4 @@
-"""What the face does, frame by frame, measured on landmarks: blinks, brows, gaze, lip opening.
+"""Measures what the face does on its landmarks: blinks, brows, gaze, lip opening.
 
 Everything is a ratio to the distance of the outer eye corners, taken in three dimensions, so a head that turns or
 comes closer does not look like one that blinks or speaks. Left and right are those of the person shown.

@@ -1,4 +1,4 @@
-"""Following one face through a recording: 478 landmarks and 52 blendshapes in every frame."""
+"""Follows one face through a recording: 478 landmarks and 52 blendshapes in every frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""First pass over a recording: the face in every frame, and what the quality report needs to know."""
+"""First pass over a recording: tracks the face and measures what the quality report needs."""
 
 from __future__ import annotations
 

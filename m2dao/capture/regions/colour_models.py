@@ -1,4 +1,4 @@
-"""What skin, hair and clothes look like in one recording, as a table of log densities over quantised colours."""
+"""Learns what skin, hair and clothes look like in one recording: log densities over colours."""
 
 from __future__ import annotations
 

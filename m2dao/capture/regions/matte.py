@@ -1,4 +1,4 @@
-"""The person's alpha: a segmentation network, with its edge put where the picture has one."""
+"""The person's alpha: a segmentation network whose edge is moved to the picture's."""
 
 from __future__ import annotations
 

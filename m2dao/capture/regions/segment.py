@@ -1,4 +1,4 @@
-"""Soft masks of the regions that move in their own ways: facial skin, mouth, rest of the head, torso.
+"""Soft masks of the motion regions: facial skin, mouth, rest of the head, torso.
 
 Where the person ends is the segmentation network's word, sharpened on the picture. Where the face ends is the landmark
 mesh's, except along the hair line, where the colours of this person's skin and hair decide. The chin line divides head

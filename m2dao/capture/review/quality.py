@@ -1,4 +1,4 @@
-"""Will this recording do, and if not, why not.
+"""Judges whether a recording will do, and says why not.
 
 Two kinds of findings: what makes a capture impossible raises `CaptureRejected` with the place in the recording and the
 remedy; what only costs quality becomes a sentence in the list of problems. Thresholds are in one table, `QualityRules`.

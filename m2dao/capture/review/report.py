@@ -1,4 +1,4 @@
-"""Pictures that let a person judge a capture: regions over frames, the reprojected mesh, and plots over time."""
+"""Draws pictures that let a person judge a capture: regions, reprojected mesh, plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the sound come when the lips move: the lag of a recording, and taking it away."""
+"""Measures the lag between sound and lips of a recording, and takes it away."""
 
 from __future__ import annotations
 

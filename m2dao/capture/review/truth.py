@@ -1,4 +1,4 @@
-"""A capture against the truth about its recording, which synthetic presenters leave beside theirs.
+"""Compares a capture of a synthetic presenter with the truth beside its recording.
 
 Shapes: T frames, S pixels a side of the capture.
 """

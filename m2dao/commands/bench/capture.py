@@ -1,4 +1,4 @@
-"""`m2dao bench capture`: captures against the truth, and what is said of recordings that have none."""
+"""`m2dao bench capture`: captures against the truth, and quality reports of your recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`m2dao bench live`: how long after the sound a talker's frames come, when the sound itself comes in small pieces."""
+"""`m2dao bench live`: latency of a talker's frames when sound arrives in small pieces."""
 
 from __future__ import annotations
 

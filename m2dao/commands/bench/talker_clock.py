@@ -1,4 +1,4 @@
-"""How long a whole talker takes, from sound to H.264, stage by stage: a part of `m2dao bench render`."""
+"""Times a whole talker from sound to H.264, stage by stage: part of `m2dao bench render`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A talking head made ready for rendering on a CPU: everything that no frame changes is computed once.
+"""Makes a talking head ready for a CPU: what no frame changes is computed once.
 
 A :class:`BakedHead` gives exactly what ``TalkingHead.pose`` gives, without gradients. It keeps activated Gaussians and
 the static features of the fields. What is left of a frame are some small matrices and one pass of a compiled kernel.

@@ -1,4 +1,4 @@
-"""``TalkingHead.pose`` for training on a CPU: one autograd function with compiled kernels instead of some hundred operations.
+"""``TalkingHead.pose`` for training on a CPU: one autograd function over compiled kernels.
 
 It gives the values and the gradients of ``TalkingHead.pose``, which defines what is correct and serves everywhere else.
 Shapes: N Gaussians of all groups, n of one, H hidden features, G code groups.

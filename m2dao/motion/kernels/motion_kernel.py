@@ -1,4 +1,4 @@
-"""Numba kernels of ``FieldMotion.total``: attention times hidden features times a frame's matrix, and the way back.
+"""Numba kernels of ``FieldMotion.total``, forward and backward.
 
 Most Gaussians lie beyond the reach of most groups of codes, so their attention is nothing and the group is left out.
 ``m2dao.motion.factored`` defines what is correct. A leading ``v_`` is dLoss/d(name).

@@ -1,4 +1,4 @@
-"""Numba kernels that pose Gaussians for rendering: the arithmetic of ``TalkingHead.pose`` in one pass over memory.
+"""Numba kernels that do ``TalkingHead.pose`` for rendering in one pass over memory.
 
 There are no gradients here; ``m2dao.motion.talking_head`` defines what is correct, and a test compares the two.
 Shapes: N Gaussians of one group, B spherical-harmonic bases.

@@ -1,4 +1,4 @@
-"""What stands behind a person in one frame, or behind a head.
+"""Finds what stands behind a person in one frame, or behind a head.
 
 Shapes: S pixels a side.
 """

@@ -1,4 +1,4 @@
-"""Which frames of a recording a fit looks at: models for the seeds, the seconds worth decoding, one for each step.
+"""Chooses frames: models for the seeds, the seconds worth decoding, one for each step.
 
 A fit of a minute sees no more than a thousand frames; decoding others would cost time and teach nothing. One-second segments
 are chosen one by one, each the one least like those chosen before in sound, mouth and view, and rather one with moving lips:

@@ -1,4 +1,4 @@
-"""What drives each frame of a recording in training: sound, expression, pose and what the shoulders make of it.
+"""The conditions of each training frame: sound, expression, pose and the shoulders' motion.
 
 Shapes: T frames, D embedding.
 """

@@ -1,4 +1,4 @@
-"""Frames of a capture at training size, decoded once and kept in a file that is mapped into memory.
+"""Frames of a capture at training size, decoded once into a file mapped into memory.
 
 Shapes: T frames, S pixels a side.
 """

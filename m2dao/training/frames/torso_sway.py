@@ -1,4 +1,4 @@
-"""How the shoulders move with the head, measured on the recording before the fit.
+"""Measures how the shoulders move with the head, on the recording before the fit.
 
 Points on the torso are followed from the reference frame through the training part; each frame's similarity transform
 (shift, roll, growth) is then explained by the head's pose, linearly and with a ridge, so that poses outside the training

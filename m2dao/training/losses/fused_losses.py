@@ -1,4 +1,4 @@
-"""The pixel-wise terms of a fit's loss on a CPU: composite, weighted L1 and silhouettes in one pass over the picture each way.
+"""Pixel-wise loss terms on a CPU: composite, weighted L1 and silhouettes, one pass each way.
 
 ``losses.pixel_losses_reference`` defines what is correct.
 Shapes: H x W pixels.

@@ -1,4 +1,4 @@
-"""Structural dissimilarity as a loss, fast on a CPU: value and analytic gradient in two passes over the image.
+"""Structural dissimilarity as a loss on a CPU: value and gradient in two passes.
 
 SSIM (Wang et al., 2004) with the 11 x 11 Gaussian window of sigma 1.5; outside the image counts as zero, as in the losses of
 Gaussian splatting. ``ssim_map_reference`` in plain PyTorch defines what is correct; the kernels below are its fast twin.

@@ -1,4 +1,4 @@
-"""The terms a fit minimises.
+"""The loss terms of a fit.
 
 Shapes: H x W pixels, N Gaussians.
 """

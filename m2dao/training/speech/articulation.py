@@ -1,4 +1,4 @@
-"""What a person's lips do, the head's motion taken out, as a few numbers a frame.
+"""Turns lip landmarks without head motion into a few numbers a frame.
 
 Shapes: T frames, P mouth points, A components.
 """

@@ -1,4 +1,4 @@
-"""Teaching the audio encoders to say what the lips do.
+"""Teaches the audio encoders to say what the lips do.
 
 Shapes: R feature rows, T frames, D components, K encoders, B frames of a batch, H frames held out, L rows a window, F features.
 """
