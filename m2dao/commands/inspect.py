@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.audio.features import get_extractor
     from m2dao.capture.faces.tracker import FaceTracker
     from m2dao.errors import CaptureRejected
-    from m2dao.evaluation.mouth import LipTrack, lip_sync, mouth_discipline
+    from m2dao.evaluation.mouth import LipTrack, measure_mouth
     from m2dao.media.audio import read_audio
     from m2dao.media.video import read_frames
     from m2dao.progress import counted
@@ -44,19 +44,19 @@ def run(args: argparse.Namespace) -> dict:
         num_frames += 1
     if track.num_missed == num_frames:
         raise CaptureRejected(str(args.video), "a face", f"none in {num_frames} frames")
-    opening = track.finish().lip_opening
+    lips = track.finish()
     samples = np.zeros(num_frames * SAMPLES_PER_FRAME, np.float32)
     samples[: len(waveform)] = waveform[: len(samples)]
-    rows = get_extractor("phones").extract(samples)
-    sync = lip_sync(rows, opening)
+    found = measure_mouth(get_extractor("phones").extract(samples), lips)
+    offset, confidence = found.sync_offset_frames, found.sync_confidence
     result = {
         "num_frames": num_frames,
         "seconds": num_frames / FRAME_RATE,
         "num_frames_without_face": track.num_missed,
-        "lip_motion": round(float(np.std(opening)), 4),
-        "sync_offset_frames": sync and round(sync.offset_frames, 2),
-        "sync_confidence": sync and round(sync.confidence, 4),
-        "closure_mbp": mouth_discipline(rows, opening)["closure_mbp"],
+        "lip_motion": round(float(np.std(lips.lip_opening)), 4),
+        "sync_offset_frames": None if offset is None else round(offset, 2),
+        "sync_confidence": None if confidence is None else round(confidence, 4),
+        "closure_mbp": found.closure_mbp,
     }
     if not args.json:
         for name, value in result.items():

@@ -16,7 +16,8 @@ import numpy as np
 
 from m2dao.capture.dataset import Capture
 from m2dao.comparison.report import cell
-from m2dao.evaluation.evaluate import EvaluateResult, evaluate
+from m2dao.evaluation.evaluate import evaluate
+from m2dao.evaluation.result import VideoFigures
 from m2dao.figures import rounded
 from m2dao.media.audio import write_wav
 
@@ -78,7 +79,7 @@ def drive_with_voices(
     tell = on_progress or (lambda what, share: None)
     name = capture.resolve().name
     rows: list[VoiceRow] = []
-    measure: EvaluateResult | None = None  # its own voice, where that can be told
+    measure: VideoFigures | None = None  # its own voice, where that can be told
     with tempfile.TemporaryDirectory(prefix="m2dao-voices-") as folder:
         own = Path(folder) / "own.wav"
         write_wav(own, Capture.open(capture).waveform)
@@ -92,34 +93,39 @@ def drive_with_voices(
                 backend=backend,
                 on_progress=lambda share, voice=voice: tell(f"{name} speaks {voice}", share),
             )
-            if voice == OWN_VOICE and result.sync_sure:
-                measure = result
+            spoken = result.rendered
+            if voice == OWN_VOICE and spoken.sync_sure:
+                measure = spoken
             rows.append(
                 VoiceRow(
                     identity=name,
                     voice=voice,
-                    sync_offset_frames=result.sync_offset_frames,
-                    sync_confidence=result.sync_confidence,
-                    sync_sure=result.sync_sure,
-                    offset_from_own=_difference(result, measure),
-                    confidence_ratio=_ratio(result, measure),
-                    jitter_silence=result.jitter_silence,
-                    lip_change=result.lip_change,
-                    closure_mbp=result.closure_mbp,
+                    sync_offset_frames=spoken.sync_offset_frames,
+                    sync_confidence=spoken.sync_confidence,
+                    sync_sure=spoken.sync_sure,
+                    offset_from_own=_offset_from(measure, spoken),
+                    confidence_ratio=_confidence_ratio(measure, spoken),
+                    jitter_silence=spoken.jitter_silence,
+                    lip_change=spoken.lip_change,
+                    closure_mbp=spoken.closure_mbp,
                     num_frames=result.num_frames,
                 )
             )
     return rows
 
 
-def _difference(result: EvaluateResult, own: EvaluateResult | None) -> float | None:
-    return (
-        None if own is None or result.sync_offset_frames is None else result.sync_offset_frames - own.sync_offset_frames
-    )
+def _offset_from(own: VideoFigures | None, spoken: VideoFigures) -> float | None:
+    """Frames by which lips are later than with the identity's own voice."""
+    if own is None or own.sync_offset_frames is None or spoken.sync_offset_frames is None:
+        return None
+    return spoken.sync_offset_frames - own.sync_offset_frames
 
 
-def _ratio(result: EvaluateResult, own: EvaluateResult | None) -> float | None:
-    return None if own is None or result.sync_confidence is None else result.sync_confidence / own.sync_confidence
+def _confidence_ratio(own: VideoFigures | None, spoken: VideoFigures) -> float | None:
+    """Of the sync, to that with the identity's own voice."""
+    if own is None or own.sync_confidence is None or spoken.sync_confidence is None:
+        return None
+    return spoken.sync_confidence / own.sync_confidence
 
 
 def spread(rows: list[VoiceRow]) -> list[dict]:

@@ -12,8 +12,7 @@ Shapes: T frames, S pixels a side.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,11 @@ from m2dao.capture.cameras.frame_poses import with_poses
 from m2dao.capture.dataset import Capture
 from m2dao.capture.faces.tracker import FaceTracker
 from m2dao.errors import ConfigError, InputError
-from m2dao.evaluation.mouth import Lips, LipTrack, lip_sync, mouth_discipline, track_lips
+from m2dao.evaluation.mouth import Lips, LipTrack, compare_faces, measure_mouth, track_lips
 from m2dao.evaluation.nearest_torso import NearestTorso
 from m2dao.evaluation.picture_metrics import PictureMetrics
 from m2dao.evaluation.report import SideBySide, write_result
-from m2dao.figures import rounded
+from m2dao.evaluation.result import EvaluateResult, FaceFigures, PictureFigures
 from m2dao.identity.talker import Talker
 from m2dao.kernels.threads import one_torch_thread
 from m2dao.media.audio import read_audio
@@ -41,52 +40,12 @@ from m2dao.training.frames.targets import TrainingFrames, decode_frames
 
 PROTOCOLS = ("paper", "portrait", "cross")
 _MIN_SYNC_FRAMES = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateResult:
-    """The JSON of `m2dao evaluate`; None where a protocol cannot say."""
-
-    protocol: str
-    psnr_db: float | None = None
-    ssim: float | None = None
-    st_lpips: float | None = None
-    lmd_px: float | None = None
-    neck_psnr_db: float | None = None
-    edge_psnr_db: float | None = None
-    flicker: float | None = None
-    change: float | None = None
-    recording_change: float | None = None
-    sync_offset_frames: float | None = None
-    sync_confidence: float | None = None
-    sync_sure: bool | None = None
-    num_frames: int = 0
-    head_psnr_db: float | None = None
-    lower_blendshape_error: float | None = None
-    upper_blendshape_error: float | None = None
-    recording_sync_offset_frames: float | None = None
-    recording_sync_confidence: float | None = None
-    recording_sync_sure: bool | None = None
-    lip_correlation: float | None = None
-    lip_change: float | None = None
-    recording_lip_change: float | None = None
-    jitter_silence: float | None = None
-    recording_jitter_silence: float | None = None
-    opening_silence: float | None = None
-    recording_opening_silence: float | None = None
-    held_vowel_jitter: float | None = None
-    recording_held_vowel_jitter: float | None = None
-    closure_mbp: float | None = None
-    recording_closure_mbp: float | None = None
-    num_frames_without_face: int = 0
-
-    def as_dict(self) -> dict:
-        return rounded(asdict(self))
+_Told = Callable[[float], None]  # told the share done
 
 
 def evaluate(
-    identity_dir: Path,
-    capture_dir: Path,
+    identity_dir: Path | str,
+    capture_dir: Path | str,
     protocol: str = "paper",
     *,
     audio: Path | None = None,
@@ -117,7 +76,7 @@ def evaluate(
     talker = Talker.load(identity_dir, backend=backend)
     capture = with_poses(Capture.open(capture_dir), talker.manifest.poses)
     told = on_progress or (lambda share: None)
-    if protocol == "cross":
+    if audio is not None:
         return _evaluate_cross(talker, capture, Path(audio), out_dir, max_frames, told)
     if talker.manifest.capture_sha256 != capture.content_sha256:
         raise InputError(
@@ -130,7 +89,9 @@ def evaluate(
 
 
 @one_torch_thread()
-def _evaluate_pictures(talker, capture, protocol: str, out_dir, max_frames, told) -> EvaluateResult:
+def _evaluate_pictures(
+    talker: Talker, capture: Capture, protocol: str, out_dir: Path | None, max_frames: int | None, told: _Told
+) -> EvaluateResult:
     _, test = train_test_split(capture.num_frames)
     test = test[:max_frames] if max_frames else test
     frames = decode_frames(capture, talker.size, test, plate=talker.plate, soft_masks=talker.manifest.soft_masks)
@@ -147,10 +108,10 @@ def _evaluate_pictures(talker, capture, protocol: str, out_dir, max_frames, told
     phone_rows = _rows_of(capture.feature("phones"), capture.num_frames, test)
     result = EvaluateResult(
         protocol=protocol,
-        **metrics.finish(),
-        **rendered.compared_with(recorded),
-        **_mouth_figures(phone_rows, rendered),
-        **{f"recording_{name}": value for name, value in _mouth_figures(phone_rows, recorded).items()},
+        pictures=metrics.figures(),
+        face=compare_faces(rendered, recorded),
+        rendered=measure_mouth(phone_rows, rendered, change=metrics.rendered_change),
+        recorded=measure_mouth(phone_rows, recorded, change=metrics.recorded_change),
         num_frames=len(test),
         num_frames_without_face=lips.num_missed,
     )
@@ -159,7 +120,10 @@ def _evaluate_pictures(talker, capture, protocol: str, out_dir, max_frames, told
     return result
 
 
-def _film(out_dir, size: int, sound: np.ndarray, *, has_recording: bool):
+def _film(
+    out_dir: Path | None, size: int, sound: np.ndarray, *, has_recording: bool
+) -> AbstractContextManager[SideBySide | None]:
+    """The side-by-side video, if it is wanted."""
     return SideBySide(Path(out_dir), size, sound, has_recording=has_recording) if out_dir else nullcontext()
 
 
@@ -171,16 +135,6 @@ def _rows_of(rows: np.ndarray, num_frames: int, part: range) -> np.ndarray:
     """Feature rows of a part of the frames."""
     per_frame = len(rows) // num_frames
     return rows[part.start * per_frame : part.stop * per_frame]
-
-
-def _mouth_figures(phone_rows: np.ndarray, lips: Lips) -> dict[str, float | None]:
-    sync = lip_sync(phone_rows, lips.lip_opening)
-    return {
-        "sync_offset_frames": sync.offset_frames if sync else None,
-        "sync_confidence": sync.confidence if sync else None,
-        "sync_sure": sync.sure if sync else None,
-        **mouth_discipline(phone_rows, lips.lip_opening),
-    }
 
 
 def _rendered(
@@ -253,7 +207,9 @@ def cross_audio(path: Path, max_frames: int | None = None) -> np.ndarray:
 
 
 @one_torch_thread()
-def _evaluate_cross(talker, capture, audio: Path, out_dir, max_frames, told) -> EvaluateResult:
+def _evaluate_cross(
+    talker: Talker, capture: Capture, audio: Path, out_dir: Path | None, max_frames: int | None, told: _Told
+) -> EvaluateResult:
     sound = cross_audio(audio, max_frames)
     total = num_frames_for_samples(len(sound))
     lips = LipTrack(FaceTracker())
@@ -265,13 +221,13 @@ def _evaluate_cross(talker, capture, audio: Path, out_dir, max_frames, told) -> 
             told(index / total)
     rendered = lips.finish()
     _, test = train_test_split(capture.num_frames)
-    recorded = _mouth_figures(
-        _rows_of(capture.feature("phones"), capture.num_frames, test), _recorded_lips(capture, test, 1.0)
-    )
+    recorded = _recorded_lips(capture, test, 1.0)
     result = EvaluateResult(
         protocol="cross",
-        **_mouth_figures(get_extractor("phones").extract(sound), rendered),
-        **{f"recording_{name}": value for name, value in recorded.items()},
+        pictures=PictureFigures(),
+        face=FaceFigures(),
+        rendered=measure_mouth(get_extractor("phones").extract(sound), rendered),
+        recorded=measure_mouth(_rows_of(capture.feature("phones"), capture.num_frames, test), recorded),
         num_frames=total,
         num_frames_without_face=lips.num_missed,
     )

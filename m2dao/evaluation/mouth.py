@@ -25,6 +25,7 @@ from m2dao.evaluation.metrics import (
     mean_of_known,
     silent_frames,
 )
+from m2dao.evaluation.result import FaceFigures, VideoFigures
 
 _MAX_LAG_FRAMES = 15
 _MIN_LAG_FRAMES = 5
@@ -37,17 +38,6 @@ class Lips(NamedTuple):
     landmarks: np.ndarray  # [T, 478, 3] pixels
     blendshapes: np.ndarray  # [T, 52]
     lip_opening: np.ndarray  # [T] of the outer-eye distance
-
-    def compared_with(self, recorded: Lips) -> dict[str, float | None]:
-        """Landmark distance, blendshape error and lip correlation against the recording."""
-        errors = blendshape_error(self.blendshapes, recorded.blendshapes)
-        figures = {
-            "lmd_px": lmd_px(self.landmarks, recorded.landmarks),
-            "lower_blendshape_error": errors.lower,
-            "upper_blendshape_error": errors.upper,
-            "lip_correlation": _correlation(self.lip_opening, recorded.lip_opening),
-        }
-        return {name: _known(value) for name, value in figures.items()}
 
 
 class LipTrack:
@@ -106,24 +96,41 @@ def lip_sync(phone_rows: np.ndarray, lip_opening: np.ndarray) -> SyncResult | No
     return sync_offset_and_confidence(expected, lip_opening, max_lag)
 
 
-def mouth_discipline(phone_rows: np.ndarray, lip_opening: np.ndarray) -> dict[str, float | None]:
-    """How much the lips move, in all, in silence and in held vowels, how open they are in silence, and closure on m, b and p.
+def measure_mouth(phone_rows: np.ndarray, lips: Lips, *, change: float | None = None) -> VideoFigures:
+    """How well the lips of a video keep to its sound, how calm they are, and whether they close where they should.
 
     Args:
         phone_rows: [R, F] rows of the feature "phones" for just these frames.
-        lip_opening: [T].
+        lips: tracked in the video.
+        change: of its pictures, where that was measured.
     """
-    posteriors = posteriors_of(phone_rows)
-    silent = silent_frames(posteriors[:, 0], len(lip_opening))
-    held = held_vowel_frames(posteriors, _phone_names(), len(lip_opening))
-    closure, _ = bilabial_closure(lip_opening, posteriors, _phone_names(), closed_below=_CLOSED_BELOW)
-    return {
-        "lip_change": _known(lip_change(lip_opening)),
-        "jitter_silence": _known(lip_jitter(lip_opening, silent)),
-        "opening_silence": _known(mean_of_known(lip_opening[silent])),
-        "held_vowel_jitter": _known(lip_jitter(lip_opening, held)),
-        "closure_mbp": _known(closure),
-    }
+    opening, posteriors = lips.lip_opening, posteriors_of(phone_rows)
+    silent = silent_frames(posteriors[:, 0], len(opening))
+    held = held_vowel_frames(posteriors, _phone_names(), len(opening))
+    closure, _ = bilabial_closure(opening, posteriors, _phone_names(), closed_below=_CLOSED_BELOW)
+    sync = lip_sync(phone_rows, opening)
+    return VideoFigures(
+        change=change,
+        sync_offset_frames=sync.offset_frames if sync else None,
+        sync_confidence=sync.confidence if sync else None,
+        sync_sure=sync.sure if sync else None,
+        lip_change=_known(lip_change(opening)),
+        jitter_silence=_known(lip_jitter(opening, silent)),
+        opening_silence=_known(mean_of_known(opening[silent])),
+        held_vowel_jitter=_known(lip_jitter(opening, held)),
+        closure_mbp=_known(closure),
+    )
+
+
+def compare_faces(rendered: Lips, recorded: Lips) -> FaceFigures:
+    """Landmark distance, blendshape error and lip correlation of a render against the recording."""
+    errors = blendshape_error(rendered.blendshapes, recorded.blendshapes)
+    return FaceFigures(
+        lmd_px=_known(lmd_px(rendered.landmarks, recorded.landmarks)),
+        lower_blendshape_error=_known(errors.lower),
+        upper_blendshape_error=_known(errors.upper),
+        lip_correlation=_known(_correlation(rendered.lip_opening, recorded.lip_opening)),
+    )
 
 
 @functools.cache

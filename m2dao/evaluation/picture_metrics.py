@@ -12,6 +12,7 @@ import torch
 
 from m2dao.evaluation.metrics import ChangeMeter, FlickerMeter, edge_band, neck_band, psnr_db, ssim
 from m2dao.evaluation.perceptual import StLpips
+from m2dao.evaluation.result import PictureFigures
 
 _MIN_LPIPS_SIDE = 64
 _LPIPS_EVERY = 5  # frames: AlexNet on two pictures costs more than rendering them
@@ -27,7 +28,7 @@ class PictureMetrics:
     def __init__(self, size: int):
         self._perceptual = StLpips() if size >= _MIN_LPIPS_SIDE else None
         self._flicker = FlickerMeter()
-        self._changes = {"change": ChangeMeter(), "recording_change": ChangeMeter()}
+        self._rendered_change, self._recorded_change = ChangeMeter(), ChangeMeter()
         self._values: dict[str, list[float]] = {}
         self._num_frames = 0
 
@@ -45,21 +46,31 @@ class PictureMetrics:
         self._note("neck_psnr_db", psnr_db(rendered, recorded, neck_band(as_bytes)))
         self._note("edge_psnr_db", psnr_db(rendered, recorded, edge_band(as_bytes)))
         self._flicker.update(rendered, recorded)
-        self._changes["change"].update(rendered)
-        self._changes["recording_change"].update(recorded)
+        self._rendered_change.update(rendered)
+        self._recorded_change.update(recorded)
         if self._perceptual is not None and self._num_frames % _LPIPS_EVERY == 0:
             pair = [torch.from_numpy(picture.astype(np.float32) / 255) for picture in (rendered, recorded)]
             with torch.no_grad():
                 self._note("st_lpips", float(self._perceptual(*pair)))
         self._num_frames += 1
 
-    def finish(self) -> dict[str, float | None]:
+    def figures(self) -> PictureFigures:
         """Means over frames; None where nothing could be measured."""
         means = {name: float(np.mean(values)) for name, values in self._values.items()}
-        means["flicker"] = self._flicker.value
-        means |= {name: meter.value for name, meter in self._changes.items()}
-        return {name: None if math.isnan(value) else value for name, value in means.items()}
+        return PictureFigures(**means, flicker=_known(self._flicker.value))
+
+    @property
+    def rendered_change(self) -> float | None:
+        return _known(self._rendered_change.value)
+
+    @property
+    def recorded_change(self) -> float | None:
+        return _known(self._recorded_change.value)
 
     def _note(self, name: str, value: float) -> None:
         if not math.isnan(value):
             self._values.setdefault(name, []).append(value)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
