@@ -26,23 +26,21 @@ from m2dao.audio.features import feature_version
 from m2dao.capture.cameras.solve import CameraSolution, solve_cameras
 from m2dao.capture.crop import Crop, choose_crop
 from m2dao.capture.cutting import cut_and_store
-from m2dao.capture.faces.models import BLENDSHAPE_NAMES
-from m2dao.capture.faces.signals import EXPRESSION_NAMES, Signals, measure_signals
+from m2dao.capture.faces.signals import measure_signals
 from m2dao.capture.faces.tracker import FaceTracker
 from m2dao.capture.faces.tracking import TRACKING_SIDE, Tracks, track_recording
+from m2dao.capture.measurements import Measurements, write_measurements
 from m2dao.capture.review.quality import (
     QualityRules,
-    SoundMeasures,
     check_faces,
     check_length,
     check_sound,
-    face_height_px,
     find_cuts,
     motion_problems,
     picture_problems,
     sound_problems,
 )
-from m2dao.capture.review.sync import SyncFinding, find_sync, shift_sound
+from m2dao.capture.review.sync import find_sync, shift_sound
 from m2dao.capture.writer import CaptureWriter
 from m2dao.errors import CaptureRejected, ConfigError
 from m2dao.files import file_sha256
@@ -50,7 +48,6 @@ from m2dao.formats import CAPTURE, CAPTURE_GENERATION
 from m2dao.media.audio import as_16_bit, read_audio
 from m2dao.media.container import MediaLimits
 from m2dao.media.video import VideoInfo, probe_video
-from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_samples_for_frames
 
 MIN_SIZE, MAX_SIZE = 64, 1024
@@ -148,8 +145,12 @@ def prepare(
     info = probe_video(video, LIMITS)
     source = _source(info)
     with CaptureWriter(Path(out), overwrite=overwrite, key=_key(source, size, features)) as writer:
-        maker = _Maker(info, source, writer, size, features, progress, QualityRules())
-        return maker.run(started)
+        found = _Maker(info, writer, size, features, progress, QualityRules()).measure()
+        progress.stage("writing the report")
+        sha256 = write_measurements(writer, found, source=source)
+    elapsed_s = time.perf_counter() - started
+    progress.stage("writing the report", 1.0)
+    return _result(found, sha256, elapsed_s)
 
 
 class _Progress:
@@ -167,26 +168,26 @@ class _Progress:
 
 
 class _Maker:
-    """One run of `prepare`; its methods are the stages in order."""
+    """The stages of one `prepare`, in order."""
 
     def __init__(
         self,
         info: VideoInfo,
-        source: dict,
         writer: CaptureWriter,
         size: int,
         features: tuple[str, ...],
         progress: _Progress,
         rules: QualityRules,
     ):
-        self.info, self.source, self.video = info, source, info.path
+        self.info, self.video = info, info.path
         self.writer, self.size, self.features = writer, size, features
         self.progress, self.rules = progress, rules
         self.name = self.video.name
         self.problems: list[str] = []
         self.jumps: list[int] = []
 
-    def run(self, started: float) -> PrepareResult:
+    def measure(self) -> Measurements:
+        """Everything up to the report."""
         if not self.info.has_audio:
             raise CaptureRejected(self.name, "a recording with sound", "none", "record picture and sound together")
         waveform = read_audio(self.video, limits=LIMITS)
@@ -212,11 +213,22 @@ class _Maker:
         if sync.corrected_frames:
             stored = shift_sound(stored, sync.corrected_frames)
             feature_rows = _extract_features(stored, self.features)
-        feature_rows = {name: feature_rows[name] for name in self.features}
         self.problems += sound_problems(sound, self.rules) + picture_problems(tracks, crop, self.rules)
         self.problems += motion_problems(cameras.viewmats, signals.lip_opening, cameras.pose_jitter_deg, self.rules)
-        self.problems += sync.problems
-        return self._finish(started, tracks, crop, landmarks, cameras, signals, stored, feature_rows, sync, sound)
+        return Measurements(
+            name=self.name,
+            tracks=tracks,
+            crop=crop,
+            landmarks=landmarks,
+            cameras=cameras,
+            signals=signals,
+            sync=sync,
+            sound=sound,
+            waveform=stored,
+            features={name: feature_rows[name] for name in self.features},
+            jumps=self.jumps,
+            problems=self.problems + sync.problems,
+        )
 
     def _track(self) -> Tracks:
         expected = (self.info.duration_s or 60.0) * FRAME_RATE
@@ -263,120 +275,28 @@ class _Maker:
 
         return solve_cameras(landmarks, tracks.valid, self.size, frame, masks=self.writer.masks, jumps=self.jumps)
 
-    def _finish(
-        self,
-        started: float,
-        tracks: Tracks,
-        crop: Crop,
-        landmarks: np.ndarray,
-        cameras: CameraSolution,
-        signals: Signals,
-        waveform: np.ndarray,
-        feature_rows: dict[str, np.ndarray],
-        sync: SyncFinding,
-        sound: SoundMeasures,
-    ) -> PrepareResult:
-        self.progress.stage("writing the report")
-        num_frames, writer = tracks.num_frames, self.writer
-        writer.add_sound("audio.wav", waveform)
-        writer.add_tensors("features.safetensors", feature_rows)
-        writer.add_tensors(
-            "tracks.safetensors",
-            {
-                "viewmats": cameras.viewmats.astype(np.float32),
-                "K": cameras.K.astype(np.float32),
-                "landmarks": landmarks,
-                "canonical_landmarks": cameras.canonical_landmarks.astype(np.float32),
-                "blendshapes": tracks.blendshapes,
-                "lip_opening": signals.lip_opening,
-                "lip_width": signals.lip_width,
-                "blink": signals.blink,
-                "expression": signals.expression,
-                "valid": tracks.valid.astype(np.uint8),
-            },
-        )
-        self._report(tracks, landmarks, cameras, signals, sync)
-        verdict = "usable" if self.problems else "good"
-        quality = {
-            "verdict": verdict,
-            "problems": self.problems,
-            "face_height_px": round(face_height_px(tracks), 1),
-            "pose_jitter_deg": round(float(cameras.pose_jitter_deg), 5),
-            "second_difference_deg": round(float(cameras.second_difference_deg), 5),
-            "poses_on_picture_share": round(float(cameras.measured_on_picture.mean()), 4),
-            "reprojection_px": round(float(cameras.reprojection_px), 4),
-            "num_interpolated": int((~tracks.valid).sum()),
-            "jump_cuts": self.jumps,
-            "sharpness": round(float(np.nanmedian(tracks.sharpness)), 1),
-            "sound": {key: round(value, 4) for key, value in asdict(sound).items()},
-            "sync": sync.as_dict(),
-        }
-        writer.add_json("quality.json", quality)
-        sha256 = writer.finish(
-            {
-                "size": self.size,
-                "num_frames": num_frames,
-                "source": self.source,
-                "crop": crop.as_dict(),
-                "K": cameras.K.tolist(),
-                "region_names": list(REGIONS),
-                "expression_names": list(EXPRESSION_NAMES),
-                "blendshape_names": list(BLENDSHAPE_NAMES),
-                "features": {name: feature_version(name) for name in sorted(feature_rows)},
-                "quality": quality,
-            }
-        )
-        elapsed_s = time.perf_counter() - started
-        self.progress.stage("writing the report", 1.0)
-        return PrepareResult(
-            num_frames=num_frames,
-            seconds=num_frames / FRAME_RATE,
-            fps=float(FRAME_RATE),
-            pose_jitter_deg=float(cameras.pose_jitter_deg),
-            second_difference_deg=float(cameras.second_difference_deg),
-            poses_on_picture_share=float(cameras.measured_on_picture.mean()),
-            sync_offset_frames=sync.offset_frames,
-            verdict=verdict,
-            problems=list(self.problems),
-            sync_confidence=sync.confidence,
-            sync_corrected_frames=sync.corrected_frames,
-            size=self.size,
-            focal_px=float(cameras.K[0, 0]),
-            reprojection_px=float(cameras.reprojection_px),
-            elapsed_s=elapsed_s,
-            real_time_factor=elapsed_s / (num_frames / FRAME_RATE),
-            content_sha256=sha256,
-        )
 
-    def _report(
-        self, tracks: Tracks, landmarks: np.ndarray, cameras: CameraSolution, signals: Signals, sync: SyncFinding
-    ) -> None:
-        from m2dao.capture.review.report import PlotData, SheetFrame, contact_sheet, plots
-
-        chosen = np.linspace(0, tracks.num_frames - 1, 6).round().astype(int)
-        frames = [
-            SheetFrame(
-                index=int(i),
-                rgb=self.writer.frame(i),
-                masks=self.writer.masks(i),
-                landmarks=landmarks[i],
-                viewmat=cameras.viewmats[i],
-            )
-            for i in chosen
-        ]
-        plate = self.writer.read_picture("plate.png")
-        sheet = contact_sheet(frames, canonical_landmarks=cameras.canonical_landmarks, K=cameras.K, plate=plate)
-        self.writer.add_jpeg("contact_sheet.jpg", sheet)
-        data = PlotData(
-            viewmats=cameras.viewmats,
-            valid=tracks.valid,
-            lip_opening=signals.lip_opening,
-            blink=signals.blink,
-            lag_frames=sync.lag_frames,
-            lag_correlation=sync.lag_correlation,
-            sync_offset_frames=sync.offset_frames,
-        )
-        self.writer.add_bytes("plots.png", plots(data, title=self.name))
+def _result(found: Measurements, sha256: str, elapsed_s: float) -> PrepareResult:
+    cameras, seconds = found.cameras, found.tracks.num_frames / FRAME_RATE
+    return PrepareResult(
+        num_frames=found.tracks.num_frames,
+        seconds=seconds,
+        fps=float(FRAME_RATE),
+        pose_jitter_deg=float(cameras.pose_jitter_deg),
+        second_difference_deg=float(cameras.second_difference_deg),
+        poses_on_picture_share=found.poses_on_picture_share,
+        sync_offset_frames=found.sync.offset_frames,
+        verdict=found.verdict,
+        problems=list(found.problems),
+        sync_confidence=found.sync.confidence,
+        sync_corrected_frames=found.sync.corrected_frames,
+        size=found.crop.size,
+        focal_px=float(cameras.K[0, 0]),
+        reprojection_px=float(cameras.reprojection_px),
+        elapsed_s=elapsed_s,
+        real_time_factor=elapsed_s / seconds,
+        content_sha256=sha256,
+    )
 
 
 def _extract_features(waveform: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
