@@ -16,6 +16,7 @@ How to read the result:
   A change in the order of calculations may differ. Then frames should stay within 1 grey level and PSNR within 0.05 dB.
   Stages feed each other, so read the first row that differs. With --isolate, NEW works on what OLD has made before each
   stage, and every row is the doing of its own stage.
+  A fit magnifies: one last bit in one opacity became 35 grey levels in the worst pixel after 300 steps.
 
 What a commit has made is kept in --work and used again, for the same processor, packages and options.
 Exit codes: 0 equal, 1 different, 2 bad usage, 3 a command of a commit failed.
@@ -254,8 +255,8 @@ class Row:
         first = f"{self.stage:<30} {old}  {new}  {'equal' if self.equal else 'DIFFERS'}, {self.found.num_files} files"
         if self.measures_psnr:
             first += f", PSNR {self.psnr_db[0]:.4f} and {self.psnr_db[1]:.4f} dB"
-        if not self.equal and self.stage.endswith("/frames"):
-            first += f", grey levels up to {self.found.grey_levels}"
+        if self.found.grey_levels and self.stage.endswith("/frames"):
+            first += f", by up to {self.found.grey_levels:.3g} grey levels"
         items = list(self.found.differences.items())
         more = [f"    and {len(items) - MAX_FILES_SHOWN} files more"] if len(items) > MAX_FILES_SHOWN else []
         return [first, *(f"    {name}: {difference.text}" for name, difference in items[:MAX_FILES_SHOWN]), *more]
