@@ -16,7 +16,7 @@ How to read the result:
   A change in the order of calculations may differ. Then frames should stay within 1 grey level and PSNR within 0.05 dB.
   Stages feed each other, so read the first row that differs. With --isolate, NEW works on what OLD has made before each
   stage, and every row is the doing of its own stage.
-  A fit magnifies: one last bit in one opacity became 35 grey levels in the worst pixel after 300 steps.
+  A fit magnifies: last bits of a few opacities became 35 grey levels in the worst pixel after 300 steps.
 
 What a commit has made is kept in --work and used again, for the same processor, packages and options.
 Exit codes: 0 equal, 1 different, 2 bad usage, 3 a command of a commit failed.
