@@ -29,9 +29,11 @@ _NOTHING = "–"
 
 
 class _Cells(string.Formatter):
-    """Formats a template; a value that is missing shows as a dash, whatever its format."""
+    """Formats a template; a missing value shows as a dash, a list as its members, whatever the format."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, list):
+            return ", ".join(self.format_field(each, format_spec) for each in value)
         return _NOTHING if value is None else super().format_field(value, format_spec)
 
 
