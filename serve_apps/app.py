@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from serve_apps.identities.aliases import forget_moved
 from serve_apps.rendering.dispatcher import Dispatcher
 from serve_apps.rendering.talker_deployment import DEPLOYMENT as TALKER
 from serve_apps.rendering.talker_deployment import TalkerReplica
-from serve_apps.rendering.worker import RenderTicket
+from serve_apps.tickets import RenderTicket
 
 APP_NAME = "m2dao"
 INGRESS = "ingress"
@@ -74,7 +74,7 @@ class Ingress:
             await self._dispatcher.stop()
             await asyncio.to_thread(self._watch.stop)
 
-    async def _send(self, ref: ModelRef, ticket: RenderTicket) -> AsyncIterator[str]:
+    async def _send(self, ref: ModelRef, ticket: RenderTicket) -> AsyncGenerator[str, None]:
         """The only place that sets a multiplexed model id; the header of that name, which any client can send,
         reaches the ingress and nothing else."""
         handle = self._renderer.options(multiplexed_model_id=str(ref), stream=True)

@@ -17,7 +17,7 @@ from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
 from serve_apps.identities.aliases import parse_identity, unknown_identity
 from serve_apps.problems import ApiProblem, document_of
-from serve_apps.rendering.worker import render_prefix
+from serve_apps.tickets import render_prefix
 
 _NOT_BEGUN = ""  # the stage of a claimed render that no replica has begun
 

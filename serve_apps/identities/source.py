@@ -22,7 +22,8 @@ from m2dao.files import file_sha256
 from serve_apps.identities.node_cache import NodeCache
 
 log = logging.getLogger(__name__)
-# Files are in half precision and a loaded talker is not; most of its memory are features computed at load (measured: 9.6 to 11).
+# Files are in half precision and a loaded talker is not. Most of its memory are features computed at load.
+# Measured: 9.6 to 11.
 MEMORY_PER_FILE_BYTE = 12
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from cluster.ids import ModelRef
@@ -20,14 +20,13 @@ from cluster.state.jobs import Claim, Jobs
 from cluster.state.lease import Lease
 from m2dao.errors import LeaseLost, M2daoError
 from serve_apps.problems import ApiProblem, stored_problem
-from serve_apps.rendering.worker import RenderTicket
+from serve_apps.tickets import STARTED, RenderTicket
 
 log = logging.getLogger(__name__)
 MAX_WAITING = 2  # claims that no replica has begun: one would leave a replica idle for a moment after each render
 POLL_S = 1.0  # how late a render is seen that another process queued, or whose worker died
-STARTED = "started"
 
-SendRender = Callable[[ModelRef, RenderTicket], AsyncIterator[str]]
+SendRender = Callable[[ModelRef, RenderTicket], AsyncGenerator[str, None]]
 """Sends a ticket to a replica; yields ``STARTED`` when one has begun, then how it ended."""
 
 
@@ -38,7 +37,7 @@ class _Trip:
     claim: Claim
     lease: Lease  # kept from here until a replica has begun
     waiting: bool = True
-    tasks: list[asyncio.Task] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
 class Dispatcher:
@@ -59,7 +58,7 @@ class Dispatcher:
         self._trips: set[_Trip] = set()
         self._wake = asyncio.Event()
         self._stopping = False
-        self._loop_task: asyncio.Task | None = None
+        self._loop_task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to dispatch, on the running event loop."""

@@ -26,8 +26,9 @@ from m2dao.errors import M2daoError, ServiceError
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache, keep_warm
-from serve_apps.rendering.dispatcher import STARTED
-from serve_apps.rendering.worker import Load, RenderTicket, RenderWorker
+from serve_apps.rendering.load import Load
+from serve_apps.rendering.worker import RenderWorker
+from serve_apps.tickets import STARTED, RenderTicket
 
 DEPLOYMENT = "talker"
 MAX_ANNOUNCED = 256  # refs a replica announces at the same time

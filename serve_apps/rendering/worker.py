@@ -1,83 +1,36 @@
 """Does one render from claim to stored video, in a thread of a replica or of a test.
 
-A worker's word on a job is fenced (``cluster/state/jobs.py``), so everything here may happen twice: a worker that was only
-slow writes its video under a name of its own attempt, and learns at its next heartbeat that it is not wanted.
+A worker's word on a job is fenced (``cluster/state/jobs.py``), so everything here may happen twice. A worker that was
+only slow writes its video under a name of its own attempt, and learns at its next heartbeat that it is not wanted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import tempfile
-import threading
 import time
 import wave
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from cluster.control.sweep import RENDERS
 from cluster.ids import ModelRef, RenderId, TenantId
-from cluster.object_keys import object_key
 from cluster.settings import ServeConfig
 from cluster.state.jobs import Claim, Jobs
 from cluster.state.lease import Lease
 from cluster.storage import ObjectStore
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, StateUnavailable
+from m2dao.files import file_sha256
 from m2dao.media.mux import VideoWriter
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
 from serve_apps.identities.talker_cache import TalkerCache
 from serve_apps.problems import stored_problem
+from serve_apps.rendering.load import Load
+from serve_apps.tickets import RenderTicket, render_prefix
 
 log = logging.getLogger(__name__)
 _PERMANENT = (InputError, NotFound, ObjectCorrupt)  # trying again would end the same way
-
-
-@dataclass(frozen=True, kw_only=True)
-class RenderTicket:
-    """What the dispatcher hands to a replica: a claimed job, as plain text and numbers."""
-
-    tenant: str
-    job_id: str
-    fence: int
-
-
-def render_prefix(tenant: TenantId, render_id: RenderId) -> str:
-    """Where everything of a render is stored, ending in a slash."""
-    return object_key(tenant, RENDERS, str(render_id)) + "/"
-
-
-class Load:
-    """How much a replica has to do and how fast it is; what the autoscaler is told. Safe between threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._remaining: dict[str, float] = {}  # job -> seconds of video to go
-        self._real_time_factor = 0.5  # until something was measured
-
-    def left(self, job_id: str, seconds: float) -> None:
-        """Say how many seconds of video a job still has; 0 when it is over."""
-        with self._lock:
-            if seconds > 0:
-                self._remaining[job_id] = seconds
-            else:
-                self._remaining.pop(job_id, None)
-
-    def measured(self, real_time_factor: float) -> None:
-        """Count a finished render's speed in."""
-        with self._lock:
-            self._real_time_factor += 0.3 * (real_time_factor - self._real_time_factor)
-
-    def figures(self) -> dict[str, float]:
-        """Seconds of video under way, renders under way, and seconds of work per second of video."""
-        with self._lock:
-            return {
-                "running_seconds": sum(self._remaining.values()),
-                "num_running": float(len(self._remaining)),
-                "real_time_factor": self._real_time_factor,
-            }
 
 
 class RenderWorker:
@@ -171,8 +124,9 @@ class RenderWorker:
                 size = talker.size
                 frame_rate = float(talker.frame_rate)
             lease.tell("storing", 0.99)
-            video = (work / "video.mp4").read_bytes()
-            self._store.put_file(video_key, work / "video.mp4", content_type="video/mp4")
+            video = work / "video.mp4"
+            digest, num_bytes = file_sha256(video), video.stat().st_size
+            self._store.put_file(video_key, video, content_type="video/mp4")
         seconds = num_frames / frame_rate
         render_seconds = time.monotonic() - started
         self._load.measured((render_seconds - (loaded - started)) / seconds)
@@ -185,13 +139,12 @@ class RenderWorker:
             "width": size,
             "height": size,
         }
-        digest = hashlib.sha256(video).hexdigest()
-        return {"key": video_key, "num_bytes": len(video), "sha256": digest, "figures": figures}
+        return {"key": video_key, "num_bytes": num_bytes, "sha256": digest, "figures": figures}
 
     def _write_video(self, claim: Claim, lease: Lease, talker: Any, waveform: Any, background: Any, path: Path) -> int:
         num_expected = num_frames_for_samples(len(waveform))
         num_frames = 0
-        frames: Iterator[Any] = talker.frames(waveform, background=background)
+        frames: Generator[Any, None, None] = talker.frames(waveform, background=background)
         with (
             contextlib.closing(frames),
             VideoWriter(path, width=talker.size, height=talker.size, waveform=waveform) as writer,

@@ -26,7 +26,9 @@ from serve_apps.identities.aliases import forget_moved
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache
-from serve_apps.rendering.worker import Load, RenderTicket, RenderWorker
+from serve_apps.rendering.load import Load
+from serve_apps.rendering.worker import RenderWorker
+from serve_apps.tickets import RenderTicket
 from tests.support.http_server import serving
 
 _names = itertools.count()

@@ -72,7 +72,7 @@ def _object_keys() -> Rows:
     """Keys as the code makes them, for the tenant ``acme``."""
     from cluster.control.fit_requests import FitOptions, FitRequest
     from cluster.ids import IdentityName, TenantId
-    from serve_apps.rendering.worker import render_prefix
+    from serve_apps.tickets import render_prefix
 
     acme = TenantId("acme")
     request = FitRequest(

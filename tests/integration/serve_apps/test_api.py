@@ -19,7 +19,7 @@ from cluster.state.problems import Problem
 from serve_apps.api.ingress import create_api
 from serve_apps.api.services import make_services
 from serve_apps.identities.aliases import parse_identity
-from serve_apps.rendering.worker import render_prefix
+from serve_apps.tickets import render_prefix
 from tests.support.http_server import serving
 from tests.support.serve import SMALL, Api, Customer, api_over, speech, take
 from tests.support.stack import reaching

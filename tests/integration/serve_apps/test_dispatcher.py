@@ -12,8 +12,8 @@ from cluster.ids import ModelRef, TenantId
 from cluster.settings import ServeConfig
 from cluster.state.jobs import JobRecord
 from cluster.state.store import StateStore
-from serve_apps.rendering.dispatcher import MAX_WAITING, STARTED, Dispatcher
-from serve_apps.rendering.worker import RenderTicket
+from serve_apps.rendering.dispatcher import MAX_WAITING, Dispatcher
+from serve_apps.tickets import STARTED, RenderTicket
 from tests.support.serve import cancel_renders
 
 WAIT_S = 60

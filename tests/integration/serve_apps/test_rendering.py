@@ -18,7 +18,7 @@ from m2dao.media.video import probe_video, read_frames
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource
 from serve_apps.identities.talker_cache import TalkerCache
-from serve_apps.rendering.worker import render_prefix
+from serve_apps.tickets import render_prefix
 from tests.support.serve import Api, Customer, api_over, do, make_worker, speech, take, ticket_of
 from tests.support.tiny_identity import make_tiny_identity
 

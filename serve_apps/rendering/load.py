@@ -1,0 +1,36 @@
+"""What a replica tells the autoscaler."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Load:
+    """How much a replica has to do and how fast it is. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._remaining: dict[str, float] = {}  # job -> seconds of video to go
+        self._real_time_factor = 0.5  # until something was measured
+
+    def left(self, job_id: str, seconds: float) -> None:
+        """Say how many seconds of video a job still has; 0 when it is over."""
+        with self._lock:
+            if seconds > 0:
+                self._remaining[job_id] = seconds
+            else:
+                self._remaining.pop(job_id, None)
+
+    def measured(self, real_time_factor: float) -> None:
+        """Count a finished render's speed in."""
+        with self._lock:
+            self._real_time_factor += 0.3 * (real_time_factor - self._real_time_factor)
+
+    def figures(self) -> dict[str, float]:
+        """Seconds of video under way, renders under way, and seconds of work per second of video."""
+        with self._lock:
+            return {
+                "running_seconds": sum(self._remaining.values()),
+                "num_running": float(len(self._remaining)),
+                "real_time_factor": self._real_time_factor,
+            }
