@@ -161,3 +161,17 @@ def ticket_of(claim: Claim) -> RenderTicket:
 def do(worker: RenderWorker, claim: Claim) -> str:
     """Let the worker do a claimed render."""
     return worker.run(ticket_of(claim), claim.job.request["ref"])
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict:
+    """The answer is a problem document; returns it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["type"], problem["status"]) == (f"urn:m2dao:problem:{code}", status)
+    return problem
+
+
+def stored(api: Api, tenant: TenantId) -> set[str]:
+    """The tenant's renders that have files."""
+    return {info.key.split("/")[2] for info in api.services.store.list(f"{tenant}/renders/")}

@@ -1,0 +1,102 @@
+"""No tenant sees, uses or learns of another's things, and nobody gets in without a valid key."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from cluster.ids import RenderId
+from serve_apps.api.ingress import create_api
+from tests.support.serve import assert_problem
+
+ROUTES = {  # route -> the ids it takes; a test below fails when a route is missing here
+    ("post", "/v1/renders"): "identity",
+    ("get", "/v1/renders"): None,
+    ("get", "/v1/renders/{render_id}"): "render",
+    ("delete", "/v1/renders/{render_id}"): "render",
+    ("get", "/v1/identities"): None,
+    ("get", "/healthz"): None,
+    ("get", "/readyz"): None,
+}
+
+
+def test_the_matrix_covers_every_route():
+    paths = create_api(None).openapi()["paths"]
+    assert {(method, path) for path, operations in paths.items() for method in operations} == set(ROUTES)
+
+
+def comparable(answer: httpx.Response) -> tuple:
+    headers = {k: v for k, v in answer.headers.items() if k not in ("date", "server")}
+    return answer.status_code, answer.content, headers
+
+
+def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
+    owner, other = api.customer(), api.customer()
+    api.register(owner.tenant, folder)
+    queued, running, cancelled = (owner.ask().json()["id"] for _ in range(3))
+    owner.client.delete(f"/v1/renders/{cancelled}")
+    api.services.state.jobs.claim("render", worker="t", lease_s=60, tenant=owner.tenant, job_id=RenderId.parse(running))
+    made_up = ["r-" + "0" * 32, "r-x", "f-" + "0" * 32, queued.upper(), "..", "%2e%2e", "r-%00", "ü" * 50]
+    hole = {"serve_multiplexed_model_id": f"{owner.tenant}.anna@1"}
+    num_checked = 0
+    for (method, path), kind in ROUTES.items():
+        if kind == "render":
+            answers = [
+                other.client.request(method, path.replace("{render_id}", text), headers=headers)
+                for text in (queued, running, cancelled)
+                for headers in ({}, hole)
+            ] + [other.client.request(method, path.replace("{render_id}", text)) for text in made_up[:4]]
+            expected = "unknown-render"
+        elif kind == "identity":
+            names = [
+                "anna",
+                "anna@1",
+                f"{owner.tenant}.anna",
+                f"{owner.tenant}.anna@1",
+                f"{owner.tenant}.anna@champion",
+            ]
+            answers = [other.ask(identity=name, headers=h) for name in [*names, "nobody", "x.y@3"] for h in ({}, hole)]
+            expected = "unknown-identity"
+        else:
+            continue
+        for answer in answers:
+            assert_problem(answer, 404, expected)
+        assert len({repr(comparable(answer)) for answer in answers}) == 1
+        num_checked += len(answers)
+    assert num_checked > 20
+    for text in made_up:  # some never reach the route; whatever answers says no more than "not found"
+        assert other.client.get(f"/v1/renders/{text}").status_code == 404
+    assert other.client.get("/v1/renders").json() == {"renders": []}
+    assert other.client.get("/v1/identities").json() == {"identities": []}
+    states = {render["id"]: render["status"] for render in owner.client.get("/v1/renders").json()["renders"]}
+    assert states == {queued: "queued", running: "queued", cancelled: "cancelled"}  # nobody has begun the claimed one
+
+
+def test_an_idempotency_key_belongs_to_its_tenant(api, own, folder):
+    other = api.customer()
+    api.register(other.tenant, folder)
+    first = own.ask(headers={"Idempotency-Key": "order-1"}).json()["id"]
+    second = other.ask(headers={"Idempotency-Key": "order-1"}).json()["id"]
+    assert first != second
+    assert other.client.get(f"/v1/renders/{first}").status_code == 404
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[1].startswith("/v1")])
+def test_nothing_answers_without_a_valid_key(api, method, path):
+    for headers, code in (
+        ({}, "missing-credentials"),
+        ({"Authorization": "Basic YTpi"}, "missing-credentials"),
+        ({"Authorization": "Bearer m2dao_" + "x" * 43}, "invalid-credentials"),
+        ({"Authorization": "Bearer"}, "missing-credentials"),
+    ):
+        answer = api.client.request(method, path, headers=headers)
+        assert_problem(answer, 401, code)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_a_revoked_key_stops_working_at_once(api):
+    customer = api.customer()
+    assert customer.client.get("/v1/renders").status_code == 200
+    accounts = api.services.state.accounts
+    accounts.revoke(customer.tenant, accounts.list_api_keys(customer.tenant)[0].key_id)
+    assert_problem(customer.client.get("/v1/renders"), 401, "invalid-credentials")
