@@ -31,7 +31,7 @@ from m2dao.evaluation.result import EvaluateResult, FaceFigures, PictureFigures
 from m2dao.identity.talker import Talker
 from m2dao.kernels.threads import one_torch_thread
 from m2dao.media.audio import read_audio
-from m2dao.motion.poses import pose_differences, slow_differences, viewmat_from_difference
+from m2dao.motion.poses import pose_differences, pose_features, slow_differences
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.types import RenderOutput
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_frames_for_samples, train_test_split
@@ -141,8 +141,8 @@ def _rendered(
     talker: Talker, capture: Capture, frames: TrainingFrames, protocol: str
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Frames of the test part, [S, S, 3] uint8, under the recording's own pose, expression and sound."""
-    reference = talker.reference_viewmat
-    slow = slow_differences(pose_differences(capture.viewmats, reference.numpy()))
+    poses = pose_differences(capture.viewmats, talker.reference_viewmat.numpy())
+    pose_rows = pose_features(poses, slow_differences(poses))
     with torch.no_grad():
         features = capture.feature(talker.speech.config.features)
         embeddings = talker.speech(talker.speech.windows(features, capture.num_frames))
@@ -150,7 +150,7 @@ def _rendered(
     for index in frames.indices:
         drive = FrameDrive(
             viewmat=torch.from_numpy(capture.viewmats[index]),
-            slow_viewmat=viewmat_from_difference(slow[index], reference),
+            pose=pose_rows[index],
             audio=embeddings[index],
             expression=torch.from_numpy(capture.expression[index]),
         )

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from m2dao.gaussians.params import GaussianParams
 from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.motion.talking_head import FrameDrive, StaticFeatures, TalkingHead
-from m2dao.motion.torso import pose_features
 
 _ROOM = 2048  # Gaussians by which the groups of a stack grow, so that few newcomers make it move
 _UNSEEN = {
@@ -31,12 +30,11 @@ class BatchedHead:
 
     Args:
         head: the model, on the device that renders.
-        reference_viewmat: [4, 4] the pose at which its torso is canonical, on the CPU.
     """
 
     @torch.no_grad()
-    def __init__(self, head: TalkingHead, reference_viewmat: Tensor):
-        self.head, self._reference = head, reference_viewmat
+    def __init__(self, head: TalkingHead):
+        self.head = head
         self.device = head.head_box.device
         self._static = head.static_features()  # constant for the life of the talker
 
@@ -50,10 +48,7 @@ class BatchedHead:
         """A frame with what a GPU would else be asked for number by number; on the CPU."""
         if drive.view_quat is not None:
             return drive
-        return drive._replace(
-            view_quat=quat_from_matrix(drive.viewmat[:3, :3]),
-            torso_pose=pose_features(drive.viewmat, drive.slow_viewmat, self._reference),
-        )
+        return drive._replace(view_quat=quat_from_matrix(drive.viewmat[:3, :3]))
 
     @torch.no_grad()
     def pose(self, drives: list[FrameDrive]) -> tuple[Tensor, ...]:

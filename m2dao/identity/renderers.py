@@ -72,15 +72,14 @@ class SharedRenderer:
 
     Args:
         head: on the device of the backend.
-        reference_viewmat: [4, 4] the pose at which its torso is canonical, on the CPU.
         backend: render backend.
     """
 
     frames_at_once = 16
 
-    def __init__(self, head: TalkingHead, K: Tensor, size: int, *, reference_viewmat: Tensor, backend: str):
+    def __init__(self, head: TalkingHead, K: Tensor, size: int, *, backend: str):
         self._device, self._crowd = device_of(backend), crowd_of(backend)
-        self._sitter = Sitter(BatchedHead(head, reference_viewmat), K.to(self._device), size)
+        self._sitter = Sitter(BatchedHead(head), K.to(self._device), size)
 
     @property
     def num_bytes(self) -> int:

@@ -20,7 +20,7 @@ from m2dao.identity.renderers import BakedRenderer, SharedRenderer
 from m2dao.kernels.threads import one_torch_thread
 from m2dao.media.audio import read_audio_chunks
 from m2dao.media.mux import VideoWriter
-from m2dao.motion.poses import viewmat_from_difference
+from m2dao.motion.poses import pose_features, viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.render.api import default_backend, device_of
 from m2dao.render.composite import Background, choose_background, finish_picture
@@ -55,9 +55,7 @@ class Talker:
         if self.backend == "cpu":
             self._renderer = BakedRenderer(self.head, *lens)
         else:
-            self._renderer = SharedRenderer(
-                self.head, *lens, reference_viewmat=self.reference_viewmat, backend=self.backend
-            )
+            self._renderer = SharedRenderer(self.head, *lens, backend=self.backend)
 
     @classmethod
     def load(cls, folder: Path | str, *, backend: str | None = None) -> Talker:
@@ -168,7 +166,7 @@ class Talker:
     def _drive(self, embedding: Tensor, step: Performance) -> FrameDrive:
         return FrameDrive(
             viewmat=viewmat_from_difference(step.pose, self.reference_viewmat),
-            slow_viewmat=viewmat_from_difference(step.slow_pose, self.reference_viewmat),
+            pose=pose_features(step.pose, step.slow_pose),
             audio=embedding,
             expression=torch.from_numpy(step.expression).float(),
         )

@@ -14,6 +14,8 @@ from torch import Tensor
 from m2dao.timeline import FRAME_RATE
 
 _SLOW_S = 0.5  # standard deviation of the low-pass that shoulders follow
+NUM_POSE_FEATURES = 12
+_FEATURE_SCALE = np.float32([5.0, 5.0, 5.0, 30.0, 30.0, 30.0])  # radians and metres to numbers of order one
 POSE_WEIGHTS = np.array([40.0, 40.0, 40.0, 60.0, 60.0, 60.0])  # radians and metres to comparable numbers
 _LEAP, _LEAP_OF_USUAL = 1.0, 6.0  # a step this large, and this much larger than usual, is a cut
 
@@ -40,6 +42,11 @@ def viewmat_from_difference(difference: np.ndarray, reference: Tensor) -> Tensor
     out[:3, :3] = rotation @ reference[:3, :3]
     out[:3, 3] = reference[:3, 3] + torch.from_numpy(np.asarray(difference[3:], np.float32))
     return out
+
+
+def pose_features(poses: np.ndarray, slow_poses: np.ndarray) -> Tensor:
+    """What fields know of poses and of their slow part, numbers of order one: two of [..., 6] -> [..., 12] float32."""
+    return torch.from_numpy(np.concatenate([poses * _FEATURE_SCALE, slow_poses * _FEATURE_SCALE], axis=-1)).float()
 
 
 def find_shots(differences: np.ndarray) -> np.ndarray:

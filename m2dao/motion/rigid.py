@@ -5,8 +5,6 @@ Shapes: N Gaussians.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -30,28 +28,6 @@ def to_camera(means: Tensor, quats: Tensor, viewmat: Tensor, view_quat: Tensor |
 def camera_center(viewmat: Tensor) -> Tensor:
     """Where the camera stands in head space: [4, 4] -> [3] metres."""
     return -viewmat[:3, :3].T @ viewmat[:3, 3]
-
-
-def rotation_vector(matrix: Tensor) -> Tensor:
-    """Axis times angle of one rotation matrix: [3, 3] -> [3] radians; exact for angles below 180 degrees."""
-    w, *axis = quat_from_matrix(matrix).tolist()
-    sine = math.hypot(*axis)
-    angle = 2 * math.atan2(sine, abs(w))
-    scale = math.copysign(angle / sine if sine > 1e-8 else 2.0, w)
-    return matrix.new_tensor([scale * value for value in axis])
-
-
-def pose_difference(viewmat: Tensor, reference: Tensor) -> Tensor:
-    """How a pose differs from another: rotation vector (radians) and translation (metres).
-
-    Args:
-        viewmat, reference: [4, 4] head space to camera.
-
-    Returns:
-        [6].
-    """
-    relative = viewmat[:3, :3] @ reference[:3, :3].T
-    return torch.cat([rotation_vector(relative), viewmat[:3, 3] - reference[:3, 3]])
 
 
 def invert_rigid(matrix: Tensor) -> Tensor:

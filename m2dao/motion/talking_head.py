@@ -75,11 +75,10 @@ class FrameDrive(NamedTuple):
     """What drives one frame."""
 
     viewmat: Tensor  # [4, 4] head space to camera
-    slow_viewmat: Tensor  # [4, 4] the same, low-passed
+    pose: Tensor  # [12] the same and its slow part against the reference, see ``m2dao.motion.poses.pose_features``
     audio: Tensor  # [D] audio embedding
     expression: Tensor  # [8] blinks, brows and gaze
     posture: Tensor | None = None  # [4] how the shoulders rest in this shot (metres, radians); the usual way if None
-    torso_pose: Tensor | None = None  # [12] what the torso's field makes of both poses, if it was asked before
     view_quat: Tensor | None = None  # [4] the rotation of ``viewmat``, if it was asked before
 
     def to(self, device: torch.device) -> FrameDrive:
@@ -221,21 +220,13 @@ class TalkingHead(nn.Module):
         oral = self.oral.frame(drive.audio, lip_motion)(static.oral)
         motions = {"facial": (face(static.facial),), "oral": (oral, face(static.facial_of_oral))}
         if self.torso is not None:
-            motions["torso"] = (self.torso.frame(self.torso_pose(drive))(static.torso),)
+            motions["torso"] = (self.torso.frame(drive.pose)(static.torso),)
         return motions
 
     def facial_codes(self, drive: FrameDrive) -> tuple[Tensor, ...]:
         """What the facial field is told of a frame."""
-        pose = self.torso_pose(drive)[:POSE_SIZE] if self.config.head_sees_pose else None
+        pose = drive.pose[:POSE_SIZE] if self.config.head_sees_pose else None
         return self.facial.codes(drive.audio, drive.expression, pose)
-
-    def torso_pose(self, drive: FrameDrive) -> Tensor:
-        """What the torso's field knows of a frame: [12], see ``TorsoField.pose_features``."""
-        return (
-            self.torso.pose_features(drive.viewmat, drive.slow_viewmat)
-            if drive.torso_pose is None
-            else drive.torso_pose
-        )
 
     def _pose_head(self, name: str, delta: MotionDelta | None, drive: FrameDrive) -> tuple[Tensor, ...]:
         gaussians = self.groups[name].activate()
@@ -248,10 +239,11 @@ class TalkingHead(nn.Module):
     def _pose_torso(self, drive: FrameDrive, delta: MotionDelta | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
         group = self.groups["torso"]
         gaussians = group.activate()
-        pose = self.torso_pose(drive)
         follow = group.raw["follow"].sigmoid()[:, None]
         displacement = follow * self.torso.rigid_displacement(gaussians.means, drive.viewmat)
-        displacement = displacement + (1 - follow) * self.torso.sway_displacement(gaussians.means, pose, drive.posture)
+        displacement = displacement + (1 - follow) * self.torso.sway_displacement(
+            gaussians.means, drive.pose, drive.posture
+        )
         if delta is not None:
             displacement = displacement + delta.d_means
         colors = sh_colors(gaussians.sh0, gaussians.shN, gaussians.means)  # constant: the torso keeps its direction

@@ -16,17 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from m2dao.motion.factored import FactoredField, FieldMotion
-from m2dao.motion.rigid import invert_rigid, pose_difference
+from m2dao.motion.poses import NUM_POSE_FEATURES
+from m2dao.motion.rigid import invert_rigid
 
-_POSE_SCALE = (5.0, 5.0, 5.0, 30.0, 30.0, 30.0)  # radians and metres to numbers of order one
 _SWAY_SCALE = 0.02  # metres for the shift, radians for roll and relative growth
-NUM_POSE_FEATURES, NUM_SWAY = 12, 4
-
-
-def pose_features(viewmat: Tensor, slow_viewmat: Tensor, reference_viewmat: Tensor) -> Tensor:
-    """A pose and its slow part relative to the reference, numbers of order one: [4, 4], [4, 4], [4, 4] -> [12]."""
-    both = [pose_difference(view, reference_viewmat) for view in (viewmat, slow_viewmat)]
-    return torch.cat(both) * viewmat.new_tensor(_POSE_SCALE * 2)
+NUM_SWAY = 4
 
 
 class TorsoField(nn.Module):
@@ -58,16 +52,12 @@ class TorsoField(nn.Module):
         follow = viewmat @ invert_rigid(self.reference_viewmat)
         return means @ (follow[:3, :3] - torch.eye(3, device=means.device)).T + follow[:3, 3]
 
-    def pose_features(self, viewmat: Tensor, slow_viewmat: Tensor) -> Tensor:
-        """The pose and its slow part relative to the reference, numbers of order one: [4, 4], [4, 4] -> [12]."""
-        return pose_features(viewmat, slow_viewmat, self.reference_viewmat)
-
     def sway_displacement(self, means: Tensor, pose: Tensor, posture: Tensor | None = None) -> Tensor:
         """How the shoulders move as one piece in the picture plane: shift, roll and growth.
 
         Args:
             means: [N, 3] metres.
-            pose: [12] from :meth:`pose_features`.
+            pose: [12] of a :class:`FrameDrive`.
             posture: [4] shift right and down (metres), roll and growth (radians) at rest; the identity's own if None.
 
         Returns:
@@ -90,6 +80,6 @@ class TorsoField(nn.Module):
         """The non-rigid remainder of one frame, a function of what its ``static_features`` gave.
 
         Args:
-            pose: [12] from :meth:`pose_features`.
+            pose: [12] of a :class:`FrameDrive`.
         """
         return self.field.frame((pose,))

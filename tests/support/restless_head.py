@@ -6,7 +6,7 @@ from m2dao.gaussians.params import GaussianParams
 from m2dao.gaussians.sh import NUM_BASES
 from m2dao.identity.checkpoint import load_identity
 from m2dao.motion.facial import EXPRESSION_SIZE
-from m2dao.motion.poses import viewmat_from_difference
+from m2dao.motion.poses import pose_features, viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive, ModelConfig, TalkingHead
 from tests.support.tiny_identity import make_tiny_identity
 
@@ -52,9 +52,10 @@ def restless_head(folder, *, degree: int, **config) -> TalkingHead:
 
 
 def a_drive(reference: torch.Tensor, *, posture: bool) -> FrameDrive:
-    views = [viewmat_from_difference(0.1 * torch.randn(6).numpy(), reference) for _ in range(2)]
+    pose, slow_pose = (0.1 * torch.randn(6).numpy() for _ in range(2))
     return FrameDrive(
-        *views,
+        viewmat_from_difference(pose, reference),
+        pose_features(pose, slow_pose),
         torch.randn(ModelConfig().embedding_size),
         torch.rand(EXPRESSION_SIZE),
         0.02 * torch.randn(4) if posture else None,

@@ -12,7 +12,7 @@ from m2dao.audio.features import feature_version, get_extractor
 from m2dao.capture.faces.signals import EXPRESSION_NAMES
 from m2dao.capture.writer import CaptureWriter
 from m2dao.identity import Talker
-from m2dao.motion.poses import viewmat_from_difference
+from m2dao.motion.poses import pose_differences, pose_features, viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
 from m2dao.timeline import SAMPLES_PER_FRAME
 from m2dao.training.recipes import Recipe, get_recipe
@@ -114,7 +114,8 @@ def _filmed(talker: Talker, viewmat: np.ndarray, gap: float) -> tuple[np.ndarray
     """A frame and its masks, rendered by the identity itself."""
     view = torch.from_numpy(viewmat).float()
     sound = torch.full((talker.speech.config.embedding_size,), float(gap))
-    drive = FrameDrive(view, view, sound, torch.zeros(len(EXPRESSION_NAMES)))
+    pose = pose_differences(viewmat[None], talker.reference_viewmat.numpy())[0]
+    drive = FrameDrive(view, pose_features(pose, pose), sound, torch.zeros(len(EXPRESSION_NAMES)))
     out = talker.render_drive(drive)
     alpha, head = out.alphas[0, ..., 0].numpy(), out.colors[0, ..., 3].numpy()
     rgb = out.colors[0, ..., :3].numpy() + (1 - alpha[..., None]) * talker.plate / 255

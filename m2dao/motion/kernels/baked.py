@@ -53,7 +53,6 @@ class BakedHead:
         """
         torso = None
         if self._head.torso is not None:
-            drive = drive._replace(torso_pose=self._head.torso_pose(drive))
             rigid, sway = torso_affines(self._head, drive)
             torso = TorsoMotion(self._torso_colors, self._follow, rigid.numpy(), sway.numpy())
         deltas = [add_up(motions) for motions in self._head.motions(drive, self._static).values()]

@@ -44,9 +44,9 @@ def view_of(viewmat: Tensor) -> View:
 
 def torso_affines(head: TalkingHead, drive: FrameDrive) -> tuple[Tensor, Tensor]:
     """``rigid`` and ``sway`` of :class:`TorsoMotion` in one frame, [3, 4] each; the second carries gradients."""
-    torso, pose = head.torso, head.torso_pose(drive)
+    torso = head.torso
     rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat))
-    return rigid, affine_of(lambda points: torso.sway_displacement(points, pose, drive.posture))
+    return rigid, affine_of(lambda points: torso.sway_displacement(points, drive.pose, drive.posture))
 
 
 def pose_groups(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from m2dao.capture.dataset import Capture
-from m2dao.motion.poses import find_shots, pose_differences, slow_differences, viewmat_from_difference
+from m2dao.motion.poses import find_shots, pose_differences, pose_features, slow_differences
 from m2dao.motion.speech import SpeechDriver
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
 from m2dao.training.frames.targets import TrainingFrames
@@ -25,13 +25,13 @@ class TrainingDrives(NamedTuple):
     capture: Capture
     device: torch.device  # where drives go
     viewmats: Tensor  # [T, 4, 4] head space to camera
-    slow_viewmats: Tensor  # [T, 4, 4] the same, low-passed
     poses: np.ndarray  # [T, 6] rotation vector (radians) and translation (metres) against the reference pose
     slow_poses: np.ndarray  # [T, 6]
+    pose_features: Tensor  # [T, 12] both as fields see them
     embeddings: Tensor  # [T, D] what the voice makes of the sound
     expression: Tensor  # [T, 8]
     reference_viewmat: Tensor  # [4, 4]
-    torso: TorsoDrives | None
+    postures: Tensor | None  # [T, 4] how the shoulders rest in the frame's shot, of the training part
 
     def embeddings_by(self, speech: SpeechDriver) -> Tensor:
         """What another voice makes of the recording's sound: [T, D]."""
@@ -41,20 +41,12 @@ class TrainingDrives(NamedTuple):
         """What drives a frame of the training part."""
         drive = FrameDrive(
             viewmat=self.viewmats[index],
-            slow_viewmat=self.slow_viewmats[index],
+            pose=self.pose_features[index],
             audio=self.embeddings[index],
             expression=self.expression[index],
-            posture=self.torso.postures[index] if self.torso else None,
-            torso_pose=self.torso.poses[index] if self.torso else None,
+            posture=None if self.postures is None else self.postures[index],
         )
         return drive.to(self.device)
-
-
-class TorsoDrives(NamedTuple):
-    """What the torso knows of each frame of the training part."""
-
-    poses: Tensor  # [T, 12] pose features
-    postures: Tensor  # [T, 4] how the shoulders rest in the frame's shot
 
 
 def measure_drives(
@@ -84,27 +76,24 @@ def measure_drives(
     reference = viewmats[neutral] if head.torso is None else head.torso.reference_viewmat
     poses = pose_differences(capture.viewmats, reference.numpy())
     slow_poses = slow_differences(poses)
-    slow_viewmats = torch.stack([viewmat_from_difference(row, reference) for row in slow_poses])
-    torso = None
+    features, postures = pose_features(poses, slow_poses), None
     if head.torso is not None:
-        views = zip(viewmats[:num_train], slow_viewmats[:num_train], strict=True)
-        features = torch.stack([head.torso.pose_features(*pair) for pair in views])
         shots = find_shots(poses[:num_train])
-        sway = measure_torso_sway(head, frames, neutral, features.numpy(), shots, K)
-        postures = torch.from_numpy(sway.postures).float()
-        head.torso.set_sway(torch.from_numpy(sway.weight).float(), postures[-1])
-        torso = TorsoDrives(features, postures[torch.from_numpy(shots)])
+        sway = measure_torso_sway(head, frames, neutral, features[:num_train].numpy(), shots, K)
+        by_shot = torch.from_numpy(sway.postures).float()
+        head.torso.set_sway(torch.from_numpy(sway.weight).float(), by_shot[-1])
+        postures = by_shot[torch.from_numpy(shots)]
     return TrainingDrives(
         capture=capture,
         device=device,
         viewmats=viewmats,
-        slow_viewmats=slow_viewmats,
         poses=poses,
         slow_poses=slow_poses,
+        pose_features=features,
         embeddings=_embeddings(capture, speech),
         expression=torch.from_numpy(np.asarray(capture.expression, np.float32)),
         reference_viewmat=reference,
-        torso=torso,
+        postures=postures,
     )
 
 

@@ -14,9 +14,8 @@ from tests.support.tiny_identity import make_tiny_identity
 @pytest.mark.parametrize(("degree", "config"), KINDS)
 def test_several_frames_at_once_are_the_same_as_one_by_one(tmp_path, degree, config):
     head = restless_head(tmp_path, degree=degree, **config)
-    reference = head.torso.reference_viewmat if head.torso else torch.eye(4)
     drives = [a_drive(torch.eye(4), posture=config.get("has_torso", True)) for _ in range(3)]
-    together = BatchedHead(head, reference).pose(drives)
+    together = BatchedHead(head).pose(drives)
     with torch.no_grad():
         static = head.static_features()
         for index, drive in enumerate(drives):

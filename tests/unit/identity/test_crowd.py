@@ -31,7 +31,7 @@ def another(head, num_more: int, seed: int):
 
 
 def batched(head) -> BatchedHead:
-    return BatchedHead(head, head.torso.reference_viewmat if head.torso else torch.eye(4))
+    return BatchedHead(head)
 
 
 def assert_alone_is_together(heads, drives, stack):
@@ -134,7 +134,7 @@ def test_talkers_of_several_threads_show_what_they_show_alone(tmp_path):
 def test_what_goes_wrong_reaches_only_whom_it_concerns(tmp_path):
     stored = Talker.load(make_tiny_identity(tmp_path / "one"), backend="reference")
     crowd, K = Crowd("reference"), torch.tensor([[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]])
-    head = BatchedHead(stored.head, stored.reference_viewmat)
+    head = BatchedHead(stored.head)
     drive = a_drive(stored.reference_viewmat, posture=False)
     with pytest.raises(Exception, match="whole number from 1"):
         crowd.render(Sitter(head, K, 0), [drive])
