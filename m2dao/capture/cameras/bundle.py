@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from m2dao.capture.rotations import cross_matrix, rotation_from_vector
+from m2dao.capture.rotations import cross_matrix
 
 POSE_DIM = 6  # rotation vector (left perturbation, about the head's origin) and translation
 _CHUNK_FRAMES = 1024  # frames whose Jacobians are held at once
@@ -26,7 +27,8 @@ class Poses:
     def moved(self, delta: np.ndarray) -> Poses:
         """The poses after the small motions ``delta`` [T, 6]."""
         return Poses(
-            rotations=rotation_from_vector(delta[:, :3]) @ self.rotations, translations=self.translations + delta[:, 3:]
+            rotations=Rotation.from_rotvec(delta[:, :3]).as_matrix() @ self.rotations,
+            translations=self.translations + delta[:, 3:],
         )
 
     def take(self, frames: np.ndarray | slice) -> Poses:
@@ -36,7 +38,11 @@ class Poses:
 
 def project(points: np.ndarray, poses: Poses, focal_px: float, centre_px: np.ndarray) -> np.ndarray:
     """Pixels [T, N, 2] of the head-space points [N, 3] (or [T, N, 3]) under every pose."""
-    camera = points @ np.swapaxes(poses.rotations, -1, -2) + poses.translations[:, None]
+    return pinhole(points @ np.swapaxes(poses.rotations, -1, -2) + poses.translations[:, None], focal_px, centre_px)
+
+
+def pinhole(camera: np.ndarray, focal_px: float, centre_px: np.ndarray | float) -> np.ndarray:
+    """Pixels [..., 2] of camera-space points [..., 3]."""
     return focal_px * camera[..., :2] / camera[..., 2:] + centre_px
 
 

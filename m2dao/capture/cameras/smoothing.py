@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 from m2dao.capture.cameras.bundle import POSE_DIM, Poses
-from m2dao.capture.rotations import vector_from_rotation
+from m2dao.capture.rotations import turns_between
 
 _JERK = np.array([-1.0, 3.0, -3.0, 1.0])
 _JERK_DOF = 3.0  # of Student's t: low enough for the few sudden moves, high enough to stay unimodal
@@ -88,7 +88,7 @@ def spanning(jumps: Sequence[int], length: int, *, order: int) -> list[int]:
 
 def third_differences(poses: Poses) -> np.ndarray:
     """[T - 3, 6]: of the rotation (as differences of the turns between frames, radians) and the translation (metres)."""
-    turns = vector_from_rotation(poses.rotations[1:] @ np.swapaxes(poses.rotations[:-1], 1, 2))
+    turns = turns_between(poses.rotations)
     return np.concatenate([np.diff(turns, 2, axis=0), np.diff(poses.translations, 3, axis=0)], axis=1)
 
 
@@ -124,7 +124,7 @@ def motion_statistics(poses: Poses, usable: np.ndarray) -> MotionStatistics:
     Args:
         usable: bool [T], frames whose pose was measured.
     """
-    turns = vector_from_rotation(poses.rotations[1:] @ np.swapaxes(poses.rotations[:-1], 1, 2))
+    turns = turns_between(poses.rotations)
     motion = np.concatenate([turns, np.diff(poses.translations, axis=0)], axis=1)
     good = usable[1:] & usable[:-1]
     fifth = _clean_differences(motion, good, 4)

@@ -14,13 +14,14 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from m2dao.capture.cameras.bundle import Poses, Structure, StructurePrior, adjust_structure, project, solve_poses
 from m2dao.capture.cameras.photometric import FrameSource, PoseRefiner, RefinedPoses
 from m2dao.capture.cameras.smoothing import SmoothedMotion, motion_statistics, smooth_poses, spanning
 from m2dao.capture.cameras.texture_points import below_brows, face_points, head_points
 from m2dao.capture.faces.rigid_shape import RigidShape, fit_rigid_shape, frontal_frame
-from m2dao.capture.rotations import best_rotation, interpolate_rotations, vector_from_rotation
+from m2dao.capture.rotations import best_rotation, interpolate_rotations, turns_between
 from m2dao.errors import CaptureRejected
 from m2dao.regions import NUM_LANDMARKS
 
@@ -169,7 +170,7 @@ def _disagreement(by_landmarks: Poses, refined: RefinedPoses) -> np.ndarray:
     if not frames.any():
         return np.full(6, 0.01)
     ours, theirs = by_landmarks.take(frames), refined.poses.take(frames)
-    turn = vector_from_rotation(ours.rotations @ np.swapaxes(theirs.rotations, 1, 2))
+    turn = Rotation.from_matrix(ours.rotations @ np.swapaxes(theirs.rotations, 1, 2)).as_rotvec()
     difference = np.concatenate([turn, ours.translations - theirs.translations], axis=1)
     return 1.4826 * np.median(np.abs(difference), axis=0) + 1e-6
 
@@ -210,7 +211,7 @@ def _spread_of_views(rotations: np.ndarray) -> np.ndarray:
         return np.arange(num_frames)
     half = _MAX_STRUCTURE_FRAMES // 2
     even = np.linspace(0, num_frames - 1, half).astype(int)
-    turn = np.linalg.norm(vector_from_rotation(rotations @ best_rotation(rotations.sum(axis=0)).T), axis=-1)
+    turn = Rotation.from_matrix(rotations @ best_rotation(rotations.sum(axis=0)).T).magnitude()
     turned = np.argsort(turn)[::-1][: num_frames // 5]
     return np.unique(np.concatenate([even, turned[:: max(1, len(turned) // half)]]))
 
@@ -287,7 +288,7 @@ def second_difference_deg(rotations: np.ndarray, jumps: Sequence[int] = ()) -> f
     Args:
         jumps: first frames after a jump cut; differences over one do not count.
     """
-    turns = vector_from_rotation(rotations[1:] @ np.swapaxes(rotations[:-1], 1, 2))
+    turns = turns_between(rotations)
     second = np.degrees(np.diff(turns, axis=0))
     second = np.delete(second, spanning(jumps, len(second), order=2), axis=0)
     return float(np.sqrt(np.mean(second.var(axis=0)))) if len(second) else 0.0

@@ -6,10 +6,10 @@ import dataclasses
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from m2dao.capture.cameras.bundle import Poses, project
 from m2dao.capture.faces.mesh import face_triangles
-from m2dao.capture.rotations import vector_from_rotation
 from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, runs_of
 
@@ -182,7 +182,7 @@ def plots(data: PlotData, *, title: str = "") -> bytes:
 
 
 def _plot_pose(angle_axis, shift_axis, time_s: np.ndarray, viewmats: np.ndarray) -> None:
-    angles = np.degrees(vector_from_rotation(viewmats[:, :3, :3].astype(np.float64)))
+    angles = Rotation.from_matrix(viewmats[:, :3, :3]).as_rotvec(degrees=True)
     angle_axis.plot(time_s, angles, linewidth=0.8, label=["nod (x)", "turn (y)", "tilt (z)"])
     angle_axis.set_ylabel("rotation (degrees)")
     shift = 1000.0 * (viewmats[:, :3, 3] - np.median(viewmats[:, :3, 3], axis=0))

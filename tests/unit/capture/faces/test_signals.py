@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from m2dao.capture.cameras.solve import OUTER_EYE_DISTANCE_M  # noqa: F401  (the unit lip openings are measured in)
 from m2dao.capture.faces.layout import face_layout
@@ -12,7 +13,6 @@ from m2dao.capture.faces.signals import (
     RIGHT_EYE_CORNERS,
     measure_signals,
 )
-from m2dao.capture.rotations import rotation_from_vector
 from m2dao.regions import INNER_LIP_PAIRS, LEFT_IRIS, LEFT_LID_PAIRS, RIGHT_IRIS, RIGHT_LID_PAIRS
 
 T = 60
@@ -36,7 +36,7 @@ def faces(lip_gap, left_lids, right_lids, brow_lift=None, glance=None, turn=None
         if glance is not None:
             frames[:, iris, :2] += glance * np.linalg.norm(flat[one] - flat[other]) / 2
     if turn is not None:
-        frames = np.einsum("tij,tnj->tni", rotation_from_vector(turn), frames)
+        frames = np.einsum("tij,tnj->tni", Rotation.from_rotvec(turn).as_matrix(), frames)
     return frames * scale + 300.0
 
 
