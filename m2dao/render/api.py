@@ -20,9 +20,19 @@ import torch
 from torch import Tensor
 
 from m2dao.errors import InputError, RenderBackendUnavailable
-from m2dao.render.types import Camera, RenderOutput
+from m2dao.render.types import Camera, RenderInputs, RenderOutput
 
 BACKENDS = ("cpu", "gsplat", "reference")
+_OWN_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "means": (None, 3),
+    "quats": (None, 4),
+    "scales": (None, 3),
+    "opacities": (None,),
+    "colors": (None, None),
+    "viewmats": (None, 4, 4),
+    "Ks": (None, 3, 3),
+    "backgrounds": (None, None),
+}  # the last dimensions of each tensor; None where any size will do
 
 
 def default_backend() -> str:
@@ -85,24 +95,8 @@ def render(
     """
     run = _backend_function(backend)
     camera = _checked_camera(width, height, near_plane, eps2d)
-    named = {
-        "means": (means, 2, (None, 3)),
-        "quats": (quats, 2, (None, 4)),
-        "scales": (scales, 2, (None, 3)),
-        "opacities": (opacities, 1, (None,)),
-        "colors": (colors, 2, (None, None)),
-        "viewmats": (viewmats, 3, (None, 4, 4)),
-        "Ks": (Ks, 3, (None, 3, 3)),
-    }
-    if backgrounds is not None:
-        named["backgrounds"] = (backgrounds, 2, (None, None))
-    _check_tensors(named, backend)
-    batch_shape = _check_sizes(named)
-    tensors = {}
-    for name, (tensor, num_own, _) in named.items():
-        full_shape = batch_shape + tensor.shape[tensor.dim() - num_own :]
-        tensors[name] = tensor if tensor.shape == full_shape else tensor.expand(full_shape)
-    return run(camera=camera, **tensors)
+    inputs = RenderInputs(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds)
+    return run(_checked(inputs, backend), camera)
 
 
 def warm_up(backend: str) -> None:
@@ -154,6 +148,22 @@ def _checked_camera(width: int, height: int, near_plane: float, eps2d: float) ->
     if not (math.isfinite(eps2d) and eps2d > 0):
         raise InputError("render: eps2d", "a positive variance in px^2", repr(eps2d))
     return Camera(width, height, float(near_plane), float(eps2d))
+
+
+def _checked(inputs: RenderInputs, backend: str) -> RenderInputs:
+    """The tensors, broadcast against each other."""
+    named = {
+        name: (tensor, len(_OWN_SHAPES[name]), _OWN_SHAPES[name])
+        for name, tensor in inputs._asdict().items()
+        if name != "backgrounds" or tensor is not None
+    }
+    _check_tensors(named, backend)
+    batch_shape = _check_sizes(named)
+    for name, (tensor, num_own, _) in named.items():
+        full_shape = batch_shape + tensor.shape[tensor.dim() - num_own :]
+        if tensor.shape != full_shape:
+            inputs = inputs._replace(**{name: tensor.expand(full_shape)})
+    return inputs
 
 
 def _check_tensors(named: dict, backend: str) -> None:

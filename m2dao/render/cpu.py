@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from m2dao.kernels.compiled import warms_up
-from m2dao.kernels.threads import share_out
-from m2dao.render import cpu_bins, cpu_project, cpu_raster
+from m2dao.kernels.threads import CHUNK, share_out
+from m2dao.render import cpu_bins, cpu_project, cpu_project_backward, cpu_raster
 from m2dao.render.one_gaussian import draw_one_gaussian
-from m2dao.render.types import Camera, RenderOutput
+from m2dao.render.types import Camera, RenderInputs, RenderOutput
 from m2dao.stages import running_clock, timed
 
 # Work that is worth a thread of its own; less costs more to hand over than it saves.
@@ -26,20 +26,12 @@ GAUSSIANS_PER_THREAD = 4000
 PAIRS_PER_THREAD = 2000
 
 
-def render_cpu(
-    means: Tensor,  # [..., N, 3]
-    quats: Tensor,  # [..., N, 4]
-    scales: Tensor,  # [..., N, 3]
-    opacities: Tensor,  # [..., N]
-    colors: Tensor,  # [..., N, D]
-    viewmats: Tensor,  # [..., C, 4, 4]
-    Ks: Tensor,  # [..., C, 3, 3]
-    camera: Camera,
-    backgrounds: Tensor | None = None,  # [..., C, D]
-) -> RenderOutput:
+def render_cpu(inputs: RenderInputs, camera: Camera) -> RenderOutput:
     """Backend ``cpu`` of ``api.render``; arguments are checked and broadcast there."""
-    means2d, conics, radii, views = _Project.apply(means, quats, scales, opacities, colors, viewmats, Ks, camera)
-    rendered, alphas = _Rasterize.apply(means2d, conics, opacities, colors, backgrounds, views, camera)
+    means2d, conics, radii, views = _Project.apply(*inputs.gaussians, inputs.viewmats, inputs.Ks, camera)
+    rendered, alphas = _Rasterize.apply(
+        means2d, conics, inputs.opacities, inputs.colors, inputs.backgrounds, views, camera
+    )
     return RenderOutput(rendered, alphas, means2d, radii)
 
 
@@ -109,9 +101,9 @@ class _Project(torch.autograd.Function):
         v_viewmats, wants_view = np.zeros((B, C, 4, 4)), ctx.needs_input_grad[5]
         for b in range(B):
             for c in range(C):
-                chunks = np.zeros((-(-N // cpu_project.CHUNK), 4, 4))
+                chunks = np.zeros((-(-N // CHUNK), 4, 4))
                 share_out(
-                    cpu_project.project_backward,
+                    cpu_project_backward.project_backward,
                     *(array[b] for array in inputs),
                     viewmats[b, c],
                     Ks[b, c],

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from m2dao.errors import RenderBackendUnavailable
-from m2dao.render.types import Camera, RenderOutput
+from m2dao.render.types import Camera, RenderInputs, RenderOutput
 
 
 def require_cuda() -> None:
@@ -27,37 +27,22 @@ def require_cuda() -> None:
         ) from error
 
 
-def render_gsplat(
-    means: Tensor,  # [..., N, 3]
-    quats: Tensor,  # [..., N, 4]
-    scales: Tensor,  # [..., N, 3]
-    opacities: Tensor,  # [..., N]
-    colors: Tensor,  # [..., N, D]
-    viewmats: Tensor,  # [..., C, 4, 4]
-    Ks: Tensor,  # [..., C, 3, 3]
-    camera: Camera,
-    backgrounds: Tensor | None = None,  # [..., C, D]
-) -> RenderOutput:
+def render_gsplat(inputs: RenderInputs, camera: Camera) -> RenderOutput:
     """Backend ``gsplat`` of ``api.render``; arguments are checked and broadcast there."""
     from gsplat import rasterization
 
-    if means.numel() == 0:  # nothing to launch
-        return _empty_output(means, colors, viewmats, camera, backgrounds)
-    means, quats, scales, opacities, colors = _without_broken(means, quats, scales, opacities, colors)
+    if inputs.means.numel() == 0:  # nothing to launch
+        return _empty_output(inputs, camera)
     rendered, alphas, meta = rasterization(
-        means,
-        quats,
-        scales,
-        opacities,
-        colors,
-        viewmats,
-        Ks,
+        *_without_broken(*inputs.gaussians),
+        inputs.viewmats,
+        inputs.Ks,
         camera.width,
         camera.height,
         near_plane=camera.near_plane,
         eps2d=camera.eps2d,
         packed=False,  # below 100k Gaussians the dense layout is faster
-        backgrounds=backgrounds,
+        backgrounds=inputs.backgrounds,
     )
     return RenderOutput(rendered, alphas, meta["means2d"], meta["radii"].amax(dim=-1))
 
@@ -78,11 +63,11 @@ def _without_broken(*tensors: Tensor) -> list[Tensor]:
     return cleaned
 
 
-def _empty_output(means, colors, viewmats, camera: Camera, backgrounds: Tensor | None) -> RenderOutput:
-    shape = viewmats.shape[:-2]
-    rendered = means.new_zeros(*shape, camera.height, camera.width, colors.shape[-1])
-    if backgrounds is not None:
-        rendered = rendered + backgrounds[..., None, None, :]
+def _empty_output(inputs: RenderInputs, camera: Camera) -> RenderOutput:
+    means, shape = inputs.means, inputs.viewmats.shape[:-2]
+    rendered = means.new_zeros(*shape, camera.height, camera.width, inputs.colors.shape[-1])
+    if inputs.backgrounds is not None:
+        rendered = rendered + inputs.backgrounds[..., None, None, :]
     return RenderOutput(
         rendered,
         means.new_zeros(*shape, camera.height, camera.width, 1),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from m2dao.render.types import Camera, RenderOutput
+from m2dao.render.types import Camera, RenderInputs, RenderOutput
 
 
 def draw_one_gaussian(run: Callable[..., RenderOutput], device: torch.device) -> None:
@@ -17,7 +17,7 @@ def draw_one_gaussian(run: Callable[..., RenderOutput], device: torch.device) ->
         device: where it wants its tensors.
     """
     eye = torch.eye(4, device=device)
-    output = run(
+    inputs = RenderInputs(
         torch.tensor([[0.0, 0.0, 2.0]], device=device, requires_grad=True),
         eye[:1],
         torch.full((1, 3), 0.1, device=device),
@@ -25,6 +25,6 @@ def draw_one_gaussian(run: Callable[..., RenderOutput], device: torch.device) ->
         torch.ones(1, 4, device=device),
         eye[None],
         torch.tensor([[[16.0, 0.0, 8.0], [0.0, 16.0, 8.0], [0.0, 0.0, 1.0]]], device=device),
-        Camera(width=16, height=16, near_plane=0.01, eps2d=0.3),
     )
+    output = run(inputs, Camera(width=16, height=16, near_plane=0.01, eps2d=0.3))
     output.colors.sum().backward()

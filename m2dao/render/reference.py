@@ -20,23 +20,13 @@ from m2dao.render.conventions import (
     MAX_EXTENT_SIGMAS,
     TRANSMITTANCE_MIN,
 )
-from m2dao.render.types import Camera, RenderOutput
+from m2dao.render.types import Camera, RenderInputs, RenderOutput
 
 MAX_SIZE = 128  # px; beyond this the N x P matrices are too large to be useful
 MAX_PAIRS_PER_CHUNK = 1 << 22  # pixel-Gaussian pairs evaluated at once
 
 
-def render_reference(
-    means: Tensor,  # [..., N, 3]
-    quats: Tensor,  # [..., N, 4]
-    scales: Tensor,  # [..., N, 3]
-    opacities: Tensor,  # [..., N]
-    colors: Tensor,  # [..., N, D]
-    viewmats: Tensor,  # [..., C, 4, 4]
-    Ks: Tensor,  # [..., C, 3, 3]
-    camera: Camera,
-    backgrounds: Tensor | None = None,  # [..., C, D]
-) -> RenderOutput:
+def render_reference(inputs: RenderInputs, camera: Camera) -> RenderOutput:
     """Backend ``reference`` of ``api.render``; arguments are checked and broadcast there."""
     if max(camera.width, camera.height) > MAX_SIZE:
         raise InputError(
@@ -45,15 +35,16 @@ def render_reference(
             f"{camera.width}x{camera.height}",
             "use 'cpu' or 'gsplat'",
         )
+    means, colors, backgrounds = inputs.means, inputs.colors, inputs.backgrounds
     batch_shape = means.shape[:-2]
-    num_cameras = viewmats.shape[-3]
+    num_cameras = inputs.viewmats.shape[-3]
     num_gaussians = means.shape[-2]
     images = []
     for batch in range(math.prod(batch_shape)):
-        gaussians = [_flat(tensor, batch_shape)[batch] for tensor in (means, quats, scales, opacities, colors)]
+        gaussians = [_flat(tensor, batch_shape)[batch] for tensor in inputs.gaussians]
         for index in range(num_cameras):
-            viewmat = _flat(viewmats, batch_shape)[batch, index]
-            K = _flat(Ks, batch_shape)[batch, index]
+            viewmat = _flat(inputs.viewmats, batch_shape)[batch, index]
+            K = _flat(inputs.Ks, batch_shape)[batch, index]
             background = None if backgrounds is None else _flat(backgrounds, batch_shape)[batch, index]
             images.append((gaussians, viewmat, K, background))
 

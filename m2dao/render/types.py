@@ -32,3 +32,21 @@ class Camera(NamedTuple):
     height: int
     near_plane: float
     eps2d: float
+
+
+class RenderInputs(NamedTuple):
+    """The tensors of a call, checked and broadcast; ``render`` says what they mean."""
+
+    means: Tensor  # [..., N, 3]
+    quats: Tensor  # [..., N, 4]
+    scales: Tensor  # [..., N, 3]
+    opacities: Tensor  # [..., N]
+    colors: Tensor  # [..., N, D]
+    viewmats: Tensor  # [..., C, 4, 4]
+    Ks: Tensor  # [..., C, 3, 3]
+    backgrounds: Tensor | None = None  # [..., C, D]
+
+    @property
+    def gaussians(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """All but cameras and backgrounds."""
+        return self.means, self.quats, self.scales, self.opacities, self.colors

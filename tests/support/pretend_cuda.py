@@ -17,7 +17,7 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from m2dao.render.types import Camera, RenderOutput
+from m2dao.render.types import Camera, RenderInputs, RenderOutput
 
 _CUDA = torch.device("cuda", 0)
 _aten = torch.ops.aten
@@ -104,8 +104,9 @@ def _run(func, args, kwargs):
     return tree_map_only(torch.Tensor, DeviceTensor, out) if goes_there else out
 
 
-def draw_blobs(means, quats, scales, opacities, colors, viewmats, Ks, camera: Camera, backgrounds=None) -> RenderOutput:
+def draw_blobs(inputs: RenderInputs, camera: Camera) -> RenderOutput:
     """A renderer of few operations, arguments as of the backends: round blobs that do not hide each other."""
+    means, quats, scales, opacities, colors, viewmats, Ks, _ = inputs
     points = (
         means[..., None, :, :] @ viewmats[..., :3, :3].transpose(-1, -2) + viewmats[..., None, :3, 3]
     )  # [..., C, N, 3]
@@ -125,7 +126,7 @@ def _rasterization(
 ):
     """gsplat's function, as far as we call it."""
     camera = Camera(width, height, near_plane, eps2d)
-    out = draw_blobs(means, quats, scales, opacities, colors, viewmats, Ks, camera, backgrounds)
+    out = draw_blobs(RenderInputs(means, quats, scales, opacities, colors, viewmats, Ks, backgrounds), camera)
     return out.colors, out.alphas, {"means2d": out.means2d, "radii": out.radii[..., None].expand(*out.radii.shape, 2)}
 
 
