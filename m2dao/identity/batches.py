@@ -41,7 +41,7 @@ class BatchedHead:
     @property
     def num_bytes(self) -> int:
         """Memory taken beside the head's own parameters, two places in a stack included."""
-        own = sum(value.nbytes for value in self._static if value is not None)
+        own = sum(value.nbytes for value in self._static.values())
         return own + 2 * (own + sum(value.nbytes for value in _state_of(self.head).values()))
 
     def ready(self, drive: FrameDrive) -> FrameDrive:
@@ -74,7 +74,7 @@ class HeadStack:
         self._places: list[weakref.ref[BatchedHead]] = []
         self._sizes: dict[str, int] = {}  # Gaussians there is room for, by group
         self._state: dict[str, Tensor] = {}  # [S, ...] parameters and buffers, by name
-        self._static: list[Tensor | None] = []  # [S, ...] features, in the order of ``StaticFeatures``
+        self._static: StaticFeatures = {}  # [S, ...]
         self._poser: _Poser | None = None
 
     @property
@@ -91,9 +91,8 @@ class HeadStack:
         places = torch.tensor([held[id(head)] for head, _ in frames]).to(device)
         together, dimensions = _pack([head.ready(drive) for head, drive in frames])
         state = {name: value[places] for name, value in self._state.items()}
-        static = StaticFeatures(*(None if value is None else value[places] for value in self._static))
-        of_static = StaticFeatures(*(None if value is None else 0 for value in static))
-        posing = torch.vmap(self._pose_one, in_dims=(dict.fromkeys(state, 0), dimensions, of_static))
+        static = {part: value[places] for part, value in self._static.items()}
+        posing = torch.vmap(self._pose_one, in_dims=(dict.fromkeys(state, 0), dimensions, dict.fromkeys(static, 0)))
         return posing(state, together.to(device), static)
 
     def _pose_one(self, state: dict[str, Tensor], drive: FrameDrive, static: StaticFeatures) -> tuple[Tensor, ...]:
@@ -113,21 +112,18 @@ class HeadStack:
 
     def _rebuild(self, heads: list[BatchedHead]) -> None:
         """Tensors that fit these heads, with as much room again."""
-        self._places, self._state, self._static = (
-            [],
-            {},
-            [],
-        )  # if memory runs out from here on, the next call begins anew
+        # If memory runs out from here on, the next call begins anew.
+        self._places, self._state, self._static = [], {}, {}
         self._sizes = {
             name: max(-(-_sizes_of(head)[name] // _ROOM) * _ROOM for head in heads) for name in heads[0].head.groups
         }
         num_places = 2 * len(heads)
         self._poser = _Poser(_filled_up(heads[0].head, self._sizes))
         state = {name: value.new_empty((num_places, *value.shape)) for name, value in _state_of(self._poser).items()}
-        self._static = [
-            None if value is None else value.new_empty((num_places, *value.shape))
-            for value in self._poser.head.static_features()
-        ]
+        self._static = {
+            part: value.new_empty((num_places, *value.shape))
+            for part, value in self._poser.head.static_features().items()
+        }
         self._state = state
         self._places = [_nobody] * num_places
         for place, head in enumerate(heads):
@@ -137,9 +133,8 @@ class HeadStack:
         filled = _Poser(_filled_up(head.head, self._sizes))
         for name, value in _state_of(filled).items():
             self._state[name][place] = value
-        for all_places, value in zip(self._static, filled.head.static_features(), strict=True):
-            if value is not None:
-                all_places[place] = value
+        for part, value in filled.head.static_features().items():
+            self._static[part][place] = value
         self._places[place] = weakref.ref(head)
 
 

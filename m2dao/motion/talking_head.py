@@ -86,17 +86,10 @@ class FrameDrive(NamedTuple):
         return FrameDrive(*(None if value is None else value.to(device) for value in self))
 
 
-class StaticFeatures(NamedTuple):
-    """What depends on canonical positions alone, and is constant as long as they are."""
+# What depends on canonical positions alone, and is constant as long as they are: [P, F] by part.
+StaticFeatures = dict[str, Tensor]
 
-    facial: Tensor
-    facial_of_oral: Tensor
-    facial_of_probes: Tensor
-    oral: Tensor
-    torso: Tensor | None = None
-
-
-# Each part of the static features: the field that makes it and the group whose positions it reads (the lip probes if None).
+# The parts: the field that makes each, and the group whose positions it reads (the lip probes if None).
 _STATIC_PARTS = {
     "facial": ("facial", "facial"),
     "facial_of_oral": ("facial", "oral"),
@@ -186,13 +179,11 @@ class TalkingHead(nn.Module):
 
     def static_features(self) -> StaticFeatures:
         """Features of all points."""
-        return StaticFeatures(
-            **{
-                part: field.field.static_features(*points)
-                for name, field in self.fields.items()
-                for part, points in self.field_points(name).items()
-            }
-        )
+        return {
+            part: field.field.static_features(*points)
+            for name, field in self.fields.items()
+            for part, points in self.field_points(name).items()
+        }
 
     def pose(self, drive: FrameDrive, static: StaticFeatures | None, *, moving: bool = True) -> PosedGaussians:
         """Move every Gaussian to where it is in one frame.
@@ -214,13 +205,13 @@ class TalkingHead(nn.Module):
     def motions(self, drive: FrameDrive, static: StaticFeatures) -> dict[str, tuple[FieldMotion, ...]]:
         """What moves each group in one frame; the lips of the oral one are carried by the face."""
         face = self.facial.field.frame(self.facial_codes(drive))
-        lip_motion = self.oral.motion_code(sum_motions((face(static.facial_of_probes),)).d_means)
+        lip_motion = self.oral.motion_code(sum_motions((face(static["facial_of_probes"]),)).d_means)
         if not self.config.mouth_sees_face:
             lip_motion = torch.zeros_like(lip_motion)
-        oral = self.oral.frame(drive.audio, lip_motion)(static.oral)
-        motions = {"facial": (face(static.facial),), "oral": (oral, face(static.facial_of_oral))}
+        oral = self.oral.frame(drive.audio, lip_motion)(static["oral"])
+        motions = {"facial": (face(static["facial"]),), "oral": (oral, face(static["facial_of_oral"]))}
         if self.torso is not None:
-            motions["torso"] = (self.torso.frame(drive.pose)(static.torso),)
+            motions["torso"] = (self.torso.frame(drive.pose)(static["torso"]),)
         return motions
 
     def facial_codes(self, drive: FrameDrive) -> tuple[Tensor, ...]:

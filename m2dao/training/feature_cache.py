@@ -56,7 +56,7 @@ class FeatureCache:
             trains = _trains(self._head.fields[name])
             leaves = {part: value.requires_grad_(trains) for part, value in zip(points, whole, strict=True)}
             self._fields[name] = _Field(pieces, leaves)
-        return StaticFeatures(**{part: leaf for made in self._fields.values() for part, leaf in made.leaves.items()})
+        return {part: leaf for made in self._fields.values() for part, leaf in made.leaves.items()}
 
     @property
     def num_frames_left(self) -> int:

@@ -38,8 +38,7 @@ class BakedHead:
     def num_bytes(self) -> int:
         """Memory taken beside the head's own parameters."""
         kept = [value for gaussians in self._groups.values() for value in vars(gaussians).values()]
-        kept += [value for value in self._static if value is not None]
-        return sum(value.nbytes for value in kept)
+        return sum(value.nbytes for value in (*kept, *self._static.values()))
 
     @torch.no_grad()
     def pose(self, drive: FrameDrive) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
