@@ -9,7 +9,7 @@ AUDIO ?=
 TEST_PROCESSES ?= 4
 HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py tests/unit/docs/test_docs_links.py
 
-.PHONY: help demo up down status check fix test docs lock clean
+.PHONY: help demo up down status check fix test docs lock release clean
 
 help:
 	@echo "make demo                         two synthetic people: fitted, registered, promoted, speaking (10 minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "make fix                          repair what check can repair by itself"
 	@echo "make test                         the whole test suite"
 	@echo "make docs                         the generated pages and tables of docs/ anew"
+	@echo "make release                      a wheel in dist/, tried in a clean environment"
 	@echo "make lock                         resolve requirements.lock anew"
 
 # A changed lock installs again, an unchanged one costs nothing. Kernels are compiled here, once for this processor.
@@ -63,5 +64,10 @@ docs: $(STAMP)
 lock: $(STAMP)
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
 
+release: check
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	tests/release/smoke.sh dist/m2dao-*.whl $(PYTHON)
+
 clean:
-	rm -rf $(VENV) out build *.egg-info
+	rm -rf $(VENV) out build dist *.egg-info
