@@ -111,7 +111,8 @@ class _Pose(torch.autograd.Function):
             colors_at_rest = sh_colors(groups[-1].sh0, groups[-1].shN, groups[-1].means).numpy()
             torso = TorsoMotion(colors_at_rest, follow, rigid, sway)
         means, quats, scales, colors = pose_groups(gaussians, deltas, view, torso)
-        opacities = torch.cat([group.opacities for group in gaussians])
+        # Joined first: a sigmoid rounds the last elements of a tensor, which fill no vector, otherwise than the rest.
+        opacities = torch.cat([group.opacities for group in groups]).sigmoid_()
         sizes = [len(group.means) for group in groups]
         # Detached: what an operation keeps of its own outputs would keep the operation, for ever.
         ctx.kept = view, rigid, groups, sizes, [value.detach() for value in (opacities, scales, colors)], follow, sway
