@@ -55,14 +55,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _group_of(item: pytest.Item) -> str:
     """The name of the group that runs in one process."""
     file = item.path.relative_to(ROOT).as_posix()
+    fixtures = getattr(item, "fixturenames", ())
+    if "ray_stack" in fixtures or file in _OWN_RAY:
+        return "ray"
     if file in _LONGEST_FIRST:
         return file
     for folder, group in _GROUPS_OF_FOLDERS.items():
         if file.startswith(f"{folder}/"):
             return group
-    fixtures = getattr(item, "fixturenames", ())
-    if "ray_stack" in fixtures or file in _OWN_RAY:
-        return "ray"
     if "stack" in fixtures:
         return "services"
     return file
