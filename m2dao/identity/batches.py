@@ -1,7 +1,7 @@
 """Poses several frames at once in plain PyTorch, for a GPU and as reference of ``baked.py``.
 
-A :class:`BatchedHead` is one talking head; a :class:`HeadStack` holds heads of several people side by side, filled up to one
-size with Gaussians that nobody sees, and poses frames of any of them together.
+A :class:`BatchedHead` is one talking head. A :class:`HeadStack` holds heads of several people side by side, padded to
+one size with Gaussians that nobody sees, and poses frames of any of them together.
 Shapes: B frames, S places in a stack, N Gaussians of all groups.
 """
 
@@ -139,7 +139,7 @@ class HeadStack:
 
 
 def kind_of(head: TalkingHead) -> tuple:
-    """What heads must have in common to be posed together: how they are made and all sizes but the numbers of Gaussians."""
+    """What heads must share to be posed together: their configuration and all sizes but the numbers of Gaussians."""
     shapes = [(name, tuple(value.shape[name.startswith("groups.") :])) for name, value in _state_of(head).items()]
     return (head.config, *shapes)
 

@@ -1,8 +1,8 @@
 """Renders together the frames that several threads ask for.
 
-A GPU draws the frames of many people in little more time than one frame of one person. Whoever asks while nobody renders
-renders at once; whoever asks meanwhile waits, and all who waited are served by one call. So a lone stream waits for nothing,
-and the more there are the larger the batches become.
+A GPU draws frames of many people in little more time than one frame of one person. A thread that asks while nobody
+renders is served at once. Threads that ask meanwhile wait, and the next call serves all of them. So a lone stream never
+waits, and batches grow with the number of streams.
 Shapes: B frames of one request.
 """
 
@@ -114,7 +114,7 @@ class Crowd:
         return chosen
 
     def _serve(self, requests: list[_Request]) -> None:
-        """Render; what goes wrong with several together is tried with each alone, so that it reaches only whom it concerns."""
+        """Render together; after an error each request is tried alone, so that the error reaches only its cause."""
         several_failed = False
         try:
             output = self._render_together(requests)

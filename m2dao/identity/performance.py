@@ -1,7 +1,7 @@
 """Synthesises head poses, blinks, brows and gaze for speech of any length.
 
-The recording's own motion is cut into stretches of a few seconds and joined where pose, speed and lids nearly meet; each
-joint is cross-faded. So motion keeps the person's own rhythm, never ends, never jumps and has no period that can be seen.
+We cut the recording's own motion into stretches of a few seconds, and join them where pose, speed and lids nearly meet.
+Each joint is cross-faded. So motion keeps the person's own rhythm, never ends, never jumps and has no visible period.
 Shapes: T frames of the recording.
 """
 

@@ -68,10 +68,12 @@ class BakedRenderer:
 
 
 class SharedRenderer:
-    """Several frames at once, together with those of other talkers of this process; arguments as in :class:`BakedRenderer`.
+    """Several frames at once, together with those of other talkers of this process.
 
     Args:
         head: on the device of the backend.
+        K: [3, 3].
+        size: pixels.
         backend: render backend.
     """
 

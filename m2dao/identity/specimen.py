@@ -1,7 +1,7 @@
 """A talking head of any number of Gaussians that shows nobody, for benchmarks.
 
 Its Gaussians lie as a fit leaves them (most near the surface, with a mean screen radius), its fields have the sizes of
-the recipe ``m2dao`` and random weights: what it costs to render is what a fitted identity costs, what it shows is noise.
+the recipe ``m2dao`` and random weights. So it costs as much to render as a fitted identity, and shows noise.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ def get_num_threads() -> int:
 def one_torch_thread() -> Iterator[None]:
     """Keep PyTorch's own operations on one thread inside.
 
-    The tensors of our models are small: sharing an operation on them costs more than doing it. On two threads of PyTorch's
-    a fit makes half the steps that it makes on one.
+    The tensors of our models are small: sharing an operation on them costs more than doing it. With two threads of
+    PyTorch's own, a fit makes half the steps that it makes with one.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -87,8 +87,8 @@ def share_out(kernel, *args, max_threads: int) -> None:
 def call_together(calls: Sequence[Callable[[], T]]) -> list[T]:
     """What functions return that do not wait for each other, called on up to ``get_num_threads()`` threads.
 
-    For PyTorch's operations and other code that releases the GIL. As in :func:`share_out`, nobody waits for a thread that
-    has not begun.
+    For PyTorch's operations and other code that releases the GIL. As in :func:`share_out`, nobody waits for a thread
+    that has not begun.
     """
     if get_num_threads() < 2 or len(calls) < 2:
         return [call() for call in calls]

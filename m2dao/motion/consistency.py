@@ -1,10 +1,10 @@
 """The motion consistency constraint: head and torso move as one body.
 
-The paper states the idea, not the formula: the face is composited over the whole portrait and the whole portrait is
-supervised, so that the face can neither penetrate nor detach at the neck. The photometric part of that is the loss on the
-full composite; here is the kinematic part. Each Gaussian of the torso follows the head by a weight of its own; left to the
-picture alone these weights scatter, and a deep tilt of the head tears single Gaussians out of collar and shoulders. A body
-does not tear: neighbours follow alike, and the weight falls smoothly from chin to shoulders.
+The paper states the idea, not the formula: the face is composited over the whole portrait, and the whole portrait is
+supervised, so that the face can neither penetrate nor detach at the neck. The loss on the full composite is the
+photometric part of that; here is the kinematic part. Each Gaussian of the torso follows the head by a skinning weight
+of its own. Left to the picture alone these weights scatter, and a deep tilt of the head tears single Gaussians out of
+collar and shoulders. A body does not tear: neighbours have like weights, which fall smoothly from chin to shoulders.
 Shapes: N torso Gaussians, K neighbours.
 """
 

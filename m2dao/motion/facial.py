@@ -37,7 +37,8 @@ class FacialField(nn.Module):
         field: a field with the code groups of :meth:`code_sizes`.
         audio_code: the extension of the audio embedding.
         eye_probes: [P, 3] canonical points around the eyes.
-        sees_pose: whether the head's pose moves anything beyond the rigid head: hair lags, and depths are never quite right.
+        sees_pose: whether the head's pose moves anything beyond the rigid head, because hair lags and depths are
+            never quite right.
         sees_gaze: whether irises move.
     """
 
@@ -71,6 +72,6 @@ class FacialField(nn.Module):
 
 
 def choose_eye_probes(canonical_landmarks: Tensor) -> Tensor:
-    """Corners and lids of the eyes and three points of each brow, from the 478-point mesh: [478, 3] -> [14, 3] metres."""
+    """Corners and lids of the eyes and three points of each brow: mesh [478, 3] -> [14, 3] metres."""
     indices = torch.tensor([33, 133, 362, 263, 159, 145, 386, 374, 70, 105, 107, 300, 334, 336])
     return canonical_landmarks[indices]

@@ -8,8 +8,8 @@ step in training) and static features plus the frame's motion codes into a :clas
     d(x, c) = sum_g a_g(x) h(x) · (W_g c_g),        h(x) = MLP(tri-plane(x))
 
 with one region attention ``a_g`` for each group of codes (sound, eyes, brows, pose). A frame costs one product for each
-Gaussian and each group that moves it. The field is linear in its codes, like blendshapes; the codes may be any function of sound and
-expression.
+Gaussian and each group that moves it. The field is linear in its codes, like blendshapes. The codes may be any function
+of sound and expression.
 
 ``ConcatField`` is the field of TalkingGaussian (Li et al., 2024, section 3.2): an MLP over tri-plane features and
 attended codes, evaluated for every Gaussian in every frame.
@@ -65,8 +65,8 @@ def sum_motions(motions: tuple[FieldMotion, ...]) -> MotionDelta:
 class Reach(nn.Module):
     """Where a group of codes moves anything: fully near some points, not at all far from them.
 
-    Without it a field learns by heart: every frame's sound differs from every other's, so hair that the pose misplaces is put
-    right by sound in the recording and sent astray by the next sentence.
+    Without it a field overfits: every frame's sound differs from every other's. So sound would put hair right that the
+    pose misplaces in the recording, and the next sentence would send it astray.
 
     Args:
         points: [P, 3] metres.
@@ -130,7 +130,7 @@ class FactoredField(nn.Module):
         self.reaches = nn.ModuleList(reaches)
 
     def static_features(self, means: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Hidden features and attentions of canonical points: [N, 3] -> [N, H + G]; their motion counts by weights [N]."""
+        """Hidden features and attentions of points, whose motion counts by weights [N]: [N, 3] -> [N, H + G]."""
         hidden = self.mlp(self.triplane(means))  # [N, H]
         attention = self.attention(hidden).sigmoid()  # [N, G]
         if self.reaches:
@@ -186,7 +186,7 @@ class ConcatField(nn.Module):
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES[:-3]), persistent=False)
 
     def static_features(self, means: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Tri-plane features of canonical points, and by how much their motion counts [N]: [N, 3] -> [N, features + 1]."""
+        """Tri-plane features of canonical points, and how much their motion counts: [N, 3] -> [N, features + 1]."""
         weights = means.new_ones(len(means)) if weights is None else weights
         return torch.cat([self.triplane(means), weights[:, None]], dim=1)
 

@@ -52,8 +52,8 @@ def pose_features(poses: np.ndarray, slow_poses: np.ndarray) -> Tensor:
 def find_shots(differences: np.ndarray) -> np.ndarray:
     """Number the stretches between cuts: [T, 6] -> [T] int, rising from 0.
 
-    A recording may have been cut; the head then leaps from one frame to the next, which no motion of ours may do, and the
-    person may sit otherwise than before.
+    A recording may have been cut. The head then leaps from one frame to the next, which no motion of ours may do, and
+    the person may sit differently from before.
     """
     step = np.linalg.norm(np.diff(differences, axis=0) * POSE_WEIGHTS, axis=1)
     leaps = step > max(_LEAP, _LEAP_OF_USUAL * np.percentile(step, 95))

@@ -1,10 +1,10 @@
 """Turns sound into the audio embedding that drives facial and oral motion.
 
-Encoders are trained to say where the person's own lips are (their *articulation*, principal components of the lip
-landmarks in head space) before any picture is rendered; that is what an audio-visual encoder is for, and it makes the
-embedding explicit about the mouth from the first step. Several of them, each trained without another part of the recording,
-are asked for their mean, whose error is less than that of one (bootstrap aggregating, Breiman, 1996).
-Shapes: R feature rows, F values a row, T frames, L rows a window, D embedding, one number for each component of articulation.
+Encoders learn where the person's own lips are before any picture is rendered. Their *articulation* says it: the
+principal components of the lip landmarks in head space. That is what an audio-visual encoder is for, and it makes the
+embedding explicit about the mouth from the first step. We take the mean of several encoders, each trained without
+another part of the recording, because its error is less than that of one (bootstrap aggregating, Breiman, 1996).
+Shapes: R feature rows, F values a row, T frames, L rows a window, D embedding, one number for each articulation.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class ModelConfig:
         sh_degree: of the head's colours; the torso's are constant.
         has_torso: whether neck and torso are generated.
         mouth_sees_face: whether the oral field is told what the face does to the lips.
-        motion_regions: whether sound moves only what is near the mouth, lids and irises only what is near the eyes, and brows
-            only what is not far from them.
+        motion_regions: whether sound moves only what is near the mouth, lids and irises only what is near the eyes,
+            and brows only what is not far from them.
         head_sees_pose: whether the face moves with the pose beyond the rigid head.
         face_sees_gaze: whether irises move.
     """
@@ -167,7 +167,7 @@ class TalkingHead(nn.Module):
         return {name: getattr(self, name) for name in GROUPS if getattr(self, name) is not None}
 
     def field_points(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
-        """What one field is asked about, by part of the static features: positions [P, 3] and weights [P] of their motion."""
+        """Positions [P, 3] that one field is asked about, and weights [P] of their motion, by part of the features."""
         points = {}
         for part, (field, group) in _STATIC_PARTS.items():
             if field == name:

@@ -1,10 +1,11 @@
 """Torso and neck: generated from the head's motion, not pasted from the recording.
 
-Torso Gaussians live in camera space at the reference pose. Each follows the head's rigid motion by its own weight (one
-at the top of the neck, none at the shoulders); what does not follow sways as one piece, by a linear function of the pose;
-a field that is linear in the pose adds what is left: collars, skin and cloth. Nothing here bends with the pose, because
-twelve numbers tell nearly every frame of a recording from every other: a network of them learns the shoulders of the
-training part by heart. The pose is seen twice, as it is and as its slow part, because shoulders follow a head late.
+Torso Gaussians live in camera space at the reference pose. Each follows the head's rigid motion by its own skinning
+weight: one at the top of the neck, none at the shoulders. What does not follow sways as one piece, by a linear function
+of the pose. A field that is linear in the pose adds what is left: collars, skin and cloth.
+Nothing here bends with the pose, because twelve numbers tell nearly every frame of a recording from every other: a
+network of them would overfit the shoulders of the training part. The pose is seen twice, as it is and as its slow part,
+because shoulders follow a head late.
 Shapes: N Gaussians.
 """
 

@@ -18,8 +18,8 @@ _NUM_GAUSSIANS = 4000
 def machine_pairs_per_s(*, num_rounds: int = 5) -> float:
     """Pairs per second of the blending loop alone, on all threads at once, the best of some rounds.
 
-    One tile in the first-level cache, every Gaussian covering all of it, none ever opaque: no projecting, sorting, short
-    rows or partly covered tiles.
+    One tile in the first-level cache, every Gaussian covering all of it, none ever opaque. There is no projecting,
+    sorting, short row or partly covered tile.
     """
     records = np.zeros((_NUM_GAUSSIANS, cpu_project.RECORD_COLOR + 4), np.float32)
     records[:, cpu_project.RECORD_MEAN_X], records[:, cpu_project.RECORD_MEAN_Y] = TILE_WIDTH / 2, TILE_HEIGHT / 2

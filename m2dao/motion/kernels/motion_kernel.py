@@ -115,8 +115,10 @@ def move_backward(
     v_features,  # out float32 [N * (H + G)]
     v_matrix_chunks,  # out float32 [ceil(N / CHUNK), G * H * 16], to be summed by the caller
 ):
-    """Gradients of the motion. An attention of nothing stays so: its gradient is nothing, which loses nothing where it is a
-    logistic function times a reach."""
+    """Gradients of the motion.
+
+    An attention of zero gets a zero gradient. Nothing is lost by that where it is a logistic function times a falloff.
+    """
     width = num_hidden + num_groups
     num_gaussians = features.shape[0] // width
     members, weights = np.empty(_TILE + _ABREAST, np.int64), np.empty(_TILE + _ABREAST, np.float32)

@@ -55,6 +55,6 @@ def share_gaussians(kernel: Callable, num_gaussians: int, *args) -> None:
 
 
 def affine_of(displace: Callable[[Tensor], Tensor]) -> Tensor:
-    """The matrix [3, 4] of an affine map of points [P, 3], which is known by what it does to the origin and unit vectors."""
+    """The matrix [3, 4] of an affine map of points [P, 3], from where it takes the origin and the unit vectors."""
     moved = displace(torch.cat([torch.zeros(1, 3), torch.eye(3)]))
     return torch.cat([(moved[1:] - moved[0]).T, moved[:1].T], dim=1)

@@ -1,7 +1,7 @@
 """Numba kernels that carry gradients from posed Gaussians to what they were posed from.
 
-The counterpart of ``m2dao.motion.kernels.posing_kernel``; ``TalkingHead.pose`` under autograd defines what is correct. A leading
-``v_`` is dLoss/d(name).
+The counterpart of ``m2dao.motion.kernels.posing_kernel``; ``TalkingHead.pose`` under autograd defines what is correct.
+A leading ``v_`` is dLoss/d(name).
 Shapes: N Gaussians of one group, B spherical-harmonic bases.
 """
 
