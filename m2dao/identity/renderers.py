@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2dao.identity.batch_scheduler import Client, scheduler_of
 from m2dao.identity.batches import BatchedHead
-from m2dao.identity.crowd import Sitter, crowd_of
 from m2dao.kernels.compiled import compile_ahead
 from m2dao.motion.kernels.baked import BakedHead
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
@@ -80,21 +80,21 @@ class SharedRenderer:
     frames_at_once = 16
 
     def __init__(self, head: TalkingHead, K: Tensor, size: int, *, backend: str):
-        self._device, self._crowd = device_of(backend), crowd_of(backend)
-        self._sitter = Sitter(BatchedHead(head), K.to(self._device), size)
+        self._device, self._scheduler = device_of(backend), scheduler_of(backend)
+        self._client = Client(BatchedHead(head), K.to(self._device), size)
 
     @property
     def num_bytes(self) -> int:
         """Memory taken beside the head's own parameters."""
-        return self._sitter.head.num_bytes
+        return self._client.head.num_bytes
 
     def render(self, drive: FrameDrive) -> RenderOutput:
         """See :meth:`BakedRenderer.render`."""
-        return RenderOutput(*(values[0] for values in self._crowd.render(self._sitter, [drive])))
+        return RenderOutput(*(values[0] for values in self._scheduler.render(self._client, [drive])))
 
     def pictures(self, drives: list[FrameDrive], backdrop: np.ndarray | None) -> list[np.ndarray]:
         """See :meth:`BakedRenderer.pictures`."""
-        output = self._crowd.render(self._sitter, drives)
+        output = self._scheduler.render(self._client, drives)
         with timed("composite"):
             behind = None if backdrop is None else torch.from_numpy(np.ascontiguousarray(backdrop)).to(self._device)
             return list(finish_pictures(output.colors[:, 0], output.alphas[:, 0], behind).cpu().numpy())

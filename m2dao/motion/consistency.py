@@ -24,14 +24,14 @@ def find_neighbours(means: Tensor) -> Tensor:
     return torch.from_numpy(found).to(means.device)
 
 
-def neck_consistency(follow: Tensor, neighbours: Tensor) -> Tensor:
+def neck_consistency(skinning: Tensor, neighbours: Tensor) -> Tensor:
     """How differently neighbours follow the head.
 
     Args:
-        follow: [N] weight of each Gaussian in the head's motion, 0..1.
+        skinning: [N] weight of each Gaussian in the head's motion, 0..1.
         neighbours: [N, K] from :func:`find_neighbours`.
 
     Returns:
         Scalar, mean square of the difference between two weights.
     """
-    return (follow[:, None] - follow[neighbours]).square().mean()
+    return (skinning[:, None] - skinning[neighbours]).square().mean()

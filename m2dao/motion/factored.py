@@ -62,7 +62,7 @@ def sum_motions(motions: tuple[FieldMotion, ...]) -> MotionDelta:
     return MotionDelta(*sum(motion.total() for motion in motions).split((3, 4, 3, 3), dim=1))
 
 
-class Reach(nn.Module):
+class Falloff(nn.Module):
     """Where a group of codes moves anything: fully near some points, not at all far from them.
 
     Without it a field overfits: every frame's sound differs from every other's. So sound would put hair right that the
@@ -91,7 +91,7 @@ class FactoredField(nn.Module):
     Args:
         box_min, box_max: where the field lives, metres, 3 numbers each.
         code_sizes: K_g for each group of codes.
-        reaches: of the first groups of codes; any others move everything.
+        falloffs: of the first groups of codes; any others move everything.
         resolutions, num_features: of the tri-plane.
         hidden_size: H, a multiple of 16.
 
@@ -105,7 +105,7 @@ class FactoredField(nn.Module):
         box_max: Tensor,
         *,
         code_sizes: tuple[int, ...],
-        reaches: tuple[Reach, ...] = (),
+        falloffs: tuple[Falloff, ...] = (),
         resolutions: tuple[int, ...] = (16, 48),
         num_features: int = 6,
         hidden_size: int = 48,
@@ -127,14 +127,14 @@ class FactoredField(nn.Module):
             [nn.Parameter(torch.zeros(size, hidden_size * NUM_OUTPUTS)) for size in code_sizes]
         )
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES), persistent=False)
-        self.reaches = nn.ModuleList(reaches)
+        self.falloffs = nn.ModuleList(falloffs)
 
     def static_features(self, means: Tensor, weights: Tensor | None = None) -> Tensor:
         """Hidden features and attentions of points, whose motion counts by weights [N]: [N, 3] -> [N, H + G]."""
         hidden = self.mlp(self.triplane(means))  # [N, H]
         attention = self.attention(hidden).sigmoid()  # [N, G]
-        if self.reaches:
-            within = torch.stack([reach(means) for reach in self.reaches], dim=1)
+        if self.falloffs:
+            within = torch.stack([falloff(means) for falloff in self.falloffs], dim=1)
             free = attention.shape[1] - within.shape[1]
             attention = attention * nn.functional.pad(within, (0, free), value=1.0)
         if weights is not None:

@@ -2,7 +2,7 @@
 
     facial group  (skin, hair)          rigid head + facial field
     oral group    (lips, inner mouth)   rigid head + facial field (lips only) + oral field
-    torso group   (neck, clothes)       follows the head by weights + torso field
+    torso group   (neck, clothes)       skinned to the head + torso field
 
 Everything ends in camera space, so one call renders the portrait. The fourth colour channel is one for the head and
 zero for the torso: what it renders to is the visible alpha of the head.
@@ -21,15 +21,15 @@ from m2dao.errors import ConfigError
 from m2dao.gaussians.params import GaussianParams, Gaussians
 from m2dao.gaussians.sh import sh_colors
 from m2dao.motion.facial import NUM_LID_PROBES, POSE_SIZE, AudioCode, FacialField
-from m2dao.motion.factored import ConcatField, FactoredField, FieldMotion, MotionDelta, Reach, sum_motions
+from m2dao.motion.factored import ConcatField, FactoredField, Falloff, FieldMotion, MotionDelta, sum_motions
 from m2dao.motion.oral import OralField
 from m2dao.motion.rigid import camera_center, to_camera
 from m2dao.motion.torso import TorsoField
 
 GROUPS = ("facial", "oral", "torso")
-_MOUTH_REACH_M = (0.05, 0.10)  # to jaw and cheeks, not to ears, brows and hair (outer eye corners are 0.09 m apart)
-_EYE_REACH_M = (0.02, 0.06)  # lids and irises
-_BROW_REACH_M = (0.06, 0.14)  # brows take forehead and scalp along
+_MOUTH_FALLOFF_M = (0.05, 0.10)  # to jaw and cheeks, not to ears, brows and hair (outer eye corners are 0.09 m apart)
+_EYE_FALLOFF_M = (0.02, 0.06)  # lids and irises
+_BROW_FALLOFF_M = (0.06, 0.14)  # brows take forehead and scalp along
 TAG_SKIN, TAG_LIPS, TAG_HAIR, TAG_TORSO, TAG_INNER_MOUTH = range(5)
 
 
@@ -115,7 +115,8 @@ class TalkingHead(nn.Module):
 
     Args:
         config: see :class:`ModelConfig`.
-        groups: ``facial``, ``oral`` and, with a torso, ``torso``; the torso's raw parameters include ``follow`` [N].
+        groups: ``facial``, ``oral`` and, with a torso, ``torso``; the torso's raw parameters include ``follow`` [N],
+            the logits of its skinning weights.
         head_box, mouth_box, torso_box: [2, 3] metres, corners of the fields.
         lip_probes, eye_probes: [P, 3] metres, points on the lips and around the eyes.
         reference_viewmat: [4, 4] the pose at which the torso is canonical.
@@ -144,14 +145,14 @@ class TalkingHead(nn.Module):
         sees = {"sees_pose": config.head_sees_pose, "sees_gaze": config.face_sees_gaze}
         facial_sizes = FacialField.code_sizes(facial_code, **sees)
         oral_sizes = (oral_code.num_outputs, motion_size)
-        reaches = ()
+        falloffs = ()
         if config.motion_regions:
-            reaches = (
-                Reach(lip_probes, *_MOUTH_REACH_M),
-                Reach(eye_probes[:NUM_LID_PROBES], *_EYE_REACH_M),
-                Reach(eye_probes, *_BROW_REACH_M),
+            falloffs = (
+                Falloff(lip_probes, *_MOUTH_FALLOFF_M),
+                Falloff(eye_probes[:NUM_LID_PROBES], *_EYE_FALLOFF_M),
+                Falloff(eye_probes, *_BROW_FALLOFF_M),
             )
-        facial_field = _make_field(config, head_box, facial_sizes, (16, 39), reaches)
+        facial_field = _make_field(config, head_box, facial_sizes, (16, 39), falloffs)
         self.facial = FacialField(facial_field, facial_code, eye_probes, **sees)
         self.oral = OralField(_make_field(config, mouth_box, oral_sizes, (58, 64)), oral_code, lip_probes)
         self.torso = TorsoField(*torso_box, reference_viewmat) if config.has_torso else None
@@ -230,9 +231,9 @@ class TalkingHead(nn.Module):
     def _pose_torso(self, drive: FrameDrive, delta: MotionDelta | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
         group = self.groups["torso"]
         gaussians = group.activate()
-        follow = group.raw["follow"].sigmoid()[:, None]
-        displacement = follow * self.torso.rigid_displacement(gaussians.means, drive.viewmat)
-        displacement = displacement + (1 - follow) * self.torso.sway_displacement(
+        skinning = group.raw["follow"].sigmoid()[:, None]
+        displacement = skinning * self.torso.rigid_displacement(gaussians.means, drive.viewmat)
+        displacement = displacement + (1 - skinning) * self.torso.sway_displacement(
             gaussians.means, drive.pose, drive.posture
         )
         if delta is not None:
@@ -260,9 +261,9 @@ def _make_field(
     box: Tensor,
     code_sizes: tuple[int, ...],
     concat_range: tuple[int, int],
-    reaches: tuple[Reach, ...] = (),
+    falloffs: tuple[Falloff, ...] = (),
 ) -> nn.Module:
     if config.field == "factored":
-        return FactoredField(*box, code_sizes=code_sizes, reaches=reaches)
+        return FactoredField(*box, code_sizes=code_sizes, falloffs=falloffs)
     resolutions = torch.logspace(*torch.log10(torch.tensor(concat_range).double()), 12).round().int().tolist()
     return ConcatField(*box, code_sizes=code_sizes, resolutions=tuple(resolutions))

@@ -50,8 +50,8 @@ class TorsoField(nn.Module):
 
     def rigid_displacement(self, means: Tensor, viewmat: Tensor) -> Tensor:
         """Where a Gaussian would go if it were fixed to the head: [N, 3] -> [N, 3] metres."""
-        follow = viewmat @ invert_rigid(self.reference_viewmat)
-        return means @ (follow[:3, :3] - torch.eye(3, device=means.device)).T + follow[:3, 3]
+        moved = viewmat @ invert_rigid(self.reference_viewmat)
+        return means @ (moved[:3, :3] - torch.eye(3, device=means.device)).T + moved[:3, 3]
 
     def sway_displacement(self, means: Tensor, pose: Tensor, posture: Tensor | None = None) -> Tensor:
         """How the shoulders move as one piece in the picture plane: shift, roll and growth.

@@ -32,7 +32,7 @@ class BakedHead:
         if head.torso is not None:
             torso = self._groups["torso"]
             self._torso_colors = sh_colors(torso.sh0, torso.shN, torso.means).numpy()
-            self._follow = head.groups["torso"].raw["follow"].sigmoid().numpy()
+            self._skinning = head.groups["torso"].raw["follow"].sigmoid().numpy()
 
     @property
     def num_bytes(self) -> int:
@@ -53,7 +53,7 @@ class BakedHead:
         torso = None
         if self._head.torso is not None:
             rigid, sway = torso_affines(self._head, drive)
-            torso = TorsoMotion(self._torso_colors, self._follow, rigid.numpy(), sway.numpy())
+            torso = TorsoMotion(self._torso_colors, self._skinning, rigid.numpy(), sway.numpy())
         deltas = [add_up(motions) for motions in self._head.motions(drive, self._static).values()]
         means, quats, scales, colors = pose_groups(list(self._groups.values()), deltas, view_of(drive.viewmat), torso)
         return means, quats, scales, self._opacities, colors

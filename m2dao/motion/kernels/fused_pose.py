@@ -105,17 +105,17 @@ class _Pose(torch.autograd.Function):
             _Group(*tensors[at : at + _NUM_INPUTS]) for at in range(0, len(tensors) - len(torso_extra), _NUM_INPUTS)
         ]
         gaussians, deltas = [activated(group._asdict()) for group in groups], [group.delta for group in groups]
-        torso = follow = sway = None
+        torso = skinning = sway = None
         if has_torso:
-            follow, sway = torso_extra[0].sigmoid().numpy(), torso_extra[1].numpy()
+            skinning, sway = torso_extra[0].sigmoid().numpy(), torso_extra[1].numpy()
             colors_at_rest = sh_colors(groups[-1].sh0, groups[-1].shN, groups[-1].means).numpy()
-            torso = TorsoMotion(colors_at_rest, follow, rigid, sway)
+            torso = TorsoMotion(colors_at_rest, skinning, rigid, sway)
         means, quats, scales, colors = pose_groups(gaussians, deltas, view, torso)
         # Joined first: a sigmoid rounds the last elements of a tensor, which fill no vector, otherwise than the rest.
         opacities = torch.cat([group.opacities for group in groups]).sigmoid_()
         sizes = [len(group.means) for group in groups]
         # Detached: what an operation keeps of its own outputs would keep the operation, for ever.
-        ctx.kept = view, rigid, groups, sizes, [value.detach() for value in (opacities, scales, colors)], follow, sway
+        ctx.kept = view, rigid, groups, sizes, [value.detach() for value in (opacities, scales, colors)], skinning, sway
         ctx.set_materialize_grads(False)
         residual = groups[-1].delta[:, :3].clone() if has_torso else means.new_zeros(0, 3)
         return means, quats, scales, opacities, colors, residual
@@ -123,7 +123,7 @@ class _Pose(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, v_means, v_quats, v_scales, v_opacities, v_colors, v_residual):
-        view, rigid, groups, sizes, (opacities, scales, colors), follow, sway = ctx.kept
+        view, rigid, groups, sizes, (opacities, scales, colors), skinning, sway = ctx.kept
         v_logits = v_opacities * opacities * (1 - opacities)
         rows = zip(
             *(array.split(sizes) for array in (scales, colors, v_means, v_quats, v_scales, v_colors)), strict=True
@@ -146,19 +146,19 @@ class _Pose(torch.autograd.Function):
             out = [value.numpy() for value in v_raw]
             if is_torso:
                 v_field = torch.zeros(sizes[number], 3) if v_residual is None else v_residual.contiguous()
-                v_follow = torch.empty(sizes[number])
+                v_skinning = torch.empty(sizes[number])
                 v_sway = torch.empty(-(-sizes[number] // CHUNK), 3, 4)
                 share_gaussians(
                     pose_gradients.pose_torso_backward,
                     sizes[number],
                     *given,
-                    follow,
+                    skinning,
                     rigid,
                     sway,
                     *posed,
                     v_field.numpy(),
                     *out[:4],
-                    v_follow.numpy(),
+                    v_skinning.numpy(),
                     v_delta.numpy(),
                     v_sway.numpy(),
                 )
@@ -168,7 +168,7 @@ class _Pose(torch.autograd.Function):
                 )
             grads += [*v_raw[:3], v_logit, *v_raw[3:], v_delta]
         if rigid is not None:
-            grads += [v_follow, v_sway.sum(dim=0)]
+            grads += [v_skinning, v_sway.sum(dim=0)]
         return tuple(grads)
 
 

@@ -116,7 +116,7 @@ def pose_torso_backward(
     quats,  # float32 [N, 4] raw
     sh0,  # float32 [N, 3]
     shN,  # float32 [N, 0, 3]
-    follow,  # float32 [N] weight of the head's motion, 0..1
+    skinning,  # float32 [N] weight of the head's motion, 0..1
     rigid,  # float32 [3, 4] what the head's motion since the reference adds to a position
     sway,  # float32 [3, 4] what the sway adds to it
     scales,  # float32 [N, 3] posed
@@ -130,7 +130,7 @@ def pose_torso_backward(
     v_raw_quats,  # out float32 [N, 4]
     v_raw_scales,  # out float32 [N, 3]
     v_sh0,  # out float32 [N, 3]
-    v_raw_follow,  # out float32 [N] of the weight's logit
+    v_raw_skinning,  # out float32 [N] of the weight's logit
     v_delta,  # out float32 [N, 16] of the motion, three columns of nothing
     v_sway_chunks,  # out float32 [ceil(N / CHUNK), 3, 4], to be summed by the caller
 ):
@@ -143,7 +143,7 @@ def pose_torso_backward(
         v_sway = v_sway_chunks[chunk]
         v_sway[:] = _ZERO
         for i in range(first, min(first + CHUNK, means.shape[0])):
-            px, py, pz, weight = means[i, 0], means[i, 1], means[i, 2], follow[i]
+            px, py, pz, weight = means[i, 0], means[i, 1], means[i, 2], skinning[i]
             free, pull = _ONE - weight, _ZERO
             for k in range(3):
                 v_raw_means[i, k] = v_means[i, k]
@@ -162,7 +162,7 @@ def pose_torso_backward(
                 c = v_colors[i, k] if colors[i, k] > _ZERO else _ZERO
                 v_delta[i, 10 + k] = c
                 v_sh0[i, k] = _C0 * c if sh_color(i, k, _ZERO, _ZERO, _ZERO, sh0, shN) > _ZERO else _ZERO
-            v_raw_follow[i] = pull * weight * free
+            v_raw_skinning[i] = pull * weight * free
             _quat_and_scales(
                 i,
                 v_quats[i, 0],

@@ -32,7 +32,7 @@ class TorsoMotion(NamedTuple):
     """How the torso's Gaussians move, but for what its field adds."""
 
     colors: np.ndarray  # float32 [n, 3] they keep their direction to the camera, so they keep their colours
-    follow: np.ndarray  # float32 [n] weight of the head's motion
+    skinning: np.ndarray  # float32 [n] weight of the head's motion
     rigid: np.ndarray  # float32 [3, 4] what the head's motion since the reference adds to a position
     sway: np.ndarray  # float32 [3, 4] what the sway adds to it
 
@@ -70,7 +70,7 @@ def pose_groups(
         geometry = group.means.numpy(), group.quats.numpy(), group.scales.numpy()
         written = [values.numpy() for values in part]
         if torso is not None and number == len(groups) - 1:
-            args = *geometry, torso.colors, torso.follow, delta.numpy(), torso.rigid, torso.sway, *written
+            args = *geometry, torso.colors, torso.skinning, delta.numpy(), torso.rigid, torso.sway, *written
             share_gaussians(posing_kernel.pose_torso, sizes[number], *args)
         else:
             args = *geometry, group.sh0.numpy(), group.shN.numpy(), delta.numpy(), *view, *written

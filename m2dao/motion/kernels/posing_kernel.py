@@ -90,7 +90,7 @@ def pose_torso(
     quats,  # float32 [N, 4]
     scales,  # float32 [N, 3] metres
     colors,  # float32 [N, 3]
-    follow,  # float32 [N] weight of the head's motion
+    skinning,  # float32 [N] weight of the head's motion
     delta,  # float32 [N, 16] motion: means, quats, log scales, colours, three columns of nothing
     rigid,  # float32 [3, 4] what the head's motion since the reference adds to a position
     sway,  # float32 [3, 4] what the sway adds to it
@@ -105,7 +105,7 @@ def pose_torso(
         if first >= means.shape[0]:
             break
         for i in range(first, min(first + CHUNK, means.shape[0])):
-            x, y, z, weight = means[i, 0], means[i, 1], means[i, 2], follow[i]
+            x, y, z, weight = means[i, 0], means[i, 1], means[i, 2], skinning[i]
             for k in range(3):
                 carried = rigid[k, 0] * x + rigid[k, 1] * y + rigid[k, 2] * z + rigid[k, 3]
                 swayed = sway[k, 0] * x + sway[k, 1] * y + sway[k, 2] * z + sway[k, 3]

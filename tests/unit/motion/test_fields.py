@@ -10,7 +10,7 @@ from m2dao.capture.faces.signals import EXPRESSION_NAMES
 from m2dao.errors import ConfigError
 from m2dao.motion.consistency import find_neighbours, neck_consistency
 from m2dao.motion.facial import EXPRESSION_SIZE, AudioCode, FacialField
-from m2dao.motion.factored import ConcatField, FactoredField, Reach, sum_motions
+from m2dao.motion.factored import ConcatField, FactoredField, Falloff, sum_motions
 from m2dao.motion.poses import pose_differences, viewmat_from_difference
 from m2dao.motion.rigid import camera_center, invert_rigid, to_camera
 from m2dao.motion.torso import TorsoField
@@ -117,7 +117,7 @@ def test_few_gaussians_have_few_neighbours():
 def test_codes_move_nothing_beyond_their_reach():
     points = torch.tensor([[0.0, 0.0, 0.0]])
     box = torch.full((3,), -0.2), torch.full((3,), 0.2)
-    field = FactoredField(*box, code_sizes=(5, 3), reaches=(Reach(points, 0.05, 0.1),))
+    field = FactoredField(*box, code_sizes=(5, 3), falloffs=(Falloff(points, 0.05, 0.1),))
     for weight in field.weights:
         torch.nn.init.normal_(weight)
     means = torch.tensor([[0.03, 0.0, 0.0], [0.075, 0.0, 0.0], [0.0, 0.11, 0.0]])
@@ -127,7 +127,7 @@ def test_codes_move_nothing_beyond_their_reach():
     assert limited[2] == 0
     free = moved(field, features, (torch.zeros(5), torch.ones(3))).d_means.norm(dim=1)
     assert (free > 0).all(), "a group without a reach moves everything"
-    assert Reach(points, 0.05, 0.1)(means)[1] == pytest.approx(0.5, abs=1e-5)
+    assert Falloff(points, 0.05, 0.1)(means)[1] == pytest.approx(0.5, abs=1e-5)
 
 
 def test_eyes_and_brows_are_told_apart_by_the_names_of_the_capture():

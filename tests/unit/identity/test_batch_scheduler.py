@@ -11,8 +11,8 @@ import torch
 
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity import Talker
+from m2dao.identity.batch_scheduler import BatchScheduler, Client, scheduler_of
 from m2dao.identity.batches import BatchedHead, HeadStack, kind_of
-from m2dao.identity.crowd import Crowd, Sitter, crowd_of
 from tests.support.restless_head import KINDS, a_drive, restless_head
 from tests.support.tiny_identity import make_tiny_identity
 
@@ -44,17 +44,17 @@ def assert_alone_is_together(heads, drives, stack):
             torch.testing.assert_close(stacked[index][visible], value[0], atol=1e-5, rtol=1e-4)
 
 
-def at_once(crowd: Crowd, ask, arguments: list[tuple]) -> None:
+def at_once(scheduler: BatchScheduler, ask, arguments: list[tuple]) -> None:
     """Call a function in as many threads, which are served when all of them have asked."""
     threads = [threading.Thread(target=ask, args=some) for some in arguments]
-    crowd._busy = True
+    scheduler._busy = True
     for thread in threads:
         thread.start()
-    while len(crowd._waiting) < len(threads):
+    while len(scheduler._waiting) < len(threads):
         time.sleep(0.01)
-    with crowd._turn:
-        crowd._busy = False
-        crowd._turn.notify_all()
+    with scheduler._turn:
+        scheduler._busy = False
+        scheduler._turn.notify_all()
     for thread in threads:
         thread.join()
 
@@ -118,14 +118,14 @@ def test_talkers_of_several_threads_show_what_they_show_alone(tmp_path):
     def speak(number: int) -> None:
         shown[number] = np.stack(list(talkers[number % 3].frames(sound)))
 
-    crowd = crowd_of("reference")
+    scheduler = scheduler_of("reference")
     sizes = []
-    render = crowd._render_together
-    crowd._render_together = lambda requests: sizes.append(len(requests)) or render(requests)
+    render = scheduler._render_together
+    scheduler._render_together = lambda requests: sizes.append(len(requests)) or render(requests)
     try:
-        at_once(crowd, speak, [(number,) for number in range(6)])
+        at_once(scheduler, speak, [(number,) for number in range(6)])
     finally:
-        crowd._render_together = render
+        scheduler._render_together = render
     assert max(sizes) == 4  # both threads of both identities of one size
     for number in range(6):
         assert np.abs(shown[number].astype(int) - alone[number % 3]).max() <= 1
@@ -133,20 +133,20 @@ def test_talkers_of_several_threads_show_what_they_show_alone(tmp_path):
 
 def test_what_goes_wrong_reaches_only_whom_it_concerns(tmp_path):
     stored = Talker.load(make_tiny_identity(tmp_path / "one"), backend="reference")
-    crowd, K = Crowd("reference"), torch.tensor([[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]])
+    scheduler, K = BatchScheduler("reference"), torch.tensor([[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]])
     head = BatchedHead(stored.head)
     drive = a_drive(stored.reference_viewmat, posture=False)
     with pytest.raises(Exception, match="whole number from 1"):
-        crowd.render(Sitter(head, K, 0), [drive])
-    good, bad = Sitter(head, K, 32), Sitter(head, K[:2], 32)  # half a matrix cannot be stacked with a whole one
+        scheduler.render(Client(head, K, 0), [drive])
+    good, bad = Client(head, K, 32), Client(head, K[:2], 32)  # half a matrix cannot be stacked with a whole one
     ended: dict[str, object] = {}
 
-    def ask(name: str, sitter: Sitter) -> None:
+    def ask(name: str, client: Client) -> None:
         try:
-            ended[name] = crowd.render(sitter, [drive, drive]).colors.shape
+            ended[name] = scheduler.render(client, [drive, drive]).colors.shape
         except Exception as error:
             ended[name] = error
 
-    at_once(crowd, ask, [("good", good), ("bad", bad), ("other", good)])
+    at_once(scheduler, ask, [("good", good), ("bad", bad), ("other", good)])
     assert ended["good"] == ended["other"] == (2, 1, 32, 32, 4)
     assert isinstance(ended["bad"], Exception)

@@ -25,8 +25,8 @@ _MOST_FRAMES = 64  # of one call
 
 
 @dataclass(frozen=True, eq=False)
-class Sitter:
-    """One identity in a crowd.
+class Client:
+    """One identity whose frames are scheduled.
 
     Args:
         head: what is posed.
@@ -40,15 +40,15 @@ class Sitter:
 
     @functools.cached_property
     def kind(self) -> tuple:
-        """What sitters must have in common to be rendered by one call."""
+        """What clients must have in common to be rendered by one call."""
         return (self.size, *kind_of(self.head.head))
 
 
 @dataclass(eq=False)
 class _Request:
-    """Frames of one sitter that somebody waits for."""
+    """Frames of one client that somebody waits for."""
 
-    sitter: Sitter
+    client: Client
     drives: list[FrameDrive]
     output: RenderOutput | None = None
     error: BaseException | None = None
@@ -56,10 +56,10 @@ class _Request:
 
     def __post_init__(self):
         absent = tuple(value is None for value in self.drives[0])
-        self.kind = (self.sitter.kind, absent)  # of requests that one call can serve
+        self.kind = (self.client.kind, absent)  # of requests that one call can serve
 
 
-class Crowd:
+class BatchScheduler:
     """All identities of a process that one device renders; safe to use from several threads.
 
     Args:
@@ -73,7 +73,7 @@ class Crowd:
         self._busy = False
         self._stacks: dict[tuple, HeadStack] = {}
 
-    def render(self, sitter: Sitter, drives: list[FrameDrive]) -> RenderOutput:
+    def render(self, client: Client, drives: list[FrameDrive]) -> RenderOutput:
         """Frames of one identity, perhaps in one call with others'.
 
         Args:
@@ -82,7 +82,7 @@ class Crowd:
         Returns:
             colors [B, 1, H, W, 4] premultiplied RGB and visible head alpha; alphas [B, 1, H, W, 1].
         """
-        request = _Request(sitter, [sitter.head.ready(drive) for drive in drives])
+        request = _Request(client, [client.head.ready(drive) for drive in drives])
         with self._turn:
             self._waiting.append(request)
         while not request.done:
@@ -134,25 +134,25 @@ class Crowd:
 
     @torch.no_grad()
     def _render_together(self, requests: list[_Request]) -> RenderOutput:
-        sitters = {id(request.sitter): request.sitter for request in requests}
-        size = requests[0].sitter.size
+        clients = {id(request.client): request.client for request in requests}
+        size = requests[0].client.size
         self._stacks = {kind: stack for kind, stack in self._stacks.items() if stack.num_heads}
         with timed("motion"):
-            if len(sitters) == 1:
-                posed = requests[0].sitter.head.pose([drive for request in requests for drive in request.drives])
+            if len(clients) == 1:
+                posed = requests[0].client.head.pose([drive for request in requests for drive in request.drives])
             else:
-                stack = self._stacks.setdefault(requests[0].sitter.kind, HeadStack())
-                posed = stack.pose([(request.sitter.head, drive) for request in requests for drive in request.drives])
-        Ks = torch.stack([request.sitter.K for request in requests for _ in request.drives])[:, None]
+                stack = self._stacks.setdefault(requests[0].client.kind, HeadStack())
+                posed = stack.pose([(request.client.head, drive) for request in requests for drive in request.drives])
+        Ks = torch.stack([request.client.K for request in requests for _ in request.drives])[:, None]
         cameras = torch.eye(4, device=Ks.device).expand(len(Ks), 1, 4, 4)
         return render(*posed, cameras, Ks, width=size, height=size, backend=self._backend)
 
 
-_crowds: dict[str, Crowd] = {}
+_schedulers: dict[str, BatchScheduler] = {}
 _making = threading.Lock()
 
 
-def crowd_of(backend: str) -> Crowd:
-    """The crowd of this process on a backend's device."""
+def scheduler_of(backend: str) -> BatchScheduler:
+    """The scheduler of this process on a backend's device."""
     with _making:
-        return _crowds.setdefault(backend, Crowd(backend))
+        return _schedulers.setdefault(backend, BatchScheduler(backend))
