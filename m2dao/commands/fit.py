@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from m2dao.commands.outputs import check_folder
 from m2dao.commands.shared import Commands, add_backend_argument, add_command
+from m2dao.formats import IDENTITY
 
 EXAMPLES = """examples:
   m2dao fit captures/anna --out identities/anna --size 256 --minutes 10
@@ -43,8 +45,11 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.training.fit import fit
     from m2dao.training.universal import load_universal
 
-    universal = load_universal(args.universal) if args.universal else None
     out = args.out or Path("identities") / args.capture.name
+    check_folder(out, replaces=IDENTITY)
+    if args.work_dir is not None:
+        check_folder(args.work_dir)
+    universal = load_universal(args.universal) if args.universal else None
     minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
     with showing("fit") as show:
         result = fit(

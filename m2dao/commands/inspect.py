@@ -13,8 +13,8 @@ EXAMPLES = """examples:
 
 Looks at every frame with the face tracker. --json prints {num_frames, seconds, num_frames_without_face, lip_motion,
 sync_offset_frames, sync_confidence, closure_mbp}. lip_motion is the standard deviation of the lip opening, as a share
-of the distance between the eyes. A positive offset means that the sound comes late. Good recordings have a confidence of
-0.4 to 0.6. What cannot be told is null.
+of the distance between the eyes. A positive offset means that the sound comes late. Good recordings have a
+confidence of 0.4 to 0.6. What cannot be told is null.
 """
 
 

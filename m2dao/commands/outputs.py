@@ -6,8 +6,10 @@ import tempfile
 from pathlib import Path
 
 from m2dao.errors import InputError
+from m2dao.formats import Format
+from m2dao.identity.folders import check_replaceable
 
-_REMEDY = "choose another --out"
+_REMEDY = "choose another place"
 
 
 def check_file(path: Path, *, suffix: str) -> None:
@@ -27,12 +29,13 @@ def check_file(path: Path, *, suffix: str) -> None:
     _check_place(path)
 
 
-def check_folder(path: Path, *, new: bool = False) -> None:
+def check_folder(path: Path, *, new: bool = False, replaces: Format | None = None) -> None:
     """Refuse a folder that cannot be made or written into.
 
     Args:
         path: of the folder; folders on the way to it may be missing.
         new: whether it must not hold anything yet.
+        replaces: what it may hold, and nothing else, because it will be replaced.
 
     Raises:
         InputError: something else has its name, it is not empty, or its place cannot be written.
@@ -41,6 +44,8 @@ def check_folder(path: Path, *, new: bool = False) -> None:
         raise InputError(str(path), "a folder", "a file", _REMEDY)
     if new and path.is_dir() and any(path.iterdir()):
         raise InputError(str(path), "an empty or new folder", "something in it", _REMEDY)
+    if replaces is not None:
+        check_replaceable(path, replaces)
     _check_place(path / "inside")
 
 

@@ -7,7 +7,9 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from m2dao.commands.outputs import check_folder
 from m2dao.commands.shared import Commands, add_command
+from m2dao.formats import UNIVERSAL
 from m2dao.progress import showing
 
 EXAMPLES = """examples:
@@ -51,6 +53,9 @@ def run(args: argparse.Namespace) -> dict:
     config = UniversalConfig(
         size=args.size, rounds=args.rounds, steps_per_round=args.steps, speech_steps=args.speech_steps, seed=args.seed
     )
+    check_folder(args.out, replaces=UNIVERSAL)
+    if args.work_dir is not None:
+        check_folder(args.work_dir)
     with showing("universal") as show:
         result = learn_universal(
             args.captures,

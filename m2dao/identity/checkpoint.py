@@ -61,7 +61,7 @@ def save_identity(folder: Path, identity: StoredIdentity) -> IdentityManifest:
         InputError: the folder holds something else.
         FitDiverged: a parameter is not finite.
     """
-    with replaced_folder(Path(folder), marker=IDENTITY.manifest, kind="an identity") as aside:
+    with replaced_folder(Path(folder), IDENTITY) as aside:
         return _write_files(aside, identity)
 
 

@@ -8,21 +8,28 @@ from pathlib import Path
 
 from m2dao.errors import InputError
 from m2dao.files import whole_folder
+from m2dao.formats import Format
+
+
+def check_replaceable(folder: Path, kind: Format) -> None:
+    """Refuse a folder that holds anything but what may take its place. See ``replaced_folder``."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / kind.manifest).is_file():
+        raise InputError(
+            str(folder), f"an empty folder or one with {kind.manifest}", "other files", "choose another --out"
+        )
 
 
 @contextmanager
-def replaced_folder(folder: Path, *, marker: str, kind: str) -> Iterator[Path]:
+def replaced_folder(folder: Path, kind: Format) -> Iterator[Path]:
     """A folder to write into, which takes the place of ``folder`` when all went well.
 
     Args:
         folder: where; must be absent, empty or of the same kind.
-        marker: file that a folder of this kind holds.
-        kind: what it is, for people.
+        kind: what is written.
 
     Raises:
         InputError: the folder holds something else.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / marker).is_file():
-        raise InputError(str(folder), f"an empty folder or {kind}", "other files", "choose another --out")
+    check_replaceable(folder, kind)
     with whole_folder(folder) as aside:
         yield aside

@@ -135,7 +135,7 @@ def save_universal(folder: Path, universal: UniversalMotion) -> None:
     Raises:
         InputError: the folder holds something else.
     """
-    with replaced_folder(Path(folder), marker=UNIVERSAL.manifest, kind="universal motion") as aside:
+    with replaced_folder(Path(folder), UNIVERSAL) as aside:
         save_file(_tensors(universal), aside / TENSORS_NAME)
         manifest = {
             **UNIVERSAL.header,

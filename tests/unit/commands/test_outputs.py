@@ -1,12 +1,15 @@
 """What cannot be written is refused by name, and asking leaves nothing behind."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from m2dao.cli import main
 from m2dao.commands.outputs import check_file, check_folder
 from m2dao.errors import InputError
+from m2dao.formats import IDENTITY
 
 
 def test_a_file_may_be_new_replaced_or_in_folders_yet_to_be_made(tmp_path):
@@ -57,3 +60,31 @@ def test_a_folder_may_be_new_or_in_use_unless_it_must_be_empty(tmp_path):
         check_folder(tmp_path / name, new=True)
     with pytest.raises(InputError, match="empty or new folder"):
         check_folder(tmp_path / "used", new=True)
+
+
+def test_a_folder_that_will_be_replaced_may_hold_nothing_else(tmp_path):
+    (tmp_path / "identity").mkdir()
+    (tmp_path / "identity" / "identity.json").write_bytes(b"{}")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "anna.jpg").write_bytes(b"")
+    for name in ("identity", "new"):
+        check_folder(tmp_path / name, replaces=IDENTITY)
+    with pytest.raises(InputError, match=r"an empty folder or one with identity\.json; got other files"):
+        check_folder(tmp_path / "photos", replaces=IDENTITY)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fit nothing --out OUT",
+        "universal nothing nowhere --out OUT",
+        "evaluate nothing nowhere --out OUT/file",
+        "presenter --out OUT/file",
+        "bench voices --identity a b --audio c.wav --out OUT/file",
+    ],
+)
+def test_no_command_begins_before_it_knows_that_it_can_write(tmp_path, capsys, command):
+    (tmp_path / "file").write_bytes(b"mine")
+    assert main([*command.replace("OUT", str(tmp_path)).split(), "--json"]) == 2
+    assert str(tmp_path) in json.loads(capsys.readouterr().out)["detail"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
