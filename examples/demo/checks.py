@@ -54,8 +54,8 @@ def look_at(path: Path) -> VideoFacts:
         with av.open(str(path)) as container:
             samples, energy, sound_rate = 0, 0.0, container.streams.audio[0].rate
             resampler = av.AudioResampler(format="flt", layout="mono", rate=sound_rate)
-            for frame in container.decode(audio=0):
-                for piece in resampler.resample(frame):
+            for sound in container.decode(audio=0):
+                for piece in resampler.resample(sound):
                     values = piece.to_ndarray()
                     samples += values.size
                     energy += float(np.square(values, dtype=np.float64).sum())
@@ -67,7 +67,7 @@ def look_at(path: Path) -> VideoFacts:
         num_frames=len(motion) + 1,
         width=size[0],
         height=size[1],
-        frame_rate=Fraction(rate),
+        frame_rate=Fraction(rate or 0),
         audio_seconds=samples / sound_rate,
         audio_level=math.sqrt(energy / samples),
         moving_share=sum(value > MIN_MOTION for value in motion) / max(len(motion), 1),

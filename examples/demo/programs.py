@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import IO, Any
 
 from m2dao.errors import InputError, M2daoError
 
 END_GRACE_S = 40.0  # an interrupted `up` undoes what it began, which takes its time
 _SHOW_EVERY_S = 5.0  # in a log file; a terminal is refreshed at once
+Answer = dict[str, Any]  # the JSON object that a program prints
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -97,10 +99,10 @@ class Programs:
         self._screen, self._logs = screen, logs
         self._env = {**env, "PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1"}
         self._lock = threading.Lock()
-        self._running: dict[int, subprocess.Popen] = {}
+        self._running: dict[int, subprocess.Popen[str]] = {}
         self._closed = False
 
-    def run(self, name: str, module: str, *words: object, own_screen: bool = False, as_json: bool = True) -> dict:
+    def run(self, name: str, module: str, *words: object, own_screen: bool = False, as_json: bool = True) -> Answer:
         """Run ``python -m module words --json`` to its end.
 
         Args:
@@ -118,8 +120,9 @@ class Programs:
         command = [sys.executable, "-m", module, *map(str, words), *(["--json"] if as_json else [])]
         process = self._start(command, own_screen)
         said: list[str] = []
-        if not own_screen:
-            self._watch(name, process, said)
+        if process.stderr is not None:
+            self._watch(name, process.stderr, said)
+        assert process.stdout is not None  # a pipe, see _start
         with process.stdout:
             out = process.stdout.read()
         process.wait()
@@ -133,17 +136,18 @@ class Programs:
         if not as_json:
             return {}
         try:
-            return json.loads(out)
+            answer: Answer = json.loads(out)
         except ValueError as error:
             raise M2daoError(name, "one JSON object on standard output", repr(out[:200])) from error
+        return answer
 
-    def run_together(self, tasks: Sequence[Callable[[], dict]]) -> list[dict]:
+    def run_together(self, tasks: Sequence[Callable[[], Answer]]) -> list[Answer]:
         """Run several at the same time; when one fails, the others are ended and its error is raised."""
         with ThreadPoolExecutor(max_workers=len(tasks)) as pool:
             futures = [pool.submit(task) for task in tasks]
             try:
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-                failed = [future.exception() for future in done if future.exception()]
+                failed = [error for future in done if (error := future.exception()) is not None]
                 if failed:
                     raise failed[0]
                 return [future.result() for future in futures]
@@ -156,7 +160,7 @@ class Programs:
         self._closed = True
         self._end_all()
 
-    def _start(self, command: list[str], own_screen: bool) -> subprocess.Popen:
+    def _start(self, command: list[str], own_screen: bool) -> subprocess.Popen[str]:
         with self._lock:
             if self._closed:
                 raise M2daoError(command[2], "to be started", "the demo is ending")
@@ -173,11 +177,11 @@ class Programs:
             self._running[process.pid] = process
             return process
 
-    def _watch(self, name: str, process: subprocess.Popen, said: list[str]) -> None:
+    def _watch(self, name: str, stream: IO[str], said: list[str]) -> None:
         """Read what a program says until it says no more; progress bars come as lines that end in a return."""
         rest = ""
-        with process.stderr:
-            while data := os.read(process.stderr.fileno(), 65536):
+        with stream:
+            while data := os.read(stream.fileno(), 65536):
                 lines = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
                 rest = lines.pop()
                 for line in (re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).strip() for text in lines):
@@ -201,7 +205,7 @@ class Programs:
             process.wait()
 
 
-def _signal(process: subprocess.Popen, number: int) -> None:
+def _signal(process: subprocess.Popen[str], number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 

@@ -14,20 +14,22 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from examples.demo import checks as demo_checks
+from examples.demo.api import RenderClient, download
+from examples.demo.people import Person, print_report
 from examples.demo.plan import fit_minutes, identity_names, slowness
 from examples.demo.programs import Programs, Screen
+from examples.demo.signals import interruptible, uninterruptible
 from m2dao.errors import ConfigError, InputError, M2daoError
-from m2dao.files import whole_file
 
 TENANT = "demo"
 SENTENCES = (
@@ -37,22 +39,6 @@ SENTENCES = (
 )
 MODEL_FILES = ("face_landmarker", "selfie_segmentation", "lpips_alex")  # those that the default recipe needs
 NUM_STEPS = 7
-POLL_S = 0.5
-RENDER_TIMEOUT_S = 600.0
-
-
-@dataclass(kw_only=True)
-class Person:
-    """One identity on its way through the demo."""
-
-    name: str
-    video: Path
-    audio: Path
-    sentence: str = ""
-    fit: dict[str, Any] = field(default_factory=dict)
-    render: dict[str, Any] = field(default_factory=dict)
-    result: Path | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Demo:
@@ -66,6 +52,7 @@ class Demo:
         # A stack of its own: a running one of `make up` is neither used nor stopped.
         self._env = {**os.environ, "M2DAO_HOME": str(self._home), "M2DAO_API_PORT": str(_free_port())}
         self._logs = self._out / "logs"
+        self._recordings = self._out / "recordings"
         self._programs = Programs(self._screen, self._env, self._logs)
         self._seconds: dict[str, float] = {}
         self._people: list[Person] = []
@@ -77,7 +64,7 @@ class Demo:
             M2daoError: a step failed, or a result is not what it should be.
         """
         self._make_folders()
-        with _interruptible():
+        with interruptible():
             try:
                 with self._timed("start"):
                     self._start()
@@ -90,7 +77,7 @@ class Demo:
                 with self._timed("check"):
                     self._check()
             finally:
-                with _uninterruptible(self._screen), self._timed("stop"):
+                with uninterruptible(self._screen.say), self._timed("stop"):
                     self._screen.step("stopping what was started")
                     self._stop()
         report = self._report()
@@ -110,7 +97,7 @@ class Demo:
         if self._home.exists():  # of a demo that could not clean up after itself
             self._stop()
             shutil.rmtree(self._home, ignore_errors=True)
-        for folder in (self._logs, self._out / "recordings", self._out / "speech"):
+        for folder in (self._logs, self._recordings, self._out / "speech"):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
 
@@ -119,46 +106,42 @@ class Demo:
         self._screen.step(
             "model files, service stack" + ("" if args.video else ", two synthetic presenters") + " (at the same time)"
         )
-        videos = self._out / "recordings"
         names = [] if args.video else list(args.presenters)
-        tasks = [
-            lambda: run("stack", "cluster.cli", "up", "--owner-pid", os.getpid()),
-            lambda: run("model files", "m2dao.cli", "assets", "fetch", *MODEL_FILES, as_json=False),
-            *(
-                lambda name=name: run(
-                    name,
-                    "m2dao.cli",
-                    "presenter",
-                    "--out",
-                    videos,
-                    "--person",
-                    name,
-                    "--seconds",
-                    args.presenter_seconds,
-                    "--size",
-                    args.capture_size,
-                )
-                for name in names
-            ),
-        ]
-        self._programs.run_together(tasks)
+        self._programs.run_together(
+            [
+                partial(run, "stack", "cluster.cli", "up", "--owner-pid", os.getpid()),
+                partial(run, "model files", "m2dao.cli", "assets", "fetch", *MODEL_FILES, as_json=False),
+                *(partial(self._make_presenter, name) for name in names),
+            ]
+        )
         self._screen.step("a tenant, and what is to be said" if args.audio is None else "a tenant")
         run("tenant", "cluster.cli", "tenant", "create", TENANT)
         if args.video:
             self._people = [
-                Person(name=name, video=path, audio=args.audio or self._speech(args.presenters[0], 0))
+                self._person(name, path, voice=args.presenters[0], index=0)
                 for name, path in zip(identity_names(args.video), args.video, strict=True)
             ]
         else:
             self._people = [
-                Person(
-                    name=name,
-                    video=videos / f"{name}.mp4",
-                    audio=args.audio or self._speech(name, index),
-                    sentence="" if args.audio else SENTENCES[index % len(SENTENCES)],
-                )
+                self._person(name, self._recordings / f"{name}.mp4", voice=name, index=index)
                 for index, name in enumerate(names)
             ]
+
+    def _make_presenter(self, name: str) -> dict[str, Any]:
+        args = self._args
+        words = ("presenter", "--out", self._recordings, "--person", name)
+        sizes = ("--seconds", args.presenter_seconds, "--size", args.capture_size)
+        return self._programs.run(name, "m2dao.cli", *words, *sizes)
+
+    def _person(self, name: str, video: Path, *, voice: str, index: int) -> Person:
+        """Who is in ``video``, with something to say that is not in it."""
+        return Person(
+            name=name,
+            video=video,
+            audio=self._args.audio or self._speech(voice, index),
+            result=self._out / f"{name}.mp4",
+            sentence="" if self._args.audio or self._args.video else SENTENCES[index % len(SENTENCES)],
+        )
 
     def _speech(self, voice: str, index: int) -> Path:
         sentence = SENTENCES[index % len(SENTENCES)]
@@ -209,40 +192,23 @@ class Demo:
 
     def _deploy(self) -> str:
         self._screen.step("the render API")
-        url = self._programs.run("serve", "serve_apps.cli", "deploy")["url"]
+        url: str = self._programs.run("serve", "serve_apps.cli", "deploy")["url"]
         self._screen.say(f"answers at {url}")
         return url
 
     def _render(self, url: str) -> None:
-        import httpx
-
         self._screen.step("videos of " + " and ".join(person.name for person in self._people) + " speaking, over HTTP")
         key = self._programs.run("key", "cluster.cli", "key", "create", TENANT, "--label", "demo")["key"]
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False) as api:
+        with RenderClient.connect(url, key) as api:
             for person in self._people:
                 promoted = person.fit["promotion"]["promoted"]
                 # The champion is the plain name; what the gate refused can still be had by its version.
                 wanted = person.name if promoted else person.fit["ref"].partition(".")[2]
-                with open(person.audio, "rb") as audio:
-                    answer = api.post("/v1/renders", files={"audio": audio}, data={"identity": wanted})
-                person.render = _body(answer)
+                person.render = api.order(wanted, person.audio)
             for person in self._people:
-                self._await(api, person)
-                person.result = self._out / f"{person.name}.mp4"
-                _download(person.render["result"]["url"], person.result)
+                person.render = api.wait(person.render, progress=partial(self._screen.now, person.name))
+                download(person.render["result"]["url"], person.result)
                 self._screen.say(f"{person.result}")
-
-    def _await(self, api, person: Person) -> None:
-        deadline = time.monotonic() + RENDER_TIMEOUT_S
-        while person.render["status"] in ("queued", "running"):
-            if time.monotonic() > deadline:
-                raise M2daoError(f"render of {person.name}", f"to end within {RENDER_TIMEOUT_S:.0f} s", "no end")
-            self._screen.now(person.name, f"{person.render['stage'] or 'queued'} {person.render['progress']:.0%}")
-            time.sleep(POLL_S)
-            person.render = _body(api.get(f"/v1/renders/{person.render['id']}"))
-        if person.render["status"] != "done":
-            reason = json.dumps(person.render["error"])
-            raise M2daoError(f"render of {person.name}", "done", person.render["status"], reason)
 
     def _check(self) -> None:
         self._screen.step("checking the videos")
@@ -255,9 +221,7 @@ class Demo:
             person.facts = {**asdict(facts), "frame_rate": str(facts.frame_rate)}
         seen = self._programs.run_together(
             [
-                lambda person=person: self._programs.run(
-                    f"look at {person.name}", "m2dao.cli", "inspect", person.result
-                )
+                partial(self._programs.run, f"look at {person.name}", "m2dao.cli", "inspect", person.result)
                 for person in self._people
             ]
         )
@@ -280,44 +244,15 @@ class Demo:
     # -- the end ----------------------------------------------------------------------------------------------
 
     def _report(self) -> dict[str, Any]:
-        people = []
-        for person in self._people:
-            figures = person.render["figures"]
-            people.append(
-                {
-                    "identity": person.name,
-                    "ref": person.fit["ref"],
-                    "promoted": person.fit["promotion"]["promoted"],
-                    "video": str(person.result),
-                    "sentence": person.sentence,
-                    "psnr_db": person.fit["metrics"].get("psnr_db"),
-                    # Of the new video: the unseen part of a short recording is too short to tell.
-                    "sync_confidence": person.facts["seen"]["sync_confidence"],
-                    "sync_offset_frames": person.facts["seen"]["sync_offset_frames"],
-                    "real_time_factor": figures["real_time_factor"],
-                    "stage_seconds": {**person.fit["seconds"], "render": figures["render_seconds"]},
-                    "checks": person.facts,
-                }
-            )
+        people = [person.report() for person in self._people]
         self._screen.say("done")
-        for row in people:
-            print(
-                f"{row['video']}: {row['ref']}{'' if row['promoted'] else ' (not promoted)'}, "
-                f"PSNR {_number(row['psnr_db'])} dB on unseen frames, "
-                f"sync confidence {_number(row['sync_confidence'])} (offset {_number(row['sync_offset_frames'])} frames), "
-                f"real-time factor {_number(row['real_time_factor'])}",
-                file=sys.stderr,
-            )
-            stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in row["stage_seconds"].items())
-            print(f"    {stages}", file=sys.stderr)
-        steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self._seconds.items())
-        print(f"steps: {steps}; {self._screen.elapsed_s / 60:.1f} minutes in all", file=sys.stderr)
+        print_report(people, self._seconds, total_s=self._screen.elapsed_s)
         report = {"people": people, "seconds": self._seconds, "total_seconds": round(self._screen.elapsed_s, 1)}
         (self._out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
         return report
 
     @contextlib.contextmanager
-    def _timed(self, name: str):
+    def _timed(self, name: str) -> Iterator[None]:
         began = time.monotonic()
         try:
             yield
@@ -325,64 +260,11 @@ class Demo:
             self._seconds[name] = round(time.monotonic() - began, 1)
 
 
-# -- helpers --------------------------------------------------------------------------------------------------
-
-
-def _body(answer) -> dict[str, Any]:
-    if answer.is_error:
-        asked = f"{answer.request.method} {answer.request.url.path}"
-        raise M2daoError(asked, "success", f"{answer.status_code}: {answer.text}")
-    return answer.json()
-
-
-def _download(url: str, path: Path) -> None:
-    import httpx
-
-    with httpx.stream("GET", url, timeout=60, trust_env=False) as answer, whole_file(path) as partial:
-        answer.raise_for_status()
-        with open(partial, "wb") as file:
-            for chunk in answer.iter_bytes():
-                file.write(chunk)
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
-
-
 def _free_port() -> int:
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def _interruptible():
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does, and Ctrl-C does so even where a script has it ignored."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _uninterruptible(screen: Screen):
-    """Stopping is not to be interrupted: what is left running would stay."""
-
-    def wait(number, frame) -> None:
-        screen.say("stopping; one moment")
-
-    before = {number: signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number, frame) -> None:
-    raise KeyboardInterrupt
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
