@@ -11,6 +11,7 @@
     |   |-- InvalidId               a tenant, identity, model ref or job id that is not well formed
     |   |-- PromotionRefused        a version that does not pass the quality gate
     |   `-- RenderBackendUnavailable
+    |-- MissingExtra                a package of an extra that is not installed
     |-- AssetError                  model files
     |   |-- AssetUnavailable        cannot be fetched
     |   `-- AssetCorrupt            does not match the lock table
@@ -41,6 +42,9 @@ Every error survives pickling, because errors cross process boundaries.
 """
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 
 class M2daoError(Exception):
@@ -133,6 +137,12 @@ class RenderBackendUnavailable(InputError):
     """The render backend asked for does not run on this machine."""
 
     code = "render-backend-unavailable"
+
+
+class MissingExtra(M2daoError):
+    """A package is not installed because its extra is not."""
+
+    code = "missing-extra"
 
 
 class AssetError(M2daoError):
@@ -285,3 +295,17 @@ class LeaseLost(Conflict):
     """A job was taken over by another worker; this worker's word no longer counts."""
 
     code = "lease-lost"
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """For imports of packages that only an extra of pyproject.toml installs.
+
+    Raises:
+        MissingExtra: such a package is not there; says how to get it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        remedy = f"pip install 'm2dao[{extra}]'"
+        raise MissingExtra(f"package {error.name}", "to be installed", "no such package", remedy) from error

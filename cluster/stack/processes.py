@@ -94,7 +94,7 @@ def spawn(
                 start_new_session=True,
             )
         except OSError as error:
-            raise StackError(command[0], "to be started", str(error), "install the project's dependencies") from error
+            raise StackError(command[0], "to be started", str(error), "pip install 'm2dao[embedded]'") from error
     # A child that ends before we do stays a zombie until it is waited for; alive() tells zombies from the living.
     process.returncode = 0  # we let go of it: no "still running" warning when the object is collected
     living = _living(process.pid)

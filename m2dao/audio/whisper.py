@@ -19,7 +19,7 @@ from m2dao.audio.framewise import FramewiseFeatures
 from m2dao.audio.logmel import follow_voice, row_powers
 from m2dao.audio.spectrum import mel_filters, power_spectra
 from m2dao.audio.voice import VoiceTracker
-from m2dao.errors import AssetCorrupt
+from m2dao.errors import AssetCorrupt, needs_extra
 from m2dao.timeline import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 ASSET = "whisper_base_encoder"
@@ -54,7 +54,8 @@ class WhisperEncoder(FramewiseFeatures):
     right_samples = ROWS_AFTER * HOP_SAMPLES + NUM_FFT // 2
 
     def __init__(self, model_folder: Path | None = None, *, num_threads: int | None = None) -> None:
-        import ctranslate2
+        with needs_extra("whisper"):
+            import ctranslate2
 
         folder = Path(model_folder) if model_folder else asset_path(ASSET)
         folder = folder if folder.is_dir() else folder.parent

@@ -16,6 +16,7 @@ import numpy as np
 
 from m2dao.capture.dataset import Capture
 from m2dao.comparison.report import cell
+from m2dao.errors import needs_extra
 from m2dao.evaluation.evaluate import evaluate
 from m2dao.evaluation.result import VideoFigures
 from m2dao.figures import rounded
@@ -180,8 +181,9 @@ def table(rows: list[VoiceRow]) -> str:
 
 def plot(rows: list[VoiceRow]) -> bytes:
     """Offset and confidence by voice as PNG: a mark for each identity, hollow where not sure; in grey what good sync keeps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with needs_extra("fit"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     voices = list(dict.fromkeys(row.voice for row in rows))
     figure = Figure(figsize=(10, 1.2 + 0.35 * len(voices)), layout="constrained")

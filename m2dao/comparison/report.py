@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from m2dao.errors import needs_extra
 from m2dao.media.audio import read_audio
 from m2dao.media.mux import VideoWriter
 from m2dao.media.video import probe_video, read_frames
@@ -59,8 +60,9 @@ def cell(value: float | bool | None, digits: int) -> str:
 
 def bars(rows: list[dict], title: str) -> bytes:
     """PSNR of the whole picture, the head and the outline's edge by row and protocol, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with needs_extra("fit"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     protocols = list(dict.fromkeys(row["protocol"] for row in rows if row["psnr_db"] is not None))
     figure = Figure(figsize=(5.4 * len(protocols), 1.2 + 0.5 * len(rows)), layout="constrained")

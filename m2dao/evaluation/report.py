@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m2dao.errors import needs_extra
 from m2dao.evaluation.mouth import Lips
 from m2dao.media.mux import VideoWriter
 from m2dao.timeline import FRAME_RATE
@@ -52,8 +53,9 @@ def write_result(folder: Path, figures: dict, recorded: Lips | None, rendered: L
 
 
 def _plot(figures: dict, recorded: Lips | None, rendered: Lips) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with needs_extra("fit"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     FigureCanvasAgg(figure)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import resample_poly
 
-from m2dao.errors import ConfigError
+from m2dao.errors import ConfigError, needs_extra
 from m2dao.presenter.people import Voice, get_person
 from m2dao.timeline import SAMPLE_RATE
 
@@ -69,8 +69,9 @@ _LOADING = threading.Lock()
 @functools.lru_cache(maxsize=1)
 def _load_synthesiser():
     """The text front end and a session that also returns durations."""
-    import onnxruntime
-    from hibari import Hibari
+    with needs_extra("demo"):
+        import onnxruntime
+        from hibari import Hibari
 
     front_end = Hibari()
     # appending a message to a serialised one merges the two, so this adds one output to ModelProto.graph (field 7,

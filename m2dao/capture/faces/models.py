@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from m2dao.errors import AssetCorrupt
+from m2dao.errors import AssetCorrupt, needs_extra
 from m2dao.regions import LEFT_EYE_OUTER, NUM_LANDMARKS, RIGHT_EYE_OUTER
 
 BLENDSHAPE_NAMES = (
@@ -105,7 +105,8 @@ class FaceModels:
     """
 
     def __init__(self, path: Path, num_threads: int = 1):
-        from ai_edge_litert.interpreter import Interpreter
+        with needs_extra("fit"):
+            from ai_edge_litert.interpreter import Interpreter
 
         try:
             with zipfile.ZipFile(path) as bundle:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.mixture import GaussianMixture
+
+from m2dao.errors import needs_extra
+
+with needs_extra("fit"):
+    from sklearn.mixture import GaussianMixture
 
 _LEVELS = 64  # per colour channel: steps of four, below the noise of a video
 _NUM_COMPONENTS = 4

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from m2dao.assets import asset_path
+from m2dao.errors import needs_extra
 
 MATTE_SIDE = 256  # of the network, and of everything that is worked out at low resolution
 
@@ -23,7 +24,8 @@ class PersonSegmenter:
 
     def __init__(self, model_path: Path | None = None, *, num_threads: int = 1):
         # Imported here so that everything else in this file works without the network's runtime.
-        from ai_edge_litert.interpreter import Interpreter
+        with needs_extra("fit"):
+            from ai_edge_litert.interpreter import Interpreter
 
         path = model_path or asset_path("selfie_segmentation")
         self._interpreter = Interpreter(str(path), num_threads=num_threads)

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from m2dao.capture.cameras.bundle import Poses, project
 from m2dao.capture.faces.mesh import face_triangles
+from m2dao.errors import needs_extra
 from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, runs_of
 
@@ -155,8 +156,9 @@ def plots(data: PlotData, *, title: str = "") -> bytes:
     # Imported here: plotting is slow to load, and only the report needs it. Figures are drawn without pyplot, which keeps state.
     import io
 
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with needs_extra("fit"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     has_lag = data.lag_frames is not None and data.lag_correlation is not None
     figure = Figure(figsize=(11, 11 if has_lag else 9), layout="constrained")
