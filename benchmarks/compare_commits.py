@@ -97,7 +97,7 @@ class Plan:
     size: int = 128
 
     def stages(self, inputs: Path) -> dict[str, list[str | Path]]:
-        """The command of each stage in order, run where ``<name of the stage>/`` is the place for what it makes.
+        """The command of each stage in order, run where ``STAGE/`` is the place for what it makes.
 
         Args:
             inputs: folder of the run whose results the stages start from.

@@ -227,7 +227,9 @@ class Registry:
     # -- aliases and deletion ---------------------------------------------------------------------------------
 
     def set_alias(self, ref: ModelRef, alias: str) -> None:
-        """Let an alias stand for ``ref``. Promote through ``cluster.control.champions``, which also checks and announces.
+        """Let an alias stand for ``ref``.
+
+        Promote through ``cluster.control.champions``, which also checks and announces.
 
         Raises:
             UnknownIdentity: there is no such complete version.

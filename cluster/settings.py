@@ -266,7 +266,7 @@ class Settings(BaseSettings):
         return Settings.from_env({**self.to_env(), **changes}, use_stack=False)
 
     def plain(self, name: str) -> str | None:
-        """The setting ``name``, for example ``"redis.url"``, as text and with its secrets; None when it is not set."""
+        """The setting ``name``, such as ``"redis.url"``, as text with its secrets; None when unset."""
         value = functools.reduce(getattr, name.split("."), self)
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         return None if text is None or text == "" else str(text)

@@ -43,7 +43,7 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """Objects in the bucket of ``settings``. Safe to share between threads; can be sent to another process.
+    """Objects in the bucket of ``settings``; threads may share it, processes may be sent it.
 
     Every method raises ``StorageUnavailable`` when the store does not answer, ``ServiceError`` when it refuses our
     credentials, and ``InvalidId`` for a malformed key.

@@ -155,7 +155,7 @@ class AssetStore:
         return found
 
     def fetch(self, name: str, on_bytes: Callable[[int], None] | None = None) -> None:
-        """Fetch asset `name` if any of its files is missing or altered; safe against other processes doing the same.
+        """Fetch asset `name` if a file of it is missing or altered; safe beside other processes.
 
         Args:
             on_bytes: called with the number of bytes that arrived since the last call.

@@ -1,4 +1,4 @@
-"""What every command of the project does around its work: result and errors in words or as JSON, and exit codes."""
+"""What every command does around its work: results and errors in words or JSON, exit codes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _outcome(name: str, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, A
 
 @contextlib.contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Send to standard error what anything in this process, or a child of it, writes to standard output inside.
+    """Send to standard error what this process or a child writes to standard output inside.
 
     Libraries print from C, and through streams that they took hold of earlier. So the file descriptor itself is
     redirected, beside ``sys.stdout``; and what waits in a buffer is written out before each of the two changes.

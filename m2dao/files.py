@@ -77,7 +77,7 @@ def put_in_place(made: Path, folder: Path, *, replace: bool = True) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, *, shared: bool = False, wait_s: float = math.inf) -> Iterator[None]:
-    """Hold the lock of the file ``path``, which is made where it is missing and may be removed under the lock.
+    """Hold the lock of the file ``path``; it is made where missing and may be removed meanwhile.
 
     The lock ends with the process that holds it, however that process ends.
 

@@ -31,6 +31,6 @@ def runs_of(flags: np.ndarray) -> list[tuple[int, int]]:
 
 
 def train_test_split(num_frames: int) -> tuple[range, range]:
-    """The recording split of the field: the first 10/11 train, the last 1/11 tests (TalkingGaussian, section 4.1)."""
+    """The field's split: the first 10/11 train, the last 1/11 tests (TalkingGaussian, section 4.1)."""
     num_train = num_frames * 10 // 11
     return range(num_train), range(num_train, num_frames)

@@ -39,7 +39,7 @@ _DEAD_AFTER_S = 30.0  # a render uses the cores; slow to answer is not dead
 
 
 class Ingress:
-    """One ingress replica: the HTTP API, and a dispatcher that moves queued renders to the renderer replicas.
+    """One ingress replica: the HTTP API, and a dispatcher that feeds the renderer replicas.
 
     Args:
         renderer: handle of the renderer deployment.
@@ -125,7 +125,7 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
 
 
 def build_from_env(args: dict[str, str]) -> serve.Application:
-    """The application for a Serve config file, whose ``import_path`` names this function (cluster/kuberay/).
+    """The application for a Serve config file, whose ``import_path`` names this function.
 
     Args:
         args: what Serve passes on from the file; there is nothing to be said there, all settings come from the

@@ -76,7 +76,7 @@ def deploy(
 
 
 def undeploy(settings: Settings, *, timeout_s: float = 600.0) -> bool:
-    """Stop the application: what no replica has begun stays queued, running renders may finish for ``drain_s``.
+    """Stop the application: queued renders stay queued, running ones may finish for ``drain_s``.
 
     Args:
         timeout_s: how long to wait for that before Serve is stopped regardless.

@@ -83,7 +83,7 @@ def problem_document(code: str, detail: str = "", **more: Any) -> dict[str, Any]
 
 
 def problem_of(error: BaseException) -> dict[str, Any]:
-    """The problem document of any error: ours by their code, all others as ``internal-error`` without details."""
+    """The problem document of any error: ours by code, others as ``internal-error`` without details."""
     if isinstance(error, ApiProblem):
         return problem_document(error.code, error.detail, errors=error.errors)
     if isinstance(error, ServiceUnavailable):

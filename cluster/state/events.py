@@ -27,7 +27,7 @@ class Events:
 
     @contextlib.contextmanager
     def subscribe(self, *topics: str, job: tuple[TenantId, JobId] | None = None) -> Iterator[Subscription]:
-        """Listen to topics ("champion", "jobs", ...), or to the changes of one job. Listening has begun on entry."""
+        """Listen to topics or to the changes of one job; listening has begun on entry."""
         channels = [keys.channel(topic) for topic in topics] + ([keys.job_channel(*job)] if job else [])
         with self._link.listen(channels) as listener:
             yield Subscription(listener)

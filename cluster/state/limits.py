@@ -33,7 +33,7 @@ class Limits:
         return float(self._link.run(scripts.TAKE_FROM_BUCKET, [keys.rate(tenant, name)], [capacity, per_second, cost]))
 
     def hold(self, tenant: TenantId, name: str, holder: str, *, limit: int, ttl_s: float) -> bool:
-        """Take one of ``limit`` slots for ``ttl_s`` seconds, or keep the one ``holder`` has; False when all are taken."""
+        """Take one of ``limit`` slots for ``ttl_s``, or keep the one ``holder`` has; False when all are taken."""
         return bool(self._link.run(scripts.HOLD_SLOT, [keys.slots(tenant, name)], [holder, limit, round(ttl_s * 1000)]))
 
     def let_go(self, tenant: TenantId, name: str, holder: str) -> None:

@@ -21,7 +21,7 @@ from cluster.state.link import RedisLink
 
 
 class StateStore:
-    """Everything the platform keeps in Redis. Safe to share between threads; can be sent to another process.
+    """All that the platform keeps in Redis; threads may share it, processes may be sent it.
 
     Every method, here and in the parts, raises ``StateUnavailable`` when Redis does not answer; calling again later
     is safe.

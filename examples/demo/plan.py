@@ -21,7 +21,7 @@ MIN_FIT_MINUTES, MAX_FIT_MINUTES = 1.2, 30.0  # in half a minute a busy machine 
 
 
 def slowness(start_s: float, *, made_presenters: bool) -> float:
-    """How much slower than the machine of the figures above this one is, judged by how long the start took; 1 to 4."""
+    """How much slower this machine is than that of the figures, by how long the start took; 1 to 4."""
     return min(max(start_s / (STACK_S + PRESENTERS_S * made_presenters), 1.0), 4.0)
 
 

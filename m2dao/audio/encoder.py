@@ -55,7 +55,7 @@ class AudioEncoder(nn.Module):
         return self.smoothing(vectors[indices.to(vectors.device)])
 
     def neighbours(self, frames: np.ndarray, num_frames: int) -> np.ndarray:
-        """Numbers of the eight frames that each frame's embedding looks at: [B] int -> [B, N] int, ends repeated."""
+        """The eight frames that each frame's embedding looks at: [B] int -> [B, N] int, ends repeated."""
         offsets = np.arange(NUM_NEIGHBOURS) - (NUM_NEIGHBOURS - 1 - self.lookahead_frames)
         return np.clip(np.asarray(frames)[:, None] + offsets, 0, num_frames - 1)
 

@@ -168,7 +168,7 @@ class SyncProbe:
 
 
 def held_out_correlation(features: np.ndarray, lip_opening: np.ndarray) -> float:
-    """Correlation of the opening with predictions made by probes that did not see that fifth of the recording.
+    """Correlation of the opening with predictions of probes that did not see that fifth.
 
     Args:
         features: [R, F] rows of an audio feature, R a multiple of T.

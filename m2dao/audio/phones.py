@@ -64,8 +64,9 @@ def posteriors_of(rows: np.ndarray) -> np.ndarray:
 
 
 class Phones(FramewiseFeatures):
-    """Roots of the posteriors of 39 English phones and silence (see ``posteriors_of``), where silence and steady noise are
-    all silence.
+    """Roots of the posteriors of 39 English phones and silence (see ``posteriors_of``).
+
+    Silence and steady noise are all silence.
 
     Attributes:
         phones: the F names of the columns; the first is silence.
@@ -115,7 +116,7 @@ class Phones(FramewiseFeatures):
         return (np.float32(ROOT_SCALE) * np.sqrt(mixed)).reshape(-1, self.dim)
 
     def cepstra(self, blocks: np.ndarray) -> np.ndarray:
-        """Cepstra of the rows of each block and of three rows before and after: [B, N] -> [B, r + 6, C] float64."""
+        """Cepstra of each block's rows and of three more on each side: [B, N] -> [B, r + 6, C] float64."""
         spectra = power_spectra(
             blocks * np.float32(INT16_SCALE),
             first_centre=self.left_samples + HOP_SAMPLES // 2 - DELTA_ROWS * HOP_SAMPLES,

@@ -46,7 +46,7 @@ TRACK_SHAPES: dict[str, tuple[bool, tuple[int, ...], type]] = {
 
 
 class Capture:
-    """An opened capture; frames and masks are read when asked for, so memory does not grow with the length.
+    """An opened capture; it reads frames and masks when asked, so memory does not grow with length.
 
     Attributes:
         folder: where it lies.
@@ -206,7 +206,7 @@ def files_sha256(files: dict[str, dict]) -> str:
 
 
 def pack_masks(masks: np.ndarray) -> np.ndarray:
-    """Masks uint8 [S, S, 4] in the channel order OpenCV writes: blue, green, red, alpha become ours in the file."""
+    """Masks uint8 [S, S, 4] in the channel order in which OpenCV writes them."""
     return cv2.cvtColor(masks, cv2.COLOR_RGBA2BGRA)
 
 

@@ -94,8 +94,7 @@ def _remove_stale(parent: Path, prefix: str, *, keep: Path | None) -> None:
 
 
 class Ledger:
-    """Names and hashes of the files that were stored whole, kept beside them; its owner sees to it that one thread adds at a
-    time.
+    """Names and hashes of the files stored whole, kept beside them; one thread adds at a time.
 
     Args:
         path: of the ledger; whole lines that it holds are believed.

@@ -138,7 +138,7 @@ class CaptureWriter:
         self.add_bytes(masks_name, _encoded(".png", pack_masks(masks), PNG_OPTIONS))
 
     def adopt_frame(self, index: int) -> bool:
-        """Take frame `index` and its masks over from a killed run, if it got that far and they are what it stored."""
+        """Take frame `index` and its masks over from a killed run, if they are what it stored."""
         found = {}
         for name in frame_names(index):
             path = self.folder / name

@@ -119,7 +119,7 @@ def seed_inner_mouth(
 def seed_torso(
     reference: SeedView, others: list[SeedView], K: np.ndarray, canonical: np.ndarray, *, num_seeds: int
 ) -> SeedPoints:
-    """A sheet of torso pixels behind the head, continued behind the chin so that no gap opens when the head turns.
+    """A sheet of torso pixels behind the head, continued behind the chin so that no gap opens.
 
     Args:
         reference: the frame at whose pose the torso is canonical.

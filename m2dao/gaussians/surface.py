@@ -23,7 +23,7 @@ _NUM_NEIGHBOURS = 16
 def surface_depth(
     pixels: np.ndarray, viewmat: np.ndarray, K: np.ndarray, canonical: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depth of head pixels: inside the landmark hull interpolated, outside bent back from the nearest landmark.
+    """Depth of head pixels: interpolated inside the landmark hull, bent back outside of it.
 
     Args:
         pixels: [N, 2] x, y.
@@ -49,7 +49,7 @@ def surface_depth(
 def decided_together(
     positions: np.ndarray, costs: np.ndarray, choose: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """What neighbours choose by their mean cost, and the median of that among neighbours: single pixels of hair look alike.
+    """What neighbours choose by their mean cost, and the median of that among neighbours.
 
     Args:
         positions: [N, 2 or 3], which say who is whose neighbour.

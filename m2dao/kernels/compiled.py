@@ -64,7 +64,7 @@ def helper(**options: Any) -> Callable[[Callable], Dispatcher]:
 
 
 def warms_up(call: WarmUp) -> WarmUp:
-    """Registers a call that runs kernels once on next to nothing, with arguments of the types they meet in earnest."""
+    """Registers a call that runs kernels once on next to nothing, with arguments of real types."""
     _warm_ups[call.__module__] = functools.cache(call)
     return call
 
@@ -99,7 +99,7 @@ class _KernelCache(FunctionCache):
 
 
 def source_digest(function: FunctionType) -> str:
-    """Digest of a function's code and of everything that compiling it freezes: helpers, constants, intrinsics.
+    """Digest of a function's code and of all that compiling it freezes: helpers, constants, intrinsics.
 
     Raises:
         TypeError: the function refers to a value of a kind that no kernel should freeze.

@@ -261,7 +261,7 @@ EXP2_TABLE = np.repeat(np.float32([_ROUNDING_MAGIC, *_EXP2_COEFFICIENTS[::-1]]),
 
 @intrinsic
 def exp2_8(typing_context, vector, table, offset):
-    """2**x for x in [-126, 126]; relative error below 3e-7, no branches. Anything beyond gives garbage, not a trap.
+    """2**x for x in [-126, 126], garbage beyond; relative error below 3e-7, no branches.
 
     ``table`` is a float32 array that holds a copy of ``EXP2_TABLE`` from element ``offset`` on.
     """

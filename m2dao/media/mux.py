@@ -226,7 +226,7 @@ class VideoWriter:
 
 
 class FragmentedMp4:
-    """An mp4 made for playing while it is produced: bytes come out as frames go in, nothing is held back or sought.
+    """An mp4 that plays while it is made: bytes come out as frames go in, nothing is held back.
 
     Args:
         fragment_s: length of a fragment; the least latency a player can have.
@@ -286,7 +286,7 @@ def stream_mp4(
     frame_rate: Fraction | int = FRAME_RATE,
     fragment_s: float = 0.2,
 ) -> Iterator[bytes]:
-    """Encode `frames` (uint8 [H, W, 3]) and the `samples` of each (float32 [640]) as they come; yields bytes."""
+    """Encode `frames` uint8 [H, W, 3] and `samples` float32 [640] of each as they come; yields bytes."""
     encoder = FragmentedMp4(
         width=width, height=height, frame_rate=frame_rate, has_audio=samples is not None, fragment_s=fragment_s
     )

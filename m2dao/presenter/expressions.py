@@ -57,7 +57,7 @@ def _blob(x, y, cx, cy, width, height):
 
 
 def jaw_weight(x: np.ndarray, y: np.ndarray, z: np.ndarray, side: np.ndarray, person: Person) -> np.ndarray:
-    """How much of the jaw's rotation a point follows, 0..1; it jumps only across the open part of the lips."""
+    """How much of the jaw's rotation a point follows, 0..1; it jumps only across the open lips."""
     half_width = shape.MOUTH_HALF_WIDTH * person.mouth_width
     line = shape.mouth_line(x)
     spread = 0.012 + 0.55 * np.maximum(np.abs(x) - half_width, 0.0)

@@ -34,7 +34,7 @@ def lights_of(person: Person) -> np.ndarray:
 
 
 def bake(sheets: list, strands: Strands, roots: np.ndarray, key: np.ndarray) -> None:
-    """Set ``light`` of every sheet: openness to the surroundings and visibility of the key light, f32 [R, C, 2].
+    """Set ``light`` of every sheet: openness and visibility of the key light, f32 [R, C, 2].
 
     Args:
         sheets: triples of a sheet, its points f32 [R, C, 3], and the depth of its rim rows f32 [R].

@@ -27,7 +27,7 @@ class Voice:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """One synthetic presenter. Lengths are in metres or factors on the common shape; colours are sRGB 0..255."""
+    """One synthetic presenter; lengths in metres or factors, colours sRGB 0..255."""
 
     name: str
     voice: Voice

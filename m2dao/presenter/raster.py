@@ -84,7 +84,7 @@ def to_camera(points, normals, weight, head, torso, out_points, out_normals):
 
 @kernel(**_FAST)
 def project(points, focal, centre, out):
-    """Pinhole projection of camera-space points [..., 3] given as [R, C, 3]: writes x, y in samples and depth."""
+    """Pinhole projection of camera-space points [R, C, 3]: writes x, y in samples and depth."""
     num_rows, num_cols, _ = points.shape
     for r in range(num_rows):
         for c in range(num_cols):

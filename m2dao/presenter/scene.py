@@ -334,7 +334,7 @@ class Scene:
 
 
 def rotation(about_x: float, about_y: float, about_z: float) -> np.ndarray:
-    """Rz Ry Rx in camera axes, f64 [3, 3]: positive angles nod down, turn to image right, and tip clockwise."""
+    """Rz Ry Rx in camera axes, f64 [3, 3]; positive: nods down, turns image right, tips clockwise."""
     cx, sx, cy, sy, cz, sz = (f(a) for a in (about_x, about_y, about_z) for f in (np.cos, np.sin))
     rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     ry = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])

@@ -91,7 +91,7 @@ def collar_line(x: np.ndarray, z: np.ndarray, person: Person) -> np.ndarray:
 
 
 def paint_head(grid: shape.HeadGrid, person: Person, seed: int) -> Sheet:
-    """The head's sheet with colours, materials, regions and skinning weights; clothes thicken the grid's points."""
+    """The head's sheet with colours, materials, regions and skinning weights; clothes thicken it."""
     points = grid.points.astype(np.float64)
     rng = np.random.default_rng([seed, 7])
     offset = rng.uniform(0, 50, 3)

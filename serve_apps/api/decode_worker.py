@@ -48,7 +48,7 @@ def decode_audio(source: Path, target: Path, limits: dict[str, Any]) -> dict[str
 
 
 def decode_image(source: Path, target: Path, limits: dict[str, Any]) -> dict[str, Any]:
-    """Write the uploaded picture to ``target`` as an RGB PNG, upright, at most ``MAX_BACKGROUND_SIDE`` wide and high.
+    """Write the uploaded picture as an upright RGB PNG of at most ``MAX_BACKGROUND_SIDE``.
 
     Raises:
         MediaError: it is no JPEG, PNG or WebP, it is damaged, or it has too many pixels.
@@ -76,7 +76,7 @@ def decode_image(source: Path, target: Path, limits: dict[str, Any]) -> dict[str
 
 
 def main() -> int:
-    """``decode_worker KIND SOURCE TARGET ANSWER LIMITS-JSON``; the answer says what came out or what was wrong."""
+    """``decode_worker KIND SOURCE TARGET ANSWER LIMITS-JSON``; the answer says how it went."""
     kind, source, target, answer_path, limits_json = sys.argv[1:]
     limits = json.loads(limits_json)
     limit_self(limits)

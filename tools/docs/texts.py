@@ -1,4 +1,4 @@
-"""Fills the marked sections of pages: command line, HTTP routes and Python names, as the code has them.
+"""Fills the marked sections of pages: command line, HTTP routes and Python names.
 
 A section is marked ``<!-- text NAME -->`` and ``<!-- end text -->``; what stands between is written here.
 """

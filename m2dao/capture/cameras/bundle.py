@@ -47,7 +47,7 @@ def pinhole(camera: np.ndarray, focal_px: float, centre_px: np.ndarray | float) 
 
 
 def projection_jacobians(points, poses: Poses, focal_px: float) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives of ``project`` with respect to the pose [T, N, 2, 6] and to the camera-space point [T, N, 2, 3]."""
+    """Derivatives of ``project`` by the pose [T, N, 2, 6] and by the camera point [T, N, 2, 3]."""
     rotated = points @ np.swapaxes(poses.rotations, -1, -2)
     camera = rotated + poses.translations[:, None]
     inverse_z = 1.0 / camera[..., 2]
@@ -61,7 +61,7 @@ def projection_jacobians(points, poses: Poses, focal_px: float) -> tuple[np.ndar
 
 
 def robust_weights(residual: np.ndarray, sigma: np.ndarray | float) -> np.ndarray:
-    """Weights 1/sigma^2 falling off for outliers (Student's t with 4 degrees of freedom); residual [..., 2]."""
+    """Weights 1/sigma^2 that fall off for outliers (Student's t, 4 degrees of freedom): [..., 2]."""
     square = (residual**2).sum(axis=-1) / np.square(sigma)
     return (6.0 / (4.0 + square)) / np.square(sigma)
 
@@ -76,7 +76,7 @@ class Structure:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StructurePrior:
-    """Gaussian beliefs that keep what the recording does not show (depth without turning, focal length) reasonable."""
+    """Gaussian beliefs about what the recording does not show: depth without turning, focal length."""
 
     points: np.ndarray  # [R, 3], metres
     point_sigma: float  # metres

@@ -35,7 +35,7 @@ def with_poses(capture: Capture, kind: str) -> Capture:
 
 
 def frame_by_frame_viewmats(capture: Capture) -> np.ndarray:
-    """Each frame's pose by the reprojection error of its rigid landmarks alone (Gauss-Newton with robust weights).
+    """Each frame's pose by its rigid landmarks alone (Gauss-Newton with robust weights).
 
     Points and focal length are the capture's, so the poses live in the same head space.
 

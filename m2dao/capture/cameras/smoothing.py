@@ -82,12 +82,12 @@ def smooth_poses(
 
 
 def spanning(jumps: Sequence[int], length: int, *, order: int) -> list[int]:
-    """Indices below ``length`` of the differences of some order that lead over a jump to one of the frames ``jumps``."""
+    """Indices below ``length`` of the differences of some order that span a jump to ``jumps``."""
     return sorted({k for jump in jumps for k in range(max(jump - order, 0), min(jump, length))})
 
 
 def third_differences(poses: Poses) -> np.ndarray:
-    """[T - 3, 6]: of the rotation (as differences of the turns between frames, radians) and the translation (metres)."""
+    """[T - 3, 6] third differences of rotation (radians) and translation (metres)."""
     turns = turns_between(poses.rotations)
     return np.concatenate([np.diff(turns, 2, axis=0), np.diff(poses.translations, 3, axis=0)], axis=1)
 

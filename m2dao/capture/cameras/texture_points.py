@@ -55,7 +55,7 @@ class TexturePoints:
 
 
 def face_points(canonical: np.ndarray) -> TexturePoints:
-    """A regular grid over forehead, nose and upper cheeks of the mesh ``canonical`` [478, 3] (metres, head space)."""
+    """A regular grid over forehead, nose and upper cheeks of the mesh ``canonical`` [478, 3], metres."""
     flat = canonical[: IRIS.start, :2]
     low, high = flat.min(axis=0), flat.max(axis=0)
     mask = _rigid_region(canonical, low, high)
@@ -116,7 +116,7 @@ def below_brows(face: TexturePoints, canonical: np.ndarray) -> TexturePoints:
 
 
 def outwards(points: np.ndarray, canonical: np.ndarray) -> np.ndarray:
-    """[S, 3] normals of points beyond the face: away from the middle of the skull, drawn towards whoever sees the face.
+    """[S, 3] normals of points beyond the face: away from the skull, drawn towards the viewer.
 
     What hair is really like nobody knows; what a frame has shown must have been turned towards it.
     """

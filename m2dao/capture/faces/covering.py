@@ -31,7 +31,7 @@ def face_patch(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def covered_share(patches: np.ndarray) -> np.ndarray:
-    """The largest connected part of each patch that looks unlike the others: [N, 18, 16, 3] -> [N] in 0..1.
+    """The largest connected part of each patch unlike the others: [N, 18, 16, 3] -> [N] in 0..1.
 
     A face that turns or speaks differs in thin places, here and there; what comes before it covers a piece.
     """

@@ -15,7 +15,7 @@ _OVERSAMPLING = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeadFrame:
-    """u to the image right along the eyes, v down the face, origin between the eyes, unit: outer eye distance."""
+    """u right along the eyes, v down the face, origin between the eyes, unit: outer eye distance."""
 
     origin_px: np.ndarray  # [2]
     right: np.ndarray  # [2], unit vector of u

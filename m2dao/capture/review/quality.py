@@ -23,7 +23,7 @@ LOCAL_WINDOW = 12  # frames to either side that say what is usual around a frame
 
 @dataclass(frozen=True, kw_only=True)
 class QualityRules:
-    """Where a recording stops being good, and where it stops being usable. Heights are of the tracked face."""
+    """Where a recording stops being good, and where usable; heights are of the tracked face."""
 
     min_seconds: float = 5.0
     good_seconds: float = 20.0

@@ -46,7 +46,7 @@ class SyncFinding:
 
 
 def shift_sound(waveform: np.ndarray, num_frames: int) -> np.ndarray:
-    """float32 [S] heard `num_frames` frames earlier (later if negative), same length, silence where nothing is left."""
+    """float32 [S] heard `num_frames` frames earlier (negative: later), filled up with silence."""
     shift = num_frames * SAMPLES_PER_FRAME
     if shift >= 0:
         return np.pad(waveform[shift:], (0, min(shift, len(waveform))))
