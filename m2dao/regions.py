@@ -9,6 +9,7 @@ from __future__ import annotations
 
 REGIONS = ("facial", "oral", "head", "torso")
 FACIAL, ORAL, HEAD, TORSO = range(len(REGIONS))  # channels of a region mask
+WHOLE_HEAD = slice(FACIAL, TORSO)  # the channels that move with the skull
 
 NUM_LANDMARKS = 478
 NUM_BLENDSHAPES = 52
@@ -30,9 +31,21 @@ OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 
 INNER_LIP_PAIRS = ((13, 14), (82, 87), (312, 317))  # upper, lower; the middle first
 INNER_LIP_CORNERS = (78, 308)
 OUTER_LIP_CORNERS = (61, 291)
+OUTER_LIP_MIDDLES = (0, 17)  # upper, lower
 
 FACE_OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
 )
 FOREHEAD, BETWEEN_BROWS, CHIN, NOSE_BASE = 10, 9, 152, 2
+BESIDE_CHIN = (148, 377)
+
+# Where an identity asks a motion field what it does. The order is part of the stored networks.
+EYE_PROBES = (
+    *(RIGHT_EYE_OUTER, RIGHT_EYE_INNER, LEFT_EYE_INNER, LEFT_EYE_OUTER),
+    *(*RIGHT_LID_PAIRS[0], *LEFT_LID_PAIRS[0]),
+    *(*RIGHT_BROW[:5:2], *LEFT_BROW[:5:2]),
+)
+LIP_PROBES = (*OUTER_LIP_MIDDLES, *OUTER_LIP_CORNERS, 84, 314)  # the last two halfway left and right below
+# Points that say where a mouth is: both contours with their corners.
+AROUND_MOUTH = (0, 13, 14, 17, 61, 291, 78, 308, 37, 267, 84, 314)

@@ -61,6 +61,8 @@ def _claim_again(folder: Path) -> Claim | None:
 def _lock(folder: Path) -> int:
     """A handle that holds the folder's lock.
 
+    ``m2dao.files.locked`` locks a file and makes it; here the folder itself is locked, must be no link and must be ours.
+
     Raises:
         BlockingIOError: somebody holds it.
         FileNotFoundError: another folder or none is at that path by now.

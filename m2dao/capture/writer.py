@@ -101,7 +101,7 @@ class CaptureWriter:
         try:
             aside = self.notes / name.replace("/", "-")
             aside.write_bytes(data)
-            os.replace(aside, self.folder / name)  # so a file is whole, or not there
+            os.replace(aside, self.folder / name)  # whole or not there; the notes go with what a killed run left
         except OSError as error:
             raise M2daoError(str(self.out / name), "room to write it", str(error), "free some disk space") from error
         digest = hashlib.sha256(data).hexdigest()

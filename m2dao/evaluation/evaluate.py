@@ -33,6 +33,7 @@ from m2dao.kernels.threads import one_torch_thread
 from m2dao.media.audio import read_audio
 from m2dao.motion.poses import pose_differences, pose_features, slow_differences
 from m2dao.motion.talking_head import FrameDrive
+from m2dao.regions import WHOLE_HEAD
 from m2dao.render.types import RenderOutput
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_frames_for_samples, train_test_split
 from m2dao.training.frames.behind import head_taken
@@ -170,7 +171,7 @@ def _over_recording(
     masks, recorded = frames.masks(index), frames.rgb(index)
     has_torso = talker.head.torso is not None
     coverage = (output.colors[0, ..., 3] if has_torso else output.alphas[0, ..., 0]).cpu().numpy()
-    held = masks[..., :3].sum(-1)
+    held = masks[..., WHOLE_HEAD].sum(-1)
     beyond = np.clip((coverage - held) / np.maximum(1 - held, 1e-6), 0, 1)
     if not has_torso:  # the recording shines through the picture already
         beyond = beyond / np.maximum(coverage, 1e-6)

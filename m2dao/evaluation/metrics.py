@@ -14,7 +14,7 @@ import torch
 
 from m2dao.capture.faces.models import BLENDSHAPE_NAMES
 from m2dao.errors import InputError
-from m2dao.regions import INNER_LIPS, OUTER_LIPS, TORSO
+from m2dao.regions import INNER_LIPS, OUTER_LIPS, TORSO, WHOLE_HEAD
 from m2dao.timeline import runs_of
 from m2dao.training.losses.ssim import RADIUS, dssim_loss
 
@@ -97,7 +97,7 @@ def neck_band(masks: np.ndarray, *, width: float = 0.04) -> np.ndarray:
         [H, W] float32 0..1, all zero where a picture has no neck.
     """
     values = masks.astype(np.float32) / 255.0
-    return _meeting(np.clip(values[..., :TORSO].sum(axis=2), 0, 1), values[..., TORSO], width)
+    return _meeting(np.clip(values[..., WHOLE_HEAD].sum(axis=2), 0, 1), values[..., TORSO], width)
 
 
 def edge_band(masks: np.ndarray, *, width: float = 0.02) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 from m2dao.evaluation.metrics import ChangeMeter, FlickerMeter, edge_band, neck_band, psnr_db, ssim
 from m2dao.evaluation.perceptual import StLpips
 from m2dao.evaluation.result import PictureFigures
+from m2dao.regions import WHOLE_HEAD
 
 _MIN_LPIPS_SIDE = 64
 _LPIPS_EVERY = 5  # frames: AlexNet on two pictures costs more than rendering them
@@ -42,7 +43,7 @@ class PictureMetrics:
         as_bytes = (masks * 255).astype(np.uint8)
         self._note("psnr_db", psnr_db(rendered, recorded))
         self._note("ssim", ssim(rendered, recorded))
-        self._note("head_psnr_db", psnr_db(rendered, recorded, masks[..., :3].sum(-1)))
+        self._note("head_psnr_db", psnr_db(rendered, recorded, masks[..., WHOLE_HEAD].sum(-1)))
         self._note("neck_psnr_db", psnr_db(rendered, recorded, neck_band(as_bytes)))
         self._note("edge_psnr_db", psnr_db(rendered, recorded, edge_band(as_bytes)))
         self._flicker.update(rendered, recorded)

@@ -17,7 +17,7 @@ from m2dao.errors import CaptureRejected
 from m2dao.gaussians.surface import surface_depth
 from m2dao.gaussians.sweep import sweep_depths
 from m2dao.gaussians.views import SeedView, unproject
-from m2dao.regions import BETWEEN_BROWS, CHIN, FACIAL, HEAD, INNER_LIP_PAIRS, ORAL, OUTER_LIP_CORNERS, TORSO
+from m2dao.regions import BETWEEN_BROWS, CHIN, FACIAL, HEAD, INNER_LIP_PAIRS, ORAL, OUTER_LIP_CORNERS, TORSO, WHOLE_HEAD
 
 _TORSO_BEHIND_M = 0.12  # the torso sheet's distance behind the head's origin: always hidden by the head
 _BEYOND_EDGE = 0.06  # of the picture's size, how far the torso goes on outside it
@@ -147,7 +147,7 @@ def seed_torso(
     camera = canonical @ reference.viewmat[:3, :3].T + reference.viewmat[:3, 3]
     marks = (camera @ K.T)[:, :2] / camera[:, 2:]
     face_height = marks[CHIN, 1] - marks[BETWEEN_BROWS, 1]
-    hidden = reference.masks[..., :3].sum(-1) > 0.5
+    hidden = reference.masks[..., WHOLE_HEAD].sum(-1) > 0.5
     extended = sure | (seen > 0.3) | (hidden & (distance < 0.25 * face_height))
     # A torso that moves up or aside must not end where the picture did: it goes on beyond left, right and lower edge.
     beyond = round(_BEYOND_EDGE * len(extended))

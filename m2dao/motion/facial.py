@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from m2dao.regions import EYE_PROBES
+
 EXPRESSION_SIZE = 8  # blinks, brows and gaze; see the capture's `expression_names`
 _LIDS, _BROWS, _GAZE = slice(0, 2), slice(2, 6), slice(6, 8)
 POSE_SIZE = 6
@@ -73,5 +75,4 @@ class FacialField(nn.Module):
 
 def choose_eye_probes(canonical_landmarks: Tensor) -> Tensor:
     """Corners and lids of the eyes and three points of each brow: mesh [478, 3] -> [14, 3] metres."""
-    indices = torch.tensor([33, 133, 362, 263, 159, 145, 386, 374, 70, 105, 107, 300, 334, 336])
-    return canonical_landmarks[indices]
+    return canonical_landmarks[torch.tensor(EYE_PROBES)]

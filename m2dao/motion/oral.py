@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from m2dao.motion.facial import AudioCode
 from m2dao.motion.factored import FieldMotion
+from m2dao.regions import LIP_PROBES
 
 _MOTION_SCALE = 100.0  # metres to centimetres: numbers of order one
 
@@ -60,5 +61,4 @@ def choose_lip_probes(canonical_landmarks: Tensor) -> Tensor:
     Returns:
         [6, 3]: middle of the upper and of the lower lip, both corners, and halfway left and right below.
     """
-    indices = torch.tensor([0, 17, 61, 291, 84, 314])  # of the MediaPipe face mesh, outer lip contour
-    return canonical_landmarks[indices]
+    return canonical_landmarks[torch.tensor(LIP_PROBES)]

@@ -33,13 +33,12 @@ from m2dao.motion.facial import FacialField
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import ModelConfig, TalkingHead
-from m2dao.regions import NUM_LANDMARKS
+from m2dao.regions import AROUND_MOUTH, NUM_LANDMARKS
 from m2dao.training.speech.articulation import SHAPE_SIZE, ArticulationBasis
 from m2dao.training.speech.fit_driver import SpeechStart
 
 TENSORS_NAME = "universal.safetensors"
 _MAX_MANIFEST_BYTES, _MAX_TENSORS_BYTES = 1 << 20, 1 << 28
-LIP_LANDMARKS = (0, 13, 14, 17, 61, 291, 78, 308, 37, 267, 84, 314)  # outer and inner contour, corners included
 
 
 class UniversalMotion(NamedTuple):
@@ -70,7 +69,7 @@ class UniversalMotion(NamedTuple):
         Returns:
             [2, 3] corners.
         """
-        marks = list(LIP_LANDMARKS) if part == "mouth" else slice(None)
+        marks = list(AROUND_MOUTH) if part == "mouth" else slice(None)
         scale, shift = _axis_fit(self.template[marks], canonical[marks])
         return self.boxes[part] * scale + shift
 

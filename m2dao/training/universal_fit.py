@@ -29,6 +29,7 @@ from m2dao.motion.facial import choose_eye_probes
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.oral import choose_lip_probes
 from m2dao.motion.talking_head import TalkingHead
+from m2dao.regions import AROUND_MOUTH
 from m2dao.render.api import default_backend
 from m2dao.timeline import train_test_split
 from m2dao.training.budget import FitBudget
@@ -40,7 +41,6 @@ from m2dao.training.speech.articulation import find_articulation_basis, mouth_sh
 from m2dao.training.speech.fit_driver import SpeechStart, fit_speech_driver, speech_config, spoken_recording
 from m2dao.training.state import Fit, FitConfig
 from m2dao.training.universal import (
-    LIP_LANDMARKS,
     UniversalMotion,
     average_motion,
     install_motion,
@@ -255,7 +255,7 @@ def _begin(
     template = torch.stack([torch.from_numpy(capture.canonical_landmarks).float() for capture in captures]).mean(0)
     boxes = {
         "head": _around(template, _HEAD_MARGIN_M),
-        "mouth": _around(template[list(LIP_LANDMARKS)], _MOUTH_MARGIN_M),
+        "mouth": _around(template[list(AROUND_MOUTH)], _MOUTH_MARGIN_M),
     }
     with initialized_by(config.seed):
         at_rest = TalkingHead(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import AsyncGenerator
@@ -16,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from cluster.settings import MB
+from m2dao.files import file_sha256
 from serve_apps.problems import ApiProblem
 
 _FILES = ("audio", "background_image")
@@ -121,5 +121,4 @@ def _save(upload: UploadFile | str, path: Path) -> SavedFile:
     upload.file.seek(0)
     with open(path, "wb") as file:
         shutil.copyfileobj(upload.file, file, _CHUNK_BYTES)
-    with open(path, "rb") as file:
-        return SavedFile(path=path, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    return SavedFile(path=path, sha256=file_sha256(path))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from m2dao.motion.consistency import neck_consistency
 from m2dao.motion.talking_head import PosedGaussians, TalkingHead
+from m2dao.regions import WHOLE_HEAD
 from m2dao.training.frames.targets import FrameTarget
 from m2dao.training.losses.ssim import dssim_loss
 from m2dao.training.recipes import LossWeights
@@ -60,7 +61,7 @@ def mask_loss(
     Args:
         head_alpha, alpha: [H, W].
     """
-    loss = weights.head_mask * (head_alpha - target.masks[..., :3].sum(-1)).abs().mean()
+    loss = weights.head_mask * (head_alpha - target.masks[..., WHOLE_HEAD].sum(-1)).abs().mean()
     if has_torso:
         loss = loss + weights.person_mask * (alpha - target.masks.sum(-1)).abs().mean()
     return loss

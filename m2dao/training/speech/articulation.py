@@ -10,13 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from m2dao.capture.dataset import Capture
+from m2dao.regions import BESIDE_CHIN, CHIN, INNER_LIPS, OUTER_LIPS
 
-# Outer and inner lip contours and the chin of the 478-point face mesh.
+# Both lip contours, each rim from right to left, and the chin. The order is part of stored articulations.
 _MOUTH_POINTS = (
-    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
-    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
-    152, 148, 377,
-)  # fmt: skip
+    *(*OUTER_LIPS[:11], *OUTER_LIPS[:10:-1]),
+    *(*INNER_LIPS[:11], *INNER_LIPS[:10:-1]),
+    *(CHIN, *BESIDE_CHIN),
+)
 SHAPE_SIZE = 2 * len(_MOUTH_POINTS)
 
 
