@@ -6,14 +6,19 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any, TypeAlias
 
-from cluster.ids import TenantId
+from cluster.control.sweep import sweep_all_renders
+from cluster.control.tenants import Tenants
+from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.stack.services import SERVICES
 from m2dao.command_line import run_command
 
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
+_Run = Callable[[argparse.Namespace], dict[str, Any]]
 _EXAMPLES = """examples:
   m2dao-cluster up                              start Valkey, SeaweedFS, MLflow and Ray, where none is configured
   m2dao-cluster up --services redis,s3,mlflow   the same without Ray
@@ -33,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command("m2dao-cluster", lambda: arguments.run(arguments), as_json=arguments.json)
 
 
-def _interrupt(number, frame) -> None:
+def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -48,8 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(group, name: str, run, help: str) -> argparse.ArgumentParser:
-        command = group.add_parser(name, help=help, description=help, parents=[shared])
+    def add(group: _Commands, name: str, run: _Run, help: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = group.add_parser(name, help=help, description=help, parents=[shared])
         command.set_defaults(run=run)
         return command
 
@@ -84,7 +89,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _up(arguments: argparse.Namespace) -> dict:
+def _up(arguments: argparse.Namespace) -> dict[str, Any]:
     from cluster.stack.stack import Stack
 
     stack = Stack(Settings.from_env(use_stack=False))
@@ -94,7 +99,7 @@ def _up(arguments: argparse.Namespace) -> dict:
     return {"home": str(settings.home), "services": [asdict(entry) for entry in stack.status()]}
 
 
-def _down(arguments: argparse.Namespace) -> dict:
+def _down(arguments: argparse.Namespace) -> dict[str, Any]:
     from cluster.stack.stack import Stack
 
     settings = Settings.from_env(use_stack=False)
@@ -103,7 +108,7 @@ def _down(arguments: argparse.Namespace) -> dict:
     return {"home": str(settings.home), "num_killed": killed}
 
 
-def _status(arguments: argparse.Namespace) -> dict:
+def _status(arguments: argparse.Namespace) -> dict[str, Any]:
     from cluster.stack.stack import Stack
 
     settings = Settings.from_env(use_stack=False)
@@ -113,56 +118,53 @@ def _status(arguments: argparse.Namespace) -> dict:
     return {"home": str(settings.home), "services": [asdict(entry) for entry in entries]}
 
 
-def _accounts():
-    from cluster.state.store import StateStore
-
-    return StateStore(Settings.from_env()).accounts
+def _platform() -> Platform:
+    return Platform(Settings.from_env())
 
 
-def _tenant_create(arguments: argparse.Namespace) -> dict:
-    tenant = TenantId.parse(arguments.tenant)
-    _accounts().create_tenant(tenant)
+def _tenants() -> Tenants:
+    return Tenants(_platform().state.accounts)
+
+
+def _tenant_create(arguments: argparse.Namespace) -> dict[str, Any]:
+    tenant = _tenants().create(arguments.tenant)
     _say(f"tenant {tenant} created")
     return {"tenant": str(tenant)}
 
 
-def _tenant_list(arguments: argparse.Namespace) -> dict:
-    names = [str(tenant) for tenant in _accounts().list_tenants()]
+def _tenant_list(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = [str(tenant) for tenant in _tenants().list()]
     if not arguments.json:
         print("\n".join(names))
     return {"tenants": names}
 
 
-def _key_create(arguments: argparse.Namespace) -> dict:
-    tenant = TenantId.parse(arguments.tenant)
-    key = _accounts().create_api_key(tenant, label=arguments.label)
+def _key_create(arguments: argparse.Namespace) -> dict[str, Any]:
+    new = _tenants().create_key(arguments.tenant, label=arguments.label)
     _say("keep this key: it is not stored and cannot be shown again")
     if not arguments.json:
-        print(key)
-    return {"tenant": str(tenant), "key": key}
+        print(new.key)
+    return {"tenant": str(new.tenant), "key": new.key}
 
 
-def _key_list(arguments: argparse.Namespace) -> dict:
-    keys = [asdict(info) for info in _accounts().list_api_keys(TenantId.parse(arguments.tenant))]
+def _key_list(arguments: argparse.Namespace) -> dict[str, Any]:
+    keys = [asdict(info) for info in _tenants().keys(arguments.tenant)]
     if not arguments.json:
         print("\n".join(f"{key['key_id']}  {key['label']}" for key in keys))
     return {"tenant": arguments.tenant, "keys": keys}
 
 
-def _key_revoke(arguments: argparse.Namespace) -> dict:
-    revoked = _accounts().revoke(TenantId.parse(arguments.tenant), arguments.key_id)
+def _key_revoke(arguments: argparse.Namespace) -> dict[str, Any]:
+    revoked = _tenants().revoke_key(arguments.tenant, arguments.key_id)
     _say(f"key {arguments.key_id} " + ("revoked" if revoked else "is not there; nothing to revoke"))
     return {"tenant": arguments.tenant, "key_id": arguments.key_id, "revoked": revoked}
 
 
-def _sweep(arguments: argparse.Namespace) -> dict:
-    from cluster.control.sweep import sweep_renders
-    from cluster.storage import ObjectStore
-
-    store = ObjectStore(Settings.from_env())
-    deleted = {str(tenant): sweep_renders(store, tenant, days=arguments.days) for tenant in _accounts().list_tenants()}
+def _sweep(arguments: argparse.Namespace) -> dict[str, Any]:
+    platform = _platform()
+    deleted = sweep_all_renders(platform.state.accounts, platform.store, days=arguments.days)
     _say(f"{sum(deleted.values())} objects of {len(deleted)} tenants deleted")
-    return {"days": arguments.days, "deleted": deleted}
+    return {"days": arguments.days, "deleted": {str(tenant): count for tenant, count in deleted.items()}}
 
 
 if __name__ == "__main__":

@@ -127,11 +127,11 @@ def _parse_table(key: str, data: bytes) -> dict[str, FileEntry]:
     try:
         table = json.loads(data)
         files = table["files"]
-        well_formed = (table["format"], table["version"]) == FILE_TABLE[:2] and isinstance(files, dict) and files
+        well_formed = (table["format"], table["version"]) == FILE_TABLE[:2] and isinstance(files, dict) and bool(files)
         for name, entry in files.items():
             # The names become paths on our disk: the same rule as for keys keeps them inside the folder.
-            well_formed = well_formed and all(KEY_PART.fullmatch(part) for part in name.split("/"))
-            well_formed = well_formed and re.fullmatch("[0-9a-f]{64}", entry["sha256"]) and type(entry["bytes"]) is int
+            well_formed &= all(KEY_PART.fullmatch(part) for part in name.split("/"))
+            well_formed &= bool(re.fullmatch("[0-9a-f]{64}", entry["sha256"])) and type(entry["bytes"]) is int
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise problem from error
     if not well_formed:

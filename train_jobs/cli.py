@@ -5,12 +5,24 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
+from cluster.compute.jobs import RayJobs
+from cluster.control.champions import Champions
 from cluster.control.fit_requests import PROTOCOLS, SIZES, FitOptions
-from cluster.control.gate import GateThresholds
+from cluster.control.fits import Batch, FitService, Recording
+from cluster.control.gate import GateThresholds, Promotion, Promotions
+from cluster.ids import AliasRef, FitId, ModelRef, TenantId, parse_ref
+from cluster.platform import Platform
+from cluster.settings import Settings
+from cluster.state.jobs import JobRecord
 from m2dao.command_line import run_command
+from m2dao.progress import Progress
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
+Run = Callable[[argparse.Namespace], dict[str, Any]]
 DESCRIPTION = """Fit identities on the cluster, register them, and decide which version of each serves.
 
 examples:
@@ -68,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 # -- fits -----------------------------------------------------------------------------------------------------
 
 
-def _add_fit(commands) -> None:
+def _add_fit(commands: Commands) -> None:
     fit = _command(commands, "fit", "upload recordings and fit an identity from each, in parallel", _fit)
     fit.add_argument("--tenant", required=True, help="whose identities they become")
     fit.add_argument(
@@ -95,10 +107,7 @@ def _add_fit(commands) -> None:
     _add_gate(fit)
 
 
-def _fit(args: argparse.Namespace) -> dict:
-    from cluster.control.fits import Recording
-    from cluster.ids import TenantId
-
+def _fit(args: argparse.Namespace) -> dict[str, Any]:
     tenant = TenantId.parse(args.tenant)
     recordings = [Recording.parse(text) for text in args.identity]
     options = FitOptions(
@@ -126,20 +135,20 @@ def _fit(args: argparse.Namespace) -> dict:
     return _follow(service, batch, detach=args.detach)
 
 
-def _watch(args: argparse.Namespace) -> dict:
+def _watch(args: argparse.Namespace) -> dict[str, Any]:
     tenant, fit_ids = _fits(args)
     service = _service()
     return _follow(service, service.batch_of(tenant, fit_ids), detach=False)
 
 
-def _resume(args: argparse.Namespace) -> dict:
+def _resume(args: argparse.Namespace) -> dict[str, Any]:
     tenant, fit_ids = _fits(args)
     service = _service()
     results = [_follow(service, batch, detach=args.detach) for batch in service.resume(tenant, fit_ids)]
     return {"fits": [fit for result in results for fit in result["fits"]], "failed": sum(r["failed"] for r in results)}
 
 
-def _cancel(args: argparse.Namespace) -> dict:
+def _cancel(args: argparse.Namespace) -> dict[str, Any]:
     tenant, fit_ids = _fits(args)
     service = _service()
     jobs = [service.cancel(tenant, fit_id) for fit_id in fit_ids]
@@ -148,10 +157,8 @@ def _cancel(args: argparse.Namespace) -> dict:
     return {"cancelled": [str(job.id) for job in jobs]}
 
 
-def _follow(service, batch, *, detach: bool) -> dict:
+def _follow(service: FitService, batch: Batch, *, detach: bool) -> dict[str, Any]:
     """Show the fits' progress until they end; the result says how each ended."""
-    from m2dao.progress import Progress
-
     names = {job.id: str(job.request["identity"]) for job in batch.jobs}
     jobs = {job.id: job for job in batch.jobs}
     watch = f"m2dao-train watch --tenant {batch.tenant} {' '.join(map(str, batch.fit_ids))}"
@@ -176,7 +183,7 @@ def _follow(service, batch, *, detach: bool) -> dict:
     }
 
 
-def _describe(job) -> str:
+def _describe(job: JobRecord) -> str:
     if job.status == "running":
         return job.stage or "starting"
     if job.status == "queued":
@@ -184,9 +191,9 @@ def _describe(job) -> str:
     return job.status
 
 
-def _verdict(name: str, job) -> str:
-    if job.status == "failed":
-        return f"{name}: failed: {job.error.detail}"
+def _verdict(name: str, job: JobRecord) -> str:
+    if job.result is None:
+        return f"{name}: {job.status}" + (f": {job.error.detail}" if job.error else "")
     metrics = job.result["metrics"]
     figures = [f"{key} {metrics[key]:.2f}" for key in ("psnr_db", "sync_confidence") if key in metrics]
     words = [f"{name}: {job.result['ref']}", *figures]
@@ -196,19 +203,15 @@ def _verdict(name: str, job) -> str:
     return ", ".join(words)
 
 
-def _jobs(args: argparse.Namespace) -> dict:
-    from cluster.ids import TenantId
-    from cluster.settings import Settings
-    from cluster.state.store import StateStore
-
-    found = StateStore(Settings.from_env()).jobs.list(TenantId.parse(args.tenant), "fit")
+def _jobs(args: argparse.Namespace) -> dict[str, Any]:
+    found = _platform().state.jobs.list(TenantId.parse(args.tenant), "fit")
     if not args.json:
         for job in found:
             print(f"{job.id}  {job.request['identity']:<20} {job.status:<8} {job.progress:4.0%}  {_describe(job)}")
     return {"fits": [_job_dict(job) for job in found]}
 
 
-def _job_dict(job) -> dict:
+def _job_dict(job: JobRecord) -> dict[str, Any]:
     fields = ("status", "progress", "stage", "attempt", "result", "created_s", "updated_s")
     shown = {name: getattr(job, name) for name in fields}
     return {"id": str(job.id), "identity": job.request["identity"], **shown, "error": job.error and job.error.as_dict()}
@@ -217,27 +220,19 @@ def _job_dict(job) -> dict:
 # -- versions -------------------------------------------------------------------------------------------------
 
 
-def _promote(args: argparse.Namespace) -> dict:
-    from cluster.control.gate import promote
-    from cluster.ids import ModelRef
-
+def _promote(args: argparse.Namespace) -> dict[str, Any]:
     ref = ModelRef.parse(args.ref)
-    registry, state = _registry()
     thresholds = GateThresholds(**_given_gate(args))
-    promotion = promote(registry, state, ref, thresholds=thresholds, expected=args.expected_version, force=args.force)
+    promotion = _promotions().promote(ref, thresholds=thresholds, expected=args.expected_version, force=args.force)
     return _say_promotion(promotion)
 
 
-def _rollback(args: argparse.Namespace) -> dict:
-    from cluster.control.gate import roll_back
-    from cluster.ids import AliasRef
-
+def _rollback(args: argparse.Namespace) -> dict[str, Any]:
     ref = AliasRef.parse(f"{args.identity}@previous")
-    registry, state = _registry()
-    return _say_promotion(roll_back(registry, state, ref.tenant, ref.identity))
+    return _say_promotion(_promotions().roll_back(ref.tenant, ref.identity))
 
 
-def _say_promotion(promotion) -> dict:
+def _say_promotion(promotion: Promotion) -> dict[str, Any]:
     result = promotion.as_dict()
     _say(f"champion: {result['champion']} (before: {result['previous'] or 'none'})")
     for reason in result["gate"]["reasons"]:
@@ -245,11 +240,8 @@ def _say_promotion(promotion) -> dict:
     return result
 
 
-def _list(args: argparse.Namespace) -> dict:
-    from cluster.ids import TenantId
-
-    registry, _ = _registry()
-    found = registry.list_identities(TenantId.parse(args.tenant))
+def _list(args: argparse.Namespace) -> dict[str, Any]:
+    found = _platform().registry.list_identities(TenantId.parse(args.tenant))
     if not args.json:
         for info in found:
             versions = ", ".join(f"{n}{'*' if n == info.champion else ''}" for n in info.versions)
@@ -258,11 +250,8 @@ def _list(args: argparse.Namespace) -> dict:
     return {"tenant": args.tenant, "identities": rows}
 
 
-def _show(args: argparse.Namespace) -> dict:
-    from cluster.ids import parse_ref
-
-    registry, _ = _registry()
-    info = registry.describe(parse_ref(args.ref))
+def _show(args: argparse.Namespace) -> dict[str, Any]:
+    info = _platform().registry.describe(parse_ref(args.ref))
     result = {
         "ref": str(info.ref),
         "aliases": list(info.aliases),
@@ -276,8 +265,8 @@ def _show(args: argparse.Namespace) -> dict:
         for name in ("ref", "created", "fit_id", "num_bytes"):
             print(f"{name:<18} {result[name]}")
         print(f"{'aliases':<18} {', '.join(info.aliases) or 'none'}")
-        for name, value in sorted(info.metrics.items()):
-            print(f"{name:<34} {value:.4g}")
+        for name, number in sorted(info.metrics.items()):
+            print(f"{name:<34} {number:.4g}")
         for name, value in sorted(info.tags.items()):
             print(f"{name:<18} {value}")
     return result
@@ -286,7 +275,7 @@ def _show(args: argparse.Namespace) -> dict:
 # -- helpers --------------------------------------------------------------------------------------------------
 
 
-def _command(commands, name: str, what: str, function) -> argparse.ArgumentParser:
+def _command(commands: Commands, name: str, what: str, function: Run) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=what, description=what)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.set_defaults(run=function)
@@ -305,26 +294,23 @@ def _given_gate(args: argparse.Namespace) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _fits(args: argparse.Namespace):
-    from cluster.ids import FitId, TenantId
+def _fits(args: argparse.Namespace) -> tuple[TenantId, list[FitId]]:
 
     return TenantId.parse(args.tenant), [FitId.parse(text) for text in args.fits]
 
 
-def _service():
-    from cluster.control.fits import FitService
-    from cluster.settings import Settings
-
-    return FitService(Settings.from_env())
+def _platform() -> Platform:
+    return Platform(Settings.from_env())
 
 
-def _registry():
-    from cluster.registry import Registry
-    from cluster.settings import Settings
-    from cluster.state.store import StateStore
+def _service() -> FitService:
+    platform = _platform()
+    return FitService(state=platform.state, store=platform.store, cluster=RayJobs(platform.settings))
 
-    settings = Settings.from_env()
-    return Registry(settings), StateStore(settings)
+
+def _promotions() -> Promotions:
+    platform = _platform()
+    return Promotions(platform.registry, Champions(platform.registry, platform.state))
 
 
 def _say(text: str) -> None:

@@ -14,11 +14,11 @@ import sys
 
 from cluster.control.fit_requests import ENGINE_WORK, FitRequest
 from cluster.ids import FitId, TenantId
+from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.telemetry.logs import configure_logging
 from m2dao.errors import M2daoError, ServiceError
-from train_jobs.callbacks import known_jobs, take_back
-from train_jobs.cohort import Cohort, Platform
+from train_jobs.members import BatchSpec, known_jobs, take_back
 
 logger = logging.getLogger(__name__)
 
@@ -38,39 +38,39 @@ def main(argv: list[str] | None = None) -> int:
 def run(settings: Settings, args: argparse.Namespace) -> int:
     import ray
 
-    from train_jobs.ray_train import Workers, run_cohort
+    from train_jobs.ray_train import Workers, run_batch
 
-    cohort = Cohort(
-        batch=args.batch,
+    batch = BatchSpec(
+        name=args.batch,
         tenant=TenantId.parse(args.tenant),
         fit_ids=tuple(FitId.parse(text) for text in args.fit),
         lease_s=args.lease_s,
         steps_every_s=args.steps_every_s,
     )
-    platform = Platform.connect(settings)
+    platform = Platform(settings)
     platform.store.ensure_bucket()
-    take_back(platform.state.jobs, cohort.tenant, cohort.batch, cohort.fit_ids)  # of an earlier run of this job
+    take_back(platform.state.jobs, batch)  # of an earlier run of this job
     ray.init(log_to_driver=True)
     try:
         # What is free, not what there is: replicas that serve may hold cores for good, and we would wait for ever.
-        free = ray.available_resources()
-        workers = Workers.fitting(len(cohort.fit_ids), cpus=free.get("CPU", 1), gpus=free.get("GPU", 0))
-        logger.info("%d fits on %s", len(cohort.fit_ids), workers)
-        run_cohort(settings, cohort, workers, args.work, run_name=args.run_name)
+        free = ray.available_resources()  # type: ignore[no-untyped-call]  # Ray gives it no types
+        workers = Workers.fitting(len(batch.fit_ids), cpus=free.get("CPU", 1), gpus=free.get("GPU", 0))
+        logger.info("%d fits on %s", len(batch.fit_ids), workers)
+        run_batch(settings, batch, workers, args.work, run_name=args.run_name)
     finally:
         ray.shutdown()  # ends the workers; a living one would take its fit again as soon as it is back in the queue
-        take_back(platform.state.jobs, cohort.tenant, cohort.batch, cohort.fit_ids)
-        _close_runs(platform, cohort)
-    unfinished = [job for job in known_jobs(platform.state.jobs, cohort.tenant, cohort.fit_ids) if not job.finished]
+        take_back(platform.state.jobs, batch)
+        _close_runs(platform, batch)
+    unfinished = [job for job in known_jobs(platform.state.jobs, batch) if not job.finished]
     return 1 if unfinished else 0
 
 
-def _close_runs(platform: Platform, cohort: Cohort) -> None:
+def _close_runs(platform: Platform, batch: BatchSpec) -> None:
     """Mark the registry's runs of failed fits; those of finished ones were closed by their registration."""
-    for job in known_jobs(platform.state.jobs, cohort.tenant, cohort.fit_ids):
+    for job in known_jobs(platform.state.jobs, batch):
         if job.status == "failed":
             try:
-                platform.registry.runs.end(job.tenant, FitRequest.of(job).identity, job.id, failed=True)
+                platform.registry.runs.end(job.tenant, FitRequest.of(job).identity, job.fit_id, failed=True)
             except ServiceError as error:
                 logger.warning("run of %s: %s", job.id, error)
 
@@ -78,7 +78,7 @@ def _close_runs(platform: Platform, cohort: Cohort) -> None:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="train_jobs.job", description="Do fits on this Ray cluster.")
     parser.add_argument("--tenant", required=True, help="whose fits they are")
-    parser.add_argument("--batch", required=True, help="name of the cohort")
+    parser.add_argument("--batch", required=True, help="name of the batch")
     parser.add_argument("--run-name", required=True, help="name of the Ray Train run; new for every submission")
     parser.add_argument("--fit", action="append", required=True, metavar="ID", help="a fit to do; repeat")
     parser.add_argument("--work", default=ENGINE_WORK, help="work function, MODULE:FUNCTION")

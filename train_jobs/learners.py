@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cluster.compute.client import connect, private_ray
 from cluster.settings import Settings
@@ -42,17 +43,17 @@ class _OnRay:
     def __init__(self, captures: list[Path], work_dir: Path, config: UniversalConfig, universal: UniversalMotion):
         import ray
 
-        cores = int(ray.cluster_resources().get("CPU", 1))
+        cores = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]  # Ray gives it no types
         num_workers = max(1, min(cores, len(captures)))
-        worker = ray.remote(num_cpus=1, max_restarts=_MAX_RESTARTS, max_task_retries=_MAX_RESTARTS)(_Worker)
+        worker: Any = ray.remote(num_cpus=1, max_restarts=_MAX_RESTARTS, max_task_retries=_MAX_RESTARTS)(_Worker)
         people = [
             (Path(path).resolve(), Path(work_dir).resolve() / str(number)) for number, path in enumerate(captures)
         ]
         shared = ray.put((config, universal))
-        self._workers = [worker.remote(people[first::num_workers], shared) for first in range(num_workers)]
+        self._workers: list[Any] = [worker.remote(people[first::num_workers], shared) for first in range(num_workers)]
         self._num_people = len(people)
 
-    def learn(self, motion: dict, round_number: int) -> Iterator[Learned]:
+    def learn(self, motion: dict[str, Any], round_number: int) -> Iterator[Learned]:
         import ray
 
         shared, num_workers = ray.put(motion), len(self._workers)
@@ -74,5 +75,5 @@ class _Worker:
         set_num_threads(1)
         self._learners = [make_learner(capture, work_dir, *shared) for capture, work_dir in people]
 
-    def learn(self, number: int, motion: dict, round_number: int) -> tuple:
+    def learn(self, number: int, motion: dict[str, Any], round_number: int) -> tuple[Any, ...]:
         return tuple(self._learners[number].learn(motion, round_number))

@@ -1,8 +1,8 @@
-"""A cohort of fits as one Ray Train run.
+"""A batch of fits as one Ray Train run.
 
 One trainer for many fits: its workers pull fits until none is left. A trainer each would cost 10 s and a gigabyte per
 fit. Ray Train restarts the whole group when one worker dies; the fits then go on from their step checkpoints, and
-``train_jobs/cohort.py`` sees to it that only the fit whose worker died is charged.
+``train_jobs/blame.py`` sees to it that only the fit whose worker died is charged.
 
 Step checkpoints go to the object store directly and not through ``ray.train.report``: a report waits for all workers
 of the group, and here every worker is at another fit.
@@ -16,16 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from cluster.control.fit_requests import ATTEMPTS_PER_FIT
+from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.telemetry.logs import configure_logging
-from train_jobs.callbacks import BlameCallback, take_back
-from train_jobs.cohort import Cohort, CohortWorker, Platform
+from train_jobs.blame import BlameCallback
+from train_jobs.members import BatchSpec, take_back
 from train_jobs.work import load_work
+from train_jobs.worker import BatchWorker
 
 # Workers report nothing, so all the controller does is look whether they live: often, to restart them soon.
 TRAIN_ENV = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 EXTRA_RESTARTS = 3  # for deaths of workers that had no fit, which no fit is charged for
-ATTEMPTS_PER_FIT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,8 @@ class Workers:
         return cls(num_workers=num_workers, cpus_each=max(1, int(cpus) // num_workers), use_gpu=gpus >= 1)
 
 
-def run_cohort(settings: Settings, cohort: Cohort, workers: Workers, work: str, *, run_name: str) -> None:
-    """Do all fits of the cohort; returns when none of them can be taken on any more.
+def run_batch(settings: Settings, batch: BatchSpec, workers: Workers, work: str, *, run_name: str) -> None:
+    """Do all fits of the batch; returns when none of them can be taken on any more.
 
     How each fit ended is in its job. Must be called where ``ray.init`` has been.
 
@@ -69,7 +71,7 @@ def run_cohort(settings: Settings, cohort: Cohort, workers: Workers, work: str, 
     # Not TorchTrainer: workers exchange no gradients, and the rendezvous it opens listens on every interface.
     trainer = DataParallelTrainer(
         _train_loop,
-        train_loop_config={"cohort": cohort, "work": work, "num_threads": workers.cpus_each},
+        train_loop_config={"batch": batch, "work": work, "num_threads": workers.cpus_each},
         scaling_config=ScalingConfig(
             num_workers=workers.num_workers,
             use_gpu=workers.use_gpu,
@@ -77,10 +79,10 @@ def run_cohort(settings: Settings, cohort: Cohort, workers: Workers, work: str, 
         ),
         run_config=RunConfig(
             name=run_name,
-            storage_path=f"{settings.s3.bucket}/{cohort.tenant}/ray-train",
+            storage_path=f"{settings.s3.bucket}/{batch.tenant}/ray-train",
             storage_filesystem=_filesystem(settings),
-            failure_config=FailureConfig(max_failures=ATTEMPTS_PER_FIT * len(cohort.fit_ids) + EXTRA_RESTARTS),
-            callbacks=[BlameCallback(cohort.tenant, cohort.batch, cohort.fit_ids)],
+            failure_config=FailureConfig(max_failures=ATTEMPTS_PER_FIT * len(batch.fit_ids) + EXTRA_RESTARTS),
+            callbacks=[BlameCallback(batch)],  # type: ignore[list-item]  # Ray's types name its older callbacks
         ),
     )
     try:
@@ -103,14 +105,14 @@ def _train_loop(config: dict[str, Any]) -> None:
     # Before anything imports numba, which takes all cores, or torch, whose waiting threads would spin.
     os.environ["NUMBA_NUM_THREADS"] = str(config["num_threads"])
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    settings, cohort = Settings.from_env(), config["cohort"]
+    settings, batch = Settings.from_env(), config["batch"]
     configure_logging("fit", level=settings.log_level)
     rank = ray.train.get_context().get_world_rank()
     generation = collective.broadcast_from_rank_zero(uuid.uuid4().hex[:8])
-    platform = Platform.connect(settings)
-    worker = CohortWorker(
+    platform = Platform(settings)
+    worker = BatchWorker(
         platform,
-        cohort,
+        batch,
         load_work(config["work"]),
         rank=rank,
         generation=generation,
@@ -118,12 +120,12 @@ def _train_loop(config: dict[str, Any]) -> None:
     )
     worker.clean()
     if rank == 0:  # earlier generations are dead by now; their fits need not wait for their leases to run out
-        take_back(platform.state.jobs, cohort.tenant, cohort.batch, cohort.fit_ids, keep_generation=generation)
+        take_back(platform.state.jobs, batch, keep_generation=generation)
     collective.barrier()
     worker.run()
 
 
-def _filesystem(settings: Settings):
+def _filesystem(settings: Settings) -> Any:
     """The object store as Ray Train wants it, for the files that it keeps about a run."""
     import pyarrow.fs
 

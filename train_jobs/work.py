@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cluster.control.fit_requests import FitOptions
 from m2dao.errors import ConfigError
+
+if TYPE_CHECKING:  # the engine is slow to import; only a worker pays
+    from m2dao.training.progress import FitProgress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +83,12 @@ def load_work(spec: str) -> FitWork:
     """
     module, colon, attribute = spec.partition(":")
     try:
-        work: Callable = getattr(importlib.import_module(module), attribute) if colon else None
+        work = getattr(importlib.import_module(module), attribute) if colon else None
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"work function {spec!r}", "MODULE:FUNCTION that can be imported", str(error)) from error
     if not callable(work):
         raise ConfigError(f"work function {spec!r}", "MODULE:FUNCTION", "something that cannot be called")
-    return work
+    return cast(FitWork, work)
 
 
 def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
@@ -111,7 +114,7 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
         monitor.capture_ready()
     capture_sha256 = Capture.open(task.capture_dir).content_sha256
 
-    def on_progress(progress) -> None:
+    def on_progress(progress: FitProgress) -> None:
         values = {"loss": progress.loss, "psnr_db": progress.psnr_db}
         known = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         monitor.stage("fit", progress.progress, progress.describe())
@@ -143,14 +146,16 @@ def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
     metrics: dict[str, float] = {}
     protocols = task.options.protocols
     for index, protocol in enumerate(protocols):
+
+        def on_progress(share: float, done: int = index, name: str = protocol) -> None:
+            monitor.stage("evaluate", (done + share) / len(protocols), name)
+
         result = evaluate(
             task.identity_dir,
             task.capture_dir,
             protocol=protocol,
             max_frames=task.options.evaluate_frames,
-            on_progress=lambda share, done=index, name=protocol: monitor.stage(
-                "evaluate", (done + share) / len(protocols), name
-            ),
+            on_progress=on_progress,
         )
         prefix = "" if index == 0 else f"{protocol}."
         metrics.update({prefix + k: float(v) for k, v in result.as_dict().items() if _is_number(v)})

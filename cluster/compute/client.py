@@ -97,7 +97,7 @@ def _environment_of(variables: dict[str, str]) -> Iterator[None]:
 def _reload_environment(*, loopback: bool) -> None:
     """Ray reads its variables when it is imported; where that was before us, it must look again."""
     from ray._private import ray_constants
-    from ray._raylet import Config
+    from ray._raylet import Config  # type: ignore[attr-defined]  # compiled: no types, and no public name
 
     ray_constants.ENABLE_RAY_CLUSTER = not loopback
     Config.initialize("")

@@ -6,14 +6,19 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cluster.control.batch_jobs import BatchJobState
 from cluster.settings import Settings
 from m2dao.errors import ClusterUnavailable, ConfigError
 
-ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 class RayJobs:
@@ -22,14 +27,14 @@ class RayJobs:
     def __init__(self, settings: Settings):
         self._url = settings.require("ray.dashboard_url")
         self._settings = settings
-        self._client_made = None
+        self._client_made: JobSubmissionClient | None = None
 
     def check(self) -> None:
         """Return when Ray takes jobs; raise ClusterUnavailable otherwise."""
         with _translated(self._url):
             self._client.get_version()
 
-    def submit(self, batch: str, words: Sequence[str], env: dict[str, str]) -> str:
+    def submit(self, batch: str, words: Sequence[str], env: Mapping[str, str]) -> str:
         """Submit the job of a batch; returns its submission id."""
         # Ray answers 500 to an id that is taken, so look first. Run names must be new as well.
         number = 1
@@ -38,10 +43,12 @@ class RayJobs:
         submission_id = f"{batch}-{number}"
         entrypoint = [self._python(), "-m", "train_jobs.job", "--run-name", submission_id, *words]
         with _translated(f"Ray job {submission_id}"):
-            return self._client.submit_job(
-                entrypoint=shlex.join(entrypoint),
-                submission_id=submission_id,
-                runtime_env={"env_vars": {**self._environment(), **env}},
+            return str(
+                self._client.submit_job(
+                    entrypoint=shlex.join(entrypoint),
+                    submission_id=submission_id,
+                    runtime_env={"env_vars": {**self._environment(), **env}},
+                )
             )
 
     def last(self, batch: str) -> str | None:
@@ -54,29 +61,28 @@ class RayJobs:
     def active(self, batch: str) -> str | None:
         """The submission of a batch that has not ended, if there is one."""
         last = self.last(batch)
-        return last if last is not None and self.status(last)[0] not in ENDED else None
+        return last if last is not None and not self.state(last).ended else None
 
     def stop(self, submission_id: str) -> None:
         """End a job and wait until it has ended; its fits stay queued or go back to the queue."""
         with _translated(f"Ray job {submission_id}"):
             self._client.stop_job(submission_id)
-        while self.status(submission_id)[0] not in ENDED:
+        while not self.state(submission_id).ended:
             time.sleep(0.2)
 
-    def status(self, submission_id: str) -> tuple[str, str, str]:
-        """Status, message and, when it has ended, the last lines of the log of a submission."""
+    def state(self, submission_id: str) -> BatchJobState:
+        """How a submission is; the last lines of its log where it ended without a message."""
         info = self._info(submission_id)
         if info is None:
-            return "STOPPED", "Ray does not know it (any more)", ""
-        status = str(info.status.value)
-        log = ""
-        if status in ENDED and not info.message:  # Ray's message already quotes the log
+            return BatchJobState(status="STOPPED", ended=True, message="Ray does not know it (any more)")
+        status, message = str(info.status.value), info.message or ""
+        if status in _ENDED and not message:  # Ray's message already quotes the log
             with _translated(submission_id):
-                log = "\n".join(self._client.get_job_logs(submission_id).splitlines()[-15:])
-        return status, info.message or "", log
+                message = "\n".join(self._client.get_job_logs(submission_id).splitlines()[-15:])
+        return BatchJobState(status=status, ended=status in _ENDED, message=message)
 
     @property
-    def _client(self):
+    def _client(self) -> JobSubmissionClient:
         if self._client_made is None:
             from ray.job_submission import JobSubmissionClient
 
@@ -94,7 +100,7 @@ class RayJobs:
         except OSError as error:
             raise ConfigError("M2DAO_RAY_TOKEN_FILE", "a readable file", str(error)) from error
 
-    def _info(self, submission_id: str):
+    def _info(self, submission_id: str) -> JobDetails | None:
         with _translated(f"Ray job {submission_id}"):
             try:
                 return self._client.get_job_info(submission_id)

@@ -18,6 +18,10 @@ from m2dao.errors import ConfigError, InputError
 from m2dao.formats import CAPTURE_LABEL
 
 MAX_CONSENT_CHARACTERS = 500
+PROTOCOLS = ("paper", "portrait")  # "cross" judges another voice, which a fit has not
+SIZES = (64, 128, 256, 512)
+ENGINE_WORK = "train_jobs.work:fit_recording"
+ATTEMPTS_PER_FIT = 3
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
@@ -26,7 +30,7 @@ class FitRequest:
     """One identity to fit from one recording.
 
     Args:
-        batch: the cohort that the fit belongs to.
+        batch: the batch that the fit belongs to.
         identity: its name.
         recording_sha256: of the recording's bytes.
         recording_name: the file's name, for people; may hold anything.
@@ -96,15 +100,6 @@ class FitRequest:
     def of(cls, job: JobRecord) -> FitRequest:
         """The request of a fit job."""
         return cls.from_dict(job.request)
-
-
-PROTOCOLS = ("paper", "portrait")  # "cross" judges another voice, which a fit has not
-
-
-SIZES = (64, 128, 256, 512)
-
-
-ENGINE_WORK = "train_jobs.work:fit_recording"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.compute.jobs import ENDED, RayJobs
-from cluster.control.fit_requests import ENGINE_WORK, FitOptions, FitRequest
+from cluster.control.batch_jobs import BatchJobs
+from cluster.control.fit_requests import ATTEMPTS_PER_FIT, ENGINE_WORK, FitOptions, FitRequest
 from cluster.ids import FitId, IdentityName, TenantId
-from cluster.settings import Settings
 from cluster.state.jobs import Claim, JobRecord
 from cluster.state.problems import Problem
 from cluster.state.store import StateStore
@@ -20,7 +19,6 @@ from cluster.storage import ObjectStore
 from m2dao.errors import ClusterUnavailable, Conflict, InputError, LeaseLost
 from m2dao.files import file_sha256
 
-ATTEMPTS_PER_FIT = 3
 MAX_FITS = 500  # per request: the ids travel on a command line
 LOOK_EVERY_S = 5.0  # how often a follower asks Ray whether its job still lives
 
@@ -63,14 +61,16 @@ class Batch:
 
     @property
     def fit_ids(self) -> tuple[FitId, ...]:
-        return tuple(job.id for job in self.jobs)
+        return tuple(job.fit_id for job in self.jobs)
 
 
 class FitService:
     """What an operator can do about fits.
 
     Args:
-        settings: where the services are.
+        state: where the durable jobs are.
+        store: where recordings go.
+        cluster: runs one job for each batch.
         work: the work function that the cluster is to run, as ``module:attribute``.
         job_flags: more flags for ``train_jobs.job``.
         job_env: more environment variables for it.
@@ -78,17 +78,16 @@ class FitService:
 
     def __init__(
         self,
-        settings: Settings,
         *,
+        state: StateStore,
+        store: ObjectStore,
+        cluster: BatchJobs,
         work: str = ENGINE_WORK,
         job_flags: Sequence[str] = (),
-        job_env: dict[str, str] | None = None,
+        job_env: Mapping[str, str] | None = None,
     ):
-        self._settings, self._work = settings, work
-        self._job_flags, self._job_env = tuple(job_flags), dict(job_env or {})
-        self.state = StateStore(settings)
-        self.store = ObjectStore(settings)
-        self._ray = RayJobs(settings)
+        self._state, self._store, self._cluster = state, store, cluster
+        self._work, self._job_flags, self._job_env = work, tuple(job_flags), dict(job_env or {})
 
     def submit(
         self,
@@ -106,15 +105,15 @@ class FitService:
         Raises:
             InputError: no recording, or two of one identity.
             UnknownTenant: there is no such tenant.
-            ClusterUnavailable: Ray does not take the job; the fits stay queued, and ``resume`` starts them.
+            ClusterUnavailable: the cluster does not take the job; the fits stay queued, and ``resume`` starts them.
         """
         names = [recording.identity for recording in recordings]
         if not 1 <= len(names) <= MAX_FITS:
             raise InputError("identities", f"1 to {MAX_FITS} in one request", str(len(names)))
         if twice := sorted({str(name) for name in names if names.count(name) > 1}):
             raise InputError("identities", "each name once", f"{', '.join(twice)} more than once")
-        self._ray.check()  # before anything is uploaded
-        self.store.ensure_bucket()
+        self._cluster.check()  # before anything is uploaded
+        self._store.ensure_bucket()
         batch = str(FitId.new())
         requests = []
         for recording in recordings:
@@ -130,9 +129,9 @@ class FitService:
                 gate=gate or {},
             )
             key = request.recording_key(tenant)
-            if not self.store.exists(key):
+            if not self._store.exists(key):
                 on_progress(f"{recording.identity}: uploading {recording.path.stat().st_size / 1e6:.1f} MB")
-                self.store.put_file(key, recording.path)
+                self._store.put_file(key, recording.path)
             requests.append(request)
         return self._start(tenant, batch, [self._create(tenant, request) for request in requests])
 
@@ -147,11 +146,11 @@ class FitService:
         """
         by_batch: dict[str, list[JobRecord]] = {}
         renewed = str(FitId.new())
-        for job in [self.state.jobs.get(tenant, fit_id) for fit_id in fit_ids]:
+        for job in [self._state.jobs.get(tenant, fit_id) for fit_id in fit_ids]:
             request = FitRequest.of(job)
             if job.status == "done":
                 raise Conflict(f"fit {job.id}", "a fit that is not done", "a finished one", "submit a new fit")
-            if not job.finished and (active := self._ray.active(request.batch)):
+            if not job.finished and (active := self._cluster.active(request.batch)):
                 raise Conflict(f"fit {job.id}", "no Ray job at it", f"job {active}", "watch it: m2dao-train watch")
             if job.status == "failed":
                 again = dataclasses.replace(request, batch=renewed, steps_of=request.steps_of or str(job.id))
@@ -167,13 +166,13 @@ class FitService:
             Conflict: the fit has ended already.
             UnknownJob: there is no such fit.
         """
-        jobs = self.state.jobs
+        jobs = self._state.jobs
         error = Problem(code="cancelled", title="Cancelled by an operator", detail=f"fit {fit_id}")
         while True:
             job = jobs.get(tenant, fit_id)
             if job.finished:
                 raise Conflict(f"fit {fit_id}", "a fit that goes on", f"one that is {job.status}")
-            claim = Claim(job=job, fence=job.fence, worker=job.worker)
+            claim: Claim | None = Claim(job=job, fence=job.fence, worker=job.worker)
             if job.status == "queued":
                 claim = jobs.claim("fit", worker="operator", lease_s=30, tenant=tenant, job_id=fit_id)
             if claim is not None:
@@ -188,12 +187,12 @@ class FitService:
         """
         seen: dict[FitId, float] = {}
         looked = time.monotonic()
-        with self.state.events.subscribe("jobs") as changes:
+        with self._state.events.subscribe("jobs") as changes:
             while True:
-                jobs = [self.state.jobs.get(batch.tenant, fit_id) for fit_id in batch.fit_ids]
+                jobs = [self._state.jobs.get(batch.tenant, fit_id) for fit_id in batch.fit_ids]
                 for job in jobs:
-                    if seen.get(job.id) != job.updated_s:
-                        seen[job.id] = job.updated_s
+                    if seen.get(job.fit_id) != job.updated_s:
+                        seen[job.fit_id] = job.updated_s
                         yield job
                 if all(job.finished for job in jobs):
                     return
@@ -209,37 +208,37 @@ class FitService:
             UnknownJob: there is no such fit.
             InputError: they were not submitted together.
         """
-        jobs = tuple(self.state.jobs.get(tenant, fit_id) for fit_id in fit_ids)
+        jobs = tuple(self._state.jobs.get(tenant, fit_id) for fit_id in fit_ids)
         names = {FitRequest.of(job).batch for job in jobs}
         if len(names) != 1:
-            raise InputError("fits", "fits that were submitted together", f"fits of {len(names)} submissions")
+            raise InputError("fits", "fits that were submitted together", f"fits of {len(names)} batches")
         name = names.pop()
-        return Batch(name=name, submission_id=self._ray.last(name) or name, tenant=tenant, jobs=jobs)
+        return Batch(name=name, submission_id=self._cluster.last(name) or name, tenant=tenant, jobs=jobs)
 
     # -- inside -----------------------------------------------------------------------------------------------
 
     def _create(self, tenant: TenantId, request: FitRequest) -> JobRecord:
         cost = request.options.minutes or 1.0
-        job, _ = self.state.jobs.create(tenant, "fit", request.as_dict(), max_attempts=ATTEMPTS_PER_FIT, cost=cost)
+        job, _ = self._state.jobs.create(tenant, "fit", request.as_dict(), max_attempts=ATTEMPTS_PER_FIT, cost=cost)
         return job
 
     def _start(self, tenant: TenantId, batch: str, jobs: Sequence[JobRecord]) -> Batch:
         flags = [word for job in jobs for word in ("--fit", str(job.id))]
         words = ["--tenant", str(tenant), "--batch", batch, "--work", self._work, *self._job_flags, *flags]
-        submission_id = self._ray.submit(batch, words, self._job_env)
+        submission_id = self._cluster.submit(batch, words, self._job_env)
         return Batch(name=batch, submission_id=submission_id, tenant=tenant, jobs=tuple(jobs))
 
     def _require_alive(self, batch: Batch) -> None:
         """Raise when the Ray job has ended although fits of it have not."""
-        status, message, log = self._ray.status(batch.submission_id)
-        if status not in ENDED:
+        state = self._cluster.state(batch.submission_id)
+        if not state.ended:
             return
-        jobs = [self.state.jobs.get(batch.tenant, fit_id) for fit_id in batch.fit_ids]
+        jobs = [self._state.jobs.get(batch.tenant, fit_id) for fit_id in batch.fit_ids]
         open_fits = [str(job.id) for job in jobs if not job.finished]
         if open_fits:
             raise ClusterUnavailable(
                 f"Ray job {batch.submission_id}",
                 "to do all its fits",
-                f"{status.lower()}: {message or log}",
+                f"{state.status.lower()}: {state.message}",
                 f"go on with: m2dao-train resume --tenant {batch.tenant} {' '.join(open_fits)}",
             )

@@ -1,8 +1,8 @@
 """Decides by a quality gate which version may become the champion.
 
 A version is judged by its own numbers and against the champion it would replace. The verdict and its reasons are kept
-as tags on the version, whichever way it went. The move itself, under a lock and against the champion that the verdict
-was reached with, is ``cluster.control.champions``'s; the champion that steps down stays reachable as ``previous``, which is
+as tags on the version, whichever way it went. ``cluster.control.champions`` then moves the champion, unless it is no
+longer the one that the verdict was reached with. The champion that steps down stays reachable as ``previous``, which is
 what a rollback returns to.
 """
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
-from cluster.control.champions import ChampionChange, move_champion
+from cluster.control.champions import ChampionChange, Champions, require_version
 from cluster.ids import AliasRef, IdentityName, ModelRef, TenantId
 from cluster.registry import Registry
-from cluster.state.store import StateStore
 from cluster.versions import VersionInfo
-from m2dao.errors import ConfigError, PromotionConflict, PromotionRefused, UnknownIdentity
+from m2dao.errors import ConfigError, PromotionRefused, UnknownIdentity
 
 CAPTURE_TAG = "capture_sha256"  # which capture the metrics of a version were measured on
 GATE_TAG = "gate"  # passed, refused or forced
@@ -123,13 +123,13 @@ def _comparable(candidate: VersionInfo, champion: VersionInfo) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """What ``promote`` or ``roll_back`` did."""
+    """What a promotion or a rollback did."""
 
     change: ChampionChange
     decision: GateDecision
     forced: bool = False
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return {
             "champion": str(self.change.champion),
             "previous": self.change.previous and str(self.change.previous),
@@ -137,76 +137,73 @@ class Promotion:
         }
 
 
-def promote(
-    registry: Registry,
-    state: StateStore,
-    ref: ModelRef,
-    *,
-    thresholds: GateThresholds | None = None,
-    expected: int | None = None,
-    force: bool = False,
-) -> Promotion:
-    """Make ``ref`` the champion of its identity if it passes the gate.
+class Promotions:
+    """Promotion and rollback.
 
     Args:
-        thresholds: of the gate.
-        expected: the version the caller believes to be the champion now; None for whichever it is.
-        force: move the champion even if the gate refuses; the reasons are kept all the same.
-
-    Raises:
-        PromotionRefused: the gate says no; the message holds every reason.
-        PromotionConflict: the champion is another version than expected, or changed meanwhile.
-        UnknownIdentity: there is no such complete version.
-        LockBusy: another promotion of this identity does not end.
+        registry: what versions there are, and where verdicts are kept.
+        champions: moves the champion.
     """
-    candidate = registry.describe(ref)
-    champion = _champion(registry, ref.tenant, ref.identity)
-    now = champion and champion.ref.version
-    if expected is not None and expected != now:
-        raise PromotionConflict(
-            f"champion of {ref.registry_name}", f"version {expected}", f"version {now}", "look again and decide anew"
-        )
-    decision = judge(candidate, champion, thresholds or GateThresholds())
-    forced = force and not decision.passed
-    verdict = "forced" if forced else "passed" if decision.passed else "refused"
-    registry.set_tags(candidate.ref, {GATE_TAG: verdict, REASONS_TAG: "; ".join(decision.reasons)})
-    if not decision.passed and not force:
-        raise PromotionRefused(
-            str(ref),
-            "a version that passes the gate",
-            "; ".join(decision.reasons),
-            "fit it longer or on a better recording, or promote it with --force",
-        )
-    change = move_champion(registry, state, candidate.ref, expected=now)
-    return Promotion(change=change, decision=decision, forced=forced)
 
+    def __init__(self, registry: Registry, champions: Champions):
+        self._registry, self._champions = registry, champions
 
-def roll_back(registry: Registry, state: StateStore, tenant: TenantId, identity: IdentityName) -> Promotion:
-    """Make the champion before the present one the champion again; the present one becomes ``previous``.
+    def promote(
+        self,
+        ref: ModelRef,
+        *,
+        thresholds: GateThresholds | None = None,
+        expected: int | None = None,
+        force: bool = False,
+    ) -> Promotion:
+        """Make ``ref`` the champion of its identity if it passes the gate.
 
-    Raises:
-        UnknownIdentity: there is no previous champion.
-        PromotionConflict: the champion changed meanwhile.
-    """
-    champion = _champion(registry, tenant, identity)
-    try:
-        previous = registry.describe(AliasRef(tenant, identity, "previous"))
-    except UnknownIdentity as error:
-        raise UnknownIdentity(
-            f"previous champion of {tenant}.{identity}",
-            "a version to return to",
-            "none",
-            "promote a version by name",
-        ) from error
-    now = champion and champion.ref.version
-    reason = f"rolled back from {champion.ref}" if champion else "rolled back"
-    decision = GateDecision(True, (reason,))
-    change = move_champion(registry, state, previous.ref, expected=now)
-    return Promotion(change=change, decision=decision)
+        Args:
+            thresholds: of the gate.
+            expected: the version the caller believes to be the champion now; None for whichever it is.
+            force: move the champion even if the gate refuses; the reasons are kept all the same.
 
+        Raises:
+            PromotionRefused: the gate says no; the message holds every reason.
+            PromotionConflict: the champion is another version than expected, or changed meanwhile.
+            UnknownIdentity: there is no such complete version.
+            LockBusy: another promotion of this identity does not end.
+        """
+        candidate = self._registry.describe(ref)
+        champion = self._champions.current(ref.tenant, ref.identity)
+        if expected is not None:
+            require_version(ref, expected, None if champion is None else champion.ref)
+        decision = judge(candidate, champion, thresholds or GateThresholds())
+        forced = force and not decision.passed
+        verdict = "forced" if forced else "passed" if decision.passed else "refused"
+        self._registry.set_tags(candidate.ref, {GATE_TAG: verdict, REASONS_TAG: "; ".join(decision.reasons)})
+        if not decision.passed and not force:
+            raise PromotionRefused(
+                str(ref),
+                "a version that passes the gate",
+                "; ".join(decision.reasons),
+                "fit it longer or on a better recording, or promote it with --force",
+            )
+        change = self._champions.move(candidate.ref, expected=None if champion is None else champion.ref.version)
+        return Promotion(change=change, decision=decision, forced=forced)
 
-def _champion(registry: Registry, tenant: TenantId, identity: IdentityName) -> VersionInfo | None:
-    try:
-        return registry.describe(AliasRef(tenant, identity, "champion"))
-    except UnknownIdentity:
-        return None
+    def roll_back(self, tenant: TenantId, identity: IdentityName) -> Promotion:
+        """Make the champion before the present one the champion again; the present one becomes ``previous``.
+
+        Raises:
+            UnknownIdentity: there is no previous champion.
+            PromotionConflict: the champion changed meanwhile.
+        """
+        champion = self._champions.current(tenant, identity)
+        try:
+            previous = self._registry.describe(AliasRef(tenant, identity, "previous"))
+        except UnknownIdentity as error:
+            raise UnknownIdentity(
+                f"previous champion of {tenant}.{identity}",
+                "a version to return to",
+                "none",
+                "promote a version by name",
+            ) from error
+        reason = "rolled back" if champion is None else f"rolled back from {champion.ref}"
+        change = self._champions.move(previous.ref, expected=None if champion is None else champion.ref.version)
+        return Promotion(change=change, decision=GateDecision(True, (reason,)))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from cluster.ids import TenantId
 from cluster.object_keys import object_key
+from cluster.state.accounts import Accounts
 from cluster.state.jobs import RETENTION_S
 from cluster.storage import ObjectStore
 from m2dao.errors import ConfigError
@@ -34,3 +35,8 @@ def sweep_renders(store: ObjectStore, tenant: TenantId, *, days: float, now: dat
     for key in old:
         store.delete(key)
     return len(old)
+
+
+def sweep_all_renders(accounts: Accounts, store: ObjectStore, *, days: float) -> dict[TenantId, int]:
+    """``sweep_renders`` for every tenant; returns how many objects each had."""
+    return {tenant: sweep_renders(store, tenant, days=days) for tenant in accounts.list_tenants()}

@@ -49,10 +49,6 @@ class Accounts:
         if not self._link.call("SADD", keys.TENANTS, str(tenant)):
             raise AlreadyExists(f"tenant {tenant}", "a new name", "one that is taken")
 
-    def has_tenant(self, tenant: TenantId) -> bool:
-        """Whether there is such a tenant."""
-        return bool(self._link.call("SISMEMBER", keys.TENANTS, str(tenant)))
-
     def list_tenants(self) -> list[TenantId]:
         """All tenants, by name."""
         return sorted(TenantId(name) for name in self._link.call("SMEMBERS", keys.TENANTS))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from cluster.platform import Platform
 from cluster.registry import Registry
 from cluster.settings import ServeConfig, Settings
 from cluster.state.store import StateStore
@@ -29,14 +30,13 @@ class Services:
 
 def make_services(settings: Settings, config: ServeConfig) -> Services:
     """The API's collaborators, connected to the services of ``settings``."""
-    store = ObjectStore(settings)
-    registry = Registry(settings, store=store)
+    platform = Platform(settings)
     return Services(
         config=config,
-        state=StateStore(settings),
-        store=store,
-        registry=registry,
-        resolver=RefResolver(registry, ttl_s=config.alias_ttl_s),
+        state=platform.state,
+        store=platform.store,
+        registry=platform.registry,
+        resolver=RefResolver(platform.registry, ttl_s=config.alias_ttl_s),
         decoder=UploadDecoder(config),
     )
 

@@ -17,10 +17,8 @@ from typing import Any
 from ray import serve
 
 from cluster.control.champion_watch import ChampionWatch
-from cluster.registry import Registry
+from cluster.platform import Platform
 from cluster.settings import MB, ServeConfig, Settings
-from cluster.state.store import StateStore
-from cluster.storage import ObjectStore
 from cluster.telemetry.logs import configure_logging
 from m2dao.errors import M2daoError, ServiceError
 from serve_apps.identities.node_cache import NodeCache
@@ -50,20 +48,19 @@ class TalkerReplica:
 
         warm_up()
 
-        state = StateStore(settings)
-        store = ObjectStore(settings)
+        platform = Platform(settings)
         source = IdentitySource(
-            registry=Registry(settings, store=store),
-            store=store,
+            registry=platform.registry,
+            store=platform.store,
             disk=NodeCache(settings.home / "serve-cache", byte_budget=config.disk_budget_mb * MB),
             load_talker=load_talker,
         )
-        self._jobs = state.jobs
+        self._jobs = platform.state.jobs
         self._talkers = TalkerCache(source.prepare, byte_budget=config.talker_budget_mb * MB)
         self._load = Load()
         self._worker = RenderWorker(
-            jobs=state.jobs,
-            store=store,
+            jobs=platform.state.jobs,
+            store=platform.store,
             talkers=self._talkers,
             config=config,
             load=self._load,
@@ -71,7 +68,7 @@ class TalkerReplica:
         )
         self._pool = ThreadPoolExecutor(config.render_concurrency, thread_name_prefix="render")
         self._stats = {"queued_seconds": 0.0, "num_queued": 0.0}
-        self._watch = ChampionWatch(state, on_change=lambda message: keep_warm(self._talkers, message))
+        self._watch = ChampionWatch(platform.state, on_change=lambda message: keep_warm(self._talkers, message))
         self._watch.start()
 
     @serve.multiplexed(max_num_models_per_replica=MAX_ANNOUNCED)  # type: ignore[untyped-decorator]  # in Ray

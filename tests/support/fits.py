@@ -10,11 +10,13 @@ from typing import Any
 from cluster.control.fit_requests import FitOptions, FitRequest
 from cluster.control.fits import Recording
 from cluster.ids import FitId, IdentityName, TenantId
+from cluster.platform import Platform
 from cluster.state.jobs import JobRecord
 from m2dao.files import file_sha256
 from tests.support.small_work import read_diary, small_fit
-from train_jobs.cohort import Cohort, CohortWorker, Platform
+from train_jobs.members import BatchSpec
 from train_jobs.work import FitWork
+from train_jobs.worker import BatchWorker
 
 
 class Fits:
@@ -44,14 +46,18 @@ class Fits:
         )
         self.platform.store.put_file(wanted.recording_key(self.tenant), recording.path)
         job, _ = self.platform.state.jobs.create(self.tenant, "fit", wanted.as_dict(), max_attempts=max_attempts)
-        return job.id
+        return job.fit_id
+
+    def spec(self, *fit_ids: FitId, lease_s: float = 30.0) -> BatchSpec:
+        """The batch of these fits."""
+        return BatchSpec(name=self.batch, tenant=self.tenant, fit_ids=fit_ids, lease_s=lease_s, steps_every_s=0.0)
 
     def worker(
         self, *fit_ids: FitId, rank: int = 0, generation: str = "g0", work: FitWork = small_fit, lease_s: float = 30.0
-    ) -> CohortWorker:
-        cohort = Cohort(batch=self.batch, tenant=self.tenant, fit_ids=fit_ids, lease_s=lease_s, steps_every_s=0.0)
+    ) -> BatchWorker:
+        spec = self.spec(*fit_ids, lease_s=lease_s)
         scratch = self.folder / "scratch"
-        return CohortWorker(self.platform, cohort, work, rank=rank, generation=generation, scratch=scratch)
+        return BatchWorker(self.platform, spec, work, rank=rank, generation=generation, scratch=scratch)
 
     def job(self, fit_id: FitId) -> JobRecord:
         return self.platform.state.jobs.get(self.tenant, fit_id)

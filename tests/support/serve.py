@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 
 from cluster.control.champion_watch import ChampionWatch
-from cluster.control.champions import move_champion
+from cluster.control.champions import Champions
 from cluster.ids import IdentityName, ModelRef, TenantId
 from cluster.settings import MB, ServeConfig, Settings
 from cluster.state.jobs import Claim
@@ -103,7 +103,7 @@ def register(
     registry = services.registry
     ref = registry.register_version(tenant, IdentityName(name), folder, metrics={"psnr_db": 30.0}, tags={})
     if promote:
-        move_champion(registry, services.state, ref)
+        Champions(registry, services.state).move(ref)
     return ref
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.control.champions import TOPIC, move_champion
+from cluster.control.champions import TOPIC, Champions
 from cluster.ids import AliasRef, FitId, IdentityName, ModelRef, TenantId
 from cluster.registry import Registry
 from cluster.state.store import StateStore
@@ -24,6 +24,11 @@ from m2dao.errors import (
 
 ANNA = IdentityName("anna")
 METRICS = {"psnr_db": 31.25, "sync_offset_frames": -1}
+
+
+@pytest.fixture(scope="module")
+def champions(registry, state):
+    return Champions(registry, state)
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +119,14 @@ def test_a_registration_that_breaks_off_leaves_no_version_and_no_files(registry,
     assert register(registry, tenant, folder).version >= 1  # and it can be done after all
 
 
-def test_a_version_that_is_not_complete_cannot_be_resolved_or_promoted(registry, state, tenant, folder):
+def test_a_version_that_is_not_complete_cannot_be_resolved_or_promoted(registry, champions, tenant, folder):
     ref = register(registry, tenant, folder)
     # What is left when the process is killed before the last tag is written:
     registry._client.set_model_version_tag(ref.registry_name, str(ref.version), "m2dao.state", "incomplete")
     for act in (
         registry.resolve,
         lambda r: registry.set_alias(r, "champion"),
-        lambda r: move_champion(registry, state, r),
+        lambda r: champions.move(r),
     ):
         with pytest.raises(UnknownIdentity):
             act(ref)
@@ -175,41 +180,41 @@ def test_a_failed_fit_is_marked_so(registry, tenant):
     assert registry._client.get_run(registry.runs.run_id(tenant, ANNA, fit_id)).info.status == "FAILED"
 
 
-def test_promotion_moves_champion_and_previous_and_tells_everybody(registry, state, tenant, folder):
+def test_promotion_moves_champion_and_previous_and_tells_everybody(registry, champions, state, tenant, folder):
     one, two = register(registry, tenant, folder), register(registry, tenant, folder)
     champion, previous = AliasRef(tenant, ANNA, "champion"), AliasRef(tenant, ANNA, "previous")
     with state.events.subscribe(TOPIC) as messages:
-        assert move_champion(registry, state, one, expected=None).previous is None
+        assert champions.move(one, expected=None).previous is None
         assert registry.resolve(champion) == one
-        change = move_champion(registry, state, two, expected=1)
+        change = champions.move(two, expected=1)
         assert (change.champion, change.previous) == (two, one)
         heard = [messages.get(5)[1] for _ in range(2)]
     assert heard[1] == {"tenant": str(tenant), "identity": "anna", "version": 2, "ref": str(two), "previous": 1}
     assert (registry.resolve(champion), registry.resolve(previous)) == (two, one)
     assert registry.list_identities(tenant)[0].champion == 2
     assert registry.describe(two).aliases == ("champion",)
-    move_champion(registry, state, registry.resolve(previous))  # a rollback
+    champions.move(registry.resolve(previous))  # a rollback
     assert (registry.resolve(champion), registry.resolve(previous)) == (one, two)
 
 
-def test_promotion_on_old_facts_is_refused_and_changes_nothing(registry, state, tenant, folder):
+def test_promotion_on_old_facts_is_refused_and_changes_nothing(registry, champions, state, tenant, folder):
     one, two = register(registry, tenant, folder), register(registry, tenant, folder)
-    move_champion(registry, state, one)
+    champions.move(one)
     for expected in (None, 2):
         with pytest.raises(PromotionConflict):
-            move_champion(registry, state, two, expected=expected)
+            champions.move(two, expected=expected)
     assert registry.resolve(AliasRef(tenant, ANNA, "champion")) == one
     with state.limits.lock(tenant, "promote:anna", ttl_s=60), pytest.raises(LockBusy):
-        move_champion(registry, state, two, wait_s=0)
+        champions.move(two, wait_s=0)
 
 
-def test_of_many_promotions_that_expect_the_same_champion_one_wins(registry, state, tenant, folder):
+def test_of_many_promotions_that_expect_the_same_champion_one_wins(registry, champions, tenant, folder):
     refs = [register(registry, tenant, folder) for _ in range(3)]
-    move_champion(registry, state, refs[0])
+    champions.move(refs[0])
 
     def promote(ref):
         try:
-            return move_champion(registry, state, ref, expected=1, wait_s=60).champion
+            return champions.move(ref, expected=1, wait_s=60).champion
         except PromotionConflict:
             return None
 

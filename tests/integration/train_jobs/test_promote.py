@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from cluster.control.gate import GateThresholds, promote, roll_back
+from cluster.control.champions import Champions
+from cluster.control.gate import GateThresholds, Promotions
 from cluster.ids import AliasRef, IdentityName, ModelRef
 from cluster.registry import Registry
 from cluster.state.store import StateStore
@@ -27,6 +28,11 @@ def state(stack):
     store = StateStore(stack)
     yield store
     store.close()
+
+
+@pytest.fixture
+def promotions(registry, state):
+    return Promotions(registry, Champions(registry, state))
 
 
 @pytest.fixture
@@ -62,11 +68,13 @@ def champion(registry, tenant, alias: str = "champion") -> int:
     return registry.resolve(AliasRef(tenant, ANNA, alias)).version
 
 
-def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody(registry, state, tenant, register):
+def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody(
+    registry, promotions, state, tenant, register
+):
     first, second = register(30.0), register(31.0)
-    promote(registry, state, first)
+    promotions.promote(first)
     with state.events.subscribe("champion") as messages:
-        promotion = promote(registry, state, second, expected=1)
+        promotion = promotions.promote(second, expected=1)
         told = messages.get(timeout_s=10)
     change = {"tenant": str(tenant), "identity": "anna", "version": 2, "ref": str(second), "previous": 1}
     assert told == ("champion", change)
@@ -77,18 +85,18 @@ def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody
     assert "psnr_db 31.00 dB" in tags["gate_reasons"]
 
 
-def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, state, tenant, register):
+def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, promotions, tenant, register):
     first, worse = register(33.0), register(30.0)
-    promote(registry, state, first)
+    promotions.promote(first)
     with pytest.raises(PromotionRefused, match=r"psnr_db is 3 dB below .*anna@1"):
-        promote(registry, state, worse)
+        promotions.promote(worse)
     assert champion(registry, tenant) == 1
     assert registry.describe(worse).tags["gate"] == "refused"
 
 
-def test_force_overrides_the_gate_and_says_so_for_ever(registry, state, tenant, register):
+def test_force_overrides_the_gate_and_says_so_for_ever(registry, promotions, tenant, register):
     poor = register(5.0)
-    promotion = promote(registry, state, poor, force=True)
+    promotion = promotions.promote(poor, force=True)
     assert promotion.forced
     assert not promotion.decision.passed
     assert champion(registry, tenant) == 1
@@ -97,37 +105,37 @@ def test_force_overrides_the_gate_and_says_so_for_ever(registry, state, tenant, 
     assert "psnr_db" in tags["gate_reasons"]
 
 
-def test_a_promotion_decided_on_old_facts_is_refused(registry, state, tenant, register):
+def test_a_promotion_decided_on_old_facts_is_refused(registry, promotions, tenant, register):
     first, second, third = register(), register(), register()
-    promote(registry, state, first)
-    promote(registry, state, second)
+    promotions.promote(first)
+    promotions.promote(second)
     with pytest.raises(PromotionConflict, match="expected version 1"):
-        promote(registry, state, third, expected=1)
+        promotions.promote(third, expected=1)
     assert champion(registry, tenant) == 2
 
 
 def test_a_rollback_returns_to_the_previous_champion_and_a_second_one_goes_back_again(
-    registry, state, tenant, register
+    registry, promotions, tenant, register
 ):
     for psnr_db in (30.0, 31.0):
-        promote(registry, state, register(psnr_db))
-    roll_back(registry, state, tenant, ANNA)
+        promotions.promote(register(psnr_db))
+    promotions.roll_back(tenant, ANNA)
     assert (champion(registry, tenant), champion(registry, tenant, "previous")) == (1, 2)
-    roll_back(registry, state, tenant, ANNA)
+    promotions.roll_back(tenant, ANNA)
     assert (champion(registry, tenant), champion(registry, tenant, "previous")) == (2, 1)
 
 
-def test_there_is_nothing_to_roll_back_to_before_the_second_promotion(registry, state, tenant, register):
-    promote(registry, state, register())
+def test_there_is_nothing_to_roll_back_to_before_the_second_promotion(registry, promotions, tenant, register):
+    promotions.promote(register())
     with pytest.raises(UnknownIdentity, match="previous champion"):
-        roll_back(registry, state, tenant, ANNA)
+        promotions.roll_back(tenant, ANNA)
 
 
-def test_thresholds_can_be_set_for_one_promotion(registry, state, tenant, register):
+def test_thresholds_can_be_set_for_one_promotion(registry, promotions, tenant, register):
     version = register(30.0)
     with pytest.raises(PromotionRefused):
-        promote(registry, state, version, thresholds=GateThresholds(min_psnr_db=35.0))
-    promote(registry, state, version, thresholds=GateThresholds(min_psnr_db=20.0))
+        promotions.promote(version, thresholds=GateThresholds(min_psnr_db=35.0))
+    promotions.promote(version, thresholds=GateThresholds(min_psnr_db=20.0))
     assert champion(registry, tenant) == 1
 
 

@@ -7,10 +7,10 @@ import pytest
 from cluster.compute.jobs import RayJobs
 from cluster.control.fit_requests import FitOptions
 from cluster.control.fits import FitService
+from cluster.platform import Platform
 from m2dao.errors import ClusterUnavailable, Conflict
 from tests.support.fits import Fits
 from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
-from train_jobs.cohort import Platform
 
 WORK = "tests.support.small_work:small_fit"
 OPTIONS = FitOptions(protocols=("paper",))
@@ -18,12 +18,19 @@ OPTIONS = FitOptions(protocols=("paper",))
 
 @pytest.fixture(scope="module")
 def service(ray_stack):
-    return FitService(ray_stack, work=WORK, job_flags=["--steps-every-s", "0"])
+    platform = Platform(ray_stack)
+    return FitService(
+        state=platform.state,
+        store=platform.store,
+        cluster=RayJobs(ray_stack),
+        work=WORK,
+        job_flags=["--steps-every-s", "0"],
+    )
 
 
 @pytest.fixture
 def fits(ray_stack, tenant, tmp_path):
-    return Fits(Platform.connect(ray_stack), tenant, tmp_path)
+    return Fits(Platform(ray_stack), tenant, tmp_path)
 
 
 def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, stack_home):

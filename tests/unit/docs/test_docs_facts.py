@@ -21,8 +21,9 @@ from m2dao.identity import checkpoint
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from tests.support.tiny_identity import make_tiny_identity
 from tests.unit.docs.markdown import ROOT
-from train_jobs.callbacks import LEASE_S, STEPS_EVERY_S
+from train_jobs.members import LEASE_S
 from train_jobs.ray_train import ATTEMPTS_PER_FIT
+from train_jobs.step_checkpoints import STEPS_EVERY_S
 
 WORDS = {"two": 2, "three": 3, "week": 7}
 FACTS = [

@@ -1,4 +1,4 @@
-"""Workers of a cohort against the real services, without Ray: what is pulled, charged, resumed and registered."""
+"""Workers of a batch against the real services, without Ray: what is pulled, charged, resumed and registered."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import pytest
 from cluster.archives import get_archive, put_archive
 from cluster.ids import AliasRef, IdentityName, ModelRef
 from cluster.object_keys import object_key
+from cluster.platform import Platform
 from cluster.state.problems import Problem
 from m2dao.errors import ObjectCorrupt, UnknownIdentity
 from tests.support.fits import Fits, WorkerDied, dying_at
 from tests.support.small_work import small_fit
 from tests.support.stack import reaching
-from train_jobs.callbacks import StepCheckpoints, running_jobs, take_back
-from train_jobs.cohort import ABANDONED_S, Platform
+from train_jobs.members import running_jobs, take_back
+from train_jobs.step_checkpoints import StepCheckpoints
+from train_jobs.worker import ABANDONED_S
 
 
 @pytest.fixture(scope="module")
 def platform(stack):
-    return Platform.connect(stack)
+    return Platform(stack)
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_a_fit_whose_worker_died_goes_on_from_its_step_checkpoint(fits):
     with pytest.raises(WorkerDied):
         fits.worker(fit_id, work=dying_at(3)).run()
     assert fits.job(fit_id).status == "running"  # nobody has noticed yet
-    assert take_back(fits.platform.state.jobs, fits.tenant, fits.batch, [fit_id]) == 1
+    assert take_back(fits.platform.state.jobs, fits.spec(fit_id)) == 1
     fits.worker(fit_id, generation="g1").run()
     job = fits.job(fit_id)
     assert job.status == "done"
@@ -115,13 +117,13 @@ def test_the_capture_of_a_recording_is_made_once(fits):
     assert fits.job(second).result["ref"].endswith("anna@2")
 
 
-def test_taking_back_leaves_the_living_generation_and_other_cohorts_alone(fits):
+def test_taking_back_leaves_the_living_generation_and_other_batches_alone(fits):
     jobs = fits.platform.state.jobs
     mine, others = fits.queue("anna"), fits.queue("ben")
     jobs.claim("fit", worker=f"{fits.batch}/new/0", lease_s=30, tenant=fits.tenant, job_id=mine)
     jobs.claim("fit", worker="another-batch/old/0", lease_s=30, tenant=fits.tenant, job_id=others)
-    assert take_back(jobs, fits.tenant, fits.batch, [mine, others], keep_generation="new") == 0
-    assert take_back(jobs, fits.tenant, fits.batch, [mine, others], keep_generation="newer") == 1
+    assert take_back(jobs, fits.spec(mine, others), keep_generation="new") == 0
+    assert take_back(jobs, fits.spec(mine, others), keep_generation="newer") == 1
     assert fits.job(mine).attempt == 0
     assert fits.job(others).status == "running"
 
@@ -159,7 +161,7 @@ def test_a_cancelled_fit_stops_within_a_step_and_its_result_does_not_count(fits)
     def endless(task, monitor):
         if task.name == "ben":
             return small_fit(task, monitor)
-        _, claim = running_jobs(jobs, fits.tenant, fits.batch, [fit_id])[fit_id]
+        _, claim = running_jobs(jobs, fits.spec(fit_id))[fit_id]
         jobs.fail(claim, Problem(code="cancelled"))
         try:
             while True:
@@ -180,7 +182,7 @@ def test_a_worker_whose_fit_was_taken_back_stops_instead_of_taking_it_again(fits
     jobs = fits.platform.state.jobs
 
     def endless(task, monitor):
-        take_back(jobs, fits.tenant, fits.batch, [fit_id])
+        take_back(jobs, fits.spec(fit_id))
         while True:
             monitor.stage("fit", 0.5)
 
@@ -214,8 +216,8 @@ def test_a_version_that_the_gate_refuses_is_kept_and_its_fit_is_done(fits):
 def test_a_registry_that_is_away_costs_the_curve_and_not_the_steps(fits, stack):
     """The fit fails only where it cannot do without the registry, and its steps are kept for the next attempt."""
     fit_id = fits.queue("anna", max_attempts=2)
-    away = Platform.connect(reaching(stack, mlflow_url="http://127.0.0.1:9"))
-    without = Platform(state=fits.platform.state, store=fits.platform.store, registry=away.registry)
+    away = Platform(reaching(stack, mlflow_url="http://127.0.0.1:9"))
+    without = Platform(stack, state=fits.platform.state, store=fits.platform.store, registry=away.registry)
     broken = Fits(without, fits.tenant, fits.folder)
     broken.batch = fits.batch
     broken.worker(fit_id).run()
@@ -244,7 +246,7 @@ def test_steps_are_copied_only_when_they_have_changed(fits):
 def test_an_object_store_that_is_away_costs_a_copy_and_not_the_fit(fits, stack):
     folder = fits.folder / "steps"
     folder.mkdir()
-    away = Platform.connect(reaching(stack, s3_endpoint="http://127.0.0.1:9"))
+    away = Platform(reaching(stack, s3_endpoint="http://127.0.0.1:9"))
     steps = StepCheckpoints(away.store, object_key(fits.tenant, "x.tar"), folder, every_s=0)
     (folder / "step.bin").write_bytes(b"1")
     assert not steps.save_if_due()

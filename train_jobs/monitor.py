@@ -1,0 +1,105 @@
+"""What a running fit tells the platform: how far it is, and the curve of its metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from cluster.control.fit_requests import FitRequest
+from cluster.registry import Registry
+from cluster.state.jobs import JobRecord
+from cluster.state.lease import Lease
+from m2dao.errors import ServiceUnavailable
+
+logger = logging.getLogger(__name__)
+
+METRICS_EVERY_S = 2.0
+
+# Shares of the whole way, from timing fits of a few minutes; they only steer a progress bar.
+STAGES = {
+    "fetch": (0.0, 0.02),
+    "prepare": (0.02, 0.2),
+    "fit": (0.2, 0.86),
+    "evaluate": (0.86, 0.97),
+    "register": (0.97, 1.0),
+}
+
+
+class JobMonitor:
+    """The ``FitMonitor`` of a claimed job: what the work tells goes into the job's lease.
+
+    Args:
+        lease: of the job; every call of the work raises ``LeaseLost`` once it is lost.
+        on_capture: called when the capture is complete.
+        on_step: called with (step, values) at steps of the optimisation.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        on_capture: Callable[[], None],
+        on_step: Callable[[int, Mapping[str, float]], None],
+    ):
+        self._lease, self._on_capture, self._on_step = lease, on_capture, on_step
+        self._stage, self._began = "", time.monotonic()
+        self.seconds: dict[str, float] = {}  # stage -> seconds spent in it
+
+    def stage(self, name: str, fraction: float, detail: str = "") -> None:
+        """See ``FitMonitor.stage``; ``name`` is a key of ``STAGES``."""
+        low, high = STAGES[name]
+        self._count(name)
+        progress = low + (high - low) * min(max(fraction, 0.0), 1.0)
+        self._lease.tell(f"{name}: {detail}" if detail else name, progress)
+
+    def capture_ready(self) -> None:
+        self._lease.check()
+        self._on_capture()
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        self._lease.check()
+        self._on_step(step, values)
+
+    def end(self) -> None:
+        """Count the time of the last stage."""
+        self._count("")
+
+    def _count(self, name: str) -> None:
+        if name != self._stage:
+            now = time.monotonic()
+            if self._stage:
+                self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._began
+            self._stage, self._began = name, now
+
+
+class MetricLog:
+    """Metrics over steps in the model registry, not more often than makes sense.
+
+    The curve of a fit is worth having, but no fit ends because the registry was away while it ran.
+    """
+
+    def __init__(self, registry: Registry, job: JobRecord, request: FitRequest, *, every_s: float = METRICS_EVERY_S):
+        self._registry, self._job, self._request = registry, job, request
+        self._every_s = every_s
+        self._sent_at = -every_s
+
+    def begin(self) -> None:
+        """Open the run and note what was asked for; a retried fit goes on in the run it began."""
+        options = self._request.options.as_dict()
+        self._send(0, {}, {name: str(value) for name, value in options.items()})
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if values and now - self._sent_at >= self._every_s:
+            self._sent_at = now
+            self._send(step, values, None)
+
+    def _send(self, step: int, values: Mapping[str, float], params: Mapping[str, str] | None) -> None:
+        job = self._job
+        try:
+            self._registry.runs.log(
+                job.tenant, self._request.identity, job.fit_id, step=step, metrics=values, params=params
+            )
+        except ServiceUnavailable as error:
+            logger.warning("metrics of %s: %s", job.id, error)

@@ -1,0 +1,153 @@
+"""One worker of a batch: pull a fit, do it, register it, pull the next.
+
+A worker is a plain object with its collaborators and knows nothing of Ray, so every rule below is tested without a
+cluster.
+
+1. A fit that has never been tried, or that was taken back uncounted, is *fresh*. Any worker takes any fresh fit of
+   the batch.
+2. A fit that used up an attempt and is queued again is a *suspect*: its worker died, or it failed in a way that may
+   not be its fault. It runs again only when no fresh fit is waiting or running, and alone, on worker 0. A suspect that
+   kills its worker thus takes no neighbour along. (Ray Train restarts all workers together.)
+3. The job store counts the attempts of each fit, and fails a fit that has none left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from cluster.platform import Platform
+from cluster.state.jobs import Claim, JobRecord
+from cluster.state.problems import Problem
+from m2dao.errors import FitError, InputError, LeaseLost, ServiceUnavailable, UnknownJob
+from train_jobs.fit import ClaimedFit
+from train_jobs.members import BatchSpec, known_jobs, worker_name
+from train_jobs.work import FitWork
+
+logger = logging.getLogger(__name__)
+
+ABANDONED_S = 2 * 24 * 3600
+
+
+class BatchWorker:
+    """Pulls fits of a batch until there are none left for it.
+
+    Args:
+        platform: the services.
+        batch: what to pull from.
+        rank: which worker this is; 0 also does the suspects.
+        generation: tells the workers of one start apart from those of earlier ones.
+        work: what a fit is.
+        num_threads: for the work to use.
+        scratch: folder for files of running fits; each fit cleans up after itself.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        batch: BatchSpec,
+        work: FitWork,
+        *,
+        rank: int = 0,
+        generation: str = "0",
+        num_threads: int = 1,
+        scratch: Path | None = None,
+    ):
+        self._platform, self._batch, self._work = platform, batch, work
+        self._rank, self._num_threads = rank, num_threads
+        self._name = worker_name(batch, generation, rank)
+        self._scratch = scratch or Path(tempfile.gettempdir()) / f"m2dao-fits-{os.getuid()}"
+
+    def clean(self) -> None:
+        """Remove what killed workers left on this machine; call it while no other worker of the batch is working.
+
+        The files show a person, so those of other batches go too once they are certainly nobody's any more.
+        """
+        if not self._scratch.is_dir():
+            return
+        names = {str(fit_id) for fit_id in self._batch.fit_ids}
+        for folder in self._scratch.iterdir():
+            fit_id, _, _ = folder.name.rpartition("-")
+            with contextlib.suppress(OSError):
+                if fit_id in names or time.time() - folder.stat().st_mtime > ABANDONED_S:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def run(self) -> int:
+        """Work until nothing is left for this worker; returns how many fits it took on."""
+        count = 0
+        while (claim := self._next()) is not None:
+            count += 1
+            if not self._do(claim):
+                logger.warning("%s has been given up by its supervisor and stops", self._name)
+                break
+        return count
+
+    # -- pulling ----------------------------------------------------------------------------------------------
+
+    def _next(self) -> Claim | None:
+        jobs = self._platform.state.jobs
+        with self._platform.state.events.subscribe("jobs") as changes:
+            while True:
+                jobs.requeue_expired("fit")
+                records = known_jobs(jobs, self._batch)
+                fresh = [job for job in records if job.status == "queued" and job.attempt == 0]
+                for job in fresh:
+                    if (claim := self._claim(job)) is not None:
+                        return claim
+                if self._rank != 0:
+                    return None
+                running = [job for job in records if job.status == "running"]
+                suspects = [job for job in records if job.status == "queued" and job.attempt > 0]
+                if not running and not fresh:
+                    if not suspects:
+                        return None
+                    if (claim := self._claim(suspects[0])) is not None:
+                        return claim
+                changes.get(timeout_s=1.0)  # or look again: messages can be missed
+
+    def _claim(self, job: JobRecord) -> Claim | None:
+        return self._platform.state.jobs.claim(
+            "fit", worker=self._name, lease_s=self._batch.lease_s, tenant=job.tenant, job_id=job.id
+        )
+
+    # -- working ----------------------------------------------------------------------------------------------
+
+    def _do(self, claim: Claim) -> bool:
+        """One fit from claim to result. Whatever goes wrong ends up in its job, not in this worker.
+
+        Returns:
+            whether this worker may go on: not when its fit was taken back, for then the worker is believed dead.
+        """
+        jobs = self._platform.state.jobs
+        try:
+            fit = ClaimedFit(self._platform, self._batch, claim, self._work, self._num_threads, self._scratch)
+            result = fit.run()
+            jobs.finish(claim, result)
+        except LeaseLost as error:
+            logger.warning("%s", error)
+            return not self._taken_back(claim)
+        except (InputError, FitError) as error:  # doing it again would end the same way
+            self._fail(claim, error, retry=False)
+        except Exception as error:
+            logger.exception("fit %s", claim.job.id)
+            self._fail(claim, error, retry=True)
+        return True
+
+    def _taken_back(self, claim: Claim) -> bool:
+        """Whether the fit waits again without having been charged: only ``take_back`` does that."""
+        with contextlib.suppress(UnknownJob):
+            job = self._platform.state.jobs.get(claim.job.tenant, claim.job.id)
+            return job.status == "queued" and job.attempt < claim.job.attempt
+        return False
+
+    def _fail(self, claim: Claim, error: Exception, *, retry: bool) -> None:
+        logger.warning("fit %s failed: %s", claim.job.id, error)
+        try:
+            self._platform.state.jobs.fail(claim, Problem.of(error), retry=retry)
+        except (LeaseLost, ServiceUnavailable) as second:
+            logger.warning("fit %s: its failure could not be recorded: %s", claim.job.id, second)
