@@ -209,7 +209,7 @@ class Stack:
     def _wait_ready(
         self, service: Service, settings: Settings, record: processes.ProcessRecord, deadline: float, *, must: bool
     ) -> bool:
-        """True once the service answers, or when ``up`` was cancelled; False when it ended and need not have answered."""
+        """True once the service answers or ``up`` was cancelled; False when it ended and may be tried again."""
         log = self._home.log_path(service.name)
         while not _ready(service, settings) and not self._cancelled.is_set():
             if not record.alive():

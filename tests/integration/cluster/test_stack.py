@@ -312,9 +312,11 @@ def test_the_stack_ends_with_its_owner_even_by_sigkill(home):
 
 def test_a_stack_whose_owner_is_killed_while_it_starts_ends_too(home):
     up = (
-        "import os, sys; from pathlib import Path; from cluster.stack.stack import Stack; from cluster.settings import Settings\n"
+        "import os, sys; from pathlib import Path; from cluster.settings import Settings\n"
+        "from cluster.stack.stack import Stack\n"
         "def say(line): print(line, flush=True)\n"
-        "Stack(Settings(home=Path(sys.argv[1]))).up(services=['redis', 'mlflow'], progress=say, owner_pid=os.getpid())\n"
+        "stack = Stack(Settings(home=Path(sys.argv[1])))\n"
+        "stack.up(services=['redis', 'mlflow'], progress=say, owner_pid=os.getpid())\n"
     )
     owner = subprocess.Popen([sys.executable, "-c", up, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert "redis: ready" in owner.stdout.readline()  # MLflow takes much longer
