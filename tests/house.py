@@ -48,6 +48,11 @@ def python_files(root: Path, folders: tuple[str, ...] = FOLDERS) -> Iterator[tup
             yield path.relative_to(root).as_posix(), path
 
 
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
 def lines_of_files(root: Path) -> dict[str, int]:
     return {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in python_files(root)}
 
@@ -59,7 +64,7 @@ def functions(root: Path) -> list[Function]:
 
 
 def _functions_in(name: str, path: Path) -> Iterator[Function]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield Function(name, node.name, node.end_lineno - node.lineno + 1, _num_arguments(node.args))
 
@@ -101,7 +106,7 @@ def _module(name: str) -> str:
 def imports(path: Path, root: Path) -> Iterator[tuple[int, str]]:
     """(line, absolute dotted name) of every import in a file, wherever in it."""
     package = path.relative_to(root).with_suffix("").parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -109,6 +114,19 @@ def imports(path: Path, root: Path) -> Iterator[tuple[int, str]]:
             module = ".".join(base + ([node.module] if node.module else []))
             # "from m2dao import errors" names a module too; a class's name does no harm here.
             yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def constants(root: Path, values: dict[object, str]) -> list[str]:
+    """``file::value`` of every place but its owner where one of some values is written out; tuples of names count whole."""
+    found = []
+    for name, path in python_files(root, PACKAGES):
+        for node in ast.walk(_tree(path)):
+            value = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(node, ast.Tuple | ast.List):
+                value = tuple(getattr(part, "value", None) for part in node.elts)
+            if type(value) in (int, str, tuple) and value in values and name != values[value]:
+                found.append(f"{name}::{value}")
+    return sorted(set(found))
 
 
 def names_without_users(root: Path) -> list[str]:
@@ -135,7 +153,7 @@ def names_without_users(root: Path) -> list[str]:
 
 
 def _constants(path: Path) -> Iterator[str]:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in _tree(path).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         yield from (target.id for target in targets if isinstance(target, ast.Name))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cluster.control.fit_requests import FitOptions
 from m2dao.errors import ConfigError
+from m2dao.formats import CAPTURE
 
 if TYPE_CHECKING:  # the engine is slow to import; only a worker pays
     from m2dao.training.progress import FitProgress
@@ -104,7 +105,7 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
     from m2dao.training.fit import fit
 
     options = task.options
-    if not (task.capture_dir / "capture.json").exists():
+    if not (task.capture_dir / CAPTURE.manifest).exists():
         prepare(
             task.recording,
             task.capture_dir,

@@ -5,7 +5,6 @@ Shapes: T frames.
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 from collections.abc import Callable
@@ -16,11 +15,11 @@ import numpy as np
 
 from m2dao.capture.dataset import Capture
 from m2dao.comparison.report import cell
-from m2dao.errors import needs_extra
 from m2dao.evaluation.evaluate import evaluate
 from m2dao.evaluation.result import VideoFigures
 from m2dao.figures import rounded
 from m2dao.media.audio import write_wav
+from m2dao.plots import as_png, new_plot
 
 OWN_VOICE = "(its own)"
 MAX_OFFSET_FRAMES, LEAST_CONFIDENCE_RATIO = 1.0, 0.8
@@ -181,13 +180,8 @@ def table(rows: list[VoiceRow]) -> str:
 
 def plot(rows: list[VoiceRow]) -> bytes:
     """Offset and confidence by voice as PNG: a mark for each identity, hollow where not sure; in grey what good sync keeps."""
-    with needs_extra("fit"):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
     voices = list(dict.fromkeys(row.voice for row in rows))
-    figure = Figure(figsize=(10, 1.2 + 0.35 * len(voices)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_plot(10, 1.2 + 0.35 * len(voices))
     left, right = figure.subplots(1, 2, sharey=True)
     left.axvspan(-MAX_OFFSET_FRAMES, MAX_OFFSET_FRAMES, color="0.92")
     right.axvline(LEAST_CONFIDENCE_RATIO, color="0.8")
@@ -202,9 +196,7 @@ def plot(rows: list[VoiceRow]) -> bytes:
     left.set(xlabel="lips behind the sound (frames)")
     right.set(xlabel="confidence, 1 with the identity's own voice")
     right.legend(fontsize=7)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return as_png(figure)
 
 
 def _points(rows: list[VoiceRow], voices: list[str], key: str) -> tuple[list[float], list[int]]:

@@ -5,16 +5,15 @@ Shapes: S pixels a side.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from m2dao.errors import needs_extra
 from m2dao.media.audio import read_audio
 from m2dao.media.mux import VideoWriter
 from m2dao.media.video import probe_video, read_frames
+from m2dao.plots import as_png, new_plot
 
 _COLUMNS = (
     ("psnr_db", "PSNR", 2),
@@ -60,13 +59,8 @@ def cell(value: float | bool | None, digits: int) -> str:
 
 def bars(rows: list[dict], title: str) -> bytes:
     """PSNR of the whole picture, the head and the outline's edge by row and protocol, as PNG."""
-    with needs_extra("fit"):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
     protocols = list(dict.fromkeys(row["protocol"] for row in rows if row["psnr_db"] is not None))
-    figure = Figure(figsize=(5.4 * len(protocols), 1.2 + 0.5 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_plot(5.4 * len(protocols), 1.2 + 0.5 * len(rows))
     for axis, protocol in zip(np.atleast_1d(figure.subplots(1, len(protocols))), protocols, strict=True):
         part = [row for row in rows if row["protocol"] == protocol][::-1]
         places = np.arange(len(part))
@@ -86,9 +80,7 @@ def bars(rows: list[dict], title: str) -> bytes:
         axis.set(xlabel="PSNR (dB), axis cut", title=f"protocol {protocol}")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     figure.suptitle(title)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return as_png(figure)
 
 
 def side_by_side(folder: Path, names: list[str], protocol: str, out: Path) -> None:

@@ -26,6 +26,7 @@ from m2dao.evaluation.metrics import (
     silent_frames,
 )
 from m2dao.evaluation.result import FaceFigures, VideoFigures
+from m2dao.regions import NUM_BLENDSHAPES, NUM_LANDMARKS
 
 _MAX_LAG_FRAMES = 15
 _MIN_LAG_FRAMES = 5
@@ -59,8 +60,8 @@ class LipTrack:
         if found is None:
             self.num_missed += 1
         if found is not None or not self._landmarks:
-            self._landmarks.append(found.landmarks if found else np.full((478, 3), np.nan, np.float32))
-            self._blendshapes.append(found.blendshapes if found else np.full(52, np.nan, np.float32))
+            self._landmarks.append(found.landmarks if found else np.full((NUM_LANDMARKS, 3), np.nan, np.float32))
+            self._blendshapes.append(found.blendshapes if found else np.full(NUM_BLENDSHAPES, np.nan, np.float32))
         else:
             self._landmarks.append(self._landmarks[-1])
             self._blendshapes.append(self._blendshapes[-1])

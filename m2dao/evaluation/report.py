@@ -5,15 +5,14 @@ Shapes: T frames, S pixels a side.
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 
-from m2dao.errors import needs_extra
 from m2dao.evaluation.mouth import Lips
 from m2dao.media.mux import VideoWriter
+from m2dao.plots import as_png, new_plot
 from m2dao.timeline import FRAME_RATE
 
 
@@ -53,12 +52,7 @@ def write_result(folder: Path, figures: dict, recorded: Lips | None, rendered: L
 
 
 def _plot(figures: dict, recorded: Lips | None, rendered: Lips) -> bytes:
-    with needs_extra("fit"):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_plot(10, 3.2)
     axis = figure.subplots()
     time_s = np.arange(len(rendered.lip_opening)) / FRAME_RATE
     if recorded is not None:
@@ -72,6 +66,4 @@ def _plot(figures: dict, recorded: Lips | None, rendered: Lips) -> bytes:
     ]
     axis.set_title(f"protocol {figures['protocol']}: {', '.join(said)}")
     axis.legend(loc="upper right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return as_png(figure)

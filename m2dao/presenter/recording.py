@@ -21,6 +21,7 @@ from m2dao.presenter.expressions import CONTROLS
 from m2dao.presenter.people import Person, get_person
 from m2dao.presenter.visemes import BILABIALS, closure_frame
 from m2dao.presenter.voices import Phone, Speech, synthesise
+from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, num_samples_for_frames
 
 MASK_STRIDE = 25  # frames between two masks in the truth file; all of them would be half a gigabyte
@@ -203,7 +204,7 @@ def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Spe
         "keys": _KEYS,
         "control_names": list(CONTROLS),
         "landmark_names": list(scene.Scene.LANDMARKS),
-        "mask_names": ["facial", "oral", "head", "torso"],
+        "mask_names": list(REGIONS),
         "phones": [[p.symbol, round(p.start_s, 4), round(p.end_s, 4)] for p in speech.phones],
     }
     description.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

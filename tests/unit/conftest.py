@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import wrapt
 
-_running = []  # unit tests, in this process: other tests may run in it too
+_HERE = Path(__file__).parent
+_running = []  # unit tests, in this process: other tests may run in it too, and come by here
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
+    if not item.path.is_relative_to(_HERE):
+        return (yield)
     _running.append(item.nodeid)
     try:
         return (yield)

@@ -1,10 +1,11 @@
-"""The house's limits: so long may a file and a function be, so many files stand in a folder, nobody imports in a circle."""
+"""How long a file and a function may be, how many files stand in a folder, and that nobody imports in a circle."""
 
 import tomllib
 from dataclasses import dataclass
 
 import pytest
 
+from m2dao import formats, regions, timeline
 from tests import house
 
 MAX_FILE_LINES = 400
@@ -55,6 +56,17 @@ def names_without_users():
     return dict.fromkeys(house.names_without_users(house.ROOT), "only tests use it")
 
 
+def shared_constants():
+    kept = [value for value in vars(formats).values() if isinstance(value, formats.Format)]
+    owners = {
+        regions.NUM_LANDMARKS: "m2dao/regions.py",
+        regions.REGIONS: "m2dao/regions.py",
+        timeline.SAMPLE_RATE: "m2dao/timeline.py",
+        **{text: "m2dao/formats.py" for format_ in kept for text in (format_.name, format_.manifest)},
+    }
+    return dict.fromkeys(house.constants(house.ROOT, owners), "has an owner: import it from there")
+
+
 def circles():
     return {", ".join(circle): len(circle) for circle in house.circles(house.ROOT)}
 
@@ -65,6 +77,7 @@ RULES = {
     "arguments": wide_functions,
     "folders": full_folders,
     "names": names_without_users,
+    "constants": shared_constants,
     "circles": circles,
 }
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from m2dao.capture.cameras.bundle import Poses, project
 from m2dao.capture.faces.mesh import face_triangles
-from m2dao.errors import needs_extra
+from m2dao.plots import as_png, new_plot
 from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, runs_of
 
@@ -153,16 +153,8 @@ def plots(data: PlotData, *, title: str = "") -> bytes:
     Returns:
         The bytes of the PNG.
     """
-    # Imported here: plotting is slow to load, and only the report needs it. Figures are drawn without pyplot, which keeps state.
-    import io
-
-    with needs_extra("fit"):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
     has_lag = data.lag_frames is not None and data.lag_correlation is not None
-    figure = Figure(figsize=(11, 11 if has_lag else 9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_plot(11, 11 if has_lag else 9)
     axes = figure.subplots(5 if has_lag else 4, 1)
     figure.suptitle(title)
     time_s = np.arange(len(data.viewmats)) / FRAME_RATE
@@ -178,9 +170,7 @@ def plots(data: PlotData, *, title: str = "") -> bytes:
         axis.grid(alpha=0.3)
     if has_lag:
         _plot_lag(axes[4], data)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
+    return as_png(figure, dpi=90)
 
 
 def _plot_pose(angle_axis, shift_axis, time_s: np.ndarray, viewmats: np.ndarray) -> None:

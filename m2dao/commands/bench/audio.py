@@ -69,14 +69,15 @@ def run(args: argparse.Namespace) -> dict:
 
 def _measure(extractor, clips: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict:
     from m2dao.audio.lipsync import SyncProbe, held_out_correlation
+    from m2dao.timeline import SAMPLE_RATE
 
-    extractor.extract(next(iter(clips.values()))[0][:16_000])  # first-call costs are no running costs
+    extractor.extract(next(iter(clips.values()))[0][:SAMPLE_RATE])  # first-call costs are no running costs
     rows = {}
     start_s = time.process_time()
     for label, (waveform, _) in clips.items():
         rows[label] = extractor.extract(waveform)
     used_s = time.process_time() - start_s
-    num_seconds = sum(len(waveform) for waveform, _ in clips.values()) / 16_000
+    num_seconds = sum(len(waveform) for waveform, _ in clips.values()) / SAMPLE_RATE
     within = {label: held_out_correlation(rows[label], opening) for label, (_, opening) in clips.items()}
     across = []
     for label, (_, opening) in clips.items():

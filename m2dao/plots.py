@@ -1,0 +1,29 @@
+"""Plots as PNG files, drawn without pyplot, which keeps state between them; matplotlib is loaded with the first one."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from m2dao.errors import needs_extra
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def new_plot(width_in: float, height_in: float) -> Figure:
+    """An empty plot whose parts find room by themselves."""
+    with needs_extra("fit"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+    plot = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(plot)
+    return plot
+
+
+def as_png(plot: Figure, dpi: int = 110) -> bytes:
+    """The plot as a file."""
+    buffer = io.BytesIO()
+    plot.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
