@@ -1,12 +1,12 @@
 """The model registry: versions of identities, their metrics and aliases.
 
-One registered model per identity, named ``tenant.identity``. MLflow keeps versions, tags, aliases and the metrics of
-each fit (``cluster/fit_runs.py``). The identity's files are in our object store under
-``ModelRef.object_prefix`` with a table of their hashes; the hash of the table is a tag of the version, so that a
-replica can verify every byte it fetches, and nothing is ever unpickled. Reports (contact sheets, plots) are artifacts of
-the run, where MLflow's own pages show them.
+One registered model per identity, named ``tenant.identity``. MLflow keeps versions, tags and aliases, and the metrics
+of each fit (``cluster/fit_runs.py``). The identity's files are in our object store, under ``ModelRef.object_prefix``,
+with a table of their hashes. The hash of that table is a tag of the version, so a replica can verify every byte it
+fetches. Nothing is ever unpickled. Reports (contact sheets, plots) are artifacts of the run, and MLflow's pages show
+them.
 
-A version counts only once its tag ``m2dao.state`` says ``ready``, which is written after everything else: a
+A version counts only once its tag ``m2dao.state`` says ``ready``, which is written after everything else. A
 registration that was cut off leaves a version that nobody can resolve.
 
 MLflow can set an alias but not compare and set it. ``cluster/control/champions.py`` adds the lock and the check.

@@ -41,7 +41,7 @@ class ClaimedFit:
         self._platform, self._batch, self._claim, self._work = platform, batch, claim, work
         self._job = claim.job
         self._request = FitRequest.of(claim.job)
-        # The token is in the name, so that a worker that was given up but still runs cannot touch its successor's files.
+        # The token is in the name: a worker that was given up but still runs cannot touch its successor's files.
         self._folder = scratch / f"{claim.job.id}-{claim.fence}"
         self._task = FitTask(
             name=str(self._request.identity),

@@ -2,8 +2,8 @@
 
     python -m train_jobs.job --tenant acme --batch f-0b1c... --run-name f-0b1c...-1 --fit f-0b1c... --fit f-77aa...
 
-``m2dao-train fit`` submits it; nobody calls it by hand. All it knows of the fits is in the job store, so it can be killed
-at any moment and submitted again.
+``m2dao-train fit`` submits it; nobody calls it by hand. All it knows of the fits is in the job store, so it can be
+killed at any moment and submitted again.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@
 An open job can also be cancelled; a worker that has it is refused from then on.
 
 A worker *claims* a job for some seconds (the lease) and renews the claim with heartbeats. When it dies, the lease
-runs out and the next claim takes the job over; after ``max_attempts`` claims it fails instead, so that a job that kills its
-worker cannot do so for ever. Each claim carries a fencing token, a number that grows with every claim: a worker that
-was only slow, and whose job somebody else has since taken, is refused by its old token whatever it then says.
-All times are Redis's own, so the workers' clocks do not matter.
+runs out and the next claim takes the job over. After ``max_attempts`` claims the job fails instead, so a job that kills
+its worker cannot do so for ever. Each claim carries a fencing token, a number that grows with every claim. A worker
+that was only slow, and whose job somebody else has taken since, is refused by its old token. All times are Redis's own,
+so the workers' clocks do not matter.
 
 Each change is one Lua script, thus one step. Tenants take turns: a tenant with a thousand queued jobs delays another
 tenant's first job by one job, not by a thousand.

@@ -109,4 +109,5 @@ def topic_of(channel_name: str) -> str:
 def for_lua() -> str:
     """One line of Lua: a function ``key_of`` that makes any of these names."""
     table = ", ".join(f"{name} = '{pattern}'" for name, pattern in _PATTERNS.items())
-    return f"local key_patterns = {{{table}}} local function key_of(name, ...) return string.format(key_patterns[name], ...) end\n"
+    function = "local function key_of(name, ...) return string.format(key_patterns[name], ...) end"
+    return f"local key_patterns = {{{table}}} {function}\n"
