@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.ids import RenderId, TenantId
+from cluster.ids import RESERVED_TENANTS, RenderId, TenantId
 from cluster.state import keys
 from cluster.state.store import StateStore
 
@@ -42,3 +42,10 @@ def test_lua_and_python_make_the_same_name_and_it_never_changes(state, made, exp
 
 def test_a_channel_gives_back_its_topic():
     assert keys.topic_of(keys.channel("champion")) == "champion"
+
+
+@pytest.mark.parametrize(
+    "name", sorted({made for made, _, _ in NAMES if not made.startswith("acme:")} | {keys.TENANTS})
+)
+def test_a_name_without_a_tenant_begins_with_a_word_that_no_tenant_can_have(name):
+    assert name.split(":")[0] in RESERVED_TENANTS
