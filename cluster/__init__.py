@@ -1,4 +1,4 @@
-"""What training and serving share: settings, ids, storage, registry, state, use cases and the embedded stack.
+"""What training and serving share: settings, ids, storage, registry, state, use cases, stack.
 
 Nothing here knows about pixels or sound. Of the engine it imports only ``m2dao.errors``, ``m2dao.command_line``,
 ``m2dao.files`` and ``m2dao.formats``.

@@ -1,4 +1,4 @@
-"""Every service of a deployment in one hand: what is made once per process and handed to whoever needs it."""
+"""Every service of a deployment in one hand, made once per process."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def running_jobs(jobs: Jobs, batch: BatchSpec) -> dict[FitId, tuple[int, Claim]]
 
 
 def take_back(jobs: Jobs, batch: BatchSpec, *, keep_generation: str = "") -> int:
-    """Queue again, uncounted, what dead workers of this batch had claimed; returns how many fits that were.
+    """Queue again, uncounted, what dead workers of this batch had claimed; returns how many.
 
     Args:
         keep_generation: workers of this generation are alive; theirs is left alone.

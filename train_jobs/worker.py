@@ -64,7 +64,7 @@ class BatchWorker:
         self._scratch = scratch or Path(tempfile.gettempdir()) / f"m2dao-fits-{os.getuid()}"
 
     def clean(self) -> None:
-        """Remove what killed workers left on this machine; call it while no other worker of the batch is working.
+        """Remove what killed workers left on this machine; call it before any worker works.
 
         The files show a person, so those of other batches go too once they are certainly nobody's any more.
         """

@@ -25,7 +25,7 @@ NAMESPACE = "m2dao"
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables that Ray needs to reach the cluster of ``settings``, and to report nothing to its makers."""
+    """The variables by which Ray reaches the cluster of ``settings`` and reports to nobody."""
     host = settings.require("ray.address").rpartition(":")[0]
     # A head that runs answers at once; Ray's 20 tries let a wrong address or token wait for minutes.
     return {**ray_environment(host, settings.ray.token_file), "RAY_NUM_REDIS_GET_RETRIES": "3"}

@@ -84,7 +84,7 @@ class Champions:
 
 
 def require_version(ref: ModelRef, expected: int | None, champion: ModelRef | None) -> None:
-    """Return when the champion of ``ref``'s identity is the expected version, or none where none is expected.
+    """Return when the champion of ``ref``'s identity is the expected version, or rightly none.
 
     Raises:
         PromotionConflict: it is another one.

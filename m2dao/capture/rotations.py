@@ -1,4 +1,4 @@
-"""Rotations of many frames at once: turns between them, gaps filled, the best one between two sets of points."""
+"""Rotations of many frames at once: turns between them, gaps, the best between two point sets."""
 
 from __future__ import annotations
 

@@ -37,8 +37,10 @@ def set_num_threads(count: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """What was set, else ``NUMBA_NUM_THREADS``, else the number of cores this process may run on; inside of
-    :func:`call_together`, a call's share of it."""
+    """What was set, else ``NUMBA_NUM_THREADS``, else the cores this process may run on.
+
+    Inside of :func:`call_together`, a call's share of it.
+    """
     if (share := getattr(_inside, "share", None)) is not None:
         return share
     if _chosen is not None:
@@ -63,7 +65,7 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def share_out(kernel, *args, max_threads: int) -> None:
-    """Runs ``kernel(queue, *args)`` on up to ``max_threads`` threads, and no more than ``get_num_threads()``.
+    """Runs ``kernel(queue, *args)`` on up to ``max_threads`` and ``get_num_threads()`` threads.
 
     Args:
         kernel: Numba function compiled with ``nogil=True``; its first argument is the queue, int64 [1].
@@ -85,7 +87,7 @@ def share_out(kernel, *args, max_threads: int) -> None:
 
 
 def call_together(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What functions return that do not wait for each other, called on up to ``get_num_threads()`` threads.
+    """Results of independent functions, called on up to ``get_num_threads()`` threads.
 
     For PyTorch's operations and other code that releases the GIL. As in :func:`share_out`, nobody waits for a thread
     that has not begun.

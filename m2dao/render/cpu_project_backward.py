@@ -1,4 +1,4 @@
-"""Numba kernels of the ``cpu`` backend: gradients of 2D Gaussians back to the 3D ones they were projected from.
+"""Numba kernels of the ``cpu`` backend: gradients of 2D Gaussians back to the 3D ones.
 
 The counterpart of ``m2dao.render.cpu_project``, with its letters and notation. A leading ``v_`` is dLoss/d(name).
 """

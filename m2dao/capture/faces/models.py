@@ -148,7 +148,7 @@ class FaceModels:
         return _merge_overlapping(points, scores[chosen])
 
     def landmarks(self, rgb: np.ndarray, roi: FaceRoi) -> tuple[np.ndarray, float]:
-        """Landmarks float32 [478, 3] in px of `rgb` (z in the same unit, nearer is smaller) and the chance of a face."""
+        """Landmarks float32 [478, 3] in px of `rgb` (smaller z is nearer) and the chance of a face."""
         crop = crop_roi(rgb, roi, LANDMARK_SIDE)
         points, presence, _ = self._landmarker((crop * np.float32(1 / 255.0))[None])
         points = points.reshape(NUM_LANDMARKS, 3).astype(np.float64) / LANDMARK_SIDE

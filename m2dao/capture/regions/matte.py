@@ -81,14 +81,14 @@ class GuidedFilter:
         return _dot(coefficients[..., :3], self._guide) + coefficients[..., 3]
 
     def within(self, rows: slice, columns: slice) -> GuidedFilter:
-        """The same filter for a part of the picture; within two windows of its border it sees less than the whole would."""
+        """The same filter for a part of the picture; near its border it sees less than the whole would."""
         part = copy.copy(self)
         part._guide, part._mean = self._guide[rows, columns], self._mean[rows, columns]
         part._inverse = [image[rows, columns] for image in self._inverse]
         return part
 
     def coefficients(self, image: np.ndarray) -> np.ndarray:
-        """Slopes by the guide's channels and offset of the filtered ``image`` float32 [h, w]: float32 [h, w, 4]."""
+        """Slopes by the guide's channels and offset of the filtered ``image``: float32 [h, w, 4]."""
         mean = self._box(image)
         covariance = self._box(self._guide * image[..., None]) - self._mean * mean[..., None]
         cr, cg, cb = cv2.split(covariance)

@@ -18,7 +18,7 @@ from m2dao.motion.kernels.motion_kernel import NUM_COLUMNS
 
 
 def add_up(motions: tuple[FieldMotion, ...]) -> Tensor:
-    """The sum of motions of the same Gaussians, [N, 16]: 13 columns and three of nothing; without gradients."""
+    """The sum of motions of the same Gaussians, [N, 16]: 13 columns and three zeros; no gradients."""
     out = torch.empty(len(motions[0].features), NUM_COLUMNS)
     for number, motion in enumerate(motions):
         if motion.matrix is None:
@@ -55,6 +55,6 @@ def share_gaussians(kernel: Callable, num_gaussians: int, *args) -> None:
 
 
 def affine_of(displace: Callable[[Tensor], Tensor]) -> Tensor:
-    """The matrix [3, 4] of an affine map of points [P, 3], from where it takes the origin and the unit vectors."""
+    """The matrix [3, 4] of an affine map, by what it does to the origin and unit vectors."""
     moved = displace(torch.cat([torch.zeros(1, 3), torch.eye(3)]))
     return torch.cat([(moved[1:] - moved[0]).T, moved[:1].T], dim=1)

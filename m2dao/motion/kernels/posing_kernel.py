@@ -60,7 +60,7 @@ def pose_head(
     out_scales,  # out float32 [N, 3]
     out_colors,  # out float32 [N, 4]
 ):
-    """Deforms and carries Gaussians of the head into camera space; the fourth channel says that they are head."""
+    """Deforms Gaussians of the head and carries them into camera space; channel four is one."""
     w, x, y, z = quat
     while True:
         first = fetch_add(queue, 1) * CHUNK
@@ -99,7 +99,7 @@ def pose_torso(
     out_scales,  # out float32 [N, 3]
     out_colors,  # out float32 [N, 4]
 ):
-    """Moves Gaussians of the torso: between the head's motion and the sway by weight, and what the field adds."""
+    """Moves Gaussians of the torso between head motion and sway by weight, plus the field."""
     while True:
         first = fetch_add(queue, 1) * CHUNK
         if first >= means.shape[0]:
