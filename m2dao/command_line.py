@@ -37,7 +37,7 @@ def run_command(name: str, work: Callable[[], dict[str, Any]], *, as_json: bool)
 
 
 def _outcome(name: str, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any] | None, int]:
-    """The object to print, None after an interruption, and the exit code; errors are told on standard error."""
+    """The object to print, None after an interruption, and the exit code; errors are told here."""
     try:
         result = work()
     except M2daoError as error:

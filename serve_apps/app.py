@@ -75,8 +75,10 @@ class Ingress:
             await asyncio.to_thread(self._watch.stop)
 
     async def _send(self, ref: ModelRef, ticket: RenderTicket) -> AsyncGenerator[str, None]:
-        """The only place that sets a multiplexed model id; the header of that name, which any client can send,
-        reaches the ingress and nothing else."""
+        """Send a ticket to a replica that has, or will load, the model.
+
+        Nothing else sets a multiplexed model id. Any client can send the header of that name, but it ends here.
+        """
         handle = self._renderer.options(multiplexed_model_id=str(ref), stream=True)
         async for word in handle.render.remote(dataclasses.asdict(ticket)):
             yield word

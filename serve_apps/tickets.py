@@ -1,4 +1,4 @@
-"""The wire between the ingress and a renderer replica: what is handed over, what is answered, where files are."""
+"""The wire between the ingress and a renderer replica: ticket, answers, and where files are."""
 
 from __future__ import annotations
 

@@ -79,8 +79,11 @@ def _allowed_methods(request: Request) -> list[str]:
 
 
 class _CatchAll:
-    """Answers errors that nobody expected. The framework's own handler of last resort answers too, but raises the
-    error again, upon which servers cut the connection that the client may be about to use again."""
+    """Answers errors that nobody expected.
+
+    The framework's own handler of last resort answers too, but raises the error again. Servers then cut the
+    connection, which the client may be about to use again.
+    """
 
     def __init__(self, app: ASGIApp):
         self._app = app

@@ -29,7 +29,7 @@ MEMORY_PER_FILE_BYTE = 12
 
 @dataclass(frozen=True, kw_only=True)
 class FolderOnNode:
-    """A verified identity folder; see ``loader.PreparedIdentity``."""
+    """A verified identity folder; see ``talker_cache.PreparedIdentity``."""
 
     folder: Path
     num_bytes: int
@@ -57,7 +57,7 @@ class IdentitySource:
 
     @contextlib.contextmanager
     def prepare(self, ref: ModelRef) -> Iterator[FolderOnNode]:
-        """A context in which the identity is on this node and verified; see ``loader.TalkerCache``.
+        """A context in which the identity is on this node and verified; see ``talker_cache.TalkerCache``.
 
         Raises:
             UnknownIdentity: there is no such complete version.

@@ -263,7 +263,7 @@ class TalkerCache:
 
 
 def _fresh(error: Exception) -> Exception:
-    """The same error without the frames it was raised through, so that keeping or sharing it keeps nothing alive."""
+    """The same error without the frames it was raised through: keeping it keeps nothing alive."""
     return copy.copy(error) if isinstance(error, M2daoError) else error
 
 

@@ -2,7 +2,7 @@
 
 Requests are routed by the pinned model ref (the multiplexed model id), which only the dispatcher sets, through its
 handle. Serve prefers replicas that have announced the id. What they announce are refs, not talkers: the talkers are in
-our own cache (``loader.py``), so Serve's eviction can only cost a better route.
+our own cache (``identities/talker_cache.py``), so Serve's eviction can only cost a better route.
 """
 
 from __future__ import annotations

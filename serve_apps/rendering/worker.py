@@ -158,7 +158,7 @@ class RenderWorker:
         return num_frames
 
     def _background(self, background: dict[str, Any], work: Path) -> Any:
-        """What the talker is asked to put behind the person: "plate", an (r, g, b) or a picture, uint8 [H, W, 3]."""
+        """What the talker puts behind the person: "plate", an (r, g, b) or a picture, uint8 [H, W, 3]."""
         if background["kind"] == "color":
             return tuple(bytes.fromhex(background["value"].removeprefix("#")))
         if background["kind"] == "image":

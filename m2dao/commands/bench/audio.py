@@ -1,4 +1,4 @@
-"""`m2dao bench audio`: how well each audio feature predicts the lips of a recording, and what it costs."""
+"""`m2dao bench audio`: how well audio features predict the lips of a recording, and what they cost."""
 
 from __future__ import annotations
 
