@@ -100,11 +100,13 @@ class BatchScheduler:
         if request.error is not None:
             error, request.error = request.error, None  # its traceback holds this frame
             raise error
+        assert request.output is not None
         return request.output
 
     def _next_requests(self) -> list[_Request]:
         """Those who came first, of one kind, up to what one call may hold."""
-        chosen, num_frames = [], 0
+        chosen: list[_Request] = []
+        num_frames = 0
         for request in self._waiting:
             fits = not chosen or num_frames + len(request.drives) <= _MOST_FRAMES
             if fits and request.kind == self._waiting[0].kind:
@@ -145,7 +147,10 @@ class BatchScheduler:
                 posed = stack.pose([(request.client.head, drive) for request in requests for drive in request.drives])
         Ks = torch.stack([request.client.K for request in requests for _ in request.drives])[:, None]
         cameras = torch.eye(4, device=Ks.device).expand(len(Ks), 1, 4, 4)
-        return render(*posed, cameras, Ks, width=size, height=size, backend=self._backend)
+        means, quats, scales, opacities, colors = posed
+        return render(
+            means, quats, scales, opacities, colors, cameras, Ks, width=size, height=size, backend=self._backend
+        )
 
 
 _schedulers: dict[str, BatchScheduler] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ class HeadStack:
     """
 
     def __init__(self):
-        self._places: list[weakref.ref[BatchedHead]] = []
+        self._places: list[Callable[[], BatchedHead | None]] = []  # weak references
         self._sizes: dict[str, int] = {}  # Gaussians there is room for, by group
         self._state: dict[str, Tensor] = {}  # [S, ...] parameters and buffers, by name
         self._static: StaticFeatures = {}  # [S, ...]
@@ -96,6 +97,7 @@ class HeadStack:
         return posing(state, together.to(device), static)
 
     def _pose_one(self, state: dict[str, Tensor], drive: FrameDrive, static: StaticFeatures) -> tuple[Tensor, ...]:
+        assert self._poser is not None
         return torch.func.functional_call(self._poser, state, (drive, static))
 
     def _seat(self, heads: list[BatchedHead]) -> None:
@@ -182,8 +184,10 @@ def _filled_up(head: TalkingHead, sizes: dict[str, int]) -> TalkingHead:
 
 def _pack(drives: list[FrameDrive]) -> tuple[FrameDrive, FrameDrive]:
     """Frames with a dimension of their own in front, and that dimension for ``vmap``."""
-    columns = zip(*drives, strict=True)
-    together = FrameDrive(
-        *(None if all(value is None for value in column) else torch.stack(column) for column in columns)
-    )
-    return together, FrameDrive(*(None if value is None else 0 for value in together))
+    stacked = {
+        name: torch.stack([getattr(drive, name) for drive in drives])
+        for name, value in drives[0]._asdict().items()
+        if value is not None
+    }
+    together = drives[0]._replace(**stacked)
+    return together, FrameDrive._make(None if value is None else 0 for value in together)

@@ -168,7 +168,7 @@ def _rebuild_head(folder: Path, manifest: IdentityManifest, motion: dict[str, Te
         )
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointCorrupt(str(folder), "tensors that fit the manifest", str(error)) from error
-    own = {f"head.groups.{key}": value for key, value in head.groups.state_dict().items()}
+    own = {f"head.{key}": value for key, value in head.state_dict().items() if key.startswith("groups.")}
     _load_state(head, motion | own, "head.", folder / layout.MOTION_NAME)
     return head
 

@@ -79,9 +79,10 @@ def _specimen(size: int, num_gaussians: int, generator: torch.Generator) -> Stor
         reference_viewmat=reference,
     )
     with torch.no_grad():  # fields start at zero; here everything moves a little
-        for field in (head.facial.field, head.oral.field, head.torso.field):
-            for weight in field.weights:
-                weight.normal_(std=0.05, generator=generator)
+        for field in head.fields.values():
+            for name, weight in field.field.named_parameters():
+                if name.startswith("weights."):
+                    weight.normal_(std=0.05, generator=generator)
     time_s = np.arange(_TRACK_FRAMES) / FRAME_RATE
     poses = torch.zeros(_TRACK_FRAMES, 6)
     poses[:, 1] = torch.from_numpy(0.08 * np.sin(2 * np.pi * 0.3 * time_s)).float()

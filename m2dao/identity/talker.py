@@ -49,9 +49,10 @@ class Talker:
         self.plate = identity.plate
         self.head = identity.head.to(self.device)
         self.speech = identity.speech
-        self._tracks = {name: identity.signals[name].numpy() for name in ("poses", "slow_poses", "expression")}
+        self._tracks = [identity.signals[name].numpy() for name in ("poses", "slow_poses", "expression")]
         self.reference_viewmat = identity.signals["reference_viewmat"]
         lens = torch.tensor(identity.manifest.K, dtype=torch.float32), self.size
+        self._renderer: BakedRenderer | SharedRenderer
         if self.backend == "cpu":
             self._renderer = BakedRenderer(self.head, *lens)
         else:
@@ -96,7 +97,7 @@ class Talker:
             InputError: sound or background of another kind.
         """
         backdrop = choose_background(background, width=self.size, height=self.size, plate=self.plate)
-        motion = perform(**self._tracks, seed=seed)
+        motion = perform(*self._tracks, seed=seed)
         for embeddings in self._embeddings(_pieces(audio)):
             at_once = self._renderer.frames_at_once
             for first in range(0, len(embeddings), at_once):

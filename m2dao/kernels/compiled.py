@@ -33,7 +33,7 @@ _FOREIGN = frozenset({"builtins", "math", "numba", "numpy"})  # the cache knows 
 _PLAIN = (bool, int, float, complex, str, bytes, np.generic, type(None), type(...))
 
 
-def kernel(**options: Any) -> Callable[[Callable], Dispatcher]:
+def kernel(**options: Any) -> Callable[[FunctionType], Dispatcher]:
     """Compiles a function that Python calls; the machine code stays on disk until its source changes.
 
     Args:
@@ -49,7 +49,7 @@ def kernel(**options: Any) -> Callable[[Callable], Dispatcher]:
     return decorate
 
 
-def helper(**options: Any) -> Callable[[Callable], Dispatcher]:
+def helper(**options: Any) -> Callable[[FunctionType], Dispatcher]:
     """Compiles a function that only compiled functions call.
 
     Args:
@@ -164,7 +164,7 @@ def _file_digest(name: str, value: Any) -> Iterator[str]:
     module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
     if module is not None and module.partition(".")[0] in _FOREIGN:
         return
-    path = getattr(sys.modules.get(module), "__file__", None)
+    path = getattr(sys.modules.get(module or ""), "__file__", None)
     if path is None:
         raise TypeError(
             f"a kernel refers to {name}, a {type(value).__name__}: no code or constant that can be digested"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from m2dao.motion.factored import Field
 from m2dao.regions import EYE_PROBES
 
 EXPRESSION_SIZE = 8  # blinks, brows and gaze; see the capture's `expression_names`
@@ -44,11 +45,10 @@ class FacialField(nn.Module):
         sees_gaze: whether irises move.
     """
 
+    eye_probes: Tensor
     POSE_WEIGHTS_NAME = "field.weights.3"  # of the factored field: what the pose moves
 
-    def __init__(
-        self, field: nn.Module, audio_code: AudioCode, eye_probes: Tensor, *, sees_pose: bool, sees_gaze: bool
-    ):
+    def __init__(self, field: Field, audio_code: AudioCode, eye_probes: Tensor, *, sees_pose: bool, sees_gaze: bool):
         super().__init__()
         self.field = field
         self.audio_code = audio_code
@@ -70,7 +70,10 @@ class FacialField(nn.Module):
         """
         eyes = torch.cat([expression[_LIDS], expression[_GAZE]]) if self.sees_gaze else expression[_LIDS]
         codes = (self.audio_code(audio), eyes, expression[_BROWS])
-        return (*codes, pose.clamp(-_POSE_LIMIT, _POSE_LIMIT)) if self.sees_pose else codes
+        if not self.sees_pose:
+            return codes
+        assert pose is not None
+        return (*codes, pose.clamp(-_POSE_LIMIT, _POSE_LIMIT))
 
 
 def choose_eye_probes(canonical_landmarks: Tensor) -> Tensor:

@@ -59,7 +59,10 @@ class FieldMotion(NamedTuple):
 
 def sum_motions(motions: tuple[FieldMotion, ...]) -> MotionDelta:
     """What several fields do to the same Gaussians together."""
-    return MotionDelta(*sum(motion.total() for motion in motions).split((3, 4, 3, 3), dim=1))
+    total = motions[0].total()
+    for motion in motions[1:]:
+        total = total + motion.total()
+    return MotionDelta(*total.split((3, 4, 3, 3), dim=1))
 
 
 class Falloff(nn.Module):
@@ -72,6 +75,8 @@ class Falloff(nn.Module):
         points: [P, 3] metres.
         near_m, far_m: distances from the nearest point where it begins to fade and where it ends.
     """
+
+    points: Tensor  # [P, 3]
 
     def __init__(self, points: Tensor, near_m: float, far_m: float):
         super().__init__()
@@ -98,6 +103,8 @@ class FactoredField(nn.Module):
     Raises:
         ConfigError: another H.
     """
+
+    output_scales: Tensor  # [13]
 
     def __init__(
         self,
@@ -158,6 +165,8 @@ class FactoredField(nn.Module):
 class ConcatField(nn.Module):
     """TalkingGaussian's field; arguments as in :class:`FactoredField`."""
 
+    output_scales: Tensor  # [10]
+
     def __init__(
         self,
         box_min: Tensor,
@@ -181,8 +190,8 @@ class ConcatField(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden_size, NUM_OUTPUTS - 3),
         )
-        nn.init.zeros_(self.mlp[-1].weight)
-        nn.init.zeros_(self.mlp[-1].bias)
+        for parameter in self.mlp[-1].parameters():
+            nn.init.zeros_(parameter)
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES[:-3]), persistent=False)
 
     def static_features(self, means: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -199,3 +208,6 @@ class ConcatField(nn.Module):
         attended = self.attention(features).relu() * codes  # [N, K]
         out = self.mlp(torch.cat([features, attended], dim=-1)) * self.output_scales * weights
         return FieldMotion(nn.functional.pad(out, (0, 3)))
+
+
+Field = FactoredField | ConcatField

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from m2dao.motion.facial import AudioCode
-from m2dao.motion.factored import FieldMotion
+from m2dao.motion.factored import Field, FieldMotion
 from m2dao.regions import LIP_PROBES
 
 _MOTION_SCALE = 100.0  # metres to centimetres: numbers of order one
@@ -26,7 +26,9 @@ class OralField(nn.Module):
         lip_probes: [P, 3] canonical points on the lips where the facial motion is read.
     """
 
-    def __init__(self, field: nn.Module, audio_code: AudioCode, lip_probes: Tensor):
+    lip_probes: Tensor
+
+    def __init__(self, field: Field, audio_code: AudioCode, lip_probes: Tensor):
         super().__init__()
         self.field = field
         self.audio_code = audio_code

@@ -15,7 +15,7 @@ from m2dao.timeline import FRAME_RATE
 
 _SLOW_S = 0.5  # standard deviation of the low-pass that shoulders follow
 NUM_POSE_FEATURES = 12
-_FEATURE_SCALE = np.float32([5.0, 5.0, 5.0, 30.0, 30.0, 30.0])  # radians and metres to numbers of order one
+_FEATURE_SCALE = np.array([5.0, 5.0, 5.0, 30.0, 30.0, 30.0], np.float32)  # radians and metres to numbers of order one
 POSE_WEIGHTS = np.array([40.0, 40.0, 40.0, 60.0, 60.0, 60.0])  # radians and metres to comparable numbers
 _LEAP, _LEAP_OF_USUAL = 1.0, 6.0  # a step this large, and this much larger than usual, is a cut
 

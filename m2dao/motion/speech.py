@@ -9,6 +9,7 @@ Shapes: R feature rows, F values a row, T frames, L rows a window, D embedding, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,10 +87,15 @@ class SpeechConfig:
 class SpeechDriver(nn.Module):
     """Features to articulation, and that centred and scaled to an embedding."""
 
+    feature_mean: Tensor  # [F]
+    feature_std: Tensor  # [F]
+    embedding_mean: Tensor  # [D]
+    embedding_std: Tensor  # [D]
+
     def __init__(self, config: SpeechConfig):
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleList(
+        self.encoders: Sequence[AudioEncoder] = nn.ModuleList(  # type: ignore[assignment]  # which mypy takes for modules
             AudioEncoder(
                 config.num_features,
                 config.window_shape.num_rows,
@@ -105,12 +111,13 @@ class SpeechDriver(nn.Module):
 
     def windows(self, features: np.ndarray, num_frames: int) -> Tensor:
         """All windows of a clip: [R, F] -> [T, L, F]."""
-        return audio_windows(
+        windows = audio_windows(
             torch.as_tensor(features, dtype=torch.float32),
             num_frames,
             frames_per_window=self.config.frames_per_window,
             lookahead_frames=self.config.window_lookahead_frames,
         )
+        return torch.as_tensor(windows)
 
     def normalise(self, windows: Tensor) -> Tensor:
         return (windows - self.feature_mean) / self.feature_std

@@ -12,7 +12,7 @@ Shapes: N Gaussians of all groups, D audio embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from m2dao.errors import ConfigError
 from m2dao.gaussians.params import GaussianParams, Gaussians
 from m2dao.gaussians.sh import sh_colors
 from m2dao.motion.facial import NUM_LID_PROBES, POSE_SIZE, AudioCode, FacialField
-from m2dao.motion.factored import ConcatField, FactoredField, Falloff, FieldMotion, MotionDelta, sum_motions
+from m2dao.motion.factored import ConcatField, FactoredField, Falloff, Field, FieldMotion, MotionDelta, sum_motions
 from m2dao.motion.oral import OralField
 from m2dao.motion.rigid import camera_center, to_camera
 from m2dao.motion.torso import TorsoField
@@ -83,7 +83,7 @@ class FrameDrive(NamedTuple):
 
     def to(self, device: torch.device) -> FrameDrive:
         """The same on another device."""
-        return FrameDrive(*(None if value is None else value.to(device) for value in self))
+        return self._replace(**{name: value.to(device) for name, value in self._asdict().items() if value is not None})
 
 
 # What depends on canonical positions alone, and is constant as long as they are: [P, F] by part.
@@ -122,6 +122,11 @@ class TalkingHead(nn.Module):
         reference_viewmat: [4, 4] the pose at which the torso is canonical.
     """
 
+    groups: dict[str, GaussianParams]  # a ModuleDict, whose values the type checker does not know
+    head_box: Tensor
+    mouth_box: Tensor
+    torso_box: Tensor
+
     def __init__(
         self,
         config: ModelConfig,
@@ -136,7 +141,7 @@ class TalkingHead(nn.Module):
     ):
         super().__init__()
         self.config = config
-        self.groups = nn.ModuleDict(groups)
+        self.groups = nn.ModuleDict(groups)  # type: ignore[assignment]  # see above
         self.register_buffer("head_box", head_box.float())  # [2, 3] corners, as the next two
         self.register_buffer("mouth_box", mouth_box.float())
         self.register_buffer("torso_box", torso_box.float())
@@ -145,7 +150,7 @@ class TalkingHead(nn.Module):
         sees = {"sees_pose": config.head_sees_pose, "sees_gaze": config.face_sees_gaze}
         facial_sizes = FacialField.code_sizes(facial_code, **sees)
         oral_sizes = (oral_code.num_outputs, motion_size)
-        falloffs = ()
+        falloffs: tuple[Falloff, ...] = ()
         if config.motion_regions:
             falloffs = (
                 Falloff(lip_probes, *_MOUTH_FALLOFF_M),
@@ -155,15 +160,15 @@ class TalkingHead(nn.Module):
         facial_field = _make_field(config, head_box, facial_sizes, (16, 39), falloffs)
         self.facial = FacialField(facial_field, facial_code, eye_probes, **sees)
         self.oral = OralField(_make_field(config, mouth_box, oral_sizes, (58, 64)), oral_code, lip_probes)
-        self.torso = TorsoField(*torso_box, reference_viewmat) if config.has_torso else None
+        self.torso = TorsoField(torso_box[0], torso_box[1], reference_viewmat) if config.has_torso else None
 
     @property
     def num_gaussians(self) -> int:
         """Of all groups together."""
-        return sum(len(cast(GaussianParams, group)) for group in self.groups.values())
+        return sum(len(group) for group in self.groups.values())
 
     @property
-    def fields(self) -> dict[str, nn.Module]:
+    def fields(self) -> dict[str, FacialField | OralField | TorsoField]:
         """The fields there are, by name."""
         return {name: getattr(self, name) for name in GROUPS if getattr(self, name) is not None}
 
@@ -175,7 +180,7 @@ class TalkingHead(nn.Module):
                 means = self.groups[group].raw["means"].detach() if group else self.oral.lip_probes
                 points[part] = means, means.new_ones(len(means))
         if "facial_of_oral" in points:  # of the mouth the face carries the lips along, but no teeth
-            points["facial_of_oral"] = points["facial_of_oral"][0], (self.groups["oral"].tags == TAG_LIPS).float()
+            points["facial_of_oral"] = points["facial_of_oral"][0], self.groups["oral"].tags.eq(TAG_LIPS).float()
         return points
 
     def static_features(self) -> StaticFeatures:
@@ -194,14 +199,17 @@ class TalkingHead(nn.Module):
             static: from :meth:`static_features`.
             moving: False leaves out all non-rigid motion (static warm-up).
         """
-        motions = self.motions(drive, static) if moving else {}
-        deltas = {name: sum_motions(motions[name]) if moving else None for name in self.groups}
+        deltas: dict[str, MotionDelta | None] = dict.fromkeys(self.groups)
+        if moving:
+            assert static is not None
+            deltas |= {name: sum_motions(motions) for name, motions in self.motions(drive, static).items()}
         parts = [self._pose_head(name, deltas[name], drive) for name in ("facial", "oral")]
         residual = None
         if self.torso is not None:
             posed, residual = self._pose_torso(drive, deltas["torso"])
             parts.append(posed)
-        return PosedGaussians(*(torch.cat(values) for values in zip(*parts, strict=True)), residual)
+        means, quats, scales, opacities, colors = (torch.cat(values) for values in zip(*parts, strict=True))
+        return PosedGaussians(means, quats, scales, opacities, colors, residual)
 
     def motions(self, drive: FrameDrive, static: StaticFeatures) -> dict[str, tuple[FieldMotion, ...]]:
         """What moves each group in one frame; the lips of the oral one are carried by the face."""
@@ -229,6 +237,7 @@ class TalkingHead(nn.Module):
         return means, quats, moved[2], moved[3], nn.functional.pad(moved[4], (0, 1), value=1.0)
 
     def _pose_torso(self, drive: FrameDrive, delta: MotionDelta | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        assert self.torso is not None
         group = self.groups["torso"]
         gaussians = group.activate()
         skinning = group.raw["follow"].sigmoid()[:, None]
@@ -262,8 +271,9 @@ def _make_field(
     code_sizes: tuple[int, ...],
     concat_range: tuple[int, int],
     falloffs: tuple[Falloff, ...] = (),
-) -> nn.Module:
+) -> Field:
     if config.field == "factored":
         return FactoredField(*box, code_sizes=code_sizes, falloffs=falloffs)
-    resolutions = torch.logspace(*torch.log10(torch.tensor(concat_range).double()), 12).round().int().tolist()
+    first, last = torch.log10(torch.tensor(concat_range).double())
+    resolutions = torch.logspace(first, last, 12).round().int().tolist()
     return ConcatField(*box, code_sizes=code_sizes, resolutions=tuple(resolutions))

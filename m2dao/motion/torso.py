@@ -32,6 +32,10 @@ class TorsoField(nn.Module):
         reference_viewmat: [4, 4] the head pose at which torso Gaussians are canonical.
     """
 
+    reference_viewmat: Tensor
+    center: Tensor  # [3]
+    posture: Tensor  # [4]
+
     def __init__(self, box_min: Tensor, box_max: Tensor, reference_viewmat: Tensor):
         super().__init__()
         self.register_buffer("reference_viewmat", reference_viewmat.float().clone())

@@ -22,6 +22,9 @@ class TriPlane(nn.Module):
         num_features: features a plane and level.
     """
 
+    box_min: Tensor  # [3]
+    box_max: Tensor  # [3]
+
     def __init__(self, box_min: Tensor, box_max: Tensor, resolutions: tuple[int, ...], num_features: int):
         super().__init__()
         self.register_buffer("box_min", torch.as_tensor(box_min, dtype=torch.float32).clone())

@@ -186,6 +186,7 @@ def _check_tensors(named: dict, backend: str) -> None:
             raise InputError(f"render: {name}", f"{wanted} on backend {backend!r}", str(tensor.dtype))
         if tensor.device != device:
             raise InputError(f"render: {name}", f"device {device} like means", str(tensor.device))
+    assert device is not None  # the means were a tensor
     needed_device = {"cpu": "cpu", "gsplat": "cuda"}.get(backend, device.type)
     if device.type != needed_device:
         raise InputError("render: means", f"a tensor on device {needed_device} for backend {backend!r}", str(device))

@@ -119,8 +119,8 @@ class _Project(torch.autograd.Function):
                     max_threads=_threads_for(N, GAUSSIANS_PER_THREAD),
                 )
                 v_viewmats[b, c] = chunks.sum(axis=0)
-        v_viewmats = torch.from_numpy(v_viewmats.astype(np.float32)).view(ctx.shapes[3]) if wants_view else None
-        return *grads, None, None, v_viewmats, None, None
+        v_view = torch.from_numpy(v_viewmats.astype(np.float32)).view(ctx.shapes[3]) if wants_view else None
+        return *grads, None, None, v_view, None, None
 
 
 class _Rasterize(torch.autograd.Function):

@@ -48,7 +48,7 @@ def render_reference(inputs: RenderInputs, camera: Camera) -> RenderOutput:
             background = None if backgrounds is None else _flat(backgrounds, batch_shape)[batch, index]
             images.append((gaussians, viewmat, K, background))
 
-    projected = [_project(*gaussians, viewmat, K, camera) for gaussians, viewmat, K, _ in images]
+    projected = [_project(gaussians, viewmat, K, camera) for gaussians, viewmat, K, _ in images]
     # The images are rasterised from this very tensor, so that its gradient can be retained.
     means2d = _stack([item[0] for item in projected], means.new_zeros(0, num_gaussians, 2))
     means2d = means2d.reshape(*batch_shape, num_cameras, num_gaussians, 2)
@@ -87,8 +87,9 @@ def rotation_matrices(quats: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
-def _project(means, quats, scales, opacities, colors, viewmat, K, camera: Camera):
+def _project(gaussians, viewmat, K, camera: Camera):
     """One image's means2d [N, 2], conics [N, 3] (xx, xy, yy), depths [N], radii [N]; zero where not drawn."""
+    means, quats, scales, opacities, colors = gaussians
     num_gaussians = len(means)
     values = torch.cat([means, quats, scales, opacities[:, None], colors], dim=1)
     with torch.no_grad():

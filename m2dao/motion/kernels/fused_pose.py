@@ -32,14 +32,18 @@ def fused_pose(
     head: TalkingHead, drive: FrameDrive, static: StaticFeatures | None, *, moving: bool = True
 ) -> PosedGaussians:
     """``head.pose(drive, static, moving=moving)``; arguments are described there."""
-    motions = head.motions(drive, static) if moving else {}
-    inputs, torso = [], head.torso
+    motions: dict[str, tuple[FieldMotion, ...]] = {}
+    if moving:
+        assert static is not None
+        motions = head.motions(drive, static)
+    inputs = []
     for name, group in head.groups.items():
         delta = sum(map(_total, motions[name])) if moving else torch.zeros(len(group), NUM_COLUMNS)
         inputs += [*(group.raw[raw_name] for raw_name in RAW_NAMES), delta]
     view = view_of(drive.viewmat)
-    if torso is None:
-        return PosedGaussians(*_Pose.apply(view, None, *inputs)[:5], None)
+    if head.torso is None:
+        means, quats, scales, opacities, colors, _ = _Pose.apply(view, None, *inputs)
+        return PosedGaussians(means, quats, scales, opacities, colors, None)
     rigid, sway = torso_affines(head, drive)
     posed = PosedGaussians(*_Pose.apply(view, rigid.numpy(), *inputs, head.groups["torso"].raw["follow"], sway))
     return posed if moving else posed._replace(torso_residual=None)
@@ -178,7 +182,7 @@ def _differentiate_one_of_each() -> None:
     _Move.apply(
         torch.ones(1, 2 * LANES + 1, requires_grad=True), torch.ones(1, 2 * LANES, NUM_OUTPUTS)
     ).sum().backward()
-    view = View(np.eye(4, dtype=np.float32), np.float32([1, 0, 0, 0]), np.zeros(3, np.float32))
+    view = View(np.eye(4, dtype=np.float32), np.eye(1, 4, dtype=np.float32)[0], np.zeros(3, np.float32))
 
     def group(num_bases: int) -> list[Tensor]:
         sizes = ((1, 3), (1, 4), (1, 3), (1,), (1, 3), (1, num_bases, 3), (1, NUM_COLUMNS))

@@ -45,6 +45,7 @@ def view_of(viewmat: Tensor) -> View:
 def torso_affines(head: TalkingHead, drive: FrameDrive) -> tuple[Tensor, Tensor]:
     """``rigid`` and ``sway`` of :class:`TorsoMotion` in one frame, [3, 4] each; the second carries gradients."""
     torso = head.torso
+    assert torso is not None
     rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat))
     return rigid, affine_of(lambda points: torso.sway_displacement(points, drive.pose, drive.posture))
 
@@ -64,8 +65,8 @@ def pose_groups(
         torso: its motion; None where there is no torso.
     """
     sizes = [len(group.means) for group in groups]
-    out = [torch.empty(sum(sizes), num_columns) for num_columns in (3, 4, 3, 4)]
-    parts = zip(*(values.split(sizes) for values in out), strict=True)
+    means, quats, scales, colors = (torch.empty(sum(sizes), num_columns) for num_columns in (3, 4, 3, 4))
+    parts = zip(*(values.split(sizes) for values in (means, quats, scales, colors)), strict=True)
     for number, (group, delta, part) in enumerate(zip(groups, deltas, parts, strict=True)):
         geometry = group.means.numpy(), group.quats.numpy(), group.scales.numpy()
         written = [values.numpy() for values in part]
@@ -75,4 +76,4 @@ def pose_groups(
         else:
             args = *geometry, group.sh0.numpy(), group.shN.numpy(), delta.numpy(), *view, *written
             share_gaussians(posing_kernel.pose_head, sizes[number], *args)
-    return tuple(out)
+    return means, quats, scales, colors
