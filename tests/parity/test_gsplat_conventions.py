@@ -1,8 +1,8 @@
-"""Backend ``cpu`` against gsplat's own PyTorch code, which needs no CUDA, and against compositing as the papers write it.
+"""Backend ``cpu`` against gsplat's own PyTorch code, which needs no CUDA, and canonical compositing.
 
 ``reference`` is ours too, so it could share a mistake with ``cpu``. Here nothing of ours defines what is correct.
-The worst pixel error measured over 85 scenes is 2.1e-6, but for one pixel where an alpha is 1/255 within rounding: one side
-draws that Gaussian and the other does not. No seed below has such a pixel.
+The worst pixel error measured over 85 scenes is 2.1e-6, but for one pixel where an alpha is 1/255 within rounding: one
+side draws that Gaussian and the other does not. No seed below has such a pixel.
 """
 
 import pytest
@@ -17,7 +17,7 @@ MAX_PIXEL_ERROR = 1e-5
 
 
 def composite(projected, opacities, colors, background, *, width, height):
-    """Front-to-back compositing of one image, pixel by pixel and Gaussian by Gaussian: Kerbl et al. (2023), eq. 2 and 3."""
+    """Front-to-back compositing of one image, Gaussian by Gaussian: Kerbl et al. (2023), eq. 2 and 3."""
     radii, means2d, depths, conics = projected
     rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     out, transmittance = torch.zeros(height, width, colors.shape[1]).double(), torch.ones(height, width, 1).double()

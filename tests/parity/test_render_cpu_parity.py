@@ -1,8 +1,9 @@
 """The ``cpu`` backend (float32) against the reference in float64.
 
-Worst errors measured over 64 random scenes, 1 to 8 channels, three image sizes (gradients: largest difference over largest
-value of each kind): colours 1.4e-6, alphas 1.6e-6; gradients of means 4.4e-6, quats 7.9e-6, scales 5.6e-6,
-opacities 1.6e-6, colors 2.2e-6, viewmats 3.0e-6, backgrounds 4.6e-6, means2d 5.1e-6. The bounds below leave a factor of about five.
+Worst errors measured over 64 random scenes, 1 to 8 channels, three image sizes (gradients: largest difference over
+largest value of each kind): colours 1.4e-6, alphas 1.6e-6; gradients of means 4.4e-6, quats 7.9e-6, scales 5.6e-6,
+opacities 1.6e-6, colors 2.2e-6, viewmats 3.0e-6, backgrounds 4.6e-6, means2d 5.1e-6. The bounds below leave a factor
+of about five.
 """
 
 import math

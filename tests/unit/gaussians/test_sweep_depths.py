@@ -25,7 +25,7 @@ def pixels_of(rows, cols):
 
 
 def view_of_wall(nod, turn, texture, masks):
-    """What a camera sees of a textured wall: each pixel's ray meets it somewhere, and the front view knows its colour there."""
+    """What a camera sees of a textured wall: a pixel's ray meets it where the front view knows its colour."""
     view = viewmat(nod, turn)
     rows, cols = np.mgrid[:SIZE, :SIZE]
     rays = unproject(pixels_of(rows, cols), np.ones(SIZE * SIZE), K) @ view[:3, :3]
