@@ -141,7 +141,7 @@ class HeadStack:
 
 
 def kind_of(head: TalkingHead) -> tuple:
-    """What heads must share to be posed together: their configuration and all sizes but the numbers of Gaussians."""
+    """What heads must share to be posed together: their making, and sizes but those of Gaussians."""
     shapes = [(name, tuple(value.shape[name.startswith("groups.") :])) for name, value in _state_of(head).items()]
     return (head.config, *shapes)
 

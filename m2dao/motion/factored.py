@@ -195,7 +195,7 @@ class ConcatField(nn.Module):
         self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES[:-3]), persistent=False)
 
     def static_features(self, means: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Tri-plane features of canonical points, and how much their motion counts: [N, 3] -> [N, features + 1]."""
+        """Tri-plane features of points and weights of their motion: [N, 3] -> [N, features + 1]."""
         weights = means.new_ones(len(means)) if weights is None else weights
         return torch.cat([self.triplane(means), weights[:, None]], dim=1)
 

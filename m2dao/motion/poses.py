@@ -45,7 +45,7 @@ def viewmat_from_difference(difference: np.ndarray, reference: Tensor) -> Tensor
 
 
 def pose_features(poses: np.ndarray, slow_poses: np.ndarray) -> Tensor:
-    """What fields know of poses and of their slow part, numbers of order one: two of [..., 6] -> [..., 12] float32."""
+    """What fields know of poses and their slow part, of order one: two of [..., 6] -> [..., 12]."""
     return torch.from_numpy(np.concatenate([poses * _FEATURE_SCALE, slow_poses * _FEATURE_SCALE], axis=-1)).float()
 
 

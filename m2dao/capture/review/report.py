@@ -85,7 +85,7 @@ def contact_sheet(
     plate: np.ndarray | None = None,
     tile: int = 256,
 ) -> np.ndarray:
-    """One row per sampled frame: picture, landmarks, regions, cut-out, reprojected mesh; at the end the plate.
+    """Rows of sampled frames: picture, landmarks, regions, cut-out, reprojected mesh; then the plate.
 
     Args:
         frames: at least one, 4 to 8 make a handy sheet.

@@ -43,7 +43,7 @@ def view_of(viewmat: Tensor) -> View:
 
 
 def torso_affines(head: TalkingHead, drive: FrameDrive) -> tuple[Tensor, Tensor]:
-    """``rigid`` and ``sway`` of :class:`TorsoMotion` in one frame, [3, 4] each; the second carries gradients."""
+    """``rigid`` and ``sway`` of :class:`TorsoMotion`, [3, 4] each; the second carries gradients."""
     torso = head.torso
     assert torso is not None
     rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat))
