@@ -1,8 +1,8 @@
 """Fixtures for all tests, and how ``make test`` spreads them over processes.
 
-The embedded stack starts only for tests that ask for it. Most of the time of a test that needs services is waiting. So what
-shares a service, or something that is expensive to build, is one group that runs in one process, in order. The groups run
-side by side, and the longest begin first. Each process that needs the embedded stack has its own.
+The embedded stack starts only for tests that ask for it. Most of the time of a test that needs services is waiting. So
+what shares a service, or something that is expensive to build, is one group that runs in one process, in order. The
+groups run side by side, and the longest begin first. Each process that needs the embedded stack has its own.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def imports(path: Path, root: Path) -> Iterator[tuple[int, str]]:
 
 
 def constants(root: Path, values: dict[object, str]) -> list[str]:
-    """``file::value`` of every place but its owner where one of some values is written out; tuples of names count whole."""
+    """``file::value`` of every place but its owner that writes out one of some values; tuples of names count whole."""
     found = []
     for name, path in python_files(root, PACKAGES):
         for node in ast.walk(_tree(path)):
@@ -178,7 +178,8 @@ def report(root: Path) -> Iterator[str]:
     ours = {name: num for name, num in sizes.items() if name.split("/")[0] in PACKAGES}
     longest, found = max(ours, key=ours.get), [f for f in functions(root) if f.path in ours]
     longest_function, widest = max(found, key=lambda f: f.num_lines), max(found, key=lambda f: f.num_arguments)
-    yield f"files: {len(sizes)}, of them in the packages: {len(ours)}; lines: {sum(sizes.values())}, {sum(ours.values())}"
+    num_lines, ours_lines = sum(sizes.values()), sum(ours.values())
+    yield f"files: {len(sizes)}, of them in the packages: {len(ours)}; lines: {num_lines}, {ours_lines}"
     yield f"longest file: {longest}, {ours[longest]} lines"
     yield f"longest function: {longest_function.place}, {longest_function.num_lines} lines"
     yield f"most arguments: {widest.place}, {widest.num_arguments}"

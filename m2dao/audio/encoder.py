@@ -1,7 +1,7 @@
 """The trainable audio encoder: a window of features a frame in, a smooth embedding a frame out.
 
-The shape is the one of the field (AD-NeRF, section 3.2; TalkingGaussian, section 3.2): convolutions shrink the window of a
-frame to one vector, then attention over eight neighbouring frames smooths the sequence.
+The shape is the one of the field (AD-NeRF, section 3.2; TalkingGaussian, section 3.2): convolutions shrink the window
+of a frame to one vector, then attention over eight neighbouring frames smooths the sequence.
 
 Shapes: T frames, L rows a window, F values a row, N = 8 neighbours, D embedding, B frames.
 """
@@ -141,7 +141,7 @@ class _WindowNet(nn.Module):
 
 
 class _NeighbourAttention(nn.Module):
-    """A convex combination of the vectors of eight neighbouring frames, the weights seen from the vectors themselves."""
+    """A convex combination of eight neighbouring frames, weighted by what the vectors themselves show."""
 
     def __init__(self, dim: int):
         super().__init__()

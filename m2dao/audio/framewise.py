@@ -91,7 +91,8 @@ class FramewiseFeatures(ABC):
         """Rows of consecutive blocks; updates ``state``.
 
         Args:
-            blocks: [B, left_samples + frames_per_block * 640 + right_samples] float32; zero beyond both ends of the sound.
+            blocks: [B, left_samples + frames_per_block * 640 + right_samples] float32; zero beyond both ends of the
+                sound.
             state: made by ``initial_state`` and last seen with the block before ``blocks[0]``.
 
         Returns:

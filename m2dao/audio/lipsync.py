@@ -4,8 +4,9 @@ Two expectations of the lip opening are compared with what is seen, at every lag
 
 - what phones ask of anybody's lips: every phone has a typical opening (wide for AA, closed for M, B and P). Nothing is
   fitted to the recording, so a recording cannot teach the measure its own lag;
-- what one person's lips do: ``SyncProbe``, ridge regression on the audio features around a frame, fitted on a recording's
-  train part. It judges held-out or generated frames of the same person; figures of different people do not compare.
+- what one person's lips do: ``SyncProbe``, ridge regression on the audio features around a frame, fitted on a
+  recording's train part. It judges held-out or generated frames of the same person; figures of different people do not
+  compare.
 
 All courses are band-passed first: slow changes (posture, mood, a smile) say nothing about timing, and noise of a single
 frame neither.

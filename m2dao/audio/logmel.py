@@ -23,8 +23,8 @@ ZERO_DB = 25.0  # a band this far under the speech level is about the middle of 
 class LogMel(FramewiseFeatures):
     """Log-mel rows, about -1..1, where silence and steady noise give the row of all -1.
 
-    Value 0 is ``ZERO_DB`` under the speech level that the voice tracker follows, so the rows do not depend on the gain of
-    the microphone; nothing is computed over the whole clip.
+    Value 0 is ``ZERO_DB`` under the speech level that the voice tracker follows, so the rows do not depend on the gain
+    of the microphone; nothing is computed over the whole clip.
     """
 
     name = "logmel"

@@ -1,8 +1,8 @@
 """Phone posteriors at 100 Hz from the acoustic model of pocketsphinx.
 
 Cepstra, deltas, densities and mixtures follow the front end and the scoring that the model was trained with (13 cepstra
-from 25 mel filters, lifter 22, features 1s_c_d_dd). Different on purpose: the cepstral mean is a running one over the speech
-so far, scores become posteriors by a softened normalisation, and rows of long pauses are exactly "silence".
+from 25 mel filters, lifter 22, features 1s_c_d_dd). Different on purpose: the cepstral mean is a running one over the
+speech so far, scores become posteriors by a softened normalisation, and rows of long pauses are exactly "silence".
 
 Shapes: B blocks (one frame each), r = 4 rows a frame, C = 13 cepstra, P phones of the model, G = 128 densities, F = 40.
 """
@@ -31,10 +31,11 @@ DELTA_ROWS = 3  # second deltas reach three rows to both sides
 INT16_SCALE = 32768.0  # the model heard 16-bit integers
 FILTER_FLOOR = 1e-4
 
-# Densities further than this under the best one of their stream count as this far: an outlier in one stream must not decide.
-# The decoder has the same limit (96 in steps of 1024 logarithms of base 1.0001).
+# Densities further than this under the best one of their stream count as this far: an outlier in one stream must not
+# decide. The decoder has the same limit (96 in steps of 1024 logarithms of base 1.0001).
 SCORE_FLOOR = 96 * 1024 * np.log(1.0001)
-# Neighbouring rows are not independent, so plain posteriors jump between 0 and 1; scores are weighted down to soften them.
+# Neighbouring rows are not independent, so plain posteriors jump between 0 and 1; scores are weighted down to soften
+# them.
 SCORE_WEIGHT = 0.3
 
 # Mean of the cepstra of speech at the usual level, where the running mean starts, and how many rows it counts for.
@@ -42,8 +43,9 @@ PRIOR_MEAN = np.array([41.0, -5.29, -0.12, 5.09, 2.48, -4.07, -1.37, -1.78, -5.0
 PRIOR_ROWS = 60.0
 MEMORY_ROWS = 800.0  # rows of speech that the mean remembers
 
-# Rows are square roots of posteriors: differences of rare phones count more than in posteriors, less than in logarithms, and
-# equal distances mean equally different distributions (Hellinger). The factor gives columns about unit spread in speech.
+# Rows are square roots of posteriors: differences of rare phones count more than in posteriors, less than in
+# logarithms, and equal distances mean equally different distributions (Hellinger). The factor gives columns about unit
+# spread in speech.
 ROOT_SCALE = 4.0
 
 SILENCE = "SIL"

@@ -1,8 +1,8 @@
 """Tracks where there is speech and how loud it is, from the past alone.
 
 Room noise and silence must give one and the same feature row, or the mouth of an identity twitches in every pause.
-And a quiet microphone must give the same rows as a loud one. Both need a noise floor and a speech level; both are followed
-row by row, because no feature may look at the whole clip.
+And a quiet microphone must give the same rows as a loud one. Both need a noise floor and a speech level; both are
+followed row by row, because no feature may look at the whole clip.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SPEECH_ABOVE_FLOOR_DB = 8.0
 SPEECH_BELOW_LEVEL_DB = 45.0
 SPEECH_RAMP_DB = 6.0  # the gate opens over this range around the threshold
 ABSOLUTE_SILENCE_DB = -66.0
-# Short pauses stay open: the closure inside "apa" and a breath belong to the speech around them, and what is heard there
-# predicts the lips. Closing at once cost a fifth of the predicted variance on real recordings.
+# Short pauses stay open: the closure inside "apa" and a breath belong to the speech around them, and what is heard
+# there predicts the lips. Closing at once cost a fifth of the predicted variance on real recordings.
 HOLD_ROWS = 30
 CLOSE_ROWS = 20
 

@@ -1,7 +1,8 @@
 """States of the whisper-base encoder at 50 Hz, in fixed blocks: a stream gives a file's rows.
 
 Whisper was trained on windows of 30 s; its encoder also takes shorter ones. Each block of ten frames is encoded with
-1.6 s before and 0.2 s after it. That costs about five times the work of one long window and bounds look-ahead and memory.
+1.6 s before and 0.2 s after it. That costs about five times the work of one long window and bounds look-ahead and
+memory.
 The feature is optional: its model file is 145 MB.
 
 Shapes: B blocks, M = 80 mel bands, K mel rows of a block with context, F = 512.
@@ -32,7 +33,8 @@ ROWS_BEFORE = 80
 ROWS_AFTER = 10
 FEATURE_SCALE = 0.5  # brings the states to about unit spread, like the other features
 DYNAMIC_RANGE = 8.0  # decades kept under the loudest, as in training
-# The loudest is at least this far (in decades of power) above full-scale noise, or silence would be stretched to speech.
+# The loudest is at least this far (in decades of power) above full-scale noise, or silence would be stretched to
+# speech.
 QUIETEST_PEAK = -1.0
 BLOCKS_AT_ONCE = 8
 

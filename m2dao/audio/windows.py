@@ -121,7 +121,8 @@ def windows_of_frames(
 ) -> np.ndarray | torch.Tensor:  # [..., L, F]
     """Windows of chosen frames: those of ``audio_windows`` at ``frames``, without the others in memory.
 
-    Frame numbers outside ``0..num_frames - 1`` mean the first or last frame, as at the ends of the encoder's neighbourhood.
+    Frame numbers outside ``0..num_frames - 1`` mean the first or last frame, as at the ends of the encoder's
+    neighbourhood.
     """
     shape = window_shape(
         len(features), num_frames, frames_per_window=frames_per_window, lookahead_frames=lookahead_frames

@@ -121,8 +121,8 @@ def prepare(
 ) -> PrepareResult:
     """Make the capture folder `out` from the recording `video`.
 
-    If an earlier call was killed, this one goes on with its work: faces found and frames stored are not made again, and the
-    capture is the one it would have been.
+    If an earlier call was killed, this one goes on with its work: faces found and frames stored are not made again, and
+    the capture is the one it would have been.
 
     Args:
         size: side of the stored frames, px, even.

@@ -1,7 +1,8 @@
 """The hidden folder in which a capture is made, and how the next call goes on with it.
 
-It lies beside the capture's place: ``.NAME.partial-KEY``. A lock on it says that a living process works there; without one it
-is a killed process's, and the next that makes the same capture goes on in it. One that makes another capture there removes it.
+It lies beside the capture's place: ``.NAME.partial-KEY``. A lock on it says that a living process works there; without
+one it is a killed process's, and the next that makes the same capture goes on in it. One that makes another capture
+there removes it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def _claim_again(folder: Path) -> Claim | None:
 def _lock(folder: Path) -> int:
     """A handle that holds the folder's lock.
 
-    ``m2dao.files.locked`` locks a file and makes it; here the folder itself is locked, must be no link and must be ours.
+    ``m2dao.files.locked`` locks a file and makes it; here the folder itself is locked, must be no link and must be
+    ours.
 
     Raises:
         BlockingIOError: somebody holds it.

@@ -2,7 +2,8 @@
 
 The rule is that of 3D Gaussian splatting (Kerbl et al., 2023, section 5.2): a Gaussian whose screen position wants to
 move much stands for too much surface. A small one is cloned, a large one is split in two; the transparent and the huge
-are pruned. A hard cap bounds the size of an identity. It works on raw tensors alone, so it is the same for every backend.
+are pruned. A hard cap bounds the size of an identity. It works on raw tensors alone, so it is the same for every
+backend.
 Shapes: N Gaussians.
 """
 

@@ -34,7 +34,8 @@ def multiply_quats(left: Tensor, right: Tensor) -> Tensor:
 def quat_from_matrix(matrix: Tensor) -> Tensor:
     """Unit quaternion of one rotation matrix, a constant: there is no gradient.
 
-    In plain numbers, because thirty operations on tensors of one element take longer than posing some thousand Gaussians.
+    In plain numbers, because thirty operations on tensors of one element take longer than posing some thousand
+    Gaussians.
 
     Args:
         matrix: [3, 3].

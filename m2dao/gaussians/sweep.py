@@ -1,7 +1,7 @@
 """Finds depths of seeds by plane sweeping: the depth that other frames agree with.
 
-A head that turns shows its own shape: a point at the right depth lies inside the silhouette and has the same colour in every
-frame (space sweeping, Collins, 1996). Neighbours decide together, because single pixels of hair look alike.
+A head that turns shows its own shape: a point at the right depth lies inside the silhouette and has the same colour in
+every frame (space sweeping, Collins, 1996). Neighbours decide together, because single pixels of hair look alike.
 Shapes: N seeds, V views, D depths, H x W pixels.
 """
 

@@ -1,6 +1,7 @@
 """Encoding: H.264 and AAC in exact sync, to a file or to a stream of fragments.
 
-Frame ``i`` starts at ``i / frame_rate`` and sample ``s`` at ``s / 16000`` on one clock, whatever the codecs' own delays.
+Frame ``i`` starts at ``i / frame_rate`` and sample ``s`` at ``s / 16000`` on one clock, whatever the codecs' own
+delays.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A CUDA device for machines without one: tensors that say they lie there and refuse to meet tensors that do not.
 
-The numbers lie on the CPU. What this shows is that a program brings everything to the device, keeps it there and fetches it
-before NumPy reads it; nothing about CUDA kernels.
+The numbers lie on the CPU. What this shows is that a program brings everything to the device, keeps it there and
+fetches it before NumPy reads it; nothing about CUDA kernels.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _PretendCuda(TorchDispatchMode):
 
 
 class _WayThere(TorchFunctionMode):
-    """``to("cuda")``, ``tensor`` and ``new_tensor``, which a PyTorch without CUDA settles before anything is dispatched."""
+    """``to("cuda")``, ``tensor`` and ``new_tensor``, which PyTorch without CUDA settles before it dispatches."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.Tensor.to and any(

@@ -60,7 +60,8 @@ class SimulatedRecording:
 
         Args:
             noise_px: of every landmark by itself.
-            rigid_noise_px: of the landmarks of a frame together, as trackers err: a shift and a wrong turn of that size.
+            rigid_noise_px: of the landmarks of a frame together, as trackers err: a shift and a wrong turn of that
+                size.
             mouth_opening: [T], metres by which lower lip and chin drop.
         """
         random = np.random.default_rng(seed)

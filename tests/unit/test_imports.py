@@ -22,7 +22,8 @@ MAY_IMPORT = {
     ),
 }
 
-# Inside m2dao a module may import its own layer's other parts only where they stand together here, and all layers above.
+# Inside m2dao a module may import its own layer's other parts only where they stand together here, and all layers
+# above.
 LAYERS = (
     (
         *("formats", "regions", "files", "errors", "timeline", "assets", "plots"),
@@ -36,8 +37,8 @@ LAYERS = (
     ("comparison",),
     ("presenter", "commands", "cli"),
 )
-# Arrays, pictures and tensors are what the engine is written in; any other package of others has owners. A folder ends in a
-# slash.
+# Arrays, pictures and tensors are what the engine is written in; any other package of others has owners. A folder ends
+# in a slash.
 EVERYWHERE = {"numpy", "torch", "cv2", "scipy", "safetensors"}
 OWNERS = {
     "PIL": {"serve_apps/api/decode_worker.py", "serve_apps/rendering/worker.py"},
@@ -205,7 +206,8 @@ def test_importing_the_engine_does_not_touch_the_gpu():
 
 
 def test_a_serving_replica_loads_no_training_code():
-    loads = "import sys, serve_apps.identities.talker_cache, serve_apps.rendering.talker_deployment, serve_apps.rendering.worker, m2dao.identity.talker"
+    served = ("identities.talker_cache", "rendering.talker_deployment", "rendering.worker")
+    loads = f"import sys, m2dao.identity.talker, {', '.join(f'serve_apps.{name}' for name in served)}"
     program = f"{loads}; print(*(n for n in sys.modules if n.startswith(('m2dao', 'train_jobs'))))"
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr

@@ -1,7 +1,7 @@
 """Bundle adjustment: shared 3D points, one focal length, and a pose for every frame.
 
-Reference for the algebra: Triggs et al., "Bundle adjustment - a modern synthesis" (1999), sections 4 and 6 (robust cost,
-Schur complement). Here the poses are eliminated, because there are few points and many frames.
+Reference for the algebra: Triggs et al., "Bundle adjustment - a modern synthesis" (1999), sections 4 and 6 (robust
+cost, Schur complement). Here the poses are eliminated, because there are few points and many frames.
 """
 
 from __future__ import annotations

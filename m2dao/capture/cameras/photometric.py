@@ -1,11 +1,11 @@
 """Refines head poses on the picture: aligns a head's texture with its own mean.
 
 Landmarks say where a face is to about half a pixel and every frame errs anew. The texture of forehead, nose and upper
-cheeks, of hair and ears is known much better: thousands of points, each with its mean brightness over the recording, are laid
-over every frame, and the pose is moved until they match (Lucas and Kanade 1981, with the head's pose as the warp). The
-template is one for the whole recording, so nothing drifts; points that move by themselves (brows, wrinkles, highlights)
-count less, by how much they were seen to vary. How deep hair and ears lie comes out of a sample of frames together with
-its poses (`relief.py`).
+cheeks, of hair and ears is known much better: thousands of points, each with its mean brightness over the recording,
+are laid over every frame, and the pose is moved until they match (Lucas and Kanade 1981, with the head's pose as the
+warp). The template is one for the whole recording, so nothing drifts; points that move by themselves (brows, wrinkles,
+highlights) count less, by how much they were seen to vary. How deep hair and ears lie comes out of a sample of frames
+together with its poses (`relief.py`).
 """
 
 from __future__ import annotations
@@ -102,7 +102,10 @@ class PoseRefiner:
         return RefinedPoses(poses=refined, information=information, half_difference=half_difference, measured=measured)
 
     def _make_template(self, frames: FrameSource, poses: Poses, valid_frames: np.ndarray) -> Template:
-        """Mean texture and its spread over a sample of frames, each round with the poses and depths of the round before."""
+        """Mean texture and its spread over a sample of frames.
+
+        Each round takes the poses and depths of the round before.
+        """
         chosen = valid_frames[np.unique(np.linspace(0, len(valid_frames) - 1, _NUM_TEMPLATE_FRAMES).astype(int))]
         moved = {int(frame): (poses.rotations[frame], poses.translations[frame]) for frame in chosen}
         face = self._texture.take(self._texture.on_face)
@@ -131,7 +134,7 @@ class PoseRefiner:
     def _at_better_depths(
         self, around: TexturePoints, num_depths: int, pictures: dict[int, _HeadImage], poses: dict[int, tuple]
     ) -> TexturePoints:
-        """The points around the face where the sampled frames agree best about them, with less freedom for the next search."""
+        """The points around the face where the sampled frames agree best; the next search has less freedom."""
 
         def look(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             seen = [_facing(points, around.normals, *pose) for pose in poses.values()]

@@ -1,8 +1,8 @@
 """Finds how deep a head's texture lies, from the recording itself.
 
-A point at its right depth looks the same in every pose; at a wrong one it slides over its surroundings. So of several depths
-along the ray that a point was first seen on, the one at which its brightness varies least over the frames is taken (space
-sweeping, Collins 1996). Neighbours decide together, because single points of hair look alike.
+A point at its right depth looks the same in every pose; at a wrong one it slides over its surroundings. So of several
+depths along the ray that a point was first seen on, the one at which its brightness varies least over the frames is
+taken (space sweeping, Collins 1996). Neighbours decide together, because single points of hair look alike.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Smooths noisy head poses into the most likely motion.
 
-Every frame's pose was measured with some noise; heads have mass, so the jerk (third difference) of their motion is small
-most of the time and large for the few frames where a nod begins or ends. The estimate maximises the probability of both,
-with Student's t for the jerks so that a nod is not flattened (a low-pass filter would flatten it). All frames
+Every frame's pose was measured with some noise; heads have mass, so the jerk (third difference) of their motion is
+small most of the time and large for the few frames where a nod begins or ends. The estimate maximises the probability
+of both, with Student's t for the jerks so that a nod is not flattened (a low-pass filter would flatten it). All frames
 are solved together by one banded Cholesky factorisation, linear in their number; nothing lags.
 """
 
@@ -55,8 +55,8 @@ def smooth_poses(
         poses: T >= 4 measured poses.
         information: [T, 6, 6] inverse noise covariances of the measurements; zero for a frame that was not measured.
         jerk_sigma: [6], typical third differences of the motion (radians, metres).
-        noise: [T, 6], a sample of the measurements' noise; it is passed through the same filter, so that the jitter that
-            is left can be told from the motion.
+        noise: [T, 6], a sample of the measurements' noise; it is passed through the same filter, so that the jitter
+            that is left can be told from the motion.
         jumps: first frames after a jump cut, over which no motion leads.
     """
     num_frames = len(information)
@@ -118,8 +118,8 @@ def _banded_hessian(information: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def motion_statistics(poses: Poses, usable: np.ndarray) -> MotionStatistics:
     """Noise and jerk of measured poses, from their own high differences.
 
-    Fifth differences of a head's motion at 25 frames per second are nearly all noise; what third differences have beyond
-    that noise is motion.
+    Fifth differences of a head's motion at 25 frames per second are nearly all noise; what third differences have
+    beyond that noise is motion.
 
     Args:
         usable: bool [T], frames whose pose was measured.

@@ -82,8 +82,8 @@ def solve_cameras(
         frames: gives the crop of a frame, uint8 [size, size, 3], by its index. With it the poses are refined on the
             picture, which is several times more precise than landmarks; called from two threads, once for each valid
             frame after a sample of them.
-        masks: gives a frame's region masks, uint8 [size, size, 4], by its index. With them hair and ears count as well as
-            the face, without which a nod can hardly be told from a brow that rises.
+        masks: gives a frame's region masks, uint8 [size, size, 4], by its index. With them hair and ears count as well
+            as the face, without which a nod can hardly be told from a brow that rises.
         jumps: the first frames after a jump cut, over which no motion leads.
 
     Raises:

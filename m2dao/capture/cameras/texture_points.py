@@ -1,8 +1,8 @@
 """Chooses the points on a head that poses are measured at: rigid skin, hair and ears.
 
-Of a face alone a nod is hard to tell from a brow that rises, because all of it lies at about the same depth. Hair, ears and
-temples lie up to a decimetre behind: points there tell the two apart. The face's depth is its landmarks', that of the rest is
-a guess which the recording itself corrects (`relief.py`).
+Of a face alone a nod is hard to tell from a brow that rises, because all of it lies at about the same depth. Hair, ears
+and temples lie up to a decimetre behind: points there tell the two apart. The face's depth is its landmarks', that of
+the rest is a guess which the recording itself corrects (`relief.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The three networks of the face landmarker file, run one image at a time on the CPU.
 
 The file is a zip of .tflite models (MediaPipe face landmarker, Apache-2.0): a short-range detector, a landmark model on
-a rotated square around one face, and a blendshape model on a subset of the landmarks. Boxes and anchors follow the model
-card of BlazeFace (arXiv 1907.05047); landmark and blendshape order follows the MediaPipe face mesh and ARKit.
+a rotated square around one face, and a blendshape model on a subset of the landmarks. Boxes and anchors follow the
+model card of BlazeFace (arXiv 1907.05047); landmark and blendshape order follows the MediaPipe face mesh and ARKit.
 
 Pixel coordinates are continuous: pixel ``i`` covers ``[i, i + 1)`` and its centre is ``i + 0.5``.
 """
@@ -25,18 +25,19 @@ BLENDSHAPE_NAMES = (
     "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
     "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
     "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
-    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel", "mouthLeft",
-    "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker", "mouthRight",
-    "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft", "mouthSmileRight",
-    "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
+    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight",
 )  # fmt: skip
 
 # The landmarks the blendshape model reads, in its order.
 BLENDSHAPE_INPUT = np.array([
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80, 81,
-    82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154, 155,
-    157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263, 267,
-    269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318,
+    82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154,
+    155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249, 251, 263,
+    267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314, 317, 318,
     321, 323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385, 386,
     387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, 468, 469, 470, 471, 472, 473, 474, 475, 476, 477,
 ])  # fmt: skip
@@ -148,7 +149,11 @@ class FaceModels:
         return _merge_overlapping(points, scores[chosen])
 
     def landmarks(self, rgb: np.ndarray, roi: FaceRoi) -> tuple[np.ndarray, float]:
-        """Landmarks float32 [478, 3] in px of `rgb` (smaller z is nearer) and the chance of a face."""
+        """Landmarks of the face in ``roi``, and the chance that there is one.
+
+        Returns:
+            float32 [478, 3] in px of `rgb`, z in the same unit, nearer is smaller; 0..1.
+        """
         crop = crop_roi(rgb, roi, LANDMARK_SIDE)
         points, presence, _ = self._landmarker((crop * np.float32(1 / 255.0))[None])
         points = points.reshape(NUM_LANDMARKS, 3).astype(np.float64) / LANDMARK_SIDE

@@ -105,7 +105,8 @@ def frontal_frame(shape: np.ndarray, rigid: np.ndarray) -> tuple[np.ndarray, np.
     has no effect on anything but what "frontal" means.
 
     Returns:
-        rotation [3, 3] with ``(p - centre) @ rotation.T / unit`` in the head frame, centre [3], unit (outer eye distance).
+        rotation [3, 3] with ``(p - centre) @ rotation.T / unit`` in the head frame, centre [3], unit (outer eye
+        distance).
     """
     left, right = OUTER_EYE_CORNERS
     across = shape[right] - shape[left]

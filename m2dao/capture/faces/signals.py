@@ -60,7 +60,8 @@ class Signals:
         lip_opening: [T] gap between the inner lips over the distance of the outer eye corners; 0 is closed.
         lip_width: [T] distance of the inner lip corners in the same unit.
         blink: [T, 2] left and right, 0 open to 1 closed, relative to how this person's eyes usually are.
-        expression: [T, 8] in the order of EXPRESSION_NAMES; gaze is to the picture's right and down, 1 in a wide glance.
+        expression: [T, 8] in the order of EXPRESSION_NAMES; gaze is to the picture's right and down, 1 in a wide
+            glance.
     """
 
     lip_opening: np.ndarray
@@ -128,8 +129,11 @@ def _face_axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gaze(landmarks: np.ndarray, blink: np.ndarray) -> list[np.ndarray]:
-    """Across and down, two arrays [T]: how far both irises are from where they usually are, in GAZE_RANGE. Where lids hide
-    them, they move evenly from where they were to where they come up again; single odd frames do not count."""
+    """How far both irises are from where they usually are, across and down, in GAZE_RANGE: two arrays [T].
+
+    Where lids hide them, they move evenly from where they were to where they come up again. Single odd frames do not
+    count.
+    """
     offsets = []
     for iris, (one, other) in ((LEFT_IRIS, LEFT_EYE_CORNERS), (RIGHT_IRIS, RIGHT_EYE_CORNERS)):
         half_width = _distance(landmarks, one, other)[:, None] / 2

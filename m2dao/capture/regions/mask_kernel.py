@@ -1,7 +1,7 @@
 """The last step of a frame's masks, in one pass over its pixels.
 
-Everything before is worked out at low resolution; here it is brought to the picture's, put on the picture's own edges and
-rounded. As array operations this would move some fifty megabytes through memory for every frame.
+Everything before is worked out at low resolution; here it is brought to the picture's, put on the picture's own edges
+and rounded. As array operations this would move some fifty megabytes through memory for every frame.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class PersonSegmenter:
 class GuidedFilter:
     """Filters images so that their edges follow those of one colour guide.
 
-    Guided filter with a colour guide (He, Sun and Tang 2013, section 3.4), its coefficients worked out at low resolution and
-    applied to the guide at full resolution (He and Sun 2015).
+    Guided filter with a colour guide (He, Sun and Tang 2013, section 3.4), its coefficients worked out at low
+    resolution and applied to the guide at full resolution (He and Sun 2015).
 
     Args:
         guide: float32 [h, w, 3], 0..1, low resolution.
@@ -81,7 +81,10 @@ class GuidedFilter:
         return _dot(coefficients[..., :3], self._guide) + coefficients[..., 3]
 
     def within(self, rows: slice, columns: slice) -> GuidedFilter:
-        """The same filter for a part of the picture; near its border it sees less than the whole would."""
+        """The same filter for a part of the picture.
+
+        Within two windows of the part's border it sees less than the whole would.
+        """
         part = copy.copy(self)
         part._guide, part._mean = self._guide[rows, columns], self._mean[rows, columns]
         part._inverse = [image[rows, columns] for image in self._inverse]

@@ -21,14 +21,15 @@ class TruthComparison:
 
     Attributes:
         rotation_error_deg: root mean square over frames, apart from one constant turn between the two head spaces.
-        rotation_noise_deg: the same apart from a linear map as well: a shallow face that turns far and a deep one that turns less
-            look alike (the bas-relief ambiguity, Belhumeur et al. 1999), so how far turns reach depends on how deep a face is
-            taken to be; this is what errs by itself.
+        rotation_noise_deg: the same apart from a linear map as well: a shallow face that turns far and a deep one that
+            turns less look alike (the bas-relief ambiguity, Belhumeur et al. 1999), so how far turns reach depends on
+            how deep a face is taken to be; this is what errs by itself.
         rotation_range_deg: the same of the head's own turns about their mean: what there was to find.
         lip_correlation, lip_error: of the lip opening; the error is a mean, in outer-eye distances.
         lip_opening_when_closed: the largest that was measured while lips were closed; None if they never were.
         blink_correlation: of the lids.
-        gaze_across_correlation: of the irises' way across. Presenters hardly look up or down (about one degree), which says nothing.
+        gaze_across_correlation: of the irises' way across. Presenters hardly look up or down (about one degree), which
+            says nothing.
         facial_iou, oral_iou, head_iou, torso_iou, person_iou: soft intersection over union of the masks.
     """
 

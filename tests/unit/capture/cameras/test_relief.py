@@ -10,7 +10,7 @@ NUM_FRAMES = 24
 
 
 def bumpy_surface():
-    """Points on a plane, their rays, and how far behind it the surface that they belong to lies: [S, 3], [S, 3], [S]."""
+    """Points on a plane [S, 3], their rays [S, 3], and how far behind it their surface lies [S]."""
     axis = np.linspace(-0.06, 0.06, 30)
     points = np.concatenate([np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2), np.zeros((900, 1))], axis=1)
     behind = 0.01 * np.cos(20 * points[:, 0]) * np.cos(25 * points[:, 1])

@@ -19,8 +19,10 @@ T = 60
 
 
 def faces(lip_gap, left_lids, right_lids, brow_lift=None, glance=None, turn=None, scale=100.0):
-    """Landmarks [T, 478, 3] of a flat face whose lip and lid gaps are set; all gaps in outer-eye distances, glances [T, 2] in
-    half widths of an eye."""
+    """Landmarks [T, 478, 3] of a flat face whose lip and lid gaps are set.
+
+    All gaps are in outer-eye distances, glances [T, 2] in half widths of an eye.
+    """
     flat = np.zeros((478, 3))
     flat[:468, :2] = face_layout()
     frames = np.tile(flat, (len(lip_gap), 1, 1))
