@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from m2dao import __version__
+
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "cluster" / "kuberay"
 
@@ -183,7 +185,7 @@ def test_versions_are_those_of_the_project(clusters):
         assert ray.endswith(f"=={cluster['rayVersion']}")
         for _, pod in pods(cluster):
             for container in pod["spec"]["containers"]:
-                assert container["image"].endswith(f"/m2dao:{project['version']}")
+                assert container["image"].endswith(f"/m2dao:{__version__}")
 
 
 def test_the_head_does_no_work_and_each_cluster_has_cpu_and_gpu_workers(clusters):
