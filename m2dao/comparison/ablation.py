@@ -127,11 +127,12 @@ LESS_ONE = (
 
 def adaptation_rows(universal: UniversalMotion, seconds: float) -> tuple[AblationRow, ...]:
     """From scratch in the time of the comparison, and in ``seconds`` from scratch and from universal motion."""
-    short = {"recipe": m2dao, "minutes": seconds / 60}
+    short = AblationRow(name=f"scratch_{seconds:g}s", what="from scratch, short", recipe=m2dao, minutes=seconds / 60)
+    name = f"universal_{seconds:g}s"
     return (
         AblationRow(name="m2dao", what="from scratch", recipe=m2dao),
-        AblationRow(name=f"scratch_{seconds:g}s", what="from scratch, short", **short),
-        AblationRow(name=f"universal_{seconds:g}s", what="from universal motion, short", universal=universal, **short),
+        short,
+        replace(short, name=name, what="from universal motion, short", universal=universal),
     )
 
 

@@ -5,6 +5,7 @@ Shapes: T frames.
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from collections.abc import Callable
@@ -30,7 +31,8 @@ class VoiceRow:
     """One identity driven by one voice, head motion synthesised.
 
     Attributes:
-        identity, voice: the folder of its capture and the name of the file; the voice may be OWN_VOICE, the sound of the whole recording.
+        identity: name of the folder of its capture.
+        voice: name of the sound file, or OWN_VOICE for the sound of the whole recording.
         sync_offset_frames, sync_confidence: None where nobody speaks or the sound is too short.
         sync_sure: whether the confidence could hardly come about by chance in so many frames.
         offset_from_own: frames, against the same identity's own voice; None where that one's sync is not sure.
@@ -91,7 +93,7 @@ def drive_with_voices(
                 audio=path,
                 out_dir=out_dir / (path.stem if voice != OWN_VOICE else "own"),
                 backend=backend,
-                on_progress=lambda share, voice=voice: tell(f"{name} speaks {voice}", share),
+                on_progress=functools.partial(tell, f"{name} speaks {voice}"),
             )
             spoken = result.rendered
             if voice == OWN_VOICE and spoken.sync_sure:
@@ -129,14 +131,17 @@ def _confidence_ratio(own: VideoFigures | None, spoken: VideoFigures) -> float |
 
 
 def spread(rows: list[VoiceRow]) -> list[dict]:
-    """By voice over identities: {voice, offset_mean, offset_spread, confidence_ratio_mean, confidence_ratio_least, num_identities}.
+    """What identities have in common with each voice.
 
-    Only sync that is sure counts in the offsets; identities whose own sync is not have no ratio and do not count in it.
+    Only sync that is sure counts in the offsets. An identity whose own sync is not sure has no ratio.
+
+    Returns:
+        {voice, offset_mean, offset_spread, confidence_ratio_mean, confidence_ratio_least, num_identities} by voice.
     """
     out = []
     for voice in dict.fromkeys(row.voice for row in rows):
         part = [row for row in rows if row.voice == voice]
-        offsets = [row.sync_offset_frames for row in part if row.sync_sure]
+        offsets = [row.sync_offset_frames for row in part if row.sync_sure and row.sync_offset_frames is not None]
         ratios = [row.confidence_ratio for row in part if row.confidence_ratio is not None]
         out.append(
             {
@@ -179,7 +184,10 @@ def table(rows: list[VoiceRow]) -> str:
 
 
 def plot(rows: list[VoiceRow]) -> bytes:
-    """Offset and confidence by voice as PNG: a mark for each identity, hollow where not sure; in grey what good sync keeps."""
+    """Offset and confidence by voice, as PNG: a mark for each identity, hollow where not sure.
+
+    Good sync keeps within the grey.
+    """
     voices = list(dict.fromkeys(row.voice for row in rows))
     figure = new_plot(10, 1.2 + 0.35 * len(voices))
     left, right = figure.subplots(1, 2, sharey=True)

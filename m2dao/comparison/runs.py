@@ -119,7 +119,7 @@ class Comparison:
         Raises:
             MediaError, CaptureRejected: the recording will not do.
         """
-        entries = []
+        entries: list[dict] = []
         for row in rows:
             made = self._row(row)
             named = {"name": row.name, "what": row.what}

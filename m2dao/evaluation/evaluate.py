@@ -165,8 +165,9 @@ def _over_recording(
 ) -> np.ndarray:
     """Protocol `paper`, [S, S, 3] uint8: the recording with the generated head in it.
 
-    Where the recording shows the head, ``picture`` stands: what lies behind is unknown. Elsewhere the head covers the recorded torso
-    and background as far as it goes beyond what a soft mask says that the recorded pixel holds of it already.
+    Where the recording shows the head, ``picture`` stands: nobody knows what lies behind. Elsewhere the head covers the
+    recorded torso and background. A soft mask says how much head a recorded pixel already holds; only what goes beyond
+    that covers it.
     """
     masks, recorded = frames.masks(index), frames.rgb(index)
     has_torso = talker.head.torso is not None

@@ -1,7 +1,7 @@
 """Figures of merit: pictures, landmarks, blendshapes, steadiness and the mouth.
 
-Pictures are compared at 0..1 after clipping; a figure over a region is over its soft weights. Shapes: H rows, W columns,
-T frames, P landmarks.
+Pictures are compared at 0..1 after clipping; a figure over a region is over its soft weights.
+Shapes: H rows, W columns, T frames, P landmarks.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ LOWER_FACE = tuple(i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswi
 UPPER_FACE = tuple(i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("brow", "eye", "cheekSquint")))
 
 BILABIALS = ("M", "B", "P")
-# Posteriors are softened, so that the likeliest phone of a row seldom has more than a quarter. Of runs above these the lips of
-# recordings close in 70 to 90 of 100 bilabials (at random 30 to 60), and vowels are held a few times in ten seconds.
+# Posteriors are softened: the likeliest phone of a row seldom has more than a quarter. In runs above these, lips of
+# recordings close in 70 to 90 of 100 bilabials (at random 30 to 60); vowels are held a few times in ten seconds.
 _SURE_BILABIALS, _SURE_VOWELS = 0.25, 0.5
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 
@@ -59,8 +59,9 @@ def psnr_db(image: np.ndarray, target: np.ndarray, weights: np.ndarray | None = 
 
 
 def ssim(image: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Structural similarity (Wang et al., 2004): Gaussian window 11 x 11, sigma 1.5, mean over the pixels whose window lies
-    inside the image.
+    """Structural similarity (Wang et al., 2004) with a Gaussian window of 11 x 11, sigma 1.5.
+
+    The mean is over pixels whose window lies inside the image.
 
     Args:
         image: [H, W, 3] uint8, or float 0..1; sides of at least 11 pixels.
@@ -117,12 +118,13 @@ def edge_band(masks: np.ndarray, *, width: float = 0.02) -> np.ndarray:
 def lmd_px(
     landmarks_a: np.ndarray, landmarks_b: np.ndarray, *, indices: tuple[int, ...] | None = LIP_LANDMARKS
 ) -> float:
-    """Landmark distance of the lips: mean distance after both sets are centred in each frame, so that it tells the shape of
-    the mouth and not the place of the head.
+    """Landmark distance of the lips.
+
+    Both sets are centred in each frame: so the distance tells the shape of the mouth, not the place of the head.
 
     Args:
-        landmarks_a: [T, 478, >= 2] or [478, >= 2], pixels of the size that the figure is quoted for; frames in which a face
-            was not found are NaN and do not count.
+        landmarks_a: [T, 478, >= 2] or [478, >= 2], pixels of the size that the figure is quoted for. Frames without a
+            face are NaN and do not count.
         landmarks_b: the same shape.
         indices: landmarks to compare; all if None.
 
@@ -171,8 +173,8 @@ def blendshape_error(blendshapes_a: np.ndarray, blendshapes_b: np.ndarray) -> Bl
 class FlickerMeter:
     """Temporal flicker: how much more generated pixels change from frame to frame than recorded ones.
 
-    For each pixel and step, max(0, |change generated| - |change recorded|) in grey levels of 255, averaged. Motion that the
-    recording has too costs nothing; 0 is perfect. Keeps two frames, whatever the length.
+    For each pixel and step, max(0, |change generated| - |change recorded|) in grey levels of 255, averaged. Motion that
+    the recording has too costs nothing; 0 is perfect. Keeps two frames, whatever the length.
     """
 
     def __init__(self) -> None:
@@ -199,8 +201,9 @@ class FlickerMeter:
 
 
 class ChangeMeter:
-    """How much a video changes from frame to frame: mean absolute difference of neighbouring frames in grey levels of 255.
+    """How much a video changes from frame to frame.
 
+    The mean absolute difference of neighbouring frames, in grey levels of 255.
     Beside that of the recording it tells whether a render is as calm; smoothing lowers it and flicker raises it.
     """
 
@@ -223,12 +226,16 @@ class ChangeMeter:
 
 
 def lip_change(lip_opening: np.ndarray) -> float:
-    """How much the lips move: root mean square change of the opening [T] from frame to frame, NaN where there was no face."""
+    """How much the lips move: root mean square change from frame to frame.
+
+    Args:
+        lip_opening: [T], NaN where there was no face.
+    """
     return float(np.sqrt(mean_of_known(np.square(np.diff(np.asarray(lip_opening, np.float64))))))
 
 
 def lip_jitter(lip_opening: np.ndarray, chosen: np.ndarray) -> float:
-    """How much the lips tremble in frames where they should be still: root mean square change of the opening from frame to frame.
+    """How much the lips tremble where they should be still: root mean square change from frame to frame.
 
     Args:
         lip_opening: [T] opening over outer-eye distance; NaN where there was no face.

@@ -72,15 +72,20 @@ class LipTrack:
 
 
 def track_lips(landmarks: np.ndarray, blendshapes: np.ndarray) -> Lips:
-    """Lips from tracked landmarks [T, 478, 3] and blendshapes [T, 52]; leading frames without a face take the first one."""
+    """Lips from what was tracked; leading frames without a face take the first one.
+
+    Args:
+        landmarks: [T, 478, 3] pixels, NaN where there was no face.
+        blendshapes: [T, 52].
+    """
     known = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)))
     if not len(known):
         return Lips(landmarks, blendshapes, np.full(len(landmarks), np.nan))
-    filled = [
-        np.concatenate([np.repeat(track[known[:1]], known[0], axis=0), track[known[0] :]])
-        for track in (landmarks, blendshapes)
-    ]
-    return Lips(*filled, measure_signals(*filled).lip_opening)
+    first = known[0]
+    landmarks, blendshapes = (
+        np.concatenate([np.repeat(track[[first]], first, axis=0), track[first:]]) for track in (landmarks, blendshapes)
+    )
+    return Lips(landmarks, blendshapes, measure_signals(landmarks, blendshapes).lip_opening)
 
 
 def lip_sync(phone_rows: np.ndarray, lip_opening: np.ndarray) -> SyncResult | None:

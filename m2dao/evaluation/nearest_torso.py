@@ -1,7 +1,7 @@
 """Gives an identity without a torso that of the training frame whose head pose is nearest.
 
-What deploying a published baseline comes to: it pastes recorded torsos, and for a pose that was not recorded the best it
-has is the nearest one.
+Deploying a published baseline comes to this: it pastes recorded torsos, and for a pose that was not recorded the
+nearest one is the best it has.
 Shapes: S pixels a side.
 """
 

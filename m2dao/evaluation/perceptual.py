@@ -1,7 +1,7 @@
 """ST-LPIPS: perceptual distance that forgives a shift of a pixel (Ghildyal and Liu, ECCV 2022).
 
 The published trunk weights of plain LPIPS cannot be had here; this metric has its own trunk (AlexNet with stride 1 at
-the input and blurred pooling) and heads. **Its figures do not compare with published LPIPS**; smaller is better for both.
+the input and blurred pooling) and heads. **Its figures do not compare with published LPIPS.** Smaller is better.
 
 Shapes: N images, H rows, W columns.
 """
@@ -43,6 +43,9 @@ class StLpips(nn.Module):
     Raises:
         AssetError: the weight file cannot be had or is not what it should be.
     """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, weights_path: Path | None = None):
         super().__init__()
@@ -101,7 +104,7 @@ class StLpips(nn.Module):
 
     def distance(self, features: list[Tensor], target_features: list[Tensor]) -> Tensor:  # -> [N]
         """Distance of images whose ``features`` are known."""
-        total = 0.0
+        total = torch.zeros(())
         for stage, (one, other) in enumerate(zip(features, target_features, strict=True)):
             head = getattr(self, f"head{stage}")
             total = total + ((one - other).square() * head).sum(dim=1).mean(dim=(1, 2))

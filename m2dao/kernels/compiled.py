@@ -33,14 +33,14 @@ _FOREIGN = frozenset({"builtins", "math", "numba", "numpy"})  # the cache knows 
 _PLAIN = (bool, int, float, complex, str, bytes, np.generic, type(None), type(...))
 
 
-def kernel(**options: Any) -> Callable[[FunctionType], Dispatcher]:
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Dispatcher]:
     """Compiles a function that Python calls; the machine code stays on disk until its source changes.
 
     Args:
         options: of ``numba.njit``, beyond ``nogil`` and ``cache``.
     """
 
-    def decorate(function: FunctionType) -> Dispatcher:
+    def decorate(function: Callable[..., Any]) -> Dispatcher:
         dispatcher = njit(nogil=True, **options)(function)
         dispatcher._cache = _KernelCache(function)
         KERNELS[_name_of(function)] = dispatcher
@@ -49,14 +49,14 @@ def kernel(**options: Any) -> Callable[[FunctionType], Dispatcher]:
     return decorate
 
 
-def helper(**options: Any) -> Callable[[FunctionType], Dispatcher]:
+def helper(**options: Any) -> Callable[[Callable[..., Any]], Dispatcher]:
     """Compiles a function that only compiled functions call.
 
     Args:
         options: of ``numba.njit``; ``inline="always"`` where LLVM would not inline by itself.
     """
 
-    def decorate(function: FunctionType) -> Dispatcher:
+    def decorate(function: Callable[..., Any]) -> Dispatcher:
         dispatcher = HELPERS[_name_of(function)] = njit(**options)(function)
         return dispatcher
 
@@ -107,7 +107,7 @@ def source_digest(function: FunctionType) -> str:
     return hashlib.sha256("\n".join(_parts_of(function, set())).encode()).hexdigest()
 
 
-def _name_of(function: FunctionType) -> str:
+def _name_of(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 

@@ -109,7 +109,7 @@ class SpeechDriver(nn.Module):
         self.register_buffer("embedding_mean", torch.zeros(config.embedding_size))
         self.register_buffer("embedding_std", torch.ones(config.embedding_size))
 
-    def windows(self, features: np.ndarray, num_frames: int) -> Tensor:
+    def windows(self, features: np.ndarray | Tensor, num_frames: int) -> Tensor:
         """All windows of a clip: [R, F] -> [T, L, F]."""
         windows = audio_windows(
             torch.as_tensor(features, dtype=torch.float32),

@@ -38,7 +38,7 @@ class FitBudget:
     @property
     def num_frames(self) -> int:
         """How many frames of a recording are worth decoding."""
-        wanted = self.steps / 2 if self.minutes is None else 60 * _FRAMES_PER_S * self.minutes
+        wanted = 60 * _FRAMES_PER_S * self.minutes if self.minutes is not None else (self.steps or 0) / 2
         return max(_LEAST_FRAMES, round(wanted))
 
     def progress(self, step: int, elapsed_s: float, begin: ProgressBegin) -> float:
@@ -49,8 +49,8 @@ class FitBudget:
             begin: where the steps of this process began. What came before them counts in a budget of minutes, but not
                 as progress, or the schedule's first phases would fall to the preparations.
         """
-        if self.steps is not None:
-            return step / self.steps
+        if self.steps is not None or self.minutes is None:
+            return step / (self.steps or 1)
         left_s = 60 * self.minutes * (1 - _FINISH_SHARE) - _FINISH_S - begin.elapsed_s
         return begin.progress + (1 - begin.progress) * (elapsed_s - begin.elapsed_s) / left_s if left_s > 0 else 1.0
 

@@ -73,6 +73,42 @@ def build_talking_head(
         CaptureRejected: a region needed for seeding cannot be seen.
         ConfigError: universal motion of another kind of head.
     """
+    groups = seed_groups(capture, frames, recipe, reference)
+    means = {name: group.raw["means"].detach() for name, group in groups.items()}
+    head_means = torch.cat([means["facial"], means["oral"]])
+    canonical = capture.canonical_landmarks.astype(np.float64)
+    landmarks = torch.from_numpy(canonical).float()
+    head_box, mouth_box = _box(head_means), _box(means["oral"], margin=0.01)
+    if universal:
+        head_box, mouth_box = universal.box_for("head", landmarks), universal.box_for("mouth", landmarks)
+    with initialized_by(seed):
+        head = TalkingHead(
+            recipe.model,
+            groups,
+            head_box=head_box,
+            mouth_box=mouth_box,
+            torso_box=_box(means.get("torso", head_means)),
+            lip_probes=choose_lip_probes(landmarks),
+            eye_probes=choose_eye_probes(landmarks),
+            reference_viewmat=torch.from_numpy(capture.viewmats[reference.neutral]).float(),
+        )
+    if universal:
+        install_motion(head, universal.motion)
+    return head
+
+
+def seed_groups(
+    capture: Capture, frames: TrainingFrames, recipe: Recipe, reference: ReferenceFrames
+) -> dict[str, GaussianParams]:
+    """First Gaussians of face, mouth and, if the recipe has one, torso.
+
+    Args:
+        frames: of the training part.
+        reference: see :func:`choose_reference_frames`.
+
+    Raises:
+        CaptureRejected: a region needed for seeding cannot be seen.
+    """
     K = scaled_intrinsics(capture.K, capture.size, recipe.size)
     canonical = capture.canonical_landmarks.astype(np.float64)
     neutral = _view(capture, frames, reference.neutral)
@@ -94,32 +130,11 @@ def build_talking_head(
         "facial": _group([facial], degree),
         "oral": _group([lips, inner], degree),
     }
-    head_means = torch.cat([groups["facial"].raw["means"], groups["oral"].raw["means"]]).detach()
-    torso_means = head_means
     if recipe.model.has_torso:
         others = np.array(frames.indices)[np.linspace(0, len(frames.indices) - 1, _NUM_TORSO_VIEWS).astype(int)]
         views = [_view(capture, frames, int(index)) for index in others]
-        torso = seed_torso(neutral, views, K, canonical, num_seeds=recipe.seeds["torso"])
-        groups["torso"] = _group([torso], 0)
-        torso_means = torso.means
-    landmarks = torch.from_numpy(canonical).float()
-    head_box, mouth_box = _box(head_means), _box(groups["oral"].raw["means"].detach(), margin=0.01)
-    if universal:
-        head_box, mouth_box = universal.box_for("head", landmarks), universal.box_for("mouth", landmarks)
-    with initialized_by(seed):
-        head = TalkingHead(
-            recipe.model,
-            groups,
-            head_box=head_box,
-            mouth_box=mouth_box,
-            torso_box=_box(torso_means),
-            lip_probes=choose_lip_probes(landmarks),
-            eye_probes=choose_eye_probes(landmarks),
-            reference_viewmat=torch.from_numpy(capture.viewmats[reference.neutral]).float(),
-        )
-    if universal:
-        install_motion(head, universal.motion)
-    return head
+        groups["torso"] = _group([seed_torso(neutral, views, K, canonical, num_seeds=recipe.seeds["torso"])], 0)
+    return groups
 
 
 def _view(capture: Capture, frames: TrainingFrames, index: int) -> SeedView:
@@ -139,8 +154,9 @@ def _group(seeds: list[SeedPoints], sh_degree: int) -> GaussianParams:
         sh_degree=sh_degree,
     )
     tags = torch.cat([seed.tags for seed in seeds])
-    if seeds[0].follow is not None:
-        raw["follow"] = torch.logit(torch.cat([seed.follow for seed in seeds]))
+    follow = [seed.follow for seed in seeds if seed.follow is not None]
+    if follow:
+        raw["follow"] = torch.logit(torch.cat(follow))
         tags = torch.full_like(tags, TAG_TORSO)
     return GaussianParams(raw, tags)
 

@@ -1,13 +1,13 @@
 """Static features of a head in training, updated and differentiated every few steps.
 
-Tri-planes and their network cost as much as all the rest of posing, and one step moves them by little. So the features stay
-as they are for a block of frames; what those frames ask of them is added up and goes through the network once. Fields that do
-not train in the present turn are asked once a turn.
+Tri-planes and their network cost as much as all the rest of posing, and one step moves them by little. So the features
+stay as they are for a block of frames. The gradients of those frames are added up and go through the network once.
+Fields that do not train in the present turn are asked once a turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from m2dao.kernels.threads import call_together
+from m2dao.motion.facial import FacialField
+from m2dao.motion.oral import OralField
 from m2dao.motion.talking_head import StaticFeatures, TalkingHead
+from m2dao.motion.torso import TorsoField
 
 _CPU_PIECES = 2  # of a field's points; fixed, so that sums do not depend on the number of threads
 
@@ -67,7 +70,7 @@ class FeatureCache:
         """The features of fields that train, where gradients of frames are asked for."""
         return [leaf for made in self._fields.values() for leaf in made.leaves.values() if leaf.requires_grad]
 
-    def differentiate(self, gradients: list[Tensor | None]) -> None:
+    def differentiate(self, gradients: Sequence[Tensor | None]) -> None:
         """To be called for each frame that counts: at the end of a block, gradients reach the fields' parameters.
 
         Args:
@@ -91,8 +94,8 @@ class FeatureCache:
             for piece, v_piece in zip(made.pieces, asked.split([len(piece) for piece in made.pieces]), strict=True):
                 calls.append(partial(torch.autograd.grad, piece, parameters, v_piece, allow_unused=True))
                 targets.append(parameters)
-        for parameters, gradients in zip(targets, call_together(calls), strict=True):
-            for parameter, gradient in zip(parameters, gradients, strict=True):
+        for parameters, found in zip(targets, call_together(calls), strict=True):
+            for parameter, gradient in zip(parameters, found, strict=True):
                 if gradient is not None:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         for name in training:
@@ -111,7 +114,7 @@ def _cut(points: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]
     return list(zip(means.split(size), weights.split(size), strict=True))
 
 
-def _ask(field: nn.Module, means: Tensor, weights: Tensor) -> Tensor:
+def _ask(field: FacialField | OralField | TorsoField, means: Tensor, weights: Tensor) -> Tensor:
     """Features of some points; gradients are set for each thread, hence here."""
     with torch.set_grad_enabled(_trains(field)):
         return field.field.static_features(means, weights)

@@ -144,7 +144,7 @@ def complete_fit(run: Fit, out_dir: Path) -> FitResult:
         steps=run.step,
         seconds=run.clock.elapsed_s(),
         steps_per_s=steps_per_s,
-        num_gaussians=run.num_gaussians,
+        num_gaussians=run.head.num_gaussians,
         loss=run.loss,
         psnr_train_db=run.recent_psnr_db,
         speech_held_out_r=run.data.voice.held_out_r,

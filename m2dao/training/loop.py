@@ -21,7 +21,7 @@ from m2dao.training.checkpoint import save_checkpoint
 from m2dao.training.progress import FitProgress
 from m2dao.training.schedule import PhaseRow
 from m2dao.training.state import Fit
-from m2dao.training.step import StepResult
+from m2dao.training.step import FrameToTake, StepResult
 
 _SAVE_EVERY_S = 20.0
 _REPORT_EVERY_STEPS = 25
@@ -42,7 +42,10 @@ def take_steps(fit: Fit, until_step: int | None = None) -> None:
         fit.adam.select(turn.trainables, progress)
         # The frames of the next steps, and the one that probably follows them.
         indices = [fit.order.frame_of(fit.step + ahead) for ahead in range(_num_at_once(fit, row, until_step) + 1)]
-        frames = [(fit.data.drives.of(pair[0]), partial(fit.data.targets.take, *pair)) for pair in pairwise(indices)]
+        frames: list[FrameToTake] = [
+            (fit.data.drives.of(index), partial(fit.data.targets.take, index, following))
+            for index, following in pairwise(indices)
+        ]
         results = fit.runner.run(frames, moving=row.moving, screen=row.densify)
         for index, result in zip(indices[:-1], results, strict=True):
             if not _take_step(fit, result, row):

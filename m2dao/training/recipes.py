@@ -32,7 +32,7 @@ class LearningRates:
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the terms; see losses.py."""
+    """Weights of the terms; see losses/terms.py."""
 
     dssim: float = 0.2
     focus_emphasis: float = 3.0
@@ -55,10 +55,11 @@ class Recipe:
         max_gaussians: cap by group.
         sweep_seeds: whether depths of seeds are looked for in several poses.
         soft_masks: False turns region masks into 0 and 1.
-        poses: ``refined`` or ``frame_by_frame``, see capture/frame_poses.py.
+        poses: ``refined`` or ``frame_by_frame``, see capture/cameras/frame_poses.py.
         field_block_steps: frames whose gradients are added up before they go through the fields' networks.
         densify_every: steps between rounds of density control.
-        blink_repeats: how often a frame with closing lids comes up in an epoch, at most, see order.py; others come up once.
+        blink_repeats: how often a frame with closing lids comes up in an epoch, at most; others come up once. See
+            frames/choose.py.
         speech_encoders: audio encoders whose mean moves the lips, each learned without another part of the recording.
         speech_steps: batches they learn the lips from, at most.
         speech_adapting_steps: the same where it starts from a voice learned from others.
@@ -100,7 +101,7 @@ class Recipe:
                 raise ConfigError(f"recipe {name}", "at least 1", str(getattr(self, name)))
 
 
-# Fields linear in their codes stand larger steps than the published MLP, and larger ones at the end; it learns more by heart with them.
+# Fields linear in their codes stand larger steps than the published MLP, at the end too; the MLP overfits with them.
 FACTORED_RATES = LearningRates(planes=1e-2, networks=6e-3, final_factor=0.3)
 _PUBLISHED_MOTION = {
     "mouth_sees_face": False,
@@ -127,8 +128,11 @@ def m2dao(size: int) -> Recipe:
 
 
 def talking_gaussian(size: int) -> Recipe:
-    """The baseline as published: poses found frame by frame, binary masks, MLP fields, a mouth that does not see the face,
-    mouth then face, no torso of its own (facts: TalkingGaussian, 2024)."""
+    """The baseline as published (TalkingGaussian, 2024).
+
+    Poses are found frame by frame and masks are binary. Fields are MLPs, the mouth does not see the face, and it is
+    trained before the face. There is no torso of its own.
+    """
     return replace(
         m2dao(size),
         name="talking_gaussian",

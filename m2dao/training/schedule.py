@@ -85,7 +85,7 @@ _COLORS = PhaseRow(until=1.0, turns=(Turn(name="color", trainables=("colors",)),
 
 
 def alternating_schedule() -> Schedule:
-    """M2DAO-Talker's: a static warm-up, facial and oral motion in turns while the torso goes along, then colours alone."""
+    """M2DAO-Talker's: a static warm-up, facial and oral motion in turns with the torso, then colours alone."""
     return Schedule(
         rows=(_STATIC, PhaseRow(until=0.65, turns=_TURNS, densify=True), PhaseRow(until=0.9, turns=_TURNS), _COLORS)
     )
@@ -94,10 +94,10 @@ def alternating_schedule() -> Schedule:
 def refining_schedule() -> Schedule:
     """Ours: facial and oral motion at once while Gaussians grow, in turns to refine them, at once to the end.
 
-    A turn leaves half of the motion's parameters where they are, so that turns from the start cost a fit of minutes half of its
-    steps; once the Gaussians have their places, turns refine as well as anything else. Colours by themselves at the end fit the
-    frames seen last: with face and mouth going on, frames never seen come out better. The torso is done when Gaussians have grown:
-    beyond that it learns by heart how shoulders happened to sit.
+    A turn leaves half of the motion's parameters where they are: turns from the start cost a fit of minutes half of its
+    steps. Once the Gaussians have their places, turns refine as well as anything else. Colours by themselves at the end
+    overfit to the frames seen last; with face and mouth going on, frames never seen come out better. The torso is done
+    when Gaussians have grown: beyond that it overfits to how shoulders happened to sit.
     """
     growing = PhaseRow(until=0.65, turns=(Turn(name="joint", trainables=(*_FACIAL, *_ORAL, *_TORSO)),), densify=True)
     turns = (Turn(name="facial", trainables=_FACIAL), Turn(name="oral", trainables=_ORAL))
@@ -106,10 +106,10 @@ def refining_schedule() -> Schedule:
 
 
 def sequential_schedule() -> Schedule:
-    """TalkingGaussian's: mouth to the end, face to the end (each after a static warm-up), then colours on the composite.
+    """TalkingGaussian's: a static warm-up, mouth to the end, face to the end, then colours on the composite.
 
-    The paper's shares: 50k steps each for mouth and face, 3k of them static, and 10k for colours. A torso, which the paper
-    does not have, goes along.
+    The shares are the paper's: 50k steps each for mouth and face, 3k of them static, and 10k for colours. A torso goes
+    along, which the paper does not have.
     """
     mouth = Turn(name="mouth", trainables=(*_ORAL, *_TORSO))
     face = Turn(name="face", trainables=(*_FACIAL, *_TORSO))

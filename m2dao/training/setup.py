@@ -68,14 +68,13 @@ def set_up_fit(config: FitConfig, on_progress: Callable[[FitProgress], None] | N
     tell("placing Gaussians")
     head = build_talking_head(capture, frames, recipe, reference, seed=config.seed, universal=config.universal)
     K, device = scaled_intrinsics(capture.K, capture.size, recipe.size), device_of(config.backend)
-    given = {"num_train": num_train, "neutral": reference.neutral, "K": K, "device": device}
-    drives = measure_drives(capture, head, voice.driver, frames, **given)
+    drives = measure_drives(
+        capture, head, voice.driver, frames, num_train=num_train, neutral=reference.neutral, K=K, device=device
+    )
     if stored:
         stored.restore_head(head)
     head.to(device)
     usable = np.array(frames.indices)[capture.valid[frames.indices]]
-    ahead = device.type == "cuda" and get_num_threads() > 1
-    targets = TargetsAhead(frames, generate_torso=recipe.model.has_torso, device=device, ahead=ahead)
     fit = Fit(
         config=config,
         data=FitData(
@@ -83,7 +82,7 @@ def set_up_fit(config: FitConfig, on_progress: Callable[[FitProgress], None] | N
             num_train=num_train,
             usable=usable,
             frames=frames,
-            targets=targets,
+            targets=_targets(frames, recipe, device),
             voice=voice,
             drives=drives,
             K=K,
@@ -166,6 +165,12 @@ def _voice(capture: Capture, num_train: int, config: FitConfig, stored: StepChec
         start=start,
         on_progress=lambda share: tell("learning the voice", share),
     )
+
+
+def _targets(frames: TrainingFrames, recipe: Recipe, device: torch.device) -> TargetsAhead:
+    """What frames should look like; made ahead for a GPU, while cores that take the steps have no time for it."""
+    ahead = device.type == "cuda" and get_num_threads() > 1
+    return TargetsAhead(frames, generate_torso=recipe.model.has_torso, device=device, ahead=ahead)
 
 
 def _order(capture: Capture, usable: np.ndarray, recipe: Recipe, seed: int) -> FrameOrder:

@@ -144,11 +144,6 @@ class Fit:
         return self.clock.progress(self.step)
 
     @property
-    def num_gaussians(self) -> int:
-        """Of all groups."""
-        return sum(len(group) for group in self.head.groups.values())
-
-    @property
     def recent_psnr_db(self) -> float:
         """Of the last frames trained on; NaN before the first step."""
         if not self.recent_mse:

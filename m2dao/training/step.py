@@ -47,7 +47,8 @@ class StepRunner:
         head: the model.
         recipe: losses and kind.
         K: [3, 3] for the recipe's size.
-        backend: render backend, on whose device the head lies; on ``cpu`` posing and pixel losses have kernels of their own.
+        backend: render backend, on whose device the head lies. On ``cpu``, posing and pixel losses have kernels of
+            their own.
     """
 
     def __init__(self, head: TalkingHead, recipe: Recipe, K: Tensor, *, backend: str):
@@ -61,8 +62,8 @@ class StepRunner:
     def num_at_once(self) -> int:
         """How many frames may be differentiated by the same parameters.
 
-        On a CPU two of them, in a thread each where there are threads: kernels alone, shared by threads, leave half of a
-        step to one of them. The second frame's step then comes one step late, which changes nothing that can be measured.
+        On a CPU two of them, in a thread each where there are threads: kernels alone, shared by threads, leave half of
+        a step to one of them. The second frame's step then comes one step late, which changes nothing measurable.
         """
         return min(_AT_ONCE if self.backend == "cpu" else 1, self._features.num_frames_left)
 
@@ -139,7 +140,7 @@ class StepRunner:
         self._neighbours = None
 
     def _find_neighbours(self) -> Tensor | None:
-        """Which Gaussians of the torso are each other's neighbours: found once in a turn, for they hardly move in one."""
+        """Which Gaussians of the torso are neighbours; found once in a turn, for they hardly move in one."""
         if self._neighbours is None and self.head.torso is not None and self.recipe.losses.consistency:
             with timed("neighbours"):
                 self._neighbours = find_neighbours(self.head.groups["torso"].raw["means"])
@@ -147,6 +148,7 @@ class StepRunner:
 
     def collect(self, result: StepResult, gradients: dict[str, ScreenGradients]) -> None:
         """Add a frame's screen-space gradients to what density control goes by, by group."""
+        assert result.screen is not None, "run() was not asked for screen-space gradients"
         (gradient, visible), start = result.screen, 0
         for name, group in self.head.groups.items():
             part = slice(start, start + len(group))

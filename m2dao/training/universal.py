@@ -1,9 +1,9 @@
 """Universal motion: learned from several people, for a fit to start from.
 
-What is shared are the oral and facial fields and the voice (audio encoder); Gaussians, torso and the pose's part stay each
-person's own. Fields of different faces live in boxes that are aligned by the landmarks, axis by axis, so that the same cell of a
-tri-plane is the same place in every face. A fit that starts here changes what it starts from as it needs: the difference is the
-person's residual.
+People share the oral and facial fields and the audio encoders; Gaussians, torso and the pose's part stay each person's
+own. Fields of different faces live in boxes that are aligned by the landmarks, axis by axis: so the same cell of a
+tri-plane is the same place in every face. A fit that starts here changes what it starts from as it needs. The
+difference is the person's residual.
 
     UNIVERSAL/universal.json       format, configurations, what it was learned from, sha256 of the tensors
              /universal.safetensors

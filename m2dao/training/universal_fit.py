@@ -1,8 +1,8 @@
 """Learns universal motion from captures of several people.
 
-The voice is learned first, from everybody's lips at once. Then the fields, in rounds: everybody's fit goes on from the shared
-motion for some steps with Gaussians of its own, and what they made of it is averaged. Nobody's pictures are needed where
-another's are worked on, so the rounds run in one process or on as many workers as there are people.
+The audio encoders are learned first, from everybody's lips at once. Then the fields, in rounds: everybody's fit goes on
+from the shared motion for some steps with Gaussians of its own, and the results are averaged. Nobody's pictures are
+needed where another's are worked on. So the rounds run in one process or on as many workers as there are people.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from m2dao.training.universal import (
     shared_motion,
 )
 
-# What lies around the landmarks [2, 3]: hair, ears and throat about the face, teeth behind the lips; metres, y down, z back.
+# Around the landmarks [2, 3] lie hair, ears and throat, and teeth behind the lips; metres, y down, z back.
 _HEAD_MARGIN_M = ((-0.05, -0.10, -0.03), (0.05, 0.04, 0.12))
 _MOUTH_MARGIN_M = ((-0.02, -0.02, -0.02), (0.02, 0.02, 0.03))
 _ROUND_NAME = "round.safetensors"

@@ -155,10 +155,14 @@ def _refine_on_picture(
 
 
 def _usual_frame(poses: Poses, valid: np.ndarray) -> int:
-    """The valid frame whose pose is nearest to the median of all."""
+    """The valid frame whose pose is nearest to the median of all valid ones."""
     viewmats = as_viewmats(poses)
-    away = np.abs(viewmats - np.median(viewmats[valid], axis=0)).sum(axis=(1, 2))
-    return int(np.where(valid, away, np.inf).argmin())
+    return int(np.where(valid, away_from_median(viewmats, viewmats[valid]), np.inf).argmin())
+
+
+def away_from_median(viewmats: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How far poses are from the median of others: [T, 4, 4], [M, 4, 4] -> [T], sum of absolute differences."""
+    return np.abs(viewmats - np.median(others, axis=0)).sum(axis=(1, 2))
 
 
 def _disagreement(by_landmarks: Poses, refined: RefinedPoses) -> np.ndarray:

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> dict:
     result = {
         "recipe": recipe.name,
         "size": args.size,
-        "num_gaussians": fit.num_gaussians,
+        "num_gaussians": fit.head.num_gaussians,
         "threads": get_num_threads(),
         "backend": backend,
         "steps": args.steps,

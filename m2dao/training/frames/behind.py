@@ -58,8 +58,10 @@ def head_taken(masks: np.ndarray) -> np.ndarray:
 
 
 def _background(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray, *, everywhere: bool) -> np.ndarray:
-    """The plate as it looks in one frame, [S, S, 3], everywhere or where the person is: backgrounds move and cameras adapt, so
-    near what the frame shows of its background the plate takes over how that differs from it."""
+    """The plate as it looks in one frame, [S, S, 3], everywhere or only where the person is.
+
+    Backgrounds move and cameras adapt. So the plate takes over how the frame differs from it nearby.
+    """
     side = 2 * max(1, round(_NEIGHBOURHOOD * rgb.shape[1])) + 1
     seen = np.empty((*rgb.shape[:2], 4), np.float32)
     _differences(rgb, masks, plate, seen)

@@ -1,8 +1,8 @@
 """Chooses frames: models for the seeds, the seconds worth decoding, one for each step.
 
-A fit of a minute sees no more than a thousand frames; decoding others would cost time and teach nothing. One-second segments
-are chosen one by one, each the one least like those chosen before in sound, mouth and view, and rather one with moving lips:
-a good few seconds can stand for minutes (ISExplore, 2025).
+A fit of a minute sees no more than a thousand frames; decoding others would cost time and teach nothing. One-second
+segments are chosen one by one: each is the one least like those before in sound, mouth and view, and rather one with
+moving lips. A good few seconds can stand for minutes (ISExplore, 2025).
 Shapes: T frames, M segments.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m2dao.audio.phones import posteriors_of
+from m2dao.capture.cameras.solve import away_from_median
 from m2dao.capture.dataset import Capture
 from m2dao.motion.poses import POSE_WEIGHTS, pose_differences
 from m2dao.timeline import FRAME_RATE
@@ -36,7 +37,7 @@ def choose_reference_frames(capture: Capture, num_train: int) -> ReferenceFrames
     """Pick them among the first ``num_train`` frames."""
     valid = capture.valid[:num_train].astype(bool)
     viewmats = capture.viewmats[:num_train]
-    away = np.abs(viewmats - np.median(viewmats, axis=0)).sum(axis=(1, 2))
+    away = away_from_median(viewmats, viewmats)
     spread = np.median(away) + 1e-6
     lips = capture.lip_opening[:num_train]
     cost = away / spread + 4 * capture.blink[:num_train].max(axis=1) + 4 * lips / (lips.max() + 1e-6)
@@ -77,7 +78,7 @@ def choose_frames(capture: Capture, num_train: int, max_frames: int, always: tup
 
 
 def _descriptions(capture: Capture, parts: list[slice]) -> np.ndarray:
-    """What is heard, what the lips do and how the head stands in each segment: [M, .], each kind of spread one in all."""
+    """What is heard, what the lips do and how the head stands in each segment: [M, .], each kind of spread one."""
     phones = posteriors_of(capture.feature("phones"))
     per_frame = len(phones) // capture.num_frames
     poses = pose_differences(capture.viewmats, capture.viewmats[0]) * POSE_WEIGHTS

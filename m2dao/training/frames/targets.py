@@ -225,7 +225,7 @@ class TargetsAhead:
         frames: where they come from.
         generate_torso: see :meth:`TrainingFrames.target`.
         device: where they go.
-        ahead: whether to make one ahead: what a GPU wants, while cores that take the steps themselves have no time for it.
+        ahead: whether to make one ahead. A GPU wants that; cores that take the steps themselves have no time for it.
     """
 
     def __init__(self, frames: TrainingFrames, *, generate_torso: bool, device: torch.device, ahead: bool):

@@ -1,8 +1,8 @@
 """Measures how the shoulders move with the head, on the recording before the fit.
 
-Points on the torso are followed from the reference frame through the training part; each frame's similarity transform
-(shift, roll, growth) is then explained by the head's pose, linearly and with a ridge, so that poses outside the training
-part still give a sensible torso, and by a posture of its own for each shot, because people sit otherwise after a cut.
+Points on the torso are followed from the reference frame through the training part. Each frame's similarity transform
+(shift, roll, growth) is then explained by the head's pose, linearly and with a ridge: so poses outside that part still
+give a sensible torso. Each shot has a posture of its own besides, because people sit otherwise after a cut.
 Shapes: T frames, S pixels a side, M shots.
 """
 
@@ -48,6 +48,7 @@ def measure_torso_sway(
     Returns:
         The sway; all zero where the torso has too little texture to follow.
     """
+    assert head.torso is not None, "only a head with a torso sways"
     num_shots = int(shots.max()) + 1
     motions, indices = _follow(frames, reference)
     if len(indices) < 4 * features.shape[1]:

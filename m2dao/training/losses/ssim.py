@@ -1,7 +1,8 @@
 """Structural dissimilarity as a loss on a CPU: value and gradient in two passes.
 
-SSIM (Wang et al., 2004) with the 11 x 11 Gaussian window of sigma 1.5; outside the image counts as zero, as in the losses of
-Gaussian splatting. ``ssim_map_reference`` in plain PyTorch defines what is correct; the kernels below are its fast twin.
+SSIM (Wang et al., 2004) with the 11 x 11 Gaussian window of sigma 1.5; outside the image counts as zero, as in the
+losses of Gaussian splatting. ``ssim_map_reference`` in plain PyTorch defines what is correct; the kernels below are its
+fast twin.
 
 Shapes: H rows, W columns, C channels. The kernels see a row as W * C interleaved values, so that neighbours in a row
 are C apart, and take eight values at a time with all taps in registers. Rows of the work arrays have 5 C zeros on both

@@ -43,7 +43,7 @@ def pixel_losses_reference(
 
 
 def picture_loss(rgb: Tensor, target: FrameTarget, weights: LossWeights) -> Tensor:
-    """(1 - w) weighted L1 + w (1 - SSIM), as in 3D Gaussian splatting (Kerbl et al., 2023, eq. 7), mouth and eyes counting more.
+    """(1 - w) weighted L1 + w (1 - SSIM), mouth and eyes counting more (Kerbl et al., 2023, eq. 7).
 
     Args:
         rgb: [H, W, 3] composite.

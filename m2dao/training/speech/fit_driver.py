@@ -1,6 +1,7 @@
 """Teaches the audio encoders to say what the lips do.
 
-Shapes: R feature rows, T frames, D components, K encoders, B frames of a batch, H frames held out, L rows a window, F features.
+Shapes: R feature rows, F features a row, T frames, D components, K encoders, B frames of a batch, H frames held out,
+L rows a window.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def fit_speech_driver(
 ) -> SpeechFit:
     """Train the audio encoders on recorded lips.
 
-    Another part of each recording is held out from each encoder; of each encoder the state that predicts it best is kept. Each
+    Another part of each recording is held out from each encoder; the state that predicts it best is kept. Each
     recording is normalised by its own statistics; the driver that comes back has those of the first.
 
     Args:
@@ -90,7 +91,7 @@ def fit_speech_driver(
         recordings: of one person or several.
         seed: of initialisation and batches.
         num_steps: batches of consecutive frames, at most.
-        start: a driver to go on from, whose embeddings keep their meaning: how they are centred and scaled does not change.
+        start: a driver to go on from. Its embeddings keep their meaning: they stay centred and scaled as they were.
     """
     with initialized_by(seed):
         driver = SpeechDriver(config)
@@ -98,14 +99,41 @@ def fit_speech_driver(
         driver.load_state_dict(start.state_dict())
     parts = [SpokenPart(driver, recording) for recording in recordings]
     encoders = _StackedEncoders(driver)
-    optimizer = torch.optim.AdamW(
-        encoders.parameters.values(), lr=_RATE if start is None else _ADAPTING_RATE, weight_decay=3e-2, fused=True
-    )
+    _train(encoders, parts, seed=seed, num_steps=num_steps, adapting=start is not None, on_progress=on_progress)
+    encoders.install_best(driver)
+    driver.eval()
+    with torch.no_grad():
+        predicted = torch.cat([encoders(part.held_out(part.windows))[..., 0].flatten() for part in parts])
+        recorded = torch.cat([part.held_out(part.target)[..., 0].flatten() for part in parts])
+        if start is None:
+            learned = torch.cat([driver.articulation(part.windows) for part in parts])
+            driver.embedding_mean.copy_(learned.mean(0))
+            driver.embedding_std.copy_(learned.std(0).clamp_min(1e-3))
+        driver.feature_mean.copy_(parts[0].mean)
+        driver.feature_std.copy_(parts[0].std)
+    return SpeechFit(driver, float(np.corrcoef(predicted.numpy(), recorded.numpy())[0, 1]))
+
+
+def _train(
+    encoders: _StackedEncoders,
+    parts: list[SpokenPart],
+    *,
+    seed: int,
+    num_steps: int,
+    adapting: bool,
+    on_progress: Callable[[float], None] | None,
+) -> None:
+    """Train until the held-out parts gain nothing more; the best states are kept.
+
+    Args:
+        adapting: whether the encoders were learned from others before.
+    """
+    rate, check_every = (_ADAPTING_RATE, _ADAPTING_CHECKS) if adapting else (_RATE, _CHECK_EVERY)
+    optimizer = torch.optim.AdamW(encoders.parameters.values(), lr=rate, weight_decay=3e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
-    check_every = _CHECK_EVERY if start is None else _ADAPTING_CHECKS
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([float(len(part.target)) for part in parts])
-    if start is not None:
+    if adapting:
         encoders.keep_best(_held_out_errors(encoders, parts, lengths))
     for step in range(num_steps):
         part = parts[int(torch.multinomial(lengths, 1, generator=generator))]
@@ -120,18 +148,6 @@ def fit_speech_driver(
                 on_progress(step / num_steps)
             if encoders.least_waited >= _PATIENCE:
                 break
-    encoders.install_best(driver)
-    driver.eval()
-    with torch.no_grad():
-        predicted = torch.cat([encoders(part.held_out(part.windows))[..., 0].flatten() for part in parts])
-        recorded = torch.cat([part.held_out(part.target)[..., 0].flatten() for part in parts])
-        if start is None:
-            learned = torch.cat([driver.articulation(part.windows) for part in parts])
-            driver.embedding_mean.copy_(learned.mean(0))
-            driver.embedding_std.copy_(learned.std(0).clamp_min(1e-3))
-        driver.feature_mean.copy_(parts[0].mean)
-        driver.feature_std.copy_(parts[0].std)
-    return SpeechFit(driver, float(np.corrcoef(predicted.numpy(), recorded.numpy())[0, 1]))
 
 
 class SpokenPart:
@@ -156,7 +172,7 @@ class SpokenPart:
         return torch.stack([rows[part] for part in self._held_out])
 
     def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Windows [K, B, L, F] with noise, because other voices differ by more than that, and their articulation [K, B, D]."""
+        """Windows [K, B, L, F] and their articulation [K, B, D]; with noise, for other voices differ by more."""
         firsts = [int(starts[torch.randint(len(starts), (1,), generator=generator)]) for starts in self._starts]
         windows, target = (
             torch.stack([rows[first : first + self._size] for first in firsts]) for rows in (self.windows, self.target)
