@@ -16,8 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from m2dao.errors import CheckpointCorrupt, FitDiverged
@@ -27,6 +26,7 @@ from m2dao.gaussians.params import GaussianParams
 from m2dao.identity import manifest as layout
 from m2dao.identity.folders import replaced_folder
 from m2dao.identity.manifest import IdentityManifest, verify_identity
+from m2dao.identity.tensors import load_tensors, part_of
 from m2dao.motion.facial import EXPRESSION_SIZE
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
@@ -137,10 +137,8 @@ def _save(path: Path, tensors: dict[str, Tensor], rounded: set[str]) -> None:
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointCorrupt(str(path), "a safetensors file", str(error)) from error
+    """As :func:`load_tensors`, half precision as single."""
+    tensors = load_tensors(path)
     return {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
 
 
@@ -174,7 +172,7 @@ def _rebuild_head(folder: Path, manifest: IdentityManifest, motion: dict[str, Te
 
 
 def _load_state(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
-    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    state = part_of(tensors, prefix)
     kinds = {key: value.dtype for key, value in module.state_dict().items()}
     odd = [key for key, value in state.items() if value.dtype != kinds.get(key, value.dtype)]
     if odd:

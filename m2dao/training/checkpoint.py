@@ -19,6 +19,7 @@ from m2dao.errors import CheckpointCorrupt
 from m2dao.files import whole_file
 from m2dao.formats import STEP_CHECKPOINT_VERSION
 from m2dao.gaussians.params import GaussianParams
+from m2dao.identity.tensors import part_of
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import TalkingHead
@@ -42,22 +43,22 @@ class StepCheckpoint(NamedTuple):
     def voice(self, config: SpeechConfig) -> SpeechFit:
         """The audio encoders as they were learned."""
         driver = SpeechDriver(config)
-        driver.load_state_dict(_part("speech.", self.tensors))
+        driver.load_state_dict(part_of(self.tensors, "speech."))
         return SpeechFit(driver.eval(), float(self.tensors["speech_held_out_r"]))
 
     def restore_head(self, head: TalkingHead) -> None:
         """Give a head its parameters; groups of Gaussians may have another size than their seeds."""
         for name in list(head.groups):
-            stored = _part(f"head.groups.{name}.", self.tensors)
-            tensors = _part("raw.", stored) | {"tags": stored["tags"]}
+            stored = part_of(self.tensors, f"head.groups.{name}.")
+            tensors = part_of(stored, "raw.") | {"tags": stored["tags"]}
             head.groups[name] = GaussianParams.from_tensors(tensors, source=self.source)
-        head.load_state_dict(_part("head.", self.tensors))
+        head.load_state_dict(part_of(self.tensors, "head."))
 
     def restore_progress(self, fit: Fit) -> None:
         """Give a fit with the restored head everything else."""
         fit.step, fit.clock.elapsed_before_s = self.step, self.elapsed_s
         fit.order.skipped = set(self.tensors["poisoned"].tolist())
-        fit.adam.load_state_tensors(_part("adam.", self.tensors))
+        fit.adam.load_state_tensors(part_of(self.tensors, "adam."))
         for name, value in fit.gradients.items():
             value.total = self.tensors[f"gradients.{name}.total"].to(fit.device)
             value.count = self.tensors[f"gradients.{name}.count"].to(fit.device)
@@ -112,8 +113,3 @@ def discard_checkpoint(folder: Path) -> None:
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}{name}": value for name, value in tensors.items()}
-
-
-def _part(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix, by the rest of the name."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

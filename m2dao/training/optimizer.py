@@ -62,7 +62,7 @@ class NamedAdam:
             entry.parameter.requires_grad_(of_colors or entry.trainable in trainables)
 
     def step(self) -> bool:
-        """Take the step, unless a gradient is not a number; says whether it did."""
+        """Take the step, unless a gradient is not finite; says whether it did."""
         gradients = []
         for parameter in self._parameters():
             if parameter.grad is not None:

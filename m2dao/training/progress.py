@@ -17,7 +17,7 @@ from m2dao.figures import rounded
 
 
 class FitProgress(NamedTuple):
-    """Told to whoever watches a fit; before the first step, ``loss`` and ``psnr_db`` are not a number."""
+    """Told to whoever watches a fit; before the first step, ``loss`` and ``psnr_db`` are NaN."""
 
     step: int
     progress: float  # 0..1

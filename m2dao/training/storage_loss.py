@@ -36,7 +36,7 @@ def storage_loss_db(
         identity: as it was fitted.
         stored: the same read from its checkpoint.
         drives, frames: what both are shown and compared with.
-        indices: frames to choose from, none of which is poisoned.
+        indices: frames to choose from, none of which is skipped.
         K: [3, 3] for the frames' size.
         backend: render backend.
     """

@@ -21,14 +21,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError
 from m2dao.files import file_sha256
 from m2dao.formats import UNIVERSAL
 from m2dao.identity.folders import replaced_folder
+from m2dao.identity.tensors import load_tensors, part_of
 from m2dao.motion.facial import FacialField
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
@@ -159,14 +159,14 @@ def load_universal(folder: Path) -> UniversalMotion:
     source = str(folder / TENSORS_NAME)
     try:
         driver = SpeechDriver(SpeechConfig(**manifest["speech"]))
-        driver.load_state_dict(_part(tensors, "speech."))
+        driver.load_state_dict(part_of(tensors, "speech."))
         basis = ArticulationBasis(tensors["articulation.axes"].double().numpy(), float(tensors["articulation.scale"]))
         universal = UniversalMotion(
             model=ModelConfig(**manifest["model"]),
             speech=SpeechStart(driver.eval(), basis),
             template=tensors["template"],
-            boxes=_part(tensors, "box."),
-            motion=_part(tensors, "motion."),
+            boxes=part_of(tensors, "box."),
+            motion=part_of(tensors, "motion."),
             sources=[str(name) for name in manifest["sources"]],
         )
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -200,14 +200,7 @@ def _read(folder: Path) -> tuple[dict, dict[str, Tensor]]:
         raise CheckpointUnsupported(str(path), str(UNIVERSAL), f"{kind[0]} version {kind[1]}", remedy)
     if (found := file_sha256(tensors_path)) != digest:
         raise CheckpointCorrupt(str(tensors_path), f"sha256 {digest}", f"sha256 {found}", remedy)
-    try:
-        tensors = load_file(tensors_path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointCorrupt(str(tensors_path), "a safetensors file", str(error), remedy) from error
+    tensors = load_tensors(tensors_path, remedy=remedy)
     if not all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point()):
         raise CheckpointCorrupt(str(tensors_path), "finite numbers", "NaN or infinity", remedy)
     return manifest, tensors
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

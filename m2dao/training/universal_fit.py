@@ -24,6 +24,7 @@ from torch import Tensor
 from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
 from m2dao.figures import rounded
+from m2dao.files import whole_file
 from m2dao.kernels.threads import one_torch_thread, set_num_threads
 from m2dao.motion.facial import choose_eye_probes
 from m2dao.motion.initialization import initialized_by
@@ -279,9 +280,8 @@ def _around(points: Tensor, margin_m: tuple) -> Tensor:
 
 def _save_round(work_dir: Path, number: int, motion: dict[str, Tensor], universal: UniversalMotion) -> None:
     """Keep the shared motion after a round; the former one stays until it is whole."""
-    aside = work_dir / f".{_ROUND_NAME}"
-    save_file(motion, aside, metadata={"round": json.dumps({"number": number, "start": universal.sha256})})
-    aside.replace(work_dir / _ROUND_NAME)
+    with whole_file(work_dir / _ROUND_NAME) as aside:
+        save_file(motion, aside, metadata={"round": json.dumps({"number": number, "start": universal.sha256})})
 
 
 def _restore(work_dir: Path, universal: UniversalMotion) -> tuple[int, dict[str, Tensor]]:

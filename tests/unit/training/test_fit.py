@@ -20,7 +20,7 @@ from m2dao.training.schedule import PhaseRow, Schedule, Turn
 from m2dao.training.step import StepRunner
 from tests.support.small_capture import make_small_capture, small_recipe
 
-# Every step moves the facial group, so an epoch surely comes to the poisoned frame's turn.
+# Every step moves the facial group, so an epoch surely comes to the broken frame's turn.
 ALL_FACIAL = Schedule(rows=(PhaseRow(until=1.0, turns=(Turn(name="all", trainables=("facial.gaussians",)),)),))
 
 
@@ -142,16 +142,16 @@ def test_losses_that_are_never_a_number_stop_the_fit_by_name(capture, tmp_path, 
 
 @pytest.mark.parametrize("where", ["picture", "gradient"])
 def test_a_skipped_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, where):
-    """Its target is not a number, or its loss is one and the gradients are not; either way the rest is fitted."""
+    """Its target is NaN, or its loss is finite and the gradients are not; either way the rest is fitted."""
     bad, reports = 17, []
     if where == "picture":
         target = TrainingFrames.target
 
-        def poisoned(self, index, **options):
+        def broken(self, index, **options):
             found = target(self, index, **options)
             return found._replace(rgb=found.rgb * (math.nan if index == bad else 1.0))
 
-        monkeypatch.setattr(TrainingFrames, "target", poisoned)
+        monkeypatch.setattr(TrainingFrames, "target", broken)
     else:
         drive, take_step = TrainingDrives.of, StepRunner.differentiate
         seen = {}

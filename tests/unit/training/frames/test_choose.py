@@ -1,11 +1,11 @@
-"""A short fit looks at the seconds that differ most."""
+"""A short fit looks at the seconds that differ most; every frame of them comes up, and rare ones more often."""
 
 import numpy as np
 import pytest
 
 from m2dao.capture.dataset import Capture
 from m2dao.training.budget import FitBudget
-from m2dao.training.frames.choose import SEGMENT_FRAMES, choose_frames
+from m2dao.training.frames.choose import SEGMENT_FRAMES, FrameOrder, choose_frames
 from tests.support.small_capture import make_small_capture
 
 NUM_FRAMES = 12 * SEGMENT_FRAMES
@@ -68,3 +68,22 @@ def test_longer_budgets_look_at_more_frames():
     assert FitBudget(minutes=1).num_frames == 480
     assert FitBudget(minutes=10).num_frames == 4800
     assert FitBudget(steps=20).num_frames == 250
+
+
+@pytest.mark.parametrize(("num_rare", "times"), [(2, 3), (5, 2), (9, 1), (40, 1)])
+def test_rare_frames_come_up_more_often_but_make_up_no_more_than_a_tenth(num_rare, times):
+    usable, rare = np.arange(100, 200), np.arange(100, 100 + num_rare)
+    order = FrameOrder(usable, rare, 3, seed=0)
+    epoch = [order.frame_of(step) for step in range(100 + (times - 1) * num_rare)]
+    assert {index: epoch.count(index) for index in usable} == {
+        index: times if index in rare else 1 for index in usable.tolist()
+    }
+    assert times == 1 or times * num_rare <= 0.1 * len(epoch)
+
+
+def test_a_skipped_frame_makes_way_for_the_next():
+    order = FrameOrder(np.arange(50), np.arange(0), 1, seed=0)
+    first, second = order.frame_of(0), order.frame_of(1)
+    assert order.skip(first)
+    assert order.frame_of(0) == second
+    assert first not in {order.frame_of(step) for step in range(50)}
