@@ -1,8 +1,8 @@
 """Motion regions and face landmarks: their names and numbers, each once.
 
-A region mask is uint8 [H, W, 4], one channel a region in the order of ``REGIONS``; what is missing to 255 is background.
-Landmarks are those of the face tracker's mesh: 0..467 lie on the skin, 468..472 and 473..477 are the two irises.
-"Right" and "left" are the person's own.
+A region mask is uint8 [H, W, 4], one channel a region in the order of ``REGIONS``; what is missing to 255 is
+background. Landmarks are those of the face tracker's mesh: 0..467 lie on the skin, 468..472 and 473..477 are the two
+irises. "Right" and "left" are the person's own.
 """
 
 from __future__ import annotations
