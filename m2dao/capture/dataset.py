@@ -148,11 +148,6 @@ class Capture:
             raise CaptureCorrupt(str(path), f"rate, channels, bytes, samples {expected}", f"{shape}")
         return np.frombuffer(data, "<i2").astype(np.float32) / 32767.0
 
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Names of the stored audio features."""
-        return tuple(sorted(self._all_features()))
-
     def feature(self, name: str) -> np.ndarray:
         """Audio feature `name` as float32 [R, F], R = T * (rows per second) / 25.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -276,29 +276,6 @@ class FragmentedMp4:
             self._encoder.finish()
             self._container.close()
         return self._sink.take()
-
-
-def stream_mp4(
-    frames: Iterable[np.ndarray],
-    *,
-    samples: Iterable[np.ndarray] | None = None,
-    width: int,
-    height: int,
-    frame_rate: Fraction | int = FRAME_RATE,
-    fragment_s: float = 0.2,
-) -> Iterator[bytes]:
-    """Encode `frames` uint8 [H, W, 3] and `samples` float32 [640] of each as they come; yields bytes."""
-    encoder = FragmentedMp4(
-        width=width, height=height, frame_rate=frame_rate, has_audio=samples is not None, fragment_s=fragment_s
-    )
-    pairs = zip(frames, samples, strict=True) if samples is not None else ((frame, None) for frame in frames)
-    try:
-        for frame, chunk in pairs:
-            if ready := encoder.write(frame, chunk):
-                yield ready
-        yield encoder.finish()
-    finally:
-        encoder.finish()
 
 
 class _ByteSink:

@@ -8,7 +8,7 @@ import pytest
 
 from m2dao.errors import ConfigError, MediaError
 from m2dao.media.audio import read_audio
-from m2dao.media.mux import FragmentedMp4, VideoWriter, stream_mp4
+from m2dao.media.mux import FragmentedMp4, VideoWriter
 from m2dao.media.video import probe_video, read_frames
 from tests.support.videos import click_position, click_track, gray_code_frame, read_number
 
@@ -88,9 +88,14 @@ def test_frames_of_another_shape_and_odd_sizes_are_refused(tmp_path):
 
 def stream_pieces():
     waveform = click_track(NUM_FRAMES * 640, CLICK)
-    frames = (gray_code_frame(i) for i in range(NUM_FRAMES))
-    samples = (waveform[i * 640 : (i + 1) * 640] for i in range(NUM_FRAMES))
-    return stream_mp4(frames, samples=samples, width=64, height=48, fragment_s=0.2)
+    encoder = FragmentedMp4(width=64, height=48, fragment_s=0.2)
+    try:
+        for i in range(NUM_FRAMES):
+            if ready := encoder.write(gray_code_frame(i), waveform[i * 640 : (i + 1) * 640]):
+                yield ready
+        yield encoder.finish()
+    finally:
+        encoder.finish()
 
 
 def test_a_fragmented_stream_is_a_playable_file_in_sync(tmp_path):

@@ -1,12 +1,12 @@
-"""The face mesh: triangles, openings, mirror."""
+"""The face mesh."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from m2dao.capture.faces.layout import face_layout
-from m2dao.capture.faces.mesh import eye_triangles, face_triangles, mirrored_landmarks, mouth_triangles
-from m2dao.regions import FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from m2dao.capture.faces.mesh import face_triangles
+from m2dao.regions import FACE_OVAL, INNER_LIPS, LEFT_EYE, RIGHT_EYE
 
 
 def edges(triangles: np.ndarray) -> np.ndarray:
@@ -39,22 +39,3 @@ def test_the_rim_of_the_mesh_is_the_face_oval_and_the_openings():
     assert len(ring_edges(INNER_LIPS) & rim) >= len(INNER_LIPS) - 4  # the corners of a mouth are a point wide
     allowed = set(FACE_OVAL) | set(RIGHT_EYE) | set(LEFT_EYE) | set(INNER_LIPS)
     assert {index for edge in rim for index in edge} <= allowed
-
-
-def test_openings_are_closed_by_their_own_triangles_and_share_none_with_the_skin():
-    skin = {tuple(sorted(t)) for t in face_triangles().tolist()}
-    for triangles, rings in ((mouth_triangles(), (INNER_LIPS,)), (eye_triangles(), (RIGHT_EYE, LEFT_EYE))):
-        assert len(triangles) >= sum(len(ring) - 4 for ring in rings)
-        assert set(np.unique(triangles)) <= {index for ring in rings for index in ring}
-        assert not skin & {tuple(sorted(t)) for t in triangles.tolist()}
-
-
-def test_the_mirror_swaps_sides_and_undoes_itself():
-    mirror = mirrored_landmarks()
-    assert (mirror[mirror] == np.arange(478)).all()
-    assert mirror[33] == 263
-    assert mirror[61] == 291
-    assert mirror[468] == 473
-    assert mirror[10] == 10
-    assert {mirror[i] for i in RIGHT_EYE} == set(LEFT_EYE)
-    assert {mirror[i] for i in OUTER_LIPS} == set(OUTER_LIPS)
