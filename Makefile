@@ -9,7 +9,7 @@ AUDIO ?=
 TEST_PROCESSES ?= 4
 HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py tests/unit/docs/test_docs_links.py
 
-.PHONY: help demo up down status check fix test docs lock release clean
+.PHONY: help demo up down status check fix test docs figures lock release clean
 
 help:
 	@echo "make demo                         two synthetic people: fitted, registered, promoted, speaking (10 minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "make fix                          repair what check can repair by itself"
 	@echo "make test                         the whole test suite"
 	@echo "make docs                         the generated pages and tables of docs/ anew"
+	@echo "make figures                      files and lines of each folder, longest file and function, import circles"
 	@echo "make release                      a wheel in dist/, tried in a clean environment"
 	@echo "make lock                         resolve requirements.lock anew"
 
@@ -60,6 +61,9 @@ test: $(STAMP)
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.docs
+
+figures: $(STAMP)
+	@$(BIN)/python -m tests.house
 
 lock: $(STAMP)
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
