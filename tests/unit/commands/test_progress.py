@@ -29,13 +29,13 @@ def clock() -> Clock:
     return Clock()
 
 
-def lines_of(clock, whats, seconds, *, name="fit") -> list[str]:
+def lines_of(clock, stages, seconds, *, name="fit") -> list[str]:
     """What a log gets of as many updates, spread over the seconds."""
     log = io.StringIO()
     with Progress([name], stream=log, clock=clock) as progress:
-        for number, what in enumerate(whats):
-            progress.show(name, what, number / len(whats))
-            clock.now_s += seconds / len(whats)
+        for number, what in enumerate(stages):
+            progress.show(name, what, number / len(stages))
+            clock.now_s += seconds / len(stages)
     return log.getvalue().splitlines()
 
 
