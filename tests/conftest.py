@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 # Groups in the order in which they begin; a file that stands nowhere here is a group and follows in pytest's order.
 _LONGEST_FIRST = (
-    "demo",
+    "tests/e2e/test_demo.py",
     "ray",
     "services",
     "tests/e2e/test_tutorials.py",
@@ -38,7 +38,6 @@ _LONGEST_FIRST = (
     "tests/unit/comparison/test_comparison.py",
     "tests/unit/training/test_universal.py",
 )
-_GROUPS_OF_FOLDERS = {"tests/e2e": "demo", "tests/unit/presenter": "presenters"}
 _OWN_RAY = ("tests/integration/train_jobs/test_universal_ray.py", "tests/integration/cluster/test_private_ray.py")
 
 
@@ -60,9 +59,8 @@ def _group_of(item: pytest.Item) -> str:
         return "ray"
     if file in _LONGEST_FIRST:
         return file
-    for folder, group in _GROUPS_OF_FOLDERS.items():
-        if file.startswith(f"{folder}/"):
-            return group
+    if file.startswith("tests/unit/presenter/"):
+        return "presenters"
     if "stack" in fixtures:
         return "services"
     return file
