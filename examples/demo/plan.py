@@ -17,7 +17,7 @@ DEPLOY_S = 30.0
 RENDER_PER_SECOND = 2.5  # of speech: render, download, check
 STOP_S = 15.0
 SPARE_S = 20.0
-MIN_FIT_MINUTES, MAX_FIT_MINUTES = 1.2, 30.0  # in half a minute a busy machine only gets ready
+MIN_FIT_MINUTES, MAX_FIT_MINUTES = 2.0, 30.0  # in a minute a busy machine only gets ready
 
 
 def slowness(start_s: float, *, made_presenters: bool) -> float:
