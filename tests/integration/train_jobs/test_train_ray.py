@@ -36,7 +36,7 @@ def fits(ray_stack, tenant, tmp_path):
 def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, stack_home):
     """One fit kills its worker once and one kills every worker it gets; their neighbour loses nothing."""
     recordings = [
-        fits.recording("poison", die_at=2, deaths=100),
+        fits.recording("poison", die_at=2, deaths=100, steps=40),  # more than it has attempts
         fits.recording("unlucky", die_at=3, deaths=1, steps=5),
         fits.recording("neighbour", pause_s=0.5, steps=6),
     ]
