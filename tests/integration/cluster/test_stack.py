@@ -180,7 +180,7 @@ def test_a_service_that_died_is_started_anew_and_the_others_go_on(stack_here, ho
 
 
 def test_a_service_that_hangs_is_started_anew(stack_here, home, monkeypatch):
-    monkeypatch.setattr("cluster.state.link._ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("cluster.state.link.ANSWER_TIMEOUT_S", 0.5)
     stack_here.up(services=["redis"])
     record = processes.ProcessRecord.load(home / "run" / "redis.json")
     os.kill(record.pid, signal.SIGSTOP)
