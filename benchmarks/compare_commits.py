@@ -129,7 +129,7 @@ class Plan:
         return stages
 
 
-class Workplace:
+class WorkFolder:
     """A folder with the files of commits and what they have made.
 
     Args:
@@ -343,7 +343,7 @@ def main(argv: list[str] | None = None) -> int:
     if unknown := set(recipes) - set(RECIPES):
         parser.error(f"recipe {min(unknown)!r} is none of {', '.join(RECIPES)}")
     plan = Plan(recipes=recipes, steps=args.steps)
-    place = Workplace(args.work or repository / "out/compare-commits", repository)
+    place = WorkFolder(args.work or repository / "out/compare-commits", repository)
     old, new = place.commit(args.old), place.commit(args.new)
     if not (old and new):
         parser.error(f"there is no commit {args.new if old else args.old!r}")
