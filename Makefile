@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 VIDEO ?=
 AUDIO ?=
-# Tests that need services mostly wait, so there are more processes than cores; tests/conftest.py says who shares one.
-TEST_PROCESSES ?= 4
+# The tests of one file run in one process, so what they share is built once. More processes than cores would let several
+# Ray clusters run beside each other, and tests with time limits fail.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py tests/unit/docs/test_docs_links.py
 
 .PHONY: help demo up down status check fix test docs figures lock release clean
@@ -57,7 +58,8 @@ fix: $(STAMP)
 	$(BIN)/codespell --write-changes
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+	@$(PYTEST) tests/integration tests/faults tests/e2e; services=$$?; \
+	$(PYTEST) tests/unit tests/parity tests/gpu; computing=$$?; exit $$((services | computing))
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.docs
