@@ -27,6 +27,7 @@ local function requeue(tenant, kind, retention, t)
     local key = key_of('job', tenant, id)
     redis.call('ZREM', leases, id)
     local f = redis.call('HMGET', key, 'status', 'attempt', 'max_attempts')
+    f[2], f[3] = f[2] or 0, f[3] or 0  -- a lease may outlive its job's record
     if f[1] == 'running' then
       if tonumber(f[2]) >= tonumber(f[3]) then
         give_up(key, cjson.encode({code = 'attempts-exhausted', title = 'Every worker that tried this job stopped responding',
