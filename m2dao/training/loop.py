@@ -52,7 +52,7 @@ def take_steps(fit: Fit, until_step: int | None = None) -> None:
                 _skip_frame(fit, index, result.loss)
                 break
             if row.densify:
-                _densify(fit, result)
+                _densify(fit, result, row)
             if fit.step % _REPORT_EVERY_STEPS == 0:
                 report = FitProgress(fit.step, progress, turn.name, fit.loss, fit.recent_psnr_db, fit.clock.elapsed_s())
                 fit.files.add_numbers(report)
@@ -113,13 +113,18 @@ def _skip_frame(fit: Fit, index: int, loss: float) -> None:
     fit.tell(FitProgress(fit.step, fit.progress, said, math.nan, math.nan, fit.clock.elapsed_s()))
 
 
-def _densify(fit: Fit, result: StepResult) -> None:
-    """Collect a frame's screen gradients, and let Gaussians grow and be pruned every so many steps."""
-    fit.runner.collect(result, fit.gradients)
+def _densify(fit: Fit, result: StepResult, row: PhaseRow) -> None:
+    """Collect a frame's screen gradients, and let Gaussians grow and be pruned every so many steps.
+
+    A group that this row does not train stays as it is: nothing would move its new Gaussians to their places.
+    """
+    trained = [name for name in fit.head.groups if row.trains(name)]
+    fit.runner.collect(result, {name: fit.gradients[name] for name in trained})
     if fit.step % fit.recipe.densify_every:
         return
     generator = torch.Generator().manual_seed(fit.config.seed * 1_000_003 + fit.step)
-    for name, group in fit.head.groups.items():
+    for name in trained:
+        group = fit.head.groups[name]
         config = DensityConfig(max_gaussians=fit.recipe.max_gaussians[name])
         fit.adam.apply_density(name, control_density(group, fit.gradients[name], config, generator))
         fit.gradients[name] = ScreenGradients(len(group), fit.device)

@@ -56,6 +56,10 @@ class PhaseRow:
         """The turn of a step."""
         return self.turns[(step // self.block_steps) % len(self.turns)]
 
+    def trains(self, group: str) -> bool:
+        """Whether a turn of this row trains the Gaussians of a group: only these may grow or be pruned."""
+        return any(f"{group}.gaussians" in turn.trainables for turn in self.turns)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:

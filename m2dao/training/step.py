@@ -147,10 +147,11 @@ class StepRunner:
         return self._neighbours
 
     def collect(self, result: StepResult, gradients: dict[str, ScreenGradients]) -> None:
-        """Add a frame's screen-space gradients to what density control goes by, by group."""
+        """Add a frame's screen-space gradients to what density control goes by, for the groups that are given."""
         assert result.screen is not None, "run() was not asked for screen-space gradients"
         (gradient, visible), start = result.screen, 0
         for name, group in self.head.groups.items():
             part = slice(start, start + len(group))
-            gradients[name].add(gradient[part], visible[part], self.recipe.size / 2)
+            if name in gradients:
+                gradients[name].add(gradient[part], visible[part], self.recipe.size / 2)
             start += len(group)

@@ -1,6 +1,7 @@
 """What a fit needs is built by itself, and can be looked at without taking a step."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from m2dao.training.budget import FitBudget
 from m2dao.training.checkpoint import save_checkpoint
 from m2dao.training.fit import fit
 from m2dao.training.loop import take_steps
+from m2dao.training.schedule import PhaseRow, Schedule, Turn
 from m2dao.training.setup import set_up_fit
 from m2dao.training.state import FitConfig
 from tests.support.small_capture import make_small_capture, small_recipe
@@ -76,6 +78,22 @@ def test_a_fit_set_up_again_is_the_one_that_was_stopped(capture, tmp_path):
     for index in (0, 60, 119):
         for one, other in zip(run.data.drives.of(index), again.data.drives.of(index), strict=True):
             assert one is other is None or torch.equal(one, other), "what drives a frame does not follow the steps"
+
+
+def test_gaussians_that_are_not_trained_neither_grow_nor_move(capture, tmp_path):
+    frozen = PhaseRow(until=0.01, turns=(Turn(name="static", trainables=("facial.gaussians",)),), moving=False)
+    mouth = Turn(name="mouth", trainables=("oral.gaussians", "oral.field"))
+    schedule = Schedule(rows=(frozen, PhaseRow(until=1.0, turns=(mouth,), densify=True)))
+    recipe = replace(small_recipe(), schedule=schedule, densify_every=5)
+    run = set_up_fit(config_of(capture, tmp_path, recipe=recipe))
+    before = {name: group.raw["means"].clone() for name, group in run.head.groups.items()}
+    take_steps(run, 2)
+    face = run.head.groups["facial"].raw["means"].clone()
+    take_steps(run, 20)
+    assert len(run.head.groups["oral"]) != len(before["oral"]), "what is trained grows"
+    assert torch.equal(run.head.groups["torso"].raw["means"], before["torso"])
+    assert torch.equal(run.head.groups["facial"].raw["means"], face)
+    assert not run.gradients["facial"].count.any(), "gradients of a frozen group would count once it is trained"
 
 
 def test_a_recording_too_short_to_learn_from_is_refused(tmp_path):
