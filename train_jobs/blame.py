@@ -10,8 +10,9 @@ from ray.train import UserCallback
 from cluster.ids import FitId
 from cluster.platform import Platform
 from cluster.settings import Settings
-from cluster.state.jobs import Claim, Jobs
+from cluster.state.jobs import Jobs
 from cluster.state.problems import Problem
+from cluster.state.records import Claim
 from m2dao.errors import LeaseLost, ServiceUnavailable
 from train_jobs.members import BatchSpec, running_jobs
 

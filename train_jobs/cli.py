@@ -17,7 +17,7 @@ from cluster.control.gate import GateThresholds, Promotion, Promotions
 from cluster.ids import AliasRef, FitId, ModelRef, TenantId, parse_ref
 from cluster.platform import Platform
 from cluster.settings import Settings
-from cluster.state.jobs import JobRecord
+from cluster.state.records import JobRecord
 from m2dao.command_line import run_command
 from m2dao.progress import Progress
 

@@ -13,9 +13,9 @@ from cluster.control.fit_requests import FitRequest
 from cluster.control.gate import CAPTURE_TAG, GateThresholds, Promotions
 from cluster.ids import ModelRef
 from cluster.platform import Platform
-from cluster.state.jobs import Claim
 from cluster.state.lease import Lease
 from cluster.state.problems import Problem
+from cluster.state.records import Claim
 from m2dao.errors import LockBusy, PromotionConflict, PromotionRefused
 from train_jobs.members import BatchSpec
 from train_jobs.monitor import JobMonitor, MetricLog

@@ -7,7 +7,8 @@ import logging
 from dataclasses import dataclass
 
 from cluster.ids import FitId, TenantId
-from cluster.state.jobs import Claim, JobRecord, Jobs
+from cluster.state.jobs import Jobs
+from cluster.state.records import Claim, JobRecord
 from m2dao.errors import LeaseLost, UnknownJob
 from train_jobs.step_checkpoints import STEPS_EVERY_S
 

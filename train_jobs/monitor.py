@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from cluster.control.fit_requests import FitRequest
 from cluster.registry import Registry
-from cluster.state.jobs import JobRecord
 from cluster.state.lease import Lease
+from cluster.state.records import JobRecord
 from m2dao.errors import ServiceUnavailable
 
 logger = logging.getLogger(__name__)

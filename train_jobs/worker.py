@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 
 from cluster.platform import Platform
-from cluster.state.jobs import Claim, JobRecord
 from cluster.state.problems import Problem
+from cluster.state.records import Claim, JobRecord
 from m2dao.errors import FitError, InputError, LeaseLost, ServiceUnavailable, UnknownJob
 from train_jobs.fit import ClaimedFit
 from train_jobs.members import BatchSpec, known_jobs, worker_name

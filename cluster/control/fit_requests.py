@@ -13,7 +13,7 @@ from typing import Any
 from cluster.control.gate import GateThresholds
 from cluster.ids import IdentityName, TenantId
 from cluster.object_keys import object_key
-from cluster.state.jobs import JobRecord
+from cluster.state.records import JobRecord
 from m2dao.errors import ConfigError, InputError
 from m2dao.formats import CAPTURE_LABEL
 

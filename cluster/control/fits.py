@@ -12,8 +12,8 @@ from pathlib import Path
 from cluster.control.batch_jobs import BatchJobs
 from cluster.control.fit_requests import ATTEMPTS_PER_FIT, ENGINE_WORK, FitOptions, FitRequest
 from cluster.ids import FitId, IdentityName, TenantId
-from cluster.state.jobs import Claim, JobRecord
 from cluster.state.problems import Problem
+from cluster.state.records import Claim, JobRecord
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import ClusterUnavailable, Conflict, InputError, LeaseLost

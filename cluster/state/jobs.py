@@ -18,7 +18,6 @@ tenant's first job by one job, not by a thousand.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from cluster.ids import FitId, JobId, RenderId, TenantId, parse_job_id
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink
 from cluster.state.problems import Problem
+from cluster.state.records import Backlog, Claim, JobRecord, record_of
 from m2dao.errors import (
     AlreadyExists,
     Conflict,
@@ -41,61 +41,9 @@ from m2dao.errors import (
     UnknownTenant,
 )
 
-FINISHED = ("done", "failed", "cancelled")
 _ID_TYPES = {"render": RenderId, "fit": FitId}
 _IDEMPOTENCY_S = 24 * 3600
 RETENTION_S = 7 * 24 * 3600
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobRecord:
-    """A job as it was when it was read."""
-
-    id: JobId
-    tenant: TenantId
-    kind: str  # "render" or "fit"
-    status: str  # "queued", "running", "done", "failed" or "cancelled"
-    progress: float  # 0..1
-    stage: str
-    request: dict[str, Any]
-    result: dict[str, Any] | None  # when done
-    error: Problem | None  # when failed
-    attempt: int  # claims so far
-    max_attempts: int
-    worker: str  # who has it or had it last
-    fence: int  # token of the last claim; a supervisor that knows the worker to be dead can end its claim with it
-    created_s: float  # Unix time
-    updated_s: float  # Unix time
-
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended, well or not."""
-        return self.status in FINISHED
-
-    @property
-    def fit_id(self) -> FitId:
-        """The id of a fit job; a type error for any other kind."""
-        if not isinstance(self.id, FitId):
-            raise TypeError(f"{self.id} is not a fit")
-        return self.id
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """The right to work on a job until the lease runs out."""
-
-    job: JobRecord
-    fence: int
-    worker: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backlog:
-    """The open jobs of one kind."""
-
-    num_queued: int
-    num_running: int
-    queued_cost: float  # sum of what ``create`` was told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +128,7 @@ class Jobs:
         fields = self._link.hash(keys.job(tenant, job_id))
         if not fields:
             raise UnknownJob(f"job {job_id}", "a job", "none of that id")
-        return _record(fields)
+        return record_of(fields)
 
     def list(self, tenant: TenantId, kind: str, *, limit: int = 100, offset: int = 0) -> list[JobRecord]:
         """The tenant's jobs of a kind, newest first. Finished jobs leave after a week."""
@@ -191,7 +139,7 @@ class Jobs:
         gone = [i for i, fields in zip(ids, tables, strict=True) if not fields]
         if gone:
             self._link.call("ZREM", index, *gone)
-        return [_record(fields) for fields in tables if fields]
+        return [record_of(fields) for fields in tables if fields]
 
     def delete(self, tenant: TenantId, job_id: JobId) -> None:
         """Forget a job that is not running.
@@ -251,7 +199,7 @@ class Jobs:
         if not answer:
             return None
         fields = dict(zip(answer[::2], answer[1::2], strict=True))
-        return Claim(job=_record(fields), fence=int(fields["fence"]), worker=worker)
+        return Claim(job=record_of(fields), fence=int(fields["fence"]), worker=worker)
 
     def heartbeat(
         self, claim: Claim, *, lease_s: float, progress: float | None = None, stage: str | None = None
@@ -348,28 +296,3 @@ def _refusal(outcome: str, tenant: TenantId, kind: str, job_id: JobId, limit: in
         return AlreadyExists(f"job {job_id}", "a new id", "one that is taken")
     assert outcome == "no-tenant", outcome
     return UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name", "create it first")
-
-
-def _record(fields: dict[str, str]) -> JobRecord:
-    def loaded(name: str) -> Any:
-        return json.loads(fields[name]) if fields.get(name) else None
-
-    error = loaded("error")
-    record = JobRecord(
-        id=parse_job_id(fields["id"]),
-        tenant=TenantId(fields["tenant"]),
-        kind=fields["kind"],
-        status=fields["status"],
-        progress=float(fields["progress"]),
-        stage=fields["stage"],
-        request=loaded("request"),
-        result=loaded("result"),
-        error=None if error is None else Problem.from_dict(error),
-        attempt=int(fields["attempt"]),
-        max_attempts=int(fields["max_attempts"]),
-        worker=fields["worker"],
-        fence=int(fields["fence"]),
-        created_s=int(fields["created"]) / 1e6,
-        updated_s=int(fields["updated"]) / 1e6,
-    )
-    return record if record.finished else dataclasses.replace(record, result=None, error=None)

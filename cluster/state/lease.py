@@ -18,7 +18,8 @@ import math
 import threading
 import time
 
-from cluster.state.jobs import Claim, Jobs
+from cluster.state.jobs import Jobs
+from cluster.state.records import Claim
 from m2dao.errors import LeaseLost, M2daoError, ServiceUnavailable
 
 logger = logging.getLogger(__name__)

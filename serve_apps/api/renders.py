@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from cluster.ids import ModelRef, RenderId, TenantId
-from cluster.state.jobs import JobRecord, Once
+from cluster.state.jobs import Once
+from cluster.state.records import JobRecord
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnknownIdentity
 from serve_apps.api import schemas
 from serve_apps.api.services import Services

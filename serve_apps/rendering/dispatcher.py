@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 from cluster.ids import ModelRef
 from cluster.settings import ServeConfig
-from cluster.state.jobs import Claim, Jobs
+from cluster.state.jobs import Jobs
 from cluster.state.lease import Lease
+from cluster.state.records import Claim
 from m2dao.errors import LeaseLost, M2daoError
 from serve_apps.problems import ApiProblem, stored_problem
 from serve_apps.tickets import STARTED, RenderTicket

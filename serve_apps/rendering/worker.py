@@ -17,8 +17,9 @@ from typing import Any
 
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.settings import ServeConfig
-from cluster.state.jobs import Claim, Jobs
+from cluster.state.jobs import Jobs
 from cluster.state.lease import Lease
+from cluster.state.records import Claim
 from cluster.storage import ObjectStore
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, StateUnavailable
 from m2dao.files import file_sha256

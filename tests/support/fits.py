@@ -11,7 +11,7 @@ from cluster.control.fit_requests import FitOptions, FitRequest
 from cluster.control.fits import Recording
 from cluster.ids import FitId, IdentityName, TenantId
 from cluster.platform import Platform
-from cluster.state.jobs import JobRecord
+from cluster.state.records import JobRecord
 from m2dao.files import file_sha256
 from tests.support.small_work import read_diary, small_fit
 from train_jobs.members import BatchSpec

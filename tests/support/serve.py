@@ -18,7 +18,7 @@ from cluster.control.champion_watch import ChampionWatch
 from cluster.control.champions import Champions
 from cluster.ids import IdentityName, ModelRef, TenantId
 from cluster.settings import MB, ServeConfig, Settings
-from cluster.state.jobs import Claim
+from cluster.state.records import Claim
 from cluster.state.store import StateStore
 from serve_apps.api.ingress import create_api
 from serve_apps.api.services import Services, make_services

@@ -10,7 +10,7 @@ import pytest
 
 from cluster.ids import ModelRef, TenantId
 from cluster.settings import ServeConfig
-from cluster.state.jobs import JobRecord
+from cluster.state.records import JobRecord
 from cluster.state.store import StateStore
 from serve_apps.rendering.dispatcher import MAX_WAITING, Dispatcher
 from serve_apps.tickets import STARTED, RenderTicket

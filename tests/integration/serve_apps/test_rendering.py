@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cluster.ids import RenderId
-from cluster.state.jobs import Claim
+from cluster.state.records import Claim
 from m2dao.identity.talker import Talker
 from m2dao.media.audio import probe_audio, read_audio
 from m2dao.media.video import probe_video, read_frames

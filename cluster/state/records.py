@@ -1,0 +1,92 @@
+"""What a job looks like to those who read it: records, claims and backlogs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.ids import FitId, JobId, TenantId, parse_job_id
+from cluster.state.problems import Problem
+
+FINISHED = ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """A job as it was when it was read."""
+
+    id: JobId
+    tenant: TenantId
+    kind: str  # "render" or "fit"
+    status: str  # "queued", "running", "done", "failed" or "cancelled"
+    progress: float  # 0..1
+    stage: str
+    request: dict[str, Any]
+    result: dict[str, Any] | None  # when done
+    error: Problem | None  # when failed
+    attempt: int  # claims so far
+    max_attempts: int
+    worker: str  # who has it or had it last
+    fence: int  # token of the last claim; a supervisor that knows the worker to be dead can end its claim with it
+    created_s: float  # Unix time
+    updated_s: float  # Unix time
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.status in FINISHED
+
+    @property
+    def fit_id(self) -> FitId:
+        """The id of a fit job; a type error for any other kind."""
+        if not isinstance(self.id, FitId):
+            raise TypeError(f"{self.id} is not a fit")
+        return self.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right to work on a job until the lease runs out."""
+
+    job: JobRecord
+    fence: int
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """The open jobs of one kind."""
+
+    num_queued: int
+    num_running: int
+    queued_cost: float  # sum of what ``create`` was told
+
+
+def record_of(fields: Mapping[str, str]) -> JobRecord:
+    """The job that a hash of the store describes."""
+
+    def loaded(name: str) -> Any:
+        return json.loads(fields[name]) if fields.get(name) else None
+
+    error = loaded("error")
+    record = JobRecord(
+        id=parse_job_id(fields["id"]),
+        tenant=TenantId(fields["tenant"]),
+        kind=fields["kind"],
+        status=fields["status"],
+        progress=float(fields["progress"]),
+        stage=fields["stage"],
+        request=loaded("request"),
+        result=loaded("result"),
+        error=None if error is None else Problem.from_dict(error),
+        attempt=int(fields["attempt"]),
+        max_attempts=int(fields["max_attempts"]),
+        worker=fields["worker"],
+        fence=int(fields["fence"]),
+        created_s=int(fields["created"]) / 1e6,
+        updated_s=int(fields["updated"]) / 1e6,
+    )
+    return record if record.finished else dataclasses.replace(record, result=None, error=None)
