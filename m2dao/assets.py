@@ -162,11 +162,13 @@ class AssetStore:
         """
         asset = self._asset(name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder / f".{name}.lock"):
+        # Without a lock two processes may fetch the same; each puts whole files in place.
+        with locked(self.folder / f".{name}.lock", optional=True) as held:
             if not self.problems(name):  # another process was faster
                 return
-            for stale in self.folder.glob(f"{STALE_PREFIX}{name}-*"):  # of a process that was killed
-                shutil.rmtree(stale, ignore_errors=True)
+            if held:  # then these are a killed process's
+                for stale in self.folder.glob(f"{STALE_PREFIX}{name}-*"):
+                    shutil.rmtree(stale, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f"{STALE_PREFIX}{name}-", dir=self.folder) as scratch:
                 self._fetch_into(asset, Path(scratch), on_bytes or (lambda num_bytes: None))
 

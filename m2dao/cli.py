@@ -41,9 +41,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _as_path(word: str) -> str:
+    """A word of the command line; a file whose name begins with a dash must not be taken for an option."""
+    is_file = word.startswith("-") and "." in word and os.path.lexists(word)
+    return f"./{word}" if is_file else word
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args([_as_path(word) for word in (sys.argv[1:] if argv is None else argv)])
     return run_command(f"m2dao {args.command}", lambda: args.run(args), as_json=getattr(args, "json", False))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import json
 import os
 import sys
@@ -29,6 +30,8 @@ def run_command(name: str, work: Callable[[], dict[str, Any]], *, as_json: bool)
     Returns:
         the exit code: 0 done, 1 our fault or the machine's, 2 bad input or usage, 130 interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files go out as the bytes that they are
     with stdout_to_stderr() if as_json else contextlib.nullcontext():
         result, exit_code = _outcome(name, work)
     if as_json and result is not None:

@@ -7,18 +7,21 @@ leaves behind begins with a dot and ends in ``.partial`` before its suffix.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import math
 import os
 import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 _POLL_S = 0.1
+_USUAL_NAME_MAX = 255
+# What a lock on a file that is open for reading and writing answers where the file system has none.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def file_sha256(path: Path) -> str:
@@ -27,13 +30,30 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def name_max(folder: Path) -> int:
+    """The most bytes that a name in ``folder`` may have."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError):  # a folder that is not there yet, or a system that does not tell
+        return _USUAL_NAME_MAX
+
+
+def hidden_beside(path: Path, end: str) -> Path:
+    """A hidden name beside ``path`` that begins like its own and ends in ``end``, however long its own is."""
+    start = f".{path.name}"
+    room = name_max(path.parent) - len(os.fsencode(end))
+    if len(os.fsencode(start)) > room:
+        start = os.fsencode(start)[:room].decode("utf-8", "ignore")
+    return path.with_name(start + end)
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A name to write to, which becomes ``path`` when all went well and vanishes otherwise.
 
     It lies beside ``path`` and ends in the same suffix, for writers that look at it.
     """
-    partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
+    partial = hidden_beside(path.with_suffix(""), f".{secrets.token_hex(4)}.partial{path.suffix}")
     try:
         yield partial
         os.replace(partial, path)
@@ -50,7 +70,8 @@ def whole_folder(folder: Path, *, replace: bool = True) -> Iterator[Path]:
         replace: whether a folder that is there already makes way; otherwise it stays and this raises OSError.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    partial = hidden_beside(folder, f".{secrets.token_hex(4)}.partial")
+    partial.mkdir(mode=0o700)
     try:
         yield partial
         partial.chmod(0o755)
@@ -68,7 +89,7 @@ def put_in_place(made: Path, folder: Path, *, replace: bool = True) -> None:
     """
     retired = None
     if replace and folder.is_dir() and any(folder.iterdir()):  # an empty folder is replaced by the renaming
-        retired = made.with_name(f"{made.name}.old")
+        retired = hidden_beside(made, ".old")
         os.replace(folder, retired)
     os.replace(made, folder)
     if retired is not None:
@@ -76,41 +97,60 @@ def put_in_place(made: Path, folder: Path, *, replace: bool = True) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, shared: bool = False, wait_s: float = math.inf) -> Iterator[None]:
+def locked(
+    path: Path, *, shared: bool = False, wait_s: float = math.inf, optional: bool = False
+) -> Generator[bool, None, None]:
     """Hold the lock of the file ``path``; it is made where missing and may be removed meanwhile.
 
-    The lock ends with the process that holds it, however that process ends.
+    The lock ends with the process that holds it, however that process ends. The file is opened for reading and writing:
+    NFS gives an exclusive lock for no other.
 
     Args:
         shared: several may hold the lock together, but not beside one who wants it alone.
         wait_s: how long to wait for others.
+        optional: go on without a lock where the file system has none, as some shared folders.
+
+    Yields:
+        whether the lock is held.
 
     Raises:
         BlockingIOError: somebody else still holds it after ``wait_s``.
+        OSError: the file cannot be made, or there are no locks and they are not optional.
     """
     deadline = time.monotonic() + wait_s
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, deadline)
+            held = _take(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, deadline, optional)
             # A lock on a file that was removed meanwhile protects nothing: only the file of that name counts.
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
-                    yield
+                    yield held
                     return
         finally:
             os.close(descriptor)
 
 
-def _take(descriptor: int, how: int, deadline: float) -> None:
-    if deadline == math.inf:
-        fcntl.flock(descriptor, how)
-        return
-    while True:
-        try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
+def _take(descriptor: int, how: int, deadline: float, optional: bool) -> bool:
+    """Take a lock; False where there is none to be had and it is optional."""
+    try:
+        if deadline == math.inf:
+            fcntl.flock(descriptor, how)
+            return True
+        while not _taken(descriptor, how):
             if time.monotonic() > deadline:
-                raise
-        time.sleep(_POLL_S)
+                raise BlockingIOError(errno.EWOULDBLOCK, "somebody else holds the lock")
+            time.sleep(_POLL_S)
+    except OSError as error:
+        if not optional or error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _taken(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

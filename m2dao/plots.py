@@ -22,6 +22,11 @@ def new_plot(width_in: float, height_in: float) -> Figure:
     return plot
 
 
+def name_plot(plot: Figure, title: str) -> None:
+    """Write a name on top as it is: dollar signs begin no formula, and bytes that are no UTF-8 are marked."""
+    plot.suptitle(title.encode("utf-8", "replace").decode(), parse_math=False)
+
+
 def as_png(plot: Figure, dpi: int = 110) -> bytes:
     """The plot as a file."""
     buffer = io.BytesIO()

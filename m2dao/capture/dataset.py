@@ -27,6 +27,7 @@ from m2dao.audio.features import feature_version
 from m2dao.errors import CaptureCorrupt
 from m2dao.files import file_sha256
 from m2dao.formats import CAPTURE
+from m2dao.pictures import read_picture
 from m2dao.regions import NUM_BLENDSHAPES, NUM_LANDMARKS
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME
 
@@ -186,7 +187,7 @@ class Capture:
         return index
 
     def _image(self, name: str, mode: int) -> np.ndarray:
-        image = cv2.imread(str(self.folder / name), mode)
+        image = read_picture(self.folder / name, mode)
         if image is None or image.shape[:2] != (self.size, self.size):
             got = "no picture" if image is None else f"{image.shape[1]}x{image.shape[0]}"
             raise CaptureCorrupt(

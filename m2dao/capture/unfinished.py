@@ -1,27 +1,49 @@
 """The hidden folder in which a capture is made, and how the next call goes on with it.
 
-It lies beside the capture's place: ``.NAME.partial-KEY``. A lock on it says that a living process works there; without
-one it is a killed process's, and the next that makes the same capture goes on in it. One that makes another capture
-there removes it.
+It lies beside the capture's place: ``.NAME.partial-KEY``. A lock on the file ``.NAME.partial-KEY.lock`` says that a
+living process works there; without one it is a killed process's, and the next that makes the same capture goes on in
+it. One that makes another capture there removes it. Some shared folders have no locks: there everybody works in a
+folder of their own, and what a killed process left stays.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
+import secrets
 import shutil
-import tempfile
+import stat
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
 
-_TRIES = 5
+from m2dao.files import hidden_beside, locked, name_max
+
+_TOKEN_BYTES = 8
+_LOCK = ".lock"
 
 
-class Claim(NamedTuple):
-    """A folder that is ours alone while the handle is open."""
+class Claim:
+    """A folder that is ours alone until it is given up.
 
-    folder: Path
-    handle: int
+    Args:
+        folder: the folder.
+        held: what is closed to give its lock back.
+    """
+
+    def __init__(self, folder: Path, held: ExitStack):
+        self.folder = folder
+        self._held = held
+
+    def give_up(self, *, remove: bool) -> None:
+        """Let others have it.
+
+        Args:
+            remove: the folder as well.
+        """
+        with self._held:
+            if remove:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            _lock_of(self.folder).unlink(missing_ok=True)
 
 
 def claim_place(out: Path, key: str | None) -> Claim:
@@ -34,67 +56,73 @@ def claim_place(out: Path, key: str | None) -> Claim:
     Raises:
         OSError: the place cannot be written.
     """
-    parent, prefix = out.absolute().parent, f".{out.name}.partial-"
+    parent, prefix = out.absolute().parent, _prefix(out.absolute())
     parent.mkdir(parents=True, exist_ok=True)
     wanted = None if key is None else parent / f"{prefix}{key}"
     _remove_stale(parent, prefix, keep=wanted)
     claim = wanted and _claim_again(wanted)
     if not claim:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        claim = Claim(folder, _lock(folder))
+        claim = _claim_new(parent / f"{prefix}{secrets.token_hex(_TOKEN_BYTES)}")
     os.chmod(claim.folder, 0o755)
     return claim
 
 
+def _prefix(out: Path) -> str:
+    """What the names of all unfinished folders of one capture begin with."""
+    usual, spare = f".{out.name}.partial-", "0" * (2 * _TOKEN_BYTES + len(f".old{_LOCK}"))
+    if len(os.fsencode(usual + spare)) <= name_max(out.parent):
+        return usual
+    # cut to fit: the whole name's hash tells it from others that begin alike
+    digest = hashlib.sha256(os.fsencode(out.name)).hexdigest()[: 2 * _TOKEN_BYTES]
+    return hidden_beside(out, f"-{digest}.partial-{spare}").name.removesuffix(spare)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + _LOCK)
+
+
 def _claim_again(folder: Path) -> Claim | None:
     """The folder that everybody with this key uses; None if somebody is at work in it, or it is nothing of ours."""
-    for _ in range(_TRIES):
-        folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
         try:
-            return Claim(folder, _lock(folder))
-        except FileNotFoundError:  # its owner has just finished
-            continue
+            if not stack.enter_context(locked(_lock_of(folder), wait_s=0, optional=True)):
+                _lock_of(folder).unlink(missing_ok=True)
+                return None
+            folder.mkdir(exist_ok=True)
         except OSError:
             return None
-    return None
+        if not _is_ours(folder):
+            _lock_of(folder).unlink(missing_ok=True)
+            return None
+        return Claim(folder, stack.pop_all())
 
 
-def _lock(folder: Path) -> int:
-    """A handle that holds the folder's lock.
+def _claim_new(folder: Path) -> Claim:
+    """A folder that nobody knows of; the lock comes first, so that nobody takes it for a killed process's."""
+    with ExitStack() as stack:
+        stack.enter_context(locked(_lock_of(folder), optional=True))
+        folder.mkdir()
+        return Claim(folder, stack.pop_all())
 
-    ``m2dao.files.locked`` locks a file and makes it; here the folder itself is locked, must be no link and must be
-    ours.
 
-    Raises:
-        BlockingIOError: somebody holds it.
-        FileNotFoundError: another folder or none is at that path by now.
-        OSError: a link, no folder, or somebody else's.
-    """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held, there = os.fstat(handle), os.stat(folder, follow_symlinks=False)
-        if (held.st_dev, held.st_ino) != (there.st_dev, there.st_ino):
-            raise FileNotFoundError(f"{folder} is another folder by now")
-        if held.st_uid != os.geteuid():
-            raise PermissionError(f"{folder} is somebody else's")
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
+def _is_ours(folder: Path) -> bool:
+    """Whether it is no link and nobody else's."""
+    there = os.stat(folder, follow_symlinks=False)
+    return stat.S_ISDIR(there.st_mode) and there.st_uid == os.geteuid()
 
 
 def _remove_stale(parent: Path, prefix: str, *, keep: Path | None) -> None:
     """Remove unfinished folders that nobody works in, but for one."""
-    for folder in parent.glob(f"{prefix}*"):
+    names = {name.removesuffix(_LOCK) for name in os.listdir(parent) if name.startswith(prefix)}
+    for folder in (parent / name for name in names):
         if folder == keep:
             continue
-        try:
-            handle = _lock(folder)
-        except OSError:
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
+        with suppress(OSError), locked(_lock_of(folder), wait_s=0):
+            if os.path.lexists(folder):
+                if not _is_ours(folder):
+                    continue
+                shutil.rmtree(folder, ignore_errors=True)
+            _lock_of(folder).unlink(missing_ok=True)
 
 
 class Ledger:
@@ -107,12 +135,17 @@ class Ledger:
     def __init__(self, path: Path):
         lines = path.read_text().splitlines() if path.is_file() else []
         self._hashes = dict(line.split(" ", 1)[::-1] for line in lines if line.count(" ") == 1)
-        self._file = path.open("a")
+        self._file = path.open("ab", buffering=0)  # nothing is left to be written when it is closed
 
     def add(self, name: str, sha256: str) -> None:
-        """Note a file that is in its place."""
-        self._file.write(f"{sha256} {name}\n")
-        self._file.flush()
+        """Note a file that is in its place.
+
+        Raises:
+            OSError: there is no room.
+        """
+        line = f"{sha256} {name}\n".encode()
+        while line:
+            line = line[self._file.write(line) :]
 
     def knows(self, name: str, sha256: str) -> bool:
         """Whether a former process stored just this."""

@@ -5,12 +5,14 @@ What a killed process stored whole is not made again, see unfinished.py.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -21,6 +23,7 @@ from m2dao.capture.unfinished import Ledger, claim_place
 from m2dao.errors import InputError, M2daoError
 from m2dao.files import put_in_place
 from m2dao.formats import CAPTURE
+from m2dao.pictures import read_picture
 from m2dao.timeline import FRAME_RATE
 
 JPEG_QUALITY = 95
@@ -64,12 +67,16 @@ class CaptureWriter:
 
     def __enter__(self) -> CaptureWriter:
         self._check_target()
+        claim = None
         try:
-            self.folder, self._claim = claim_place(self.out, self._key)
+            claim = claim_place(self.out, self._key)
+            self.folder, self._claim = claim.folder, claim
             for name in ("frames", "masks", _NOTES):
                 (self.folder / name).mkdir(exist_ok=True)
             self._ledger = Ledger(self.notes / "stored")
         except OSError as error:
+            if claim is not None:
+                claim.give_up(remove=True)
             raise InputError(
                 str(self.out), "a place that can be written", str(error), "choose another --out"
             ) from error
@@ -80,10 +87,10 @@ class CaptureWriter:
         return self.folder / _NOTES
 
     def __exit__(self, kind, error, trace) -> None:
-        self._ledger.close()
-        if not self._finished:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._claim)
+        try:
+            self._ledger.close()
+        finally:
+            self._claim.give_up(remove=not self._finished)
 
     def _check_target(self) -> None:
         if not os.path.lexists(self.out):
@@ -98,16 +105,24 @@ class CaptureWriter:
 
     def add_bytes(self, name: str, data: bytes) -> None:
         """Store `data` as `name` and note its hash."""
-        try:
+        digest = hashlib.sha256(data).hexdigest()
+        with self._room_for(name):
             aside = self.notes / name.replace("/", "-")
             aside.write_bytes(data)
             os.replace(aside, self.folder / name)  # whole or not there; the notes go with what a killed run left
+            with self._lock:
+                self._ledger.add(name, digest)
+                self._files[name] = {"sha256": digest, "bytes": len(data)}
+
+    @contextlib.contextmanager
+    def _room_for(self, name: str) -> Iterator[None]:
+        """Say what could not be written, and what to do."""
+        try:
+            yield
         except OSError as error:
-            raise M2daoError(str(self.out / name), "room to write it", str(error), "free some disk space") from error
-        digest = hashlib.sha256(data).hexdigest()
-        with self._lock:
-            self._ledger.add(name, digest)
-            self._files[name] = {"sha256": digest, "bytes": len(data)}
+            raise M2daoError(
+                str(self.out / name), "room and leave to write it", str(error), "free some disk space"
+            ) from error
 
     def add_json(self, name: str, value: dict) -> None:
         self.add_bytes(name, (json.dumps(value, indent=2) + "\n").encode())
@@ -164,7 +179,7 @@ class CaptureWriter:
         return cv2.cvtColor(self._decoded(name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
     def _decoded(self, name: str, mode: int) -> np.ndarray:
-        picture = cv2.imread(str(self.folder / name), mode)
+        picture = read_picture(self.folder / name, mode)
         if picture is None:
             raise M2daoError(
                 str(self.folder / name), "the picture that was stored", "none", "prepare the capture again"
@@ -175,8 +190,9 @@ class CaptureWriter:
         """Complete the manifest, put the folder in its place; returns the capture's content hash."""
         files = dict(sorted(self._files.items()))
         manifest = {**CAPTURE.header, "frame_rate": FRAME_RATE, **manifest, "files": files}
-        (self.folder / CAPTURE.manifest).write_text(json.dumps(manifest, indent=1) + "\n")
-        shutil.rmtree(self.notes)
+        with self._room_for(CAPTURE.manifest):
+            (self.folder / CAPTURE.manifest).write_text(json.dumps(manifest, indent=1) + "\n")
+            shutil.rmtree(self.notes)
         self._check_target()  # somebody else may have been faster
         try:
             put_in_place(self.folder, self.out)

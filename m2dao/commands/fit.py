@@ -42,13 +42,12 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     from m2dao.progress import showing
-    from m2dao.training.fit import fit
+    from m2dao.training.fit import fit, usual_work_dir
     from m2dao.training.universal import load_universal
 
     out = args.out or Path("identities") / args.capture.name
     check_folder(out, replaces=IDENTITY)
-    if args.work_dir is not None:
-        check_folder(args.work_dir)
+    check_folder(args.work_dir or usual_work_dir(out))
     universal = load_universal(args.universal) if args.universal else None
     minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
     with showing("fit") as show:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from m2dao.commands.outputs import check_folder
 from m2dao.commands.shared import Commands, add_command
 
 EXAMPLES = """examples:
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> dict:
     from m2dao.capture.prepare import prepare
     from m2dao.progress import showing
 
+    check_folder(args.out)
     with showing("prepare") as show:
         result = prepare(args.video, args.out, size=args.size, overwrite=args.overwrite, on_progress=show)
     if not args.json:

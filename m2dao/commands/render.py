@@ -102,10 +102,16 @@ def _write_pngs(frames: Iterable[np.ndarray], folder: Path) -> int:
     """Write a folder of PNG files with alpha; returns how many."""
     import cv2
 
+    from m2dao.pictures import write_picture
+
     num_frames = 0
     with whole_folder(folder, replace=False) as aside:
         for frame in frames:
-            if not cv2.imwrite(str(aside / f"{num_frames:06d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGBA2BGRA)):
-                raise MediaError(str(folder), "room and leave to write PNG files", "a failed write", "check the disk")
+            try:
+                write_picture(aside / f"{num_frames:06d}.png", cv2.cvtColor(frame, cv2.COLOR_RGBA2BGRA))
+            except OSError as error:
+                raise MediaError(
+                    str(folder), "room and leave to write PNG files", str(error), "check the disk"
+                ) from error
             num_frames += 1
     return num_frames

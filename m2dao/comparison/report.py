@@ -13,7 +13,7 @@ import numpy as np
 from m2dao.media.audio import read_audio
 from m2dao.media.mux import VideoWriter
 from m2dao.media.video import probe_video, read_frames
-from m2dao.plots import as_png, new_plot
+from m2dao.plots import as_png, name_plot, new_plot
 
 _COLUMNS = (
     ("psnr_db", "PSNR", 2),
@@ -79,7 +79,7 @@ def bars(rows: list[dict], title: str) -> bytes:
         axis.set_yticks(places, [row["name"] for row in part])
         axis.set(xlabel="PSNR (dB), axis cut", title=f"protocol {protocol}")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
-    figure.suptitle(title)
+    name_plot(figure, title)
     return as_png(figure)
 
 

@@ -31,6 +31,7 @@ from m2dao.motion.facial import EXPRESSION_SIZE
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import GROUPS, ModelConfig, TalkingHead
+from m2dao.pictures import read_picture
 
 _SIGNALS = {
     "poses": (None, 6),
@@ -113,7 +114,7 @@ def load_identity(folder: Path) -> StoredIdentity:
         raise CheckpointCorrupt(str(folder), "a valid speech configuration", str(error)) from error
     signals = _load_tensors(folder / layout.SIGNALS_NAME)
     _check_signals(folder, signals)
-    plate = cv2.imread(str(folder / layout.PLATE_NAME), cv2.IMREAD_COLOR)
+    plate = read_picture(folder / layout.PLATE_NAME)
     if plate is None or plate.shape != (manifest.size, manifest.size, 3):
         raise CheckpointCorrupt(
             str(folder / layout.PLATE_NAME), f"a {manifest.size} px square picture", "something else"

@@ -163,6 +163,8 @@ class VideoWriter:
             )
         except BaseException as error:
             self._discard(error)
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
             raise
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
         return self
@@ -191,7 +193,10 @@ class VideoWriter:
                 if samples is not None:
                     self._encoder.sound(samples)
         except (av.error.FFmpegError, OSError) as error:
-            raise MediaError(str(self.path), "room and leave to write it", str(error), "check the disk") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> MediaError:
+        return MediaError(str(self.path), "room and leave to write it", str(error), "check the disk")
 
     def __exit__(self, kind, error, trace) -> None:
         try:
@@ -215,9 +220,7 @@ class VideoWriter:
         except BaseException as failure:
             self._discard(failure)
             if isinstance(failure, (av.error.FFmpegError, OSError)):
-                raise MediaError(
-                    str(self.path), "room and leave to write it", str(failure), "check the disk"
-                ) from failure
+                raise self._unwritable(failure) from failure
             raise
 
     def _discard(self, error: BaseException) -> None:

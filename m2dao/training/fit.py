@@ -60,6 +60,11 @@ class FitResult:
         return rounded(asdict(self))
 
 
+def usual_work_dir(out: Path) -> Path:
+    """Where step checkpoints and pictures of a fit go whose caller does not say."""
+    return out.with_name(out.name + ".fit")
+
+
 def fit(
     capture_dir: Path | str,
     out_dir: Path | str,
@@ -102,7 +107,7 @@ def fit(
         recipe=get_recipe(recipe, size) if isinstance(recipe, str) else recipe,
         budget=FitBudget(steps=steps, minutes=minutes),
         seed=seed,
-        work_dir=Path(work_dir) if work_dir else out_dir.with_name(out_dir.name + ".fit"),
+        work_dir=Path(work_dir) if work_dir else usual_work_dir(out_dir),
         backend=backend or default_backend(),
         universal=universal,
     )

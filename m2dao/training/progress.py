@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from m2dao.figures import rounded
+from m2dao.pictures import read_picture, write_picture
 
 
 class FitProgress(NamedTuple):
@@ -48,7 +49,7 @@ class ProgressFiles:
         """A new column: the recording above, the render below; both [H, W, 3] uint8."""
         column = cv2.cvtColor(np.concatenate([recorded, rendered]), cv2.COLOR_RGB2BGR)
         if self._strip.is_file():
-            old = cv2.imread(str(self._strip))
+            old = read_picture(self._strip)
             if old is not None and old.shape[0] == column.shape[0]:
                 column = np.concatenate([old, column], axis=1)
-        cv2.imwrite(str(self._strip), column)
+        write_picture(self._strip, column)

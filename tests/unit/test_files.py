@@ -1,5 +1,8 @@
 """Files and folders are whole or not there; a lock keeps others out while its holder lives."""
 
+import errno
+import fcntl
+import math
 import os
 import signal
 import subprocess
@@ -29,6 +32,21 @@ def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
         assert partial.suffix == path.suffix, "writers look at the suffix"
     assert path.read_text() == "after"
     assert names(tmp_path) == ["a.json"]
+
+
+def test_the_longest_name_is_as_good_as_any(tmp_path):
+    for name in ("a" * 251 + ".mp4", "\u00fc" * 127, "a" * 255):
+        with whole_file(tmp_path / name) as partial:
+            partial.write_text("new")
+            assert not name.endswith(".mp4") or partial.suffix == ".mp4"
+        assert names(tmp_path) == [name]
+        (tmp_path / name).unlink()
+        for _ in range(2):  # the second moves the first aside
+            with whole_folder(tmp_path / name) as partial:
+                (partial / "file").touch()
+        assert names(tmp_path) == [name]
+        (tmp_path / name / "file").unlink()
+        (tmp_path / name).rmdir()
 
 
 def test_an_error_leaves_the_file_of_before_and_nothing_else(tmp_path):
@@ -158,3 +176,15 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path):
         holder.wait(30)
         with locked(path, wait_s=5):
             pass
+
+
+@pytest.mark.parametrize("wait_s", [0, 1, math.inf])
+def test_where_there_are_no_locks_only_those_that_are_optional_are_done_without(tmp_path, monkeypatch, wait_s):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with locked(tmp_path / "lock", optional=True, wait_s=wait_s) as held:
+        assert not held
+    with pytest.raises(OSError, match="No locks"), locked(tmp_path / "lock", wait_s=wait_s):
+        pass

@@ -26,7 +26,7 @@ MAY_IMPORT = {
 # above.
 LAYERS = (
     (
-        *("formats", "regions", "files", "errors", "timeline", "assets", "plots"),
+        *("formats", "regions", "files", "errors", "timeline", "assets", "plots", "pictures"),
         *("command_line", "progress", "stages", "figures", "kernels"),
     ),
     ("media", "gaussians"),

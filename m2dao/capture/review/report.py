@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from m2dao.capture.cameras.bundle import Poses, project
 from m2dao.capture.faces.mesh import face_triangles
-from m2dao.plots import as_png, new_plot
+from m2dao.plots import as_png, name_plot, new_plot
 from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, runs_of
 
@@ -156,7 +156,7 @@ def plots(data: PlotData, *, title: str = "") -> bytes:
     has_lag = data.lag_frames is not None and data.lag_correlation is not None
     figure = new_plot(11, 11 if has_lag else 9)
     axes = figure.subplots(5 if has_lag else 4, 1)
-    figure.suptitle(title)
+    name_plot(figure, title)
     time_s = np.arange(len(data.viewmats)) / FRAME_RATE
     _plot_pose(axes[0], axes[1], time_s, data.viewmats)
     axes[2].plot(time_s, data.lip_opening, linewidth=0.8)

@@ -50,6 +50,14 @@ def test_a_place_that_nobody_may_write_into_is_refused():
         check_folder(Path("/proc/self/videos"))
 
 
+@pytest.mark.parametrize("name", ["\u00fc" * 128, "a" * 252 + ".mp4"])
+def test_a_name_that_is_too_long_is_refused_by_its_length(tmp_path, name):
+    with pytest.raises(InputError, match="names of at most 255 bytes; got one of 256"):
+        check_folder(tmp_path / name)
+    with pytest.raises(InputError, match="names of at most 255 bytes; got one of 256"):
+        check_file(tmp_path / name[:128] / name, suffix=Path(name).suffix)
+
+
 def test_a_folder_may_be_new_or_in_use_unless_it_must_be_empty(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "used").mkdir()
