@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+
+def known(value: float) -> float | None:
+    """None in place of NaN, which JSON does not have."""
+    return None if math.isnan(value) else float(value)
 
 
 def rounded(figures: Any, digits: int = 4) -> Any:

@@ -33,7 +33,7 @@ STEP_CHECKPOINT_VERSION = "4"
 
 # What the same input gives. Captures and fits of another number are made again, not compared.
 CAPTURE_GENERATION = 2  # captures of the same recording
-ENGINE_VERSION = 13  # identities of the same recipe
-EVALUATION_VERSION = 6  # figures of the same identity
+ENGINE_VERSION = 14  # identities of the same recipe
+EVALUATION_VERSION = 7  # figures of the same identity
 
 CAPTURE_LABEL = f"v{CAPTURE.version}.{CAPTURE_GENERATION}"  # begins the names of captures in the object store

@@ -7,6 +7,8 @@ exactly 640 samples. Frame ``i`` shows the instant ``i / 25`` seconds and owns t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 FRAME_RATE = 25  # frames per second
@@ -30,7 +32,18 @@ def runs_of(flags: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def train_test_split(num_frames: int) -> tuple[range, range]:
-    """The field's split: the first 10/11 train, the last 1/11 tests (TalkingGaussian, section 4.1)."""
-    num_train = num_frames * 10 // 11
-    return range(num_train), range(num_train, num_frames)
+class Split(NamedTuple):
+    """The parts of a recording, one after the other."""
+
+    train: range  # what a fit learns from
+    validation: range  # what all choices are made on
+    test: range  # what is reported, once
+
+
+JUDGED_PARTS = ("validation", "test")
+
+
+def split_recording(num_frames: int) -> Split:
+    """9/11 train, 1/11 validation, 1/11 test: the field's test part, and as much before it to choose by."""
+    num_train, num_seen = num_frames * 9 // 11, num_frames * 10 // 11
+    return Split(range(num_train), range(num_train, num_seen), range(num_seen, num_frames))

@@ -15,6 +15,7 @@ from m2dao.audio.lipsync import SyncResult, expected_lip_opening, sync_offset_an
 from m2dao.audio.phones import Phones, posteriors_of
 from m2dao.capture.faces.signals import measure_signals
 from m2dao.capture.faces.tracker import FaceTracker
+from m2dao.evaluation.closures import CLOSED_BELOW
 from m2dao.evaluation.metrics import (
     bilabial_closure,
     blendshape_error,
@@ -26,11 +27,11 @@ from m2dao.evaluation.metrics import (
     silent_frames,
 )
 from m2dao.evaluation.result import FaceFigures, VideoFigures
+from m2dao.figures import known
 from m2dao.regions import NUM_BLENDSHAPES, NUM_LANDMARKS
 
 _MAX_LAG_FRAMES = 15
 _MIN_LAG_FRAMES = 5
-_CLOSED_BELOW = 0.012  # of the outer-eye distance
 
 
 class Lips(NamedTuple):
@@ -113,18 +114,18 @@ def measure_mouth(phone_rows: np.ndarray, lips: Lips, *, change: float | None = 
     opening, posteriors = lips.lip_opening, posteriors_of(phone_rows)
     silent = silent_frames(posteriors[:, 0], len(opening))
     held = held_vowel_frames(posteriors, _phone_names(), len(opening))
-    closure, _ = bilabial_closure(opening, posteriors, _phone_names(), closed_below=_CLOSED_BELOW)
+    closure, _ = bilabial_closure(opening, posteriors, _phone_names(), closed_below=CLOSED_BELOW)
     sync = lip_sync(phone_rows, opening)
     return VideoFigures(
         change=change,
         sync_offset_frames=sync.offset_frames if sync else None,
         sync_confidence=sync.confidence if sync else None,
         sync_sure=sync.sure if sync else None,
-        lip_change=_known(lip_change(opening)),
-        jitter_silence=_known(lip_jitter(opening, silent)),
-        opening_silence=_known(mean_of_known(opening[silent])),
-        held_vowel_jitter=_known(lip_jitter(opening, held)),
-        closure_mbp=_known(closure),
+        lip_change=known(lip_change(opening)),
+        jitter_silence=known(lip_jitter(opening, silent)),
+        opening_silence=known(mean_of_known(opening[silent])),
+        held_vowel_jitter=known(lip_jitter(opening, held)),
+        closure_mbp=known(closure),
     )
 
 
@@ -132,10 +133,10 @@ def compare_faces(rendered: Lips, recorded: Lips) -> FaceFigures:
     """Landmark distance, blendshape error and lip correlation of a render against the recording."""
     errors = blendshape_error(rendered.blendshapes, recorded.blendshapes)
     return FaceFigures(
-        lmd_px=_known(lmd_px(rendered.landmarks, recorded.landmarks)),
-        lower_blendshape_error=_known(errors.lower),
-        upper_blendshape_error=_known(errors.upper),
-        lip_correlation=_known(_correlation(rendered.lip_opening, recorded.lip_opening)),
+        lmd_px=known(lmd_px(rendered.landmarks, recorded.landmarks)),
+        lower_blendshape_error=known(errors.lower),
+        upper_blendshape_error=known(errors.upper),
+        lip_correlation=known(_correlation(rendered.lip_opening, recorded.lip_opening)),
     )
 
 
@@ -149,7 +150,3 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     if both.sum() < 3 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
         return math.nan
     return float(np.corrcoef(a[both], b[both])[0, 1])
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

@@ -13,6 +13,7 @@ import torch
 from m2dao.evaluation.metrics import ChangeMeter, FlickerMeter, edge_band, neck_band, psnr_db, ssim
 from m2dao.evaluation.perceptual import StLpips
 from m2dao.evaluation.result import PictureFigures
+from m2dao.figures import known
 from m2dao.regions import WHOLE_HEAD
 
 _MIN_LPIPS_SIDE = 64
@@ -58,20 +59,16 @@ class PictureMetrics:
     def figures(self) -> PictureFigures:
         """Means over frames; None where nothing could be measured."""
         means = {name: float(np.mean(values)) for name, values in self._values.items()}
-        return PictureFigures(**means, flicker=_known(self._flicker.value))
+        return PictureFigures(**means, flicker=known(self._flicker.value))
 
     @property
     def rendered_change(self) -> float | None:
-        return _known(self._rendered_change.value)
+        return known(self._rendered_change.value)
 
     @property
     def recorded_change(self) -> float | None:
-        return _known(self._recorded_change.value)
+        return known(self._recorded_change.value)
 
     def _note(self, name: str, value: float) -> None:
         if not math.isnan(value):
             self._values.setdefault(name, []).append(value)
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -43,6 +43,37 @@ class FaceFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LipFigures:
+    """Rendered lips beside recorded ones while somebody speaks; no sound feature takes part.
+
+    Attributes:
+        closure_ratio: share of the recorded lip closures that the render makes within one frame.
+        closure_precision: share of the rendered lip closures that the recording makes within one frame.
+        opening_ratio: spread of the rendered lip opening over that of the recorded one.
+    """
+
+    closure_ratio: float | None = None
+    closure_precision: float | None = None
+    opening_ratio: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruthFigures:
+    """Rendered lips beside the truth of a synthetic presenter.
+
+    Attributes:
+        truth_closure: share of the presenter's m, b and p that the render closes for within one frame.
+        truth_opening_error: mean absolute error of the lip opening in speech, in outer-eye distances.
+        truth_opening_silence, truth_jitter_silence: how far open the lips are and how much they move in true pauses.
+    """
+
+    truth_closure: float | None = None
+    truth_opening_error: float | None = None
+    truth_opening_silence: float | None = None
+    truth_jitter_silence: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoFigures:
     """One video by itself, whether rendered or recorded.
 
@@ -75,6 +106,8 @@ _KEYS = (
     *("lip_change", "recording_lip_change", "jitter_silence", "recording_jitter_silence"),
     *("opening_silence", "recording_opening_silence", "held_vowel_jitter", "recording_held_vowel_jitter"),
     *("closure_mbp", "recording_closure_mbp", "num_frames_without_face"),
+    *("split", "closure_ratio", "closure_precision", "opening_ratio"),
+    *("truth_closure", "truth_opening_error", "truth_opening_silence", "truth_jitter_silence"),
 )
 
 
@@ -83,14 +116,19 @@ class EvaluateResult:
     """What `m2dao evaluate` finds.
 
     Attributes:
-        pictures, face: the render beside the recording; empty for protocol ``cross``, which has none to compare with.
+        split: ``validation`` or ``test``, the part of the recording that was rendered or compared with.
+        pictures, face, lips: the render beside the recording; empty for ``cross``, which has none to compare with.
+        truth: the render beside the truth of a presenter; empty without one.
         rendered, recorded: each by itself.
         num_frames, num_frames_without_face: of the render.
     """
 
     protocol: str
+    split: str
     pictures: PictureFigures
     face: FaceFigures
+    lips: LipFigures
+    truth: TruthFigures
     rendered: VideoFigures
     recorded: VideoFigures
     num_frames: int
@@ -100,10 +138,13 @@ class EvaluateResult:
         """Everything on one level, as JSON has it; figures of the recording begin with ``recording_``."""
         flat = {
             "protocol": self.protocol,
+            "split": self.split,
             "num_frames": self.num_frames,
             "num_frames_without_face": self.num_frames_without_face,
             **asdict(self.pictures),
             **asdict(self.face),
+            **asdict(self.lips),
+            **asdict(self.truth),
             **asdict(self.rendered),
             **{f"recording_{name}": value for name, value in asdict(self.recorded).items()},
         }

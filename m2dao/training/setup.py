@@ -18,7 +18,7 @@ from m2dao.errors import CaptureRejected, ConfigError
 from m2dao.gaussians.density import ScreenGradients
 from m2dao.kernels.threads import get_num_threads
 from m2dao.render.api import device_of
-from m2dao.timeline import train_test_split
+from m2dao.timeline import split_recording
 from m2dao.training.budget import FitClock, ProgressBegin
 from m2dao.training.build import build_talking_head
 from m2dao.training.checkpoint import StepCheckpoint, load_checkpoint
@@ -33,7 +33,7 @@ from m2dao.training.state import Fit, FitConfig, FitData
 from m2dao.training.step import StepRunner
 from m2dao.training.universal import UniversalMotion
 
-_MIN_FRAMES = 100
+_MIN_FRAMES = 90
 _CLOSING = 0.35  # lids closed by this share make a frame worth repeating
 
 
@@ -131,7 +131,7 @@ def _check_kind(recipe: Recipe, universal: UniversalMotion | None) -> None:
 def _open(folder: Path, recipe: Recipe) -> tuple[Capture, int]:
     """The capture with the recipe's kind of poses, and the number of frames of its training part."""
     capture = with_poses(Capture.open(folder), recipe.poses)
-    train, _ = train_test_split(capture.num_frames)
+    train = split_recording(capture.num_frames).train
     if len(train) < _MIN_FRAMES:
         raise CaptureRejected(str(folder), f"{_MIN_FRAMES} frames to train on", str(len(train)))
     return capture, len(train)

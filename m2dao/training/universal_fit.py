@@ -32,7 +32,7 @@ from m2dao.motion.oral import choose_lip_probes
 from m2dao.motion.talking_head import TalkingHead
 from m2dao.regions import AROUND_MOUTH
 from m2dao.render.api import default_backend
-from m2dao.timeline import train_test_split
+from m2dao.timeline import split_recording
 from m2dao.training.budget import FitBudget
 from m2dao.training.checkpoint import save_checkpoint
 from m2dao.training.loop import take_steps
@@ -245,7 +245,7 @@ def _begin(
 ) -> tuple[UniversalMotion, float]:
     """A voice learned from all of them, and motion at rest; and how well the voice predicts held-out lips."""
     recipe = config.recipe
-    num_train = [len(train_test_split(capture.num_frames)[0]) for capture in captures]
+    num_train = [len(split_recording(capture.num_frames).train) for capture in captures]
     speech = speech_config(captures[0], recipe)
     shapes = [mouth_shapes(capture)[:num] for capture, num in zip(captures, num_train, strict=True)]
     basis = find_articulation_basis(shapes, speech.embedding_size)

@@ -1,17 +1,22 @@
 """An evaluation says what a protocol can say, and refuses what it cannot."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
-from m2dao.evaluation.evaluate import _rendered, evaluate
+from m2dao.evaluation.evaluate import _drives, _rendered, evaluate
 from m2dao.evaluation.mouth import _phone_names, lip_sync, track_lips
 from m2dao.evaluation.nearest_torso import NearestTorso
+from m2dao.evaluation.paste import HeadAlone, paste_head
 from m2dao.identity import Talker
+from m2dao.identity.checkpoint import load_identity, save_identity
 from m2dao.training.fit import fit
 from m2dao.training.frames.behind import behind_head, head_taken
 from m2dao.training.frames.targets import decode_frames
@@ -61,6 +66,36 @@ def test_another_capture_is_refused_because_its_test_part_is_not_unseen(fitted, 
         evaluate(fitted[0], other, "paper")
 
 
+def _outputs(head_share, torso_share):
+    """Two renders of one pixel: a white head in front of a black torso, and the head alone."""
+    colors = torch.full((1, 1, 1, 4), head_share)
+    return (
+        SimpleNamespace(colors=colors, alphas=torch.full((1, 1, 1, 1), head_share + torso_share)),
+        SimpleNamespace(colors=colors, alphas=colors[..., 3:]),
+    )
+
+
+@pytest.mark.parametrize("torso_share", [0.0, 0.7])
+def test_paper_counts_a_head_beyond_its_outline_alike_with_and_without_a_torso(torso_share):
+    both, alone = _outputs(0.3, torso_share)
+    masks, recorded = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1, 3), np.uint8)
+    behind = recorded  # the recording itself, where it shows no head
+    picture = np.round(255 * both.colors[0, ..., :3].numpy() + (1 - both.alphas[0].numpy()) * behind).astype(np.uint8)
+    pasted = paste_head(picture, both, alone, masks, recorded)
+    assert pasted[0, 0].tolist() == [round(0.3 * 255)] * 3
+
+
+def test_a_head_alone_is_the_head_without_what_hides_it(fitted):
+    talker = Talker.load(fitted[0])
+    capture = Capture.open(fitted[1])
+    frames = decode_frames(capture, 64, range(120, 121), plate=talker.plate)
+    drive = next(_drives(talker, capture, frames.indices))
+    alone, both = HeadAlone(talker).render(drive), talker.render_drive(drive)
+    assert torch.allclose(alone.alphas, alone.colors[..., 3:], atol=1e-5), "nothing but head is left"
+    assert (alone.colors[..., 3] >= both.colors[..., 3] - 1e-4).all(), "what the torso hid comes out"
+    assert both.alphas.sum() > alone.alphas.sum()
+
+
 def test_paper_shows_the_recording_outside_the_head_and_the_render_inside(fitted):
     capture, talker = Capture.open(fitted[1]), Talker.load(fitted[0])
     part = range(120, 121)
@@ -74,11 +109,25 @@ def test_paper_shows_the_recording_outside_the_head_and_the_render_inside(fitted
     assert np.abs(pictures["paper"] - frames.rgb(120))[far].max() <= 3
 
 
+def test_an_identity_is_not_judged_on_frames_it_was_trained_on(fitted, tmp_path):
+    talker_dir, identity = tmp_path / "old", load_identity(fitted[0])
+    manifest = replace(identity.manifest, fit=identity.manifest.fit | {"num_train": 120})  # by the split of before
+    save_identity(talker_dir, identity._replace(manifest=manifest))
+    with pytest.raises(InputError, match="has not seen the validation part"):
+        evaluate(talker_dir, fitted[1], "paper")
+    assert evaluate(talker_dir, fitted[1], "paper", split="test", max_frames=2).split == "test"
+
+
+def test_an_unknown_part_is_refused(fitted):
+    with pytest.raises(ConfigError, match="split 'train'"):
+        evaluate(*fitted, "paper", split="train")
+
+
 def test_an_identity_without_torso_gets_the_one_recorded_at_the_nearest_pose(fitted, tmp_path):
     capture = Capture.open(fitted[1])
-    torso = NearestTorso(capture, 64, 120, soft_masks=True)
+    torso = NearestTorso(capture, 64, 108, soft_masks=True)
     nearest = torso.nearest(125)
-    assert nearest < 120
+    assert nearest < 108
     assert np.abs(capture.viewmats[nearest] - capture.viewmats[125]).max() < 0.02
     behind = torso.behind(125, capture.plate)
     own = decode_frames(capture, 64, range(nearest, nearest + 1), plate=capture.plate)

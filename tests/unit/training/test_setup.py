@@ -38,8 +38,8 @@ def test_a_fit_that_is_set_up_has_everything_but_steps(capture, tmp_path):
     assert {name: len(value.total) for name, value in run.gradients.items()} == {
         name: len(group) for name, group in run.head.groups.items()
     }
-    assert run.data.num_train == 120
-    assert run.data.usable.tolist() == run.data.frames.indices == list(range(120))
+    assert run.data.num_train == 108
+    assert run.data.usable.tolist() == run.data.frames.indices == list(range(108))
     assert run.data.drives.of(7).audio.shape == (recipe.model.embedding_size,)
     assert [report.phase.split()[0] for report in reports][-1] == "placing"
     assert not any((tmp_path / "work").iterdir()), "nothing is written before the first step"
@@ -75,7 +75,7 @@ def test_a_fit_set_up_again_is_the_one_that_was_stopped(capture, tmp_path):
     assert again.progress == run.progress == 0.5
     for name, value in run.head.state_dict().items():
         assert torch.equal(value, again.head.state_dict()[name]), name
-    for index in (0, 60, 119):
+    for index in (0, 60, 107):
         for one, other in zip(run.data.drives.of(index), again.data.drives.of(index), strict=True):
             assert one is other is None or torch.equal(one, other), "what drives a frame does not follow the steps"
 
@@ -98,5 +98,5 @@ def test_gaussians_that_are_not_trained_neither_grow_nor_move(capture, tmp_path)
 
 def test_a_recording_too_short_to_learn_from_is_refused(tmp_path):
     short = make_small_capture(tmp_path / "short", num_frames=60)
-    with pytest.raises(CaptureRejected, match="100 frames to train on"):
+    with pytest.raises(CaptureRejected, match="90 frames to train on"):
         set_up_fit(config_of(short, tmp_path / "work"))
