@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from cluster.ids import TenantId
 from cluster.state import keys, scripts
-from cluster.state.link import RedisLink
+from cluster.state.link import RedisLink, new_nonce
 from m2dao.errors import AlreadyExists, InputError, UnknownTenant
 
 _KEY_SHAPE = re.compile(r"m2dao_[A-Za-z0-9_-]{43}")
@@ -46,7 +46,7 @@ class Accounts:
         Raises:
             AlreadyExists: there is one of that name.
         """
-        if not self._link.call("SADD", keys.TENANTS, str(tenant)):
+        if not self._link.run(scripts.CREATE_TENANT, [keys.TENANTS, keys.answer(new_nonce())], [str(tenant)]):
             raise AlreadyExists(f"tenant {tenant}", "a new name", "one that is taken")
 
     def list_tenants(self) -> list[TenantId]:
@@ -61,7 +61,8 @@ class Accounts:
         Raises:
             UnknownTenant: there is no such tenant.
         """
-        removed = self._link.run(scripts.DELETE_TENANT, [keys.api_keys(tenant), keys.TENANTS], [str(tenant)])
+        names = [keys.api_keys(tenant), keys.TENANTS, keys.answer(new_nonce())]
+        removed = self._link.run(scripts.DELETE_TENANT, names, [str(tenant)])
         for kind in keys.KINDS:
             self._link.call("ZREM", keys.turn(kind), str(tenant))
         for key in list(self._link.scan(keys.everything_of(tenant))):
@@ -98,12 +99,8 @@ class Accounts:
 
     def revoke(self, tenant: TenantId, key_id: str) -> bool:
         """Void one of the tenant's keys at once; returns whether there was such a key."""
-        text = self._link.call("HGET", keys.api_keys(tenant), key_id)
-        if text is None:
-            return False
-        self._link.call("DEL", keys.api_key(json.loads(text)["hash"]))  # first what lets in, then what lists
-        self._link.call("HDEL", keys.api_keys(tenant), key_id)
-        return True
+        names = [keys.api_keys(tenant), keys.answer(new_nonce())]
+        return bool(self._link.run(scripts.REVOKE_API_KEY, names, [key_id]))
 
     def authenticate(self, key: str) -> TenantId | None:
         """The tenant whose API key this is, or None.

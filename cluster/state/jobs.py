@@ -12,7 +12,8 @@ its worker cannot do so for ever. Each claim carries a fencing token, a number t
 that was only slow, and whose job somebody else has taken since, is refused by its old token. All times are Redis's own,
 so the workers' clocks do not matter.
 
-Each change is one Lua script, thus one step. Tenants take turns: a tenant with a thousand queued jobs delays another
+Each change is one Lua script, thus one step. It can be run twice, as when its answer was lost: the second run changes
+nothing and answers the same. Tenants take turns: a tenant with a thousand queued jobs delays another
 tenant's first job by one job, not by a thousand.
 """
 
@@ -26,9 +27,9 @@ from typing import Any
 
 from cluster.ids import FitId, JobId, RenderId, TenantId, parse_job_id
 from cluster.state import keys, scripts
-from cluster.state.link import RedisLink
+from cluster.state.link import RedisLink, new_nonce
 from cluster.state.problems import Problem
-from cluster.state.records import Backlog, Claim, JobRecord, record_of
+from cluster.state.records import Backlog, Claim, JobRecord, fields_of, record_of
 from m2dao.errors import (
     AlreadyExists,
     Conflict,
@@ -81,7 +82,7 @@ class Jobs:
         max_open: int | None = None,
         cost: float = 1.0,
     ) -> tuple[JobRecord, bool]:
-        """Queue a job.
+        """Queue a job. Asking again with the same id and request is the same as asking once.
 
         Args:
             tenant: whose job it is.
@@ -100,7 +101,7 @@ class Jobs:
             IdempotencyConflict: the key of ``once`` was used for another request.
             QuotaExceeded: the tenant has ``max_open`` open jobs.
             UnknownTenant: there is no such tenant.
-            AlreadyExists: there is a job of this id.
+            AlreadyExists: there is a job of this id for another request.
         """
         _check_kind(kind)
         job_id = job_id or (FitId.new() if kind == "fit" else RenderId.new())
@@ -112,12 +113,10 @@ class Jobs:
         what = once.fingerprint if once is not None and once.fingerprint is not None else text
         limit = -1 if max_open is None else max_open
         args = [str(job_id), str(tenant), kind, text, _sha256(what), max_attempts, _IDEMPOTENCY_S, limit, cost]
-        outcome, detail = self._link.run(scripts.CREATE_JOB, names, args)
-        if outcome == "same":
-            return self.get(tenant, parse_job_id(detail)), False
-        if outcome != "created":
+        outcome, *found = self._link.run(scripts.CREATE_JOB, names, args)
+        if outcome not in ("created", "same"):
             raise _refusal(outcome, tenant, kind, job_id, limit)
-        return self.get(tenant, job_id), True
+        return record_of(fields_of(found[0])), outcome == "created"
 
     def get(self, tenant: TenantId, job_id: JobId) -> JobRecord:
         """One of the tenant's jobs.
@@ -126,8 +125,8 @@ class Jobs:
             UnknownJob: there is none, or it is another tenant's.
         """
         fields = self._link.hash(keys.job(tenant, job_id))
-        if not fields:
-            raise UnknownJob(f"job {job_id}", "a job", "none of that id")
+        if "id" not in fields:
+            raise _unknown(job_id)
         return record_of(fields)
 
     def list(self, tenant: TenantId, kind: str, *, limit: int = 100, offset: int = 0) -> list[JobRecord]:
@@ -136,36 +135,28 @@ class Jobs:
         index = keys.job_lists(tenant, kind)[2]
         ids = self._link.call("ZREVRANGE", index, offset, offset + limit - 1)
         tables = self._link.hashes([keys.job(tenant, parse_job_id(i)) for i in ids])
-        gone = [i for i, fields in zip(ids, tables, strict=True) if not fields]
+        gone = [i for i, fields in zip(ids, tables, strict=True) if "id" not in fields]
         if gone:
             self._link.call("ZREM", index, *gone)
-        return [record_of(fields) for fields in tables if fields]
-
-    def delete(self, tenant: TenantId, job_id: JobId) -> None:
-        """Forget a job that is not running.
-
-        Raises:
-            UnknownJob: there is none.
-            Conflict: a worker has it.
-        """
-        job = self.get(tenant, job_id)
-        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, job.kind)]
-        if self._link.run(scripts.DELETE_JOB, names, [str(job_id)]) == "running":
-            raise Conflict(f"job {job_id}", "a job that is not running", "a running one", "wait for it to end")
+        return [record_of(fields) for fields in tables if "id" in fields]
 
     def cancel(self, tenant: TenantId, job_id: JobId) -> JobRecord:
         """End an open job without a result. A worker that has it learns so at its next heartbeat.
 
+        A job that is cancelled already stays as it is.
+
         Raises:
             UnknownJob: there is none, or it is another tenant's.
-            Conflict: it is finished.
+            Conflict: it is done or failed.
         """
-        job = self.get(tenant, job_id)
-        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, job.kind)]
-        outcome = self._link.run(scripts.CANCEL_JOB, names, [str(job_id), str(tenant), self._retention_s])
-        if outcome not in ("ok", "unknown"):
+        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, _kind_of(job_id))]
+        args = [str(job_id), str(tenant), self._retention_s]
+        outcome, *found = self._link.run(scripts.CANCEL_JOB, names, args)
+        if outcome == "unknown":
+            raise _unknown(job_id)
+        if outcome != "cancelled":
             raise Conflict(f"job {job_id}", "a job that is queued or running", f"one that is {outcome}")
-        return self.get(tenant, job_id)
+        return record_of(fields_of(found[0]))
 
     def backlog(self, kind: str, *, tenant: TenantId | None = None) -> Backlog:
         """The open jobs of a kind, of one tenant or of all."""
@@ -177,7 +168,14 @@ class Jobs:
     # -- for workers ------------------------------------------------------------------------------------------
 
     def claim(
-        self, kind: str, *, worker: str, lease_s: float, tenant: TenantId | None = None, job_id: JobId | None = None
+        self,
+        kind: str,
+        *,
+        worker: str,
+        lease_s: float,
+        tenant: TenantId | None = None,
+        job_id: JobId | None = None,
+        nonce: str | None = None,
     ) -> Claim | None:
         """Take the next job, first making jobs whose lease ran out available again.
 
@@ -187,6 +185,8 @@ class Jobs:
             lease_s: how long the claim lasts without a heartbeat; allow for several missed ones.
             tenant: take only this tenant's jobs.
             job_id: take only this job (name its tenant as well).
+            nonce: names this claim. After a ``StateUnavailable`` it is not known whether a job was taken; with the
+                same nonce, within a minute, that job is the answer, and no second one is taken.
 
         Returns:
             the claim, or None when nothing is waiting.
@@ -195,11 +195,12 @@ class Jobs:
         if job_id is not None and tenant is None:
             raise TypeError("claim of one job needs its tenant too")
         args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
-        answer = self._link.run(scripts.CLAIM_JOB, [keys.turn(kind)], args)
+        names = [keys.turn(kind), keys.answer(nonce or new_nonce())]
+        answer = self._link.run(scripts.CLAIM_JOB, names, args)
         if not answer:
             return None
-        fields = dict(zip(answer[::2], answer[1::2], strict=True))
-        return Claim(job=record_of(fields), fence=int(fields["fence"]), worker=worker)
+        job = record_of(fields_of(answer))
+        return Claim(job=job, fence=job.fence, worker=worker)
 
     def heartbeat(
         self, claim: Claim, *, lease_s: float, progress: float | None = None, stage: str | None = None
@@ -213,7 +214,8 @@ class Jobs:
             raise InputError("progress", "0 to 1", str(progress))
         share = "" if progress is None else progress
         words = [_milliseconds(lease_s), share, "" if stage is None else stage, int(stage is not None)]
-        self._fenced(scripts.HEARTBEAT_JOB, claim, words)
+        if self._fenced(scripts.HEARTBEAT_JOB, claim, words) != "ok":
+            raise _lost(claim)
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> JobRecord:
         """Record the result. Saying so again under the same claim changes nothing.
@@ -241,29 +243,38 @@ class Jobs:
         return self._end(claim, "released", "")
 
     def _end(self, claim: Claim, outcome: str, text: str) -> JobRecord:
-        self._fenced(scripts.END_JOB, claim, [outcome, text, self._retention_s])
-        return self.get(claim.job.tenant, claim.job.id)
+        answer, *found = self._fenced(scripts.END_JOB, claim, [outcome, text, self._retention_s])
+        if answer != "ok":
+            raise _lost(claim)
+        return record_of(fields_of(found[0]))
 
-    def _fenced(self, script: str, claim: Claim, words: Sequence[Any]) -> None:
+    def _fenced(self, script: str, claim: Claim, words: Sequence[Any]) -> Any:
         job = claim.job
         names = [keys.job(job.tenant, job.id), *keys.job_lists(job.tenant, job.kind), keys.turn(job.kind)]
-        if self._link.run(script, names, [str(job.id), str(job.tenant), claim.fence, *words]) != "ok":
-            raise LeaseLost(
-                f"job {job.id}",
-                f"to be claimed by {claim.worker} (token {claim.fence})",
-                "another claim or state",
-                "stop working on it",
-            )
+        return self._link.run(script, names, [str(job.id), str(job.tenant), claim.fence, *words])
 
-    def requeue_expired(self, kind: str) -> int:
-        """Make jobs whose lease ran out available again (``claim`` does so by itself); returns how many."""
+    def requeue_expired(self, kind: str) -> None:
+        """Make jobs whose lease ran out available again; ``claim`` does so by itself."""
         _check_kind(kind)
-        return int(self._link.run(scripts.REQUEUE_JOBS, [keys.turn(kind)], [kind, self._retention_s]))
+        self._link.run(scripts.REQUEUE_JOBS, [keys.turn(kind)], [kind, self._retention_s])
 
 
 def _check_kind(kind: str) -> None:
     if kind not in keys.KINDS:
         raise InputError("kind of job", " or ".join(keys.KINDS), repr(kind))
+
+
+def _kind_of(job_id: JobId) -> str:
+    return next(kind for kind, id_type in _ID_TYPES.items() if isinstance(job_id, id_type))
+
+
+def _unknown(job_id: JobId) -> UnknownJob:
+    return UnknownJob(f"job {job_id}", "a job", "none of that id")
+
+
+def _lost(claim: Claim) -> LeaseLost:
+    expected = f"to be claimed by {claim.worker} (token {claim.fence})"
+    return LeaseLost(f"job {claim.job.id}", expected, "another claim or state", "stop working on it")
 
 
 def _idempotency_key(tenant: TenantId, kind: str, key: str) -> str:

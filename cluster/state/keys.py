@@ -1,13 +1,14 @@
 """The names of all Redis keys and channels: here, and nowhere else.
 
 A name begins with its tenant (``acme:job:r-...``), so what belongs to whom can be read off the name, and a tenant can
-be removed by its prefix. Four names do not, because they are what finds the tenant in the first place; none of them
+be removed by its prefix. Five names do not, because they are what finds the tenant in the first place; none of them
 holds anything a tenant sent, and their first parts cannot be tenant names:
 
-    api-key:<hash>    the hash of an API key -> its tenant
-    tenants           the set of tenants
-    turn:<kind>       the tenants with open jobs, in the order of their turn
-    events:<topic>    channels for messages (not keys)
+    api-key:<hash>          the hash of an API key -> its tenant
+    tenants                 the set of tenants
+    turn:<kind>             the tenants with open jobs, in the order of their turn
+    script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
+    events:<topic>          channels for messages (not keys)
 
 A pattern means the same to Python's ``%`` and to Lua's ``string.format``, so scripts use the same table (``for_lua``).
 """
@@ -33,6 +34,7 @@ _PATTERNS: Final = {
     "lock": "%s:lock:%s",  # tenant, name -> the holder's token
     "rate": "%s:rate:%s",  # tenant, name -> a token bucket
     "slots": "%s:slots:%s",  # tenant, name -> holders, by the end of their slot
+    "answer": "script-answer:%s",  # nonce -> what the script answered
     "channel": "events:%s",  # topic, or the key of a job
 }
 
@@ -84,6 +86,11 @@ def rate(tenant: TenantId, name: str) -> str:
 def slots(tenant: TenantId, name: str) -> str:
     """One of a tenant's sets of slots."""
     return _PATTERNS["slots"] % (tenant, name)
+
+
+def answer(nonce: str) -> str:
+    """What a script answered that was run with this nonce."""
+    return _PATTERNS["answer"] % nonce
 
 
 def everything_of(tenant: TenantId) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from cluster.ids import TenantId
 from cluster.state import keys, scripts
-from cluster.state.link import RedisLink
+from cluster.state.link import RedisLink, new_nonce
 from m2dao.errors import InputError
 
 
@@ -30,7 +30,8 @@ class Limits:
             raise InputError(
                 f"rate {name}", "0 < cost <= capacity and per_second > 0", f"{cost}, {capacity}, {per_second}"
             )
-        return float(self._link.run(scripts.TAKE_FROM_BUCKET, [keys.rate(tenant, name)], [capacity, per_second, cost]))
+        names = [keys.rate(tenant, name), keys.answer(new_nonce())]
+        return float(self._link.run(scripts.TAKE_FROM_BUCKET, names, [capacity, per_second, cost]))
 
     def hold(self, tenant: TenantId, name: str, holder: str, *, limit: int, ttl_s: float) -> bool:
         """Take one of ``limit`` slots for ``ttl_s``, or keep the one ``holder`` has; False when all are taken."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 3
 ANSWER_TIMEOUT_S = 5
 _LOOK_EVERY_S = 0.05  # how often a lock that is taken is tried again
+
+
+def new_nonce() -> str:
+    """Names one run of a script, so that running it again can be told from running another."""
+    return secrets.token_hex(16)
 
 
 class RedisLink:
@@ -77,8 +83,15 @@ class RedisLink:
             LockBusy: somebody else held the lock for all of ``wait_s`` seconds.
         """
         from redis.exceptions import LockError
+        from redis.lock import Lock
 
-        lock = self._client.lock(key, timeout=ttl_s, sleep=_LOOK_EVERY_S, blocking_timeout=wait_s)
+        class OwnLock(Lock):
+            def do_acquire(self, token: str) -> bool:
+                # The command is sent again when its answer was lost. The lock is then ours already.
+                holder = token.decode() if isinstance(token, bytes) else token
+                return super().do_acquire(token) or self.redis.get(self.name) == holder
+
+        lock = self._client.lock(key, timeout=ttl_s, sleep=_LOOK_EVERY_S, blocking_timeout=wait_s, lock_class=OwnLock)
         with _translated():
             if not lock.acquire():
                 raise LockBusy(key, "to be alone", "somebody else holds the lock", "try again later")

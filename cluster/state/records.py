@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,11 @@ class Backlog:
     num_queued: int
     num_running: int
     queued_cost: float  # sum of what ``create`` was told
+
+
+def fields_of(flat: Sequence[str]) -> dict[str, str]:
+    """A hash as scripts answer it: name, value, name, value, ..."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def record_of(fields: Mapping[str, str]) -> JobRecord:

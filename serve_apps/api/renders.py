@@ -59,24 +59,32 @@ class RenderRequests:
             "audio_seconds": audio.seconds,
             "background": background,
         }
-        kept = False
         try:
             services.store.put_file(audio_key, audio.path, content_type="audio/wav")
             if image is not None:
                 services.store.put_file(background["key"], image, content_type="image/png")
-            job, kept = self._create_job(tenant, render_id, request, _fingerprint(form), idempotency_key)
-        finally:
-            if not kept:  # refused, or a repetition of a request that has its own copy
-                with contextlib.suppress(M2daoError):
-                    services.store.delete_prefix(prefix)
+        except BaseException:
+            self._forget(prefix)
+            raise
+        try:
+            job = self._create_job(tenant, render_id, request, _fingerprint(form), idempotency_key)
+        except (ApiProblem, Conflict, NotFound):  # refused; after any other error the render may be queued
+            self._forget(prefix)
+            raise
+        if job.id != render_id:  # a repetition of a request that has its own copy
+            self._forget(prefix)
         return job
+
+    def _forget(self, prefix: str) -> None:
+        with contextlib.suppress(M2daoError):  # left-overs cost storage, not correctness
+            self._services.store.delete_prefix(prefix)
 
     def _create_job(
         self, tenant: TenantId, render_id: RenderId, request: dict[str, Any], fingerprint: str, key: str | None
-    ) -> tuple[JobRecord, bool]:
+    ) -> JobRecord:
         config = self._services.config
         try:
-            return self._jobs.create(
+            job, _ = self._jobs.create(
                 tenant,
                 "render",
                 request,
@@ -86,6 +94,7 @@ class RenderRequests:
                 max_open=config.max_active_renders,
                 cost=request["audio_seconds"],
             )
+            return job
         except QuotaExceeded as error:
             raise self._full(tenant) from error
 
@@ -121,17 +130,13 @@ class RenderRequests:
             ApiProblem: unknown, or it is done or failed.
         """
         job = self.get(tenant, text)
-        if job.status != "cancelled":
-            try:
-                job = self._jobs.cancel(tenant, job.id)
-            except NotFound as error:
-                raise ApiProblem("unknown-render", "no render of that id") from error
-            except Conflict as error:
-                job = self.get(tenant, text)
-                if job.status != "cancelled":
-                    raise ApiProblem("render-finished", f"the render is {job.status}") from error
-        with contextlib.suppress(M2daoError):  # left-overs cost storage, not correctness
-            self._services.store.delete_prefix(render_prefix(tenant, RenderId.parse(text)))
+        try:
+            job = self._jobs.cancel(tenant, job.id)
+        except NotFound as error:
+            raise ApiProblem("unknown-render", "no render of that id") from error
+        except Conflict as error:
+            raise ApiProblem("render-finished", f"the render is {self.get(tenant, text).status}") from error
+        self._forget(render_prefix(tenant, RenderId.parse(text)))
         return job
 
     def body(self, job: JobRecord) -> schemas.Render:

@@ -18,6 +18,7 @@ from cluster.ids import ModelRef
 from cluster.settings import ServeConfig
 from cluster.state.jobs import Jobs
 from cluster.state.lease import Lease
+from cluster.state.link import new_nonce
 from cluster.state.records import Claim
 from m2dao.errors import LeaseLost, M2daoError
 from serve_apps.problems import ApiProblem, stored_problem
@@ -84,12 +85,14 @@ class Dispatcher:
         await asyncio.gather(*(task for trip in trips for task in trip.tasks), return_exceptions=True)
 
     async def _run(self) -> None:
+        nonce = new_nonce()  # kept until there is an answer: a claim whose answer was lost is not made twice
         while not self._stopping:
             try:
                 while not self._stopping and self._num_waiting() < MAX_WAITING:
                     claim = await asyncio.to_thread(
-                        self._jobs.claim, "render", worker=self._worker, lease_s=self._config.lease_s
+                        self._jobs.claim, "render", worker=self._worker, lease_s=self._config.lease_s, nonce=nonce
                     )
+                    nonce = new_nonce()
                     if claim is None:
                         break
                     self._begin(claim)

@@ -21,7 +21,7 @@ from cluster.state.jobs import Jobs
 from cluster.state.lease import Lease
 from cluster.state.records import Claim
 from cluster.storage import ObjectStore
-from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, StateUnavailable
+from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, ServiceUnavailable
 from m2dao.files import file_sha256
 from m2dao.media.mux import VideoWriter
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
@@ -81,9 +81,6 @@ class RenderWorker:
             with Lease(self._jobs, claim, lease_s=lease_s, patience_s=lease_s) as lease:
                 result = self._render(claim, lease, video_key)
                 lease.tell("storing")
-            self._jobs.finish(claim, result)
-            log.info("render done", extra={**note, **result["figures"]})
-            return "done"
         except LeaseLost:
             log.info("render given up: cancelled or taken over", extra=note)
             self._forget(video_key)
@@ -92,15 +89,31 @@ class RenderWorker:
             log.exception("render failed", extra=note)
             self._forget(video_key)
             return self._fail(claim, error)
+        else:
+            return self._finish(claim, result, note)
         finally:
             self._load.left(ticket.job_id, 0.0)
+
+    def _finish(self, claim: Claim, result: dict[str, Any], note: dict[str, Any]) -> str:
+        """Announce the video that is stored. Once this is sent, only a refusal makes it safe to delete the video."""
+        try:
+            self._jobs.finish(claim, result)
+        except LeaseLost:
+            log.info("render finished too late: cancelled or taken over", extra=note)
+            self._forget(result["key"])
+            return "lost"
+        except ServiceUnavailable:
+            log.exception("whether the render counts as done is not known", extra=note)
+            return "retry"  # it does, or its lease runs out
+        log.info("render done", extra={**note, **result["figures"]})
+        return "done"
 
     def _fail(self, claim: Claim, error: Exception) -> str:
         try:
             job = self._jobs.fail(claim, stored_problem(error), retry=not isinstance(error, _PERMANENT))
         except LeaseLost:
             return "lost"
-        except StateUnavailable:
+        except ServiceUnavailable:
             return "retry"  # the lease will run out, and somebody takes over
         return "failed" if job.finished else "retry"
 

@@ -88,10 +88,12 @@ class FaultProxy:
         self._tasks.add(task)
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        except OSError:
+        except BaseException as error:  # a cancelled task must close its connection too
             writer.transport.abort()
             self._tasks.discard(task)
-            return
+            if isinstance(error, OSError):
+                return
+            raise
         pair = {writer, far_writer}
         self._writers |= pair
         try:

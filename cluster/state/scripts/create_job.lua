@@ -1,21 +1,24 @@
--- Queues a job, once per idempotency key.
+-- Queues a job, once per id and once per idempotency key; answers {outcome, the job where there is one}.
 -- KEYS: job, idempotency ('' for none), tenants, queue, leases, index, turn
 -- ARGV: id, tenant, kind, request, fingerprint, max_attempts, idempotency_s, max_open (-1: any), cost
 -- include: jobs
-if redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then return {'no-tenant', ''} end
+if redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then return {'no-tenant'} end
+local own = redis.call('HMGET', KEYS[1], 'id', 'fingerprint')
+if own[1] then  -- asked again, because the first answer was lost
+  return own[2] == ARGV[5] and {'created', record(KEYS[1])} or {'exists'}
+end
 if KEYS[2] ~= '' then
   local f = redis.call('HMGET', KEYS[2], 'job', 'fingerprint')
-  if f[1] and redis.call('EXISTS', key_of('job', ARGV[2], f[1])) == 1 then
-    return {f[2] == ARGV[5] and 'same' or 'conflict', f[1]}
+  if f[1] and known(key_of('job', ARGV[2], f[1])) then
+    return f[2] == ARGV[5] and {'same', record(key_of('job', ARGV[2], f[1]))} or {'conflict'}
   end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then return {'exists', ARGV[1]} end
 local open = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5])
-if tonumber(ARGV[8]) >= 0 and open >= tonumber(ARGV[8]) then return {'quota', text(open)} end
+if tonumber(ARGV[8]) >= 0 and open >= tonumber(ARGV[8]) then return {'quota'} end
 local t = now()
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'tenant', ARGV[2], 'kind', ARGV[3], 'status', 'queued', 'progress', '0',
   'stage', '', 'request', ARGV[4], 'attempt', '0', 'max_attempts', ARGV[6], 'fence', '0', 'worker', '',
-  'cost', ARGV[9], 'created', text(t), 'updated', text(t))
+  'cost', ARGV[9], 'created', text(t), 'updated', text(t), 'fingerprint', ARGV[5])
 redis.call('ZADD', KEYS[4], text(t), ARGV[1])
 redis.call('ZADD', KEYS[6], text(t), ARGV[1])
 redis.call('ZADD', KEYS[7], 'NX', 0, ARGV[2])
@@ -24,4 +27,4 @@ if KEYS[2] ~= '' then
   redis.call('EXPIRE', KEYS[2], ARGV[7])
 end
 announce(KEYS[1], ARGV[2])
-return {'created', ARGV[1]}
+return {'created', record(KEYS[1])}

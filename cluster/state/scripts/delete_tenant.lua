@@ -1,7 +1,10 @@
--- Voids the keys of a tenant and then forgets the tenant.
--- KEYS: keys of the tenant, tenants   ARGV: tenant
+-- Voids the keys of a tenant and then forgets the tenant; answers 1, or 0 when there was none.
+-- KEYS: keys of the tenant, tenants, answer   ARGV: tenant
+-- include: answers
+local said = recall(KEYS[3])
+if said then return tonumber(said) end
 for _, entry in ipairs(redis.call('HVALS', KEYS[1])) do
   redis.call('DEL', key_of('api_key', cjson.decode(entry).hash))
 end
 redis.call('DEL', KEYS[1])
-return redis.call('SREM', KEYS[2], ARGV[1])
+return remember(KEYS[3], redis.call('SREM', KEYS[2], ARGV[1]))

@@ -1,12 +1,14 @@
--- Ends a claim: done, failed, given back, or tried again while attempts are left.
+-- Ends a claim: done, failed, given back, or tried again while attempts are left; answers {'ok', the job} or {'lost'}.
 -- KEYS: job, queue, leases, index, turn   ARGV: id, tenant, fence, outcome, result or error, retention_s
 -- include: fenced
-if not mine then return 'lost' end
 local outcome = ARGV[4]
-if f[1] ~= 'running' then return f[1] == outcome and 'ok' or 'lost' end
+local how = ARGV[3] .. ' ' .. outcome
+if redis.call('HGET', KEYS[1], 'ended') == how then return {'ok', record(KEYS[1])} end
+if not mine or f[1] ~= 'running' then return {'lost'} end
 local t = now()
 local kind = redis.call('HGET', KEYS[1], 'kind')
 redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('HSET', KEYS[1], 'ended', how)
 if outcome == 'done' then
   redis.call('HSET', KEYS[1], 'status', 'done', 'progress', '1', 'result', ARGV[5], 'updated', text(t))
   redis.call('EXPIRE', KEYS[1], ARGV[6])
@@ -23,4 +25,4 @@ else
   end
 end
 announce(KEYS[1], ARGV[2])
-return 'ok'
+return {'ok', record(KEYS[1])}

@@ -5,6 +5,9 @@ local function now()
   return t[1] * 1000000 + t[2]
 end
 local function text(n) return string.format('%.0f', n) end
+local function record(key) return redis.call('HGETALL', key) end
+-- Whether there is a job. A record can vanish while a queue still names it: a deleted tenant's, or an evicted one.
+local function known(key) return redis.call('HEXISTS', key, 'id') == 1 end
 local function announce(key, tenant)
   local f = redis.call('HMGET', key, 'id', 'kind', 'status', 'progress', 'stage', 'attempt')
   local message = cjson.encode({tenant = tenant, job = f[1], kind = f[2], status = f[3],
@@ -22,13 +25,11 @@ local function give_up(key, error, retention, t)
 end
 local function requeue(tenant, kind, retention, t)
   local leases = key_of('leases', tenant, kind)
-  local ids = redis.call('ZRANGEBYSCORE', leases, '-inf', text(t))
-  for _, id in ipairs(ids) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(t))) do
     local key = key_of('job', tenant, id)
     redis.call('ZREM', leases, id)
     local f = redis.call('HMGET', key, 'status', 'attempt', 'max_attempts')
-    f[2], f[3] = f[2] or 0, f[3] or 0  -- a lease may outlive its job's record
-    if f[1] == 'running' then
+    if known(key) and f[1] == 'running' then
       if tonumber(f[2]) >= tonumber(f[3]) then
         give_up(key, cjson.encode({code = 'attempts-exhausted', title = 'Every worker that tried this job stopped responding',
           detail = f[2] .. ' attempts'}), retention, t)
@@ -38,5 +39,4 @@ local function requeue(tenant, kind, retention, t)
       announce(key, tenant)
     end
   end
-  return #ids
 end

@@ -1,5 +1,8 @@
 -- Takes from a token bucket, or says how long to wait.
--- KEYS: bucket   ARGV: capacity, refill per second, cost
+-- KEYS: bucket, answer   ARGV: capacity, refill per second, cost
+-- include: answers
+local said = recall(KEYS[2])
+if said then return said end
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1000000
 local f = redis.call('HMGET', KEYS[1], 'tokens', 'at')
@@ -10,4 +13,4 @@ local wait = 0
 if tokens >= cost then tokens = tokens - cost else wait = (cost - tokens) / rate end
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.9g', tokens), 'at', string.format('%.6f', now))
 redis.call('EXPIRE', KEYS[1], math.ceil(capacity / rate) + 1)
-return string.format('%.6f', wait)
+return remember(KEYS[2], string.format('%.6f', wait))

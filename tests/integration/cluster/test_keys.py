@@ -19,6 +19,7 @@ NAMES = [
     (INDEX, "acme:jobs:render", ("index", "acme", "render")),
     (keys.idempotency(ACME, "d2"), "acme:idempotency:d2", ("idempotency", "acme", "d2")),
     (keys.turn("fit"), "turn:fit", ("turn", "fit")),
+    (keys.answer("n1"), "script-answer:n1", ("answer", "n1")),
     (keys.lock(ACME, "promote:anna"), "acme:lock:promote:anna", ("lock", "acme", "promote:anna")),
     (keys.rate(ACME, "api"), "acme:rate:api", ("rate", "acme", "api")),
     (keys.slots(ACME, "live"), "acme:slots:live", ("slots", "acme", "live")),
@@ -42,6 +43,10 @@ def test_lua_and_python_make_the_same_name_and_it_never_changes(state, made, exp
 
 def test_a_channel_gives_back_its_topic():
     assert keys.topic_of(keys.channel("champion")) == "champion"
+
+
+def test_every_name_is_asked_for_here():
+    assert {asked[0] for _, _, asked in NAMES} == set(keys._PATTERNS)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cluster.ids import RenderId
+from cluster.state import keys
 from cluster.state.records import Claim
 from m2dao.identity.talker import Talker
 from m2dao.media.audio import probe_audio, read_audio
@@ -245,7 +246,7 @@ def test_an_id_that_is_gone_is_nothing_to_do(api, own, tmp_path):
     own.ask(1)
     claim = take(api.services, own.tenant)
     api.services.state.jobs.cancel(own.tenant, claim.job.id)
-    api.services.state.jobs.delete(own.tenant, claim.job.id)
+    api.services.state._link.call("DEL", keys.job(own.tenant, claim.job.id))
     worker, _ = make_worker(api.services, tmp_path / "disk")
     assert do(worker, claim) == "lost"
     assert own.client.get(f"/v1/renders/{RenderId.new()}").status_code == 404
