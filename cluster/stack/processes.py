@@ -150,6 +150,13 @@ def find_members(mark: str, leader: ProcessRecord | None) -> list[psutil.Process
     return [table[pid] for pid in sorted(members - ourselves)]
 
 
+def title_of(process: psutil.Process) -> str:
+    """The command line of a process, or the title that it gave itself; empty when it has just ended."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
 def start_ticks_of(pid: int) -> int:
     """When a living process was started, in clock ticks since boot.
 

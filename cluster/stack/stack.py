@@ -136,6 +136,11 @@ class Stack:
                 path.unlink(missing_ok=True)
             return killed
 
+    def stop_service(self, name: str) -> None:
+        """Stop one service and leave the others; ``up`` starts it again where it was, with its data."""
+        with self._home.exclusive(self._settings.start_timeout_s):
+            self._stop([name])
+
     def status(self) -> list[ServiceStatus]:
         """How each service is."""
         ports = self._home.ports()

@@ -50,6 +50,7 @@ OWNERS = {
     "fastapi": {"serve_apps/"},
     "gsplat": {"m2dao/render/cuda.py"},
     "hibari": {"m2dao/presenter/voices.py"},
+    "httpx": {"serve_apps/bench/client.py"},
     "llvmlite": {"m2dao/kernels/"},
     "matplotlib": {"m2dao/plots.py"},
     "mlflow": {"cluster/mlflow_link.py"},

@@ -1,0 +1,80 @@
+"""`m2dao bench service`: what the running service promises, measured from outside of it."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import entry_points
+
+from m2dao.commands.shared import Commands, add_command
+from m2dao.errors import ConfigError
+
+WHAT = ("promotion", "overhead", "uploads", "saturation", "fits", "failover")
+_ANYWHERE = ("overhead", "uploads")  # what can be asked of a deployment that is not ours
+
+EXAMPLES = """examples:
+  m2dao bench service --what overhead --json
+  m2dao bench service --what fits --identities 4 --json
+  m2dao bench service --what failover --outage s3 --outage-seconds 300 --json
+  m2dao bench service --what uploads --url https://talk.example --identity anna --api-key $KEY_A --api-key $KEY_B
+
+A stack of its own is started in a temporary folder, measured and removed; a running one is neither used nor stopped.
+Needs: pip install 'm2dao[demo]'. The load comes from this process, the service runs in others. All times are those
+of the client. The identities are specimens (64 px, or 256 px for saturation and uploads); `fits` uses synthetic people.
+
+promotion   {p50_ms, p99_ms, requests, failed_requests}: from the move of the alias to the first answer that names the
+            new version; 20 promotions of new versions while two clients ask without a pause and wait for their videos
+overhead    {p50_ms, p99_ms, requests}: from sending a request to its stored video, less the median of the bare render
+            of the same sound: the engine alone writes the same file
+uploads     {sent, accepted, accept_p50_ms, accept_p99_ms, refuse_p99_ms}: 32 uploads of 10 s at once from 8 tenants
+            while every replica renders; refused are a tenant's beyond its quota, which hold back their bodies for 1 s
+saturation  {throughput_ratio, num_renders}: 20 renders of 6 s queued at once; seconds of video a second, over those of
+            the engine alone with all cores
+fits        {num_identities, overhead_ratio, seconds}: from submitting to the last end, over what the stages of the
+            fits took together, divided among the workers
+failover    {recovery_s, lost, doubled, requests}: every replica is killed while clients ask; until the next video is
+            done. With --outage a service of the stack is killed as well, and started again after --outage-seconds
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "service", run, summary="measure the service from outside", examples=EXAMPLES)
+    parser.add_argument("--what", choices=WHAT, required=True, help="which promise")
+    parser.add_argument("--url", help=f"a deployment of yours in place of an own one ({', '.join(_ANYWHERE)})")
+    parser.add_argument(
+        "--api-key", action="append", default=[], metavar="KEY", help="of a tenant there; repeat for more tenants"
+    )
+    parser.add_argument("--identity", default="anna", help="what those tenants ask for (default anna)")
+    parser.add_argument(
+        "--requests",
+        type=int,
+        metavar="N",
+        help="of overhead (200), failover (60); of promotion: how many promotions (20)",
+    )
+    parser.add_argument("--identities", type=int, metavar="N", help="of fits (8)")
+    parser.add_argument("--outage", choices=("redis", "s3", "mlflow"), help="what failover stops as well")
+    parser.add_argument("--outage-seconds", type=float, default=60.0, metavar="S", help="for how long (default 60)")
+
+
+def run(args: argparse.Namespace) -> dict:
+    _check(args)
+    found = entry_points(group="m2dao.benches", name="service")
+    if not found:
+        raise ConfigError("m2dao bench service", "the package's serving half", "none", "reinstall m2dao")
+    (offered,) = found
+    names = ("url", "api_key", "identity", "requests", "identities", "outage", "outage_seconds")
+    return offered.load()(args.what, {name: getattr(args, name) for name in names})
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("requests", "identities"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name}", "a whole number of at least 1", str(value))
+    if not 1 <= args.outage_seconds <= 3600:
+        raise ConfigError("--outage-seconds", "1 to 3600", str(args.outage_seconds))
+    if args.url and args.what not in _ANYWHERE:
+        raise ConfigError("--url", f"one of --what {', '.join(_ANYWHERE)}", args.what, "leave --url out")
+    if bool(args.url) != bool(args.api_key):
+        raise ConfigError("--url and --api-key", "both or none", "one of them")
+    if args.outage and args.what != "failover":
+        raise ConfigError("--outage", "--what failover", args.what)

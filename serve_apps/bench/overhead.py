@@ -1,0 +1,62 @@
+"""How much longer a render takes by the service than by the engine alone."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from m2dao.errors import ServiceError
+from serve_apps.bench.client import ApiClient, seconds_in_service
+from serve_apps.bench.engine import SMALL, bare_renders, make_identity, make_speech
+from serve_apps.bench.figures import percentile_ms
+from serve_apps.bench.site import Say, Site
+
+_SPEECH_S = 0.4  # short: what a render itself varies by must not hide the rest
+_NUM_WARM_UPS = 5
+_NUM_BARE = 50
+
+
+def measure_overhead(site: Site, *, num_requests: int, say: Say) -> dict[str, Any]:
+    """One render after the other, from sending the request to the stored video, less a bare render."""
+    identity = make_identity(site.folder / "anna", SMALL)
+    speech = make_speech(_SPEECH_S)
+    client = site.new_tenant("overhead")
+    site.promote(site.register("overhead", identity))
+    say("bare renders")
+    bare_s = statistics.median(
+        bare_renders(identity, speech, _NUM_BARE, num_threads=site.settings.serve.render_threads)
+    )
+    say(f"a bare render takes {1000 * bare_s:.0f} ms")
+    return _figures([total_s - bare_s for total_s, _ in _rendered(client, speech, num_requests, say)])
+
+
+def measure_overhead_elsewhere(url: str, key: str, identity: str, *, num_requests: int, say: Say) -> dict[str, Any]:
+    """The same of a deployment whose identity is not here: less what the service says that rendering took."""
+    client = ApiClient(url, key, identity)
+    taken = _rendered(client, make_speech(_SPEECH_S), num_requests, say)
+    return _figures([total_s - told_s for total_s, told_s in taken])
+
+
+def _rendered(client: ApiClient, speech: bytes, num_requests: int, say: Say) -> list[tuple[float, float]]:
+    """Of each render: seconds from sending the request to its end, and those that the service says it took."""
+    taken = []
+    for index in range(_NUM_WARM_UPS + num_requests):
+        answer = client.must_ask(speech)
+        # By the store's clock, so that how often we look does not count. The way of the answer to us counts twice.
+        render = client.wait(answer.body["id"], pause_s=0.02)
+        if render["status"] != "done":
+            raise ServiceError(f"render {render['id']}", "done", f"{render['status']}: {render['error']}")
+        if index >= _NUM_WARM_UPS:
+            taken.append((answer.seconds + seconds_in_service(render), render["figures"]["render_seconds"]))
+        if index % 50 == 0:
+            say(f"{index} of {_NUM_WARM_UPS + num_requests} renders")
+    say(f"accepting and rendering took {percentile_ms([total for total, _ in taken], 50)} ms (median)")
+    return taken
+
+
+def _figures(overhead_s: list[float]) -> dict[str, Any]:
+    return {
+        "p50_ms": percentile_ms(overhead_s, 50),
+        "p99_ms": percentile_ms(overhead_s, 99),
+        "requests": len(overhead_s),
+    }

@@ -1,0 +1,92 @@
+"""The entry of ``m2dao bench service``: which bench, with which numbers, on which service."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cluster.settings import ServeConfig
+from serve_apps.bench.site import Site, own_site
+
+UPLOADS = ServeConfig(max_active_renders=4)
+
+
+def run_service_bench(what: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure one promise.
+
+    Args:
+        what: one of ``m2dao.commands.bench.service.WHAT``.
+        options: of the command, by name; None where it was not given.
+
+    Returns:
+        the figures, with the keys that the command's help names.
+    """
+    return {
+        "promotion": _promotion,
+        "overhead": _overhead,
+        "uploads": _uploads,
+        "saturation": _saturation,
+        "fits": _fits,
+        "failover": _failover,
+    }[what](options)
+
+
+def _promotion(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.promotion import measure_promotion
+
+    with _site() as site:
+        return measure_promotion(site, num_promotions=options["requests"] or 20, say=_say)
+
+
+def _overhead(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.overhead import measure_overhead, measure_overhead_elsewhere
+
+    num_requests = options["requests"] or 200
+    if options["url"]:
+        key = options["api_key"][0]
+        return measure_overhead_elsewhere(options["url"], key, options["identity"], num_requests=num_requests, say=_say)
+    with _site() as site:
+        return measure_overhead(site, num_requests=num_requests, say=_say)
+
+
+def _uploads(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.uploads import measure_uploads, measure_uploads_elsewhere
+
+    if options["url"]:
+        return measure_uploads_elsewhere(options["url"], options["api_key"], options["identity"], say=_say)
+    with _site(UPLOADS) as site:
+        return measure_uploads(site, say=_say)
+
+
+def _saturation(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.saturation import NUM_RENDERS, measure_saturation
+
+    with _site(ServeConfig(max_active_renders=NUM_RENDERS)) as site:
+        return measure_saturation(site, say=_say)
+
+
+def _fits(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.fits import measure_fits
+
+    with _site() as site:
+        return measure_fits(site, num_identities=options["identities"] or 8, say=_say)
+
+
+def _failover(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.failover import Outage, measure_failover
+
+    outage = Outage(options["outage"], options["outage_seconds"]) if options["outage"] else None
+    with _site() as site:
+        return measure_failover(site, num_requests=options["requests"] or 60, outage=outage, say=_say)
+
+
+@contextlib.contextmanager
+def _site(config: ServeConfig | None = None) -> Iterator[Site]:
+    with own_site(config or ServeConfig(), say=_say) as site:
+        yield site
+
+
+def _say(line: str) -> None:
+    print(f"[bench] {line}", file=sys.stderr, flush=True)
