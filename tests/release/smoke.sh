@@ -20,7 +20,7 @@ env/bin/python -c "import serve_apps.app, m2dao.identity.talker; from cluster.st
 
 echo "== with fit and demo: from a synthetic recording to a speaking video"
 install "$wheel[fit,demo]"
-env/bin/m2dao presenter --out recordings --person mira --seconds 4 --size 128
+env/bin/m2dao presenter --out recordings --person mira --seconds 8 --size 256
 env/bin/m2dao prepare recordings/mira.mp4 --out capture --size 128
 env/bin/m2dao fit capture --out identity --size 64 --steps 30
 env/bin/m2dao presenter --out speech --person omar --speech-only --sentence "This wheel can speak."

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import socket
 import threading
 from types import TracebackType
 
@@ -24,9 +26,8 @@ class FaultProxy:
         self._target_port = target_port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task] = set()
-        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._listener: socket.socket | None = None
         self._flow: asyncio.Event | None = None
         self.port = 0
         self.num_connections = 0
@@ -37,7 +38,7 @@ class FaultProxy:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._do(self._close())
+        self._do(self._stop_listening())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
         self._loop.close()
@@ -53,7 +54,7 @@ class FaultProxy:
     def heal(self) -> None:
         """Work again."""
         self._do(self._set_flow(True))
-        if self._server is None:
+        if self._listener is None:
             self._do(self._listen())
 
     def _do(self, coroutine) -> None:
@@ -63,48 +64,50 @@ class FaultProxy:
         if self._flow is None:
             self._flow = asyncio.Event()
             self._flow.set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]  # the same one again after refuse()
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=100)  # the same port after refuse()
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _set_flow(self, flows: bool) -> None:
         self._flow.set() if flows else self._flow.clear()
 
     async def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()  # a reset, not a polite end
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        await self._break_connections()
 
-    async def _close(self) -> None:
-        await self._stop_listening()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def _break_connections(self) -> None:
+        while self._connections:
+            for task in self._connections:
+                task.cancel()
+            await asyncio.wait(self._connections)
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn of the loop
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        # asyncio's own servers, and its sock_accept, leak a connection that arrives while they are being closed.
+        try:
+            near, _ = listener.accept()
+        except BlockingIOError:
+            return  # whoever knocked has gone
         self.num_connections += 1
-        task = asyncio.current_task()
-        self._tasks.add(task)
-        try:
+        task = self._loop.create_task(self._serve(near))
+        self._connections.add(task)
+        task.add_done_callback(functools.partial(self._end, near))
+
+    def _end(self, near: socket.socket, task: asyncio.Task) -> None:
+        self._connections.discard(task)
+        near.close()  # also when the task never began
+
+    async def _serve(self, near: socket.socket) -> None:
+        with contextlib.ExitStack() as ends, contextlib.suppress(OSError):  # one side broke off, or nobody answers
+            near_reader, near_writer = await asyncio.open_connection(sock=near)
+            ends.callback(near_writer.transport.abort)  # a reset, not a polite end
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        except BaseException as error:  # a cancelled task must close its connection too
-            writer.transport.abort()
-            self._tasks.discard(task)
-            if isinstance(error, OSError):
-                return
-            raise
-        pair = {writer, far_writer}
-        self._writers |= pair
-        try:
-            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
-        except OSError:
-            pass  # one side broke off; the other follows
-        finally:
-            for end in pair:
-                end.transport.abort()
-            self._writers -= pair
-            self._tasks.discard(task)
+            ends.callback(far_writer.transport.abort)
+            await asyncio.gather(self._pass(near_reader, far_writer), self._pass(far_reader, near_writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
