@@ -15,7 +15,7 @@ from cluster.control.tenants import Tenants
 from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.stack.services import SERVICES
-from m2dao.command_line import run_command
+from m2dao.command_line import run_command, say
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 _Run = Callable[[argparse.Namespace], dict[str, Any]]
@@ -85,17 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _up(arguments: argparse.Namespace) -> dict[str, Any]:
     from cluster.stack.stack import Stack
 
     stack = Stack(Settings.from_env(use_stack=False))
     names = [name for name in arguments.services.split(",") if name]
-    settings = stack.up(services=names, progress=_say, owner_pid=arguments.owner_pid)
-    _say(f"the stack is up; its home is {settings.home}")
+    settings = stack.up(services=names, progress=say, owner_pid=arguments.owner_pid)
+    say(f"the stack is up; its home is {settings.home}")
     return {"home": str(settings.home), "services": [asdict(entry) for entry in stack.status()]}
 
 
@@ -103,8 +99,8 @@ def _down(arguments: argparse.Namespace) -> dict[str, Any]:
     from cluster.stack.stack import Stack
 
     settings = Settings.from_env(use_stack=False)
-    killed = Stack(settings).down(progress=_say)
-    _say("the stack is down" + (f" ({killed} processes had to be killed)" if killed else ""))
+    killed = Stack(settings).down(progress=say)
+    say("the stack is down" + (f" ({killed} processes had to be killed)" if killed else ""))
     return {"home": str(settings.home), "num_killed": killed}
 
 
@@ -114,7 +110,7 @@ def _status(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = Settings.from_env(use_stack=False)
     entries = Stack(settings).status()
     for entry in entries:
-        _say(f"{entry.name:8} {entry.state:14} {entry.address:22} {'' if entry.pid is None else f'pid {entry.pid}'}")
+        say(f"{entry.name:8} {entry.state:14} {entry.address:22} {'' if entry.pid is None else f'pid {entry.pid}'}")
     return {"home": str(settings.home), "services": [asdict(entry) for entry in entries]}
 
 
@@ -128,7 +124,7 @@ def _tenants() -> Tenants:
 
 def _tenant_create(arguments: argparse.Namespace) -> dict[str, Any]:
     tenant = _tenants().create(arguments.tenant)
-    _say(f"tenant {tenant} created")
+    say(f"tenant {tenant} created")
     return {"tenant": str(tenant)}
 
 
@@ -141,7 +137,7 @@ def _tenant_list(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _key_create(arguments: argparse.Namespace) -> dict[str, Any]:
     new = _tenants().create_key(arguments.tenant, label=arguments.label)
-    _say("keep this key: it is not stored and cannot be shown again")
+    say("keep this key: it is not stored and cannot be shown again")
     if not arguments.json:
         print(new.key)
     return {"tenant": str(new.tenant), "key": new.key}
@@ -156,14 +152,14 @@ def _key_list(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _key_revoke(arguments: argparse.Namespace) -> dict[str, Any]:
     revoked = _tenants().revoke_key(arguments.tenant, arguments.key_id)
-    _say(f"key {arguments.key_id} " + ("revoked" if revoked else "is not there; nothing to revoke"))
+    say(f"key {arguments.key_id} " + ("revoked" if revoked else "is not there; nothing to revoke"))
     return {"tenant": arguments.tenant, "key_id": arguments.key_id, "revoked": revoked}
 
 
 def _sweep(arguments: argparse.Namespace) -> dict[str, Any]:
     platform = _platform()
     deleted = sweep_all_renders(platform.state.accounts, platform.store, days=arguments.days)
-    _say(f"{sum(deleted.values())} objects of {len(deleted)} tenants deleted")
+    say(f"{sum(deleted.values())} objects of {len(deleted)} tenants deleted")
     return {"days": arguments.days, "deleted": {str(tenant): count for tenant, count in deleted.items()}}
 
 

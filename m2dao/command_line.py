@@ -39,6 +39,11 @@ def run_command(name: str, work: Callable[[], dict[str, Any]], *, as_json: bool)
     return exit_code
 
 
+def say(line: str) -> None:
+    """Tell a person at the terminal; standard output stays free for results."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def _outcome(name: str, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any] | None, int]:
     """The object to print, None after an interruption, and the exit code; errors are told here."""
     try:

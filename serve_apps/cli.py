@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from m2dao.command_line import run_command
+from m2dao.command_line import run_command, say
 
 _EXAMPLES = """examples:
   m2dao-serve deploy                      serve on 127.0.0.1:8000, or M2DAO_API_HOST and M2DAO_API_PORT
@@ -49,17 +49,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _deploy(arguments: argparse.Namespace) -> dict[str, Any]:
     from cluster.settings import Settings
     from serve_apps.deploy import deploy
 
     settings = Settings.from_env()
-    url = deploy(settings, settings.serve, timeout_s=arguments.timeout_s, progress=_say)
-    _say(f"the API answers at {url}")
+    url = deploy(settings, settings.serve, timeout_s=arguments.timeout_s, progress=say)
+    say(f"the API answers at {url}")
     return {"url": url}
 
 
@@ -69,7 +65,7 @@ def _undeploy(arguments: argparse.Namespace) -> dict[str, Any]:
 
     settings = Settings.from_env()
     was_running = undeploy(settings, timeout_s=settings.serve.drain_s + 60)
-    _say("the API is stopped" if was_running else "the API was not running")
+    say("the API is stopped" if was_running else "the API was not running")
     return {"was_running": was_running}
 
 
@@ -78,9 +74,9 @@ def _status(arguments: argparse.Namespace) -> dict[str, Any]:
     from serve_apps.deploy import status
 
     result = status(Settings.from_env())
-    _say(f"{result['status']} at {result['url']}")
+    say(f"{result['status']} at {result['url']}")
     for deployment in result["deployments"]:
-        _say(f"{deployment['name']:10} {deployment['status']:12} {deployment['replicas']} running")
+        say(f"{deployment['name']:10} {deployment['status']:12} {deployment['replicas']} running")
     return result
 
 

@@ -18,7 +18,7 @@ from cluster.ids import AliasRef, FitId, ModelRef, TenantId, parse_ref
 from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.state.records import JobRecord
-from m2dao.command_line import run_command
+from m2dao.command_line import run_command, say
 from m2dao.progress import Progress
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
@@ -128,10 +128,10 @@ def _fit(args: argparse.Namespace) -> dict[str, Any]:
         consent=args.consent,
         promote=args.promote,
         gate=_given_gate(args),
-        on_progress=_say,
+        on_progress=say,
     )
     for recording, fit_id in zip(recordings, batch.fit_ids, strict=True):
-        _say(f"{recording.identity}: fit {fit_id}")
+        say(f"{recording.identity}: fit {fit_id}")
     return _follow(service, batch, detach=args.detach)
 
 
@@ -153,7 +153,7 @@ def _cancel(args: argparse.Namespace) -> dict[str, Any]:
     service = _service()
     jobs = [service.cancel(tenant, fit_id) for fit_id in fit_ids]
     for job in jobs:
-        _say(f"{job.id}: cancelled")
+        say(f"{job.id}: cancelled")
     return {"cancelled": [str(job.id) for job in jobs]}
 
 
@@ -163,7 +163,7 @@ def _follow(service: FitService, batch: Batch, *, detach: bool) -> dict[str, Any
     jobs = {job.id: job for job in batch.jobs}
     watch = f"m2dao-train watch --tenant {batch.tenant} {' '.join(map(str, batch.fit_ids))}"
     if detach:
-        _say(f"follow with: {watch}")
+        say(f"follow with: {watch}")
     else:
         try:
             with Progress(names.values()) as progress:
@@ -171,10 +171,10 @@ def _follow(service: FitService, batch: Batch, *, detach: bool) -> dict[str, Any
                     jobs[job.id] = job
                     progress.show(names[job.id], _describe(job), job.progress)
         except KeyboardInterrupt:
-            _say(f"\nthe fits go on; watch them: {watch}")
+            say(f"\nthe fits go on; watch them: {watch}")
             raise
         for job in jobs.values():
-            _say(_verdict(names[job.id], job))
+            say(_verdict(names[job.id], job))
     fits = [_job_dict(job) for job in jobs.values()]
     return {
         "submission_id": batch.submission_id,
@@ -234,9 +234,9 @@ def _rollback(args: argparse.Namespace) -> dict[str, Any]:
 
 def _say_promotion(promotion: Promotion) -> dict[str, Any]:
     result = promotion.as_dict()
-    _say(f"champion: {result['champion']} (before: {result['previous'] or 'none'})")
+    say(f"champion: {result['champion']} (before: {result['previous'] or 'none'})")
     for reason in result["gate"]["reasons"]:
-        _say(f"  {'! ' if result['gate']['forced'] else '- '}{reason}")
+        say(f"  {'! ' if result['gate']['forced'] else '- '}{reason}")
     return result
 
 
@@ -311,10 +311,6 @@ def _service() -> FitService:
 def _promotions() -> Promotions:
     platform = _platform()
     return Promotions(platform.registry, Champions(platform.registry, platform.state))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

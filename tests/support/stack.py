@@ -1,7 +1,8 @@
 """The embedded stack for tests: the real services, once per test session, on free ports under a temporary home.
 
 ``stack`` is the settings of Valkey, SeaweedFS and MLflow. ``ray_stack`` adds the Ray head to the same stack, for tests
-that need it. ``tenant`` is a fresh tenant, so that tests which share the stack do not see each other's things.
+that need it. ``state`` and ``jobs`` are what Valkey keeps. ``tenant`` is a fresh tenant, so that tests which share the
+stack do not see each other's things.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cluster.environment import PREFIX
 from cluster.ids import TenantId
 from cluster.settings import RaySettings, Settings
 from cluster.stack.stack import Stack
+from cluster.state.jobs import Jobs
 from cluster.state.store import StateStore
 
 _LIGHT = ("redis", "s3", "mlflow")
@@ -59,13 +61,25 @@ def _up(home: Path, services: tuple[str, ...]) -> Settings:
     return Stack(settings).up(services=services, progress=_say, owner_pid=os.getpid())
 
 
+@pytest.fixture(scope="module")
+def state(stack: Settings) -> Iterator[StateStore]:
+    """The state that the stack keeps in Valkey."""
+    store = StateStore(stack)
+    yield store
+    store.close()
+
+
 @pytest.fixture
-def tenant(stack: Settings) -> TenantId:
+def jobs(state: StateStore) -> Jobs:
+    """The jobs of all tenants."""
+    return state.jobs
+
+
+@pytest.fixture
+def tenant(state: StateStore) -> TenantId:
     """A tenant that no other test has."""
     name = TenantId(f"t{os.getpid()}-{next(_names)}")
-    state = StateStore(stack)
     state.accounts.create_tenant(name)
-    state.close()
     return name
 
 

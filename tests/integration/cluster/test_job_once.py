@@ -8,20 +8,7 @@ import pytest
 
 from cluster.ids import TenantId
 from cluster.state.jobs import Once
-from cluster.state.store import StateStore
 from m2dao.errors import IdempotencyConflict, InputError, UnknownJob
-
-
-@pytest.fixture(scope="module")
-def state(stack):
-    with_state = StateStore(stack)
-    yield with_state
-    with_state.close()
-
-
-@pytest.fixture
-def jobs(state):
-    return state.jobs
 
 
 def test_many_creates_with_one_key_make_one_job(jobs, tenant):

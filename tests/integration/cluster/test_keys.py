@@ -6,7 +6,6 @@ import pytest
 
 from cluster.ids import RESERVED_TENANTS, RenderId, TenantId
 from cluster.state import keys
-from cluster.state.store import StateStore
 
 ACME, JOB = TenantId("acme"), RenderId.parse("r-" + "0" * 32)
 QUEUE, LEASES, INDEX = keys.job_lists(ACME, "render")
@@ -26,13 +25,6 @@ NAMES = [
     (keys.channel("jobs"), "events:jobs", ("channel", "jobs")),
     (keys.job_channel(ACME, JOB), f"events:acme:job:{JOB}", ("channel", f"acme:job:{JOB}")),
 ]
-
-
-@pytest.fixture(scope="module")
-def state(stack):
-    state = StateStore(stack)
-    yield state
-    state.close()
 
 
 @pytest.mark.parametrize(("made", "expected", "asked"), NAMES)

@@ -18,13 +18,6 @@ from tests.support.stack import reaching
 WAIT_S = 30
 
 
-@pytest.fixture(scope="module")
-def state(stack):
-    state = StateStore(stack)
-    yield state
-    state.close()
-
-
 @pytest.fixture
 def claim(state, tenant):
     state.jobs.create(tenant, "render", {})

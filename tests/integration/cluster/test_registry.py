@@ -9,7 +9,6 @@ import pytest
 from cluster.control.champions import TOPIC, Champions
 from cluster.ids import AliasRef, FitId, IdentityName, ModelRef, TenantId
 from cluster.registry import Registry
-from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import (
     Conflict,
@@ -34,13 +33,6 @@ def champions(registry, state):
 @pytest.fixture(scope="module")
 def registry(stack):
     return Registry(stack)
-
-
-@pytest.fixture(scope="module")
-def state(stack):
-    with_state = StateStore(stack)
-    yield with_state
-    with_state.close()
 
 
 @pytest.fixture

@@ -13,13 +13,6 @@ from m2dao.errors import AlreadyExists, InputError, LockBusy, ServiceError, Unkn
 from tests.support.stack import reaching
 
 
-@pytest.fixture(scope="module")
-def state(stack):
-    with_state = StateStore(stack)
-    yield with_state
-    with_state.close()
-
-
 def test_a_tenant_is_made_once_and_listed(state, tenant):
     with pytest.raises(AlreadyExists):
         state.accounts.create_tenant(tenant)

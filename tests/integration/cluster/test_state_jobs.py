@@ -10,7 +10,6 @@ from cluster.ids import FitId, RenderId, TenantId
 from cluster.state import keys
 from cluster.state.jobs import Jobs, Once
 from cluster.state.problems import Problem
-from cluster.state.store import StateStore
 from m2dao.errors import (
     AlreadyExists,
     Conflict,
@@ -22,18 +21,6 @@ from m2dao.errors import (
 )
 
 PROBLEM = Problem(code="x", title="y", detail="z")
-
-
-@pytest.fixture(scope="module")
-def state(stack):
-    with_state = StateStore(stack)
-    yield with_state
-    with_state.close()
-
-
-@pytest.fixture
-def jobs(state):
-    return state.jobs
 
 
 def expire(state, job):

@@ -10,7 +10,6 @@ from cluster.control.champions import Champions
 from cluster.control.gate import GateThresholds, Promotions
 from cluster.ids import AliasRef, IdentityName, ModelRef
 from cluster.registry import Registry
-from cluster.state.store import StateStore
 from m2dao.errors import PromotionConflict, PromotionRefused, UnknownIdentity
 from train_jobs import cli
 
@@ -21,13 +20,6 @@ CAPTURE = "a" * 64
 @pytest.fixture(scope="module")
 def registry(stack):
     return Registry(stack)
-
-
-@pytest.fixture
-def state(stack):
-    store = StateStore(stack)
-    yield store
-    store.close()
 
 
 @pytest.fixture
