@@ -39,6 +39,9 @@ def normal_equations(points, rotation, translation, focal_px, centre_px, layers,
         for i in range(3):
             turned[i] = rotation[i, 0] * points[s, 0] + rotation[i, 1] * points[s, 1] + rotation[i, 2] * points[s, 2]
         x, y, z = turned[0] + translation[0], turned[1] + translation[1], turned[2] + translation[2]
+        if not z > 0.0:  # behind the camera, where a step that went astray may lead
+            brightness[s] = mean[s]
+            continue
         nearness = focal_px / z
         value, by_x, by_y = _sample(layers, nearness * x + centre_px - origin[0], nearness * y + centre_px - origin[1])
         brightness[s] = value

@@ -36,6 +36,7 @@ _CONVERGED = 1e-4  # radians, of the last step; what is left is several times le
 _ROBUST_DOF = 5.0
 _MIN_CORRELATION = 0.4  # below, the frame does not show the face the template knows
 _MIN_SEEN_SHARE = 0.3  # of the face's points must be turned towards the camera
+_LEAST_INFORMATION = 1e-9  # of every unknown: where a flat picture says nothing, the pose stays
 _NOISE_FLOOR = 0.05  # of the normalised brightness
 
 
@@ -157,15 +158,19 @@ class PoseRefiner:
         """Gauss-Newton on pose, gain and offset; (rotation, translation, information, half difference) or None."""
         texture = template.texture
         facing = _facing(texture.points, texture.normals, rotation, translation)
+        if not _enough_seen(facing, texture.on_face):
+            return None  # with nothing in sight there is nothing to solve
         for _ in range(_MAX_STEPS):
             normals, gradients, brightness = self._equations(image, rotation, translation, template, facing)
             normal = normals.sum(axis=0)
             step = -np.linalg.solve(normal, gradients.sum(axis=0))
+            if not np.isfinite(step).all():
+                return None
             rotation = cv2.Rodrigues(step[:3])[0] @ rotation  # for one vector nine times as fast as SciPy's
             translation = translation + step[3:POSE_DIM]
             if np.abs(step[:3]).max() < _CONVERGED:
                 break
-        if not np.isfinite(step).all() or not _looks_like(brightness, template, facing, texture.on_face):
+        if not _looks_like(brightness, template, facing & texture.on_face):
             return None
         by_half = -np.linalg.solve(normals, gradients[..., None])[..., 0]
         # Gain and offset are nuisances: their share of the information is marginalised away.
@@ -189,7 +194,8 @@ class PoseRefiner:
             texture.half,
             _ROBUST_DOF,
         )
-        normals[:, np.arange(NUM_UNKNOWNS), np.arange(NUM_UNKNOWNS)] *= 1.0 + 1e-7
+        diagonal = normals[:, np.arange(NUM_UNKNOWNS), np.arange(NUM_UNKNOWNS)]
+        normals[:, np.arange(NUM_UNKNOWNS), np.arange(NUM_UNKNOWNS)] = (1.0 + 1e-7) * diagonal + _LEAST_INFORMATION
         return normals, gradients, brightness
 
     def _project(self, points: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
@@ -240,11 +246,13 @@ def _facing(points: np.ndarray, normals: np.ndarray, rotation: np.ndarray, trans
     return towards > _MIN_FACING * np.sqrt(np.einsum("nc,nc->n", rays, rays))
 
 
-def _looks_like(brightness: np.ndarray, template: Template, facing: np.ndarray, on_face: np.ndarray) -> bool:
-    """Whether the brightness of the face's points that are seen correlates with the template's; all [S]."""
-    seen = facing & on_face
-    if seen.sum() < _MIN_SEEN_SHARE * on_face.sum():
-        return False
+def _enough_seen(facing: np.ndarray, on_face: np.ndarray) -> bool:
+    """Whether enough of the face's points are turned towards the camera; both [S]."""
+    return bool((facing & on_face).sum() >= max(_MIN_SEEN_SHARE * on_face.sum(), 1))
+
+
+def _looks_like(brightness: np.ndarray, template: Template, seen: np.ndarray) -> bool:
+    """Whether the brightness of the points that are seen correlates with the template's; all [S]."""
     weights = 1.0 / template.sigma[seen] ** 2
     weights /= weights.sum()
     a = brightness[seen] - weights @ brightness[seen]
