@@ -130,9 +130,17 @@ class Capture:
 
     @property
     def shots(self) -> np.ndarray:
-        """int64 [T]: number of each frame's stretch between two jump cuts, rising from 0."""
-        jumps = self.manifest.get("quality", {}).get("jump_cuts", [])
-        return np.searchsorted(np.sort(np.asarray(jumps, np.int64)), np.arange(self.num_frames), side="right")
+        """int64 [T]: number of each frame's stretch between two cuts, rising from 0.
+
+        Whatever must not mix what is before a cut and after it goes by this: poses, backgrounds, postures, stitching.
+        """
+        return np.searchsorted(self.cuts, np.arange(self.num_frames), side="right")
+
+    @property
+    def cuts(self) -> np.ndarray:
+        """int64 [C]: frames that do not continue the one before, in order."""
+        before = self.manifest.get("quality", {}).get("jump_cuts", [])  # where captures had them until 2026-11
+        return np.sort(np.asarray(self.manifest.get("cuts", before), np.int64))
 
     @property
     def waveform(self) -> np.ndarray:

@@ -30,12 +30,12 @@ from m2dao.capture.faces.signals import measure_signals
 from m2dao.capture.faces.tracker import FaceTracker
 from m2dao.capture.faces.tracking import TRACKING_SIDE, Tracks, track_recording
 from m2dao.capture.measurements import Measurements, write_measurements
+from m2dao.capture.review.cuts import find_cuts
 from m2dao.capture.review.quality import (
     QualityRules,
     check_faces,
     check_length,
     check_sound,
-    find_cuts,
     motion_problems,
     picture_problems,
     sound_problems,

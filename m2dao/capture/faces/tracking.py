@@ -25,6 +25,9 @@ THUMB_SIZE = (48, 48)
 MAX_SAMPLES = 40
 GIVE_UP_AFTER = 250  # frames without any face
 FACE_PATCH_SIDE = 128
+# A repeated picture: grey levels of the small picture, and as a share of the usual change.
+_REPEATED_LEVELS, _REPEATED_OF_USUAL = 0.06, 0.1
+_SAME_TIME_S = 1e-6
 LOOK_EVERY = 5  # frames between two measurements of sharpness and brightness
 
 
@@ -63,6 +66,18 @@ class Tracks:
     @property
     def num_frames(self) -> int:
         return len(self.valid)
+
+    @property
+    def fresh(self) -> np.ndarray:
+        """bool [T]: frames that show another picture than the one before.
+
+        The same picture may have been chosen twice, or stored twice; stored again it differs by what coding does.
+        """
+        new = np.diff(self.source_times_s, prepend=-1.0) > _SAME_TIME_S
+        usual = np.median(self.change[new])
+        repeated = self.change < min(_REPEATED_LEVELS, _REPEATED_OF_USUAL * usual)
+        repeated[:1] = False
+        return new & ~repeated
 
     def cut_to(self, num_frames: int) -> Tracks:
         """The first `num_frames` frames."""

@@ -13,12 +13,12 @@ from scipy.spatial.transform import Rotation
 
 from m2dao.capture.crop import Crop
 from m2dao.capture.faces.tracking import Tracks
+from m2dao.capture.review.cuts import find_cuts
 from m2dao.errors import CaptureRejected
 from m2dao.regions import CHIN, FOREHEAD, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, runs_of
 
 SILENCE_DBFS = -50.0
-LOCAL_WINDOW = 12  # frames to either side that say what is usual around a frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,53 +207,6 @@ def face_height_px(tracks: Tracks) -> float:
     """Median distance from hairline to chin, px of the shown picture."""
     points = tracks.landmarks[tracks.valid]
     return float(np.median(np.linalg.norm(points[:, CHIN, :2] - points[:, FOREHEAD, :2], axis=-1)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cuts:
-    """Frames that do not continue the one before.
-
-    Attributes:
-        scenes: another scene or a leap of the face; what is before and after does not belong together.
-        jumps: the same scene with a piece taken out: the person is somewhere a little else. A fit can live with a few.
-    """
-
-    scenes: list[int]
-    jumps: list[int]
-
-
-def find_cuts(tracks: Tracks) -> Cuts:
-    """Find cuts: the picture changes, or the face moves, far more in one step than anything around it."""
-    fresh = np.flatnonzero(np.diff(tracks.source_times_s, prepend=-1.0) > 1e-6)  # repeated pictures do not change
-    if len(fresh) < 3:
-        return Cuts(scenes=[], jumps=[])
-    change, median_change = tracks.change[fresh], tracks.median_change[fresh]
-    centres = tracks.landmarks[fresh, :, :2].mean(1)
-    scale = np.linalg.norm(tracks.landmarks[fresh, CHIN, :2] - tracks.landmarks[fresh, FOREHEAD, :2], axis=-1)
-    step = np.zeros(len(fresh))
-    step[1:] = np.linalg.norm(np.diff(centres, axis=0), axis=1) / np.maximum(scale[1:], 1.0)
-    step[1:] += np.abs(np.diff(np.log(np.maximum(scale, 1.0))))
-    # a longer time between two stored frames allows more motion
-    step /= np.maximum(np.diff(tracks.source_times_s[fresh], prepend=tracks.source_times_s[fresh[0]] - 0.04) / 0.04, 1)
-    usual_change, usual_step = _usual(change), _usual(step)
-    other_scene = (change > 20.0) & (median_change > 10.0) & (change > 4 * usual_change + 4)
-    leap = (step > 0.25) & (step > 5 * usual_step)
-    jump = (step > 0.05) & (step > 8 * usual_step) & (change > 6 * usual_change + 2.0)
-    scenes = _apart(fresh[other_scene | leap])
-    return Cuts(scenes=scenes, jumps=[frame for frame in _apart(fresh[jump]) if frame not in scenes])
-
-
-def _apart(frames: np.ndarray) -> list[int]:
-    """`frames` without the first of the recording and those within two of their predecessor."""
-    return [int(frame) for i, frame in enumerate(frames) if frame > 0 and (i == 0 or frame - frames[i - 1] > 2)]
-
-
-def _usual(values: np.ndarray) -> np.ndarray:
-    """[N] median of each value's neighbourhood without itself."""
-    padded = np.pad(values.astype(np.float64), LOCAL_WINDOW, mode="reflect" if len(values) > LOCAL_WINDOW else "edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * LOCAL_WINDOW + 1)
-    around = np.delete(windows, LOCAL_WINDOW, axis=1)
-    return np.median(around, axis=1)
 
 
 def picture_problems(tracks: Tracks, crop: Crop, rules: QualityRules) -> list[str]:

@@ -199,8 +199,20 @@ def test_what_a_killed_process_left_is_cleared_away_but_not_what_a_living_one_wr
     process.join()
     assert process.exitcode == 9
     left = list(tmp_path.iterdir())
-    assert len(left) == 1
+    assert sorted(path.suffix == ".lock" for path in left) == [False, True]
     with CaptureWriter(tmp_path / "capture") as first:
-        assert not left[0].exists()
+        assert not any(path.exists() for path in left)
         with CaptureWriter(tmp_path / "capture"):
             assert first.folder.exists()
+
+
+@pytest.mark.parametrize(
+    "manifest", [{"cuts": [4, 2]}, {"quality": {"jump_cuts": [2, 4]}}], ids=["now", "until 2026-11"]
+)
+def test_cuts_divide_a_capture_into_shots(tmp_path, manifest):
+    with CaptureWriter(tmp_path / "cut") as writer:
+        fill(writer)
+        writer.finish({**MANIFEST, **manifest})
+    opened = Capture.open(tmp_path / "cut")
+    assert opened.cuts.tolist() == [2, 4]
+    assert opened.shots.tolist() == [0, 0, 1, 1, 2, 2]

@@ -9,12 +9,12 @@ from scipy.spatial.transform import Rotation
 from m2dao.capture.crop import choose_crop
 from m2dao.capture.faces.layout import face_layout
 from m2dao.capture.faces.tracking import Tracks
+from m2dao.capture.review.cuts import find_cuts
 from m2dao.capture.review.quality import (
     QualityRules,
     check_faces,
     check_length,
     check_sound,
-    find_cuts,
     motion_problems,
     picture_problems,
     sound_problems,
@@ -119,6 +119,24 @@ def test_a_jump_cut_in_one_scene_is_reported_and_many_are_refused():
         many.landmarks[place:, :, 0] += 25 * (-1) ** i
     with pytest.raises(CaptureRejected, match="9 cuts"):
         check_faces(many, "a.mp4", RULES)
+
+
+@pytest.mark.parametrize("degrees_per_frame", [3, 8, 14])
+def test_a_quick_turn_of_the_head_is_no_cut(degrees_per_frame):
+    """From one side to the other in five frames: the head gathers speed and loses it, the picture changes with it."""
+    speed = degrees_per_frame * np.array([0.2, 0.7, 1.0, 0.8, 0.3])
+    moved = 300 / 1.85 * np.sin(np.radians(np.cumsum(speed)))
+    turn = tracks(change=with_rows(tracks().change, slice(80, 85), 14 * speed / speed.max()))
+    turn.landmarks[80:85, :, 0] += moved[:, None]
+    turn.landmarks[85:, :, 0] += moved[-1]
+    assert (find_cuts(turn).scenes, find_cuts(turn).jumps) == ([], [])
+
+
+def test_a_picture_that_was_stored_twice_before_a_cut_hides_it_not():
+    jump = tracks(change=with_rows(with_rows(tracks().change, 79, 0.005), 80, 9.0))
+    jump.landmarks[79] = jump.landmarks[78]
+    jump.landmarks[80:, :, 0] += 25
+    assert find_cuts(jump).jumps == [80]
 
 
 def test_fast_motion_and_repeated_pictures_are_no_cuts():
