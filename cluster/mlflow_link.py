@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from m2dao.errors import RegistryUnavailable, ServiceError, UnknownIdentity
+from m2dao.errors import AccessRefused, RegistryUnavailable, ServiceError, UnknownIdentity
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -91,6 +91,8 @@ def translated(subject: str) -> Iterator[None]:
             raise UnknownIdentity(subject, "to be registered", "nothing of that name") from error
         if code in {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}:
             raise RegistryUnavailable(subject, "an answer of MLflow", code, "try again later") from error
+        if code in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
+            raise AccessRefused(subject, "to be let in by MLflow", code, "check M2DAO_MLFLOW_URL") from error
         raise ServiceError(subject, "MLflow to accept the request", f"{code}: {error}"[:500]) from error
     except MlflowException as error:  # no answer at all, after the client's own retries
         raise RegistryUnavailable(subject, "an answer of MLflow", str(error)[:300], "try again later") from error

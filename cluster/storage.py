@@ -18,6 +18,7 @@ from typing import Any
 from cluster.object_keys import KEY_PART, check_key, check_prefix
 from cluster.settings import Settings
 from m2dao.errors import (
+    AccessRefused,
     AlreadyExists,
     InputError,
     ObjectCorrupt,
@@ -243,11 +244,13 @@ def _translated(subject: str) -> Iterator[None]:
         if code in _MISSING:
             raise UnknownObject(subject, "an object", "none") from error
         if code == "NoSuchBucket":
-            raise ServiceError(subject, "the bucket to exist", "none", "run m2dao-cluster up, or make it") from error
+            raise StorageUnavailable(
+                subject, "the bucket to exist", "none", "run m2dao-cluster up, or make it"
+            ) from error
         if code in {"PreconditionFailed", "412"}:
             raise AlreadyExists(subject, "no such object yet", "one") from error
         if code in _REFUSED:
-            raise ServiceError(
+            raise AccessRefused(
                 subject, "access to the object store", code, "check M2DAO_S3_ACCESS_KEY and M2DAO_S3_SECRET_KEY"
             ) from error
         if status >= 500 or code in {"SlowDown", "RequestTimeout"}:

@@ -1,20 +1,21 @@
 """The one exception tree of the project.
 
     M2daoError                      exit code 1: our fault or the machine's
-    |-- InputError                  exit code 2: what was given cannot be used; the message says what to do
+    |-- InputError                  exit code 2: what the caller gave cannot be used; the message says what to do
     |   |-- MediaError              a video or sound file that cannot be decoded or written
     |   |-- CaptureRejected         a recording that decodes but cannot become a capture (no face, cuts, silence, ...)
     |   |-- CaptureCorrupt          a capture folder that is incomplete, of another version, or altered
-    |   |-- CheckpointCorrupt       an identity checkpoint that is incomplete or altered
-    |   |-- CheckpointUnsupported   an identity checkpoint of another format or version
-    |   |-- ConfigError             a setting, recipe or flag out of its range
     |   |-- InvalidId               a tenant, identity, model ref or job id that is not well formed
-    |   |-- PromotionRefused        a version that does not pass the quality gate
-    |   `-- RenderBackendUnavailable
-    |-- MissingExtra                a package of an extra that is not installed
-    |-- AssetError                  model files
-    |   |-- AssetUnavailable        cannot be fetched
-    |   `-- AssetCorrupt            does not match the lock table
+    |   `-- PromotionRefused        a version that does not pass the quality gate
+    |-- SystemFault                 what this installation lacks or has broken, whatever the request was
+    |   |-- ConfigError             exit code 2: a setting, recipe or flag out of its range
+    |   |-- RenderBackendUnavailable    exit code 2
+    |   |-- CheckpointCorrupt       exit code 2: an identity checkpoint that is incomplete or altered
+    |   |-- CheckpointUnsupported   exit code 2: an identity checkpoint of another format or version
+    |   |-- MissingExtra            a package of an extra that is not installed
+    |   `-- AssetError              model files
+    |       |-- AssetUnavailable        cannot be fetched
+    |       `-- AssetCorrupt            does not match the lock table
     |-- FitError                    a fit that cannot go on
     |   `-- FitDiverged             the loss is no longer a number
     `-- ServiceError                raised by the service packages around the engine (see cluster)
@@ -22,7 +23,8 @@
         |   |-- StorageUnavailable      the object store (S3)
         |   |-- RegistryUnavailable     the model registry (MLflow)
         |   |-- StateUnavailable        the state store (Redis)
-        |   `-- ClusterUnavailable      the compute cluster (Ray)
+        |   |-- ClusterUnavailable      the compute cluster (Ray)
+        |   `-- AccessRefused           one of them refuses our credentials
         |-- StackError              the embedded stack cannot be started or stopped
         |-- ObjectCorrupt           stored bytes do not match their hash
         |-- NotFound                exit code 2: the thing named is not there, or is another tenant's
@@ -37,6 +39,10 @@
             |-- LockBusy                somebody else holds the lock
             |-- QuotaExceeded           a tenant has as much open as it may have
             `-- LeaseLost               a job was taken over by another worker; its result is not accepted
+
+What the caller got wrong is an ``InputError``, a ``NotFound`` or a ``Conflict``: the API answers 4xx, and trying again
+ends the same way. What we lack is a ``SystemFault`` or a ``ServiceUnavailable``: the API answers 5xx, and a job that
+meets it is tried elsewhere or later.
 
 Every error survives pickling, because errors cross process boundaries.
 """
@@ -103,24 +109,6 @@ class CaptureCorrupt(InputError):
     code = "capture-corrupt"
 
 
-class CheckpointCorrupt(InputError):
-    """An identity checkpoint is incomplete or altered."""
-
-    code = "checkpoint-corrupt"
-
-
-class CheckpointUnsupported(InputError):
-    """An identity checkpoint has another format or version."""
-
-    code = "checkpoint-unsupported"
-
-
-class ConfigError(InputError):
-    """A setting, recipe or flag is out of its range."""
-
-    code = "invalid-config"
-
-
 class InvalidId(InputError):
     """A tenant, identity, model ref or job id is not well formed."""
 
@@ -133,19 +121,47 @@ class PromotionRefused(InputError):
     code = "promotion-refused"
 
 
-class RenderBackendUnavailable(InputError):
+class SystemFault(M2daoError):
+    """This installation lacks something or has it broken; the request is not at fault."""
+
+    code = "system-fault"
+
+
+class ConfigError(SystemFault):
+    """A setting, recipe or flag is out of its range."""
+
+    exit_code = 2
+    code = "invalid-config"
+
+
+class RenderBackendUnavailable(SystemFault):
     """The render backend asked for does not run on this machine."""
 
+    exit_code = 2
     code = "render-backend-unavailable"
 
 
-class MissingExtra(M2daoError):
+class CheckpointCorrupt(SystemFault):
+    """An identity checkpoint is incomplete or altered."""
+
+    exit_code = 2
+    code = "checkpoint-corrupt"
+
+
+class CheckpointUnsupported(SystemFault):
+    """An identity checkpoint has another format or version."""
+
+    exit_code = 2
+    code = "checkpoint-unsupported"
+
+
+class MissingExtra(SystemFault):
     """A package is not installed because its extra is not."""
 
     code = "missing-extra"
 
 
-class AssetError(M2daoError):
+class AssetError(SystemFault):
     """A model file cannot be had."""
 
     code = "model-file-error"
@@ -209,6 +225,12 @@ class ClusterUnavailable(ServiceUnavailable):
     """The compute cluster does not answer."""
 
     code = "cluster-unavailable"
+
+
+class AccessRefused(ServiceUnavailable):
+    """A service refuses our credentials."""
+
+    code = "access-refused"
 
 
 class StackError(ServiceError):

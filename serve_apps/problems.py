@@ -6,15 +6,18 @@ API's own codes below. The table is documented in ``docs/reference/errors.md``; 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.state.problems import Problem
-from m2dao.errors import InputError, M2daoError, NotFound, ServiceUnavailable
+from m2dao.errors import Conflict, InputError, M2daoError, NotFound, ServiceUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 URN = "urn:m2dao:problem:"
+_FOLDERS = re.compile(r"(?<![\w/:])/(?:[^\s/:;,'\"]+/)*(?=[^\s/])")  # of an absolute path; the file's own name stays
+_SETTING = re.compile(r"\bM2DAO_[A-Z0-9_]+")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "unknown-render": ProblemKind(404, "There is no such render"),
     "unknown-identity": ProblemKind(404, "There is no such identity"),
     "method-not-allowed": ProblemKind(405, "The method is not allowed here"),
+    "already-exists": ProblemKind(409, "There is one of that name"),
+    "conflict": ProblemKind(409, "It has changed, or is not in a state that allows this"),
+    "lock-busy": ProblemKind(409, "Somebody else is changing it"),
+    "promotion-conflict": ProblemKind(412, "The champion is not the version that was expected"),
     "render-finished": ProblemKind(409, "The render is finished"),
     "upload-too-large": ProblemKind(413, "The upload is too large"),
     "unsupported-media-type": ProblemKind(415, "The body is of another media type"),
@@ -91,12 +98,19 @@ def problem_of(error: BaseException) -> dict[str, Any]:
     if isinstance(error, M2daoError) and error.code in PROBLEMS:
         kind = PROBLEMS[error.code]
         if kind.status < 500:
-            return problem_document(error.code, str(error))
+            return problem_document(error.code, _told(error))
     if isinstance(error, NotFound):
         return problem_document("not-found")
     if isinstance(error, InputError):
-        return problem_document("invalid-input", str(error))
+        return problem_document("invalid-input", _told(error))
+    if isinstance(error, Conflict):
+        return problem_document("conflict", _told(error))
     return problem_document("internal-error")
+
+
+def _told(error: BaseException) -> str:
+    """What of an error's message a client may read: no folders of ours, and no names of settings."""
+    return _SETTING.sub("a setting", _FOLDERS.sub("", str(error)))
 
 
 def stored_problem(error: BaseException) -> Problem:

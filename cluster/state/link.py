@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from m2dao.errors import LockBusy, ServiceError, StateUnavailable
+from m2dao.errors import AccessRefused, LockBusy, ServiceError, StateUnavailable
 
 if TYPE_CHECKING:
     from redis.client import PubSub
@@ -152,7 +152,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except exceptions.AuthenticationError as error:
-        raise ServiceError(
+        raise AccessRefused(
             "state store", "to be let in", str(error), "check the password in M2DAO_REDIS_URL"
         ) from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.BusyLoadingError, OSError) as error:

@@ -298,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = Demo(args).run()
     except M2daoError as error:
         print(f"demo: {error}", file=sys.stderr)
-        if not isinstance(error, InputError):
+        if error.exit_code == 1:
             print(f"demo: what the programs said is in {args.out}/logs and {args.out}/stack/logs", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from m2dao.errors import InputError, RenderBackendUnavailable
+from m2dao.errors import InputError
 from m2dao.render.types import Camera, RenderInputs, RenderOutput
 
 BACKENDS = ("cpu", "gsplat", "reference")
@@ -88,8 +88,9 @@ def render(
         RenderOutput.
 
     Raises:
-        InputError: a tensor has another shape, dtype or device than it should, or a number is out of range.
-        RenderBackendUnavailable: the backend is unknown or does not run on this machine.
+        InputError: the backend is unknown, a tensor has another shape, dtype or device than it should, or a number is
+            out of range.
+        RenderBackendUnavailable: the backend does not run on this machine.
 
     Source: EWA splatting (Zwicker et al. 2001) as used for 3D Gaussians (Kerbl et al. 2023), with gsplat's conventions.
     """
@@ -106,7 +107,8 @@ def warm_up(backend: str) -> None:
     both keep the machine code on disk. Call it when an image is built or a process starts, never on a request.
 
     Raises:
-        RenderBackendUnavailable: the backend is unknown or does not run on this machine.
+        InputError: the backend is unknown.
+        RenderBackendUnavailable: it does not run on this machine.
     """
     run = _backend_function(backend)
     if backend == "cpu":
@@ -136,7 +138,7 @@ def _backend_function(backend: str):
         from m2dao.render.reference import render_reference
 
         return render_reference
-    raise RenderBackendUnavailable(f"backend {backend!r}", "one of " + ", ".join(repr(name) for name in BACKENDS))
+    raise InputError(f"backend {backend!r}", "one of " + ", ".join(repr(name) for name in BACKENDS))
 
 
 def _checked_camera(width: int, height: int, near_plane: float, eps2d: float) -> Camera:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cluster.ids import ModelRef
-from m2dao.errors import ConfigError, InputError, M2daoError, NotFound, ObjectCorrupt, ServiceUnavailable
+from m2dao.errors import ConfigError, InputError, M2daoError, NotFound, ObjectCorrupt, ServiceUnavailable, SystemFault
 
 
 class PreparedIdentity(Protocol):
@@ -202,7 +202,7 @@ class TalkerCache:
             load.error = error
             with self._changed:
                 self._loading_bytes -= reserved
-                if isinstance(error, (InputError, NotFound, ObjectCorrupt)):
+                if isinstance(error, (InputError, SystemFault, NotFound, ObjectCorrupt)):
                     self._remember_refusal(ref, error)
                 self._finish(ref, load)
             raise

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, FitDiverged, InputError
+from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError, FitDiverged, InputError
 from m2dao.identity import Talker, verify_identity
 from m2dao.identity.checkpoint import load_identity, save_identity
 from m2dao.identity.manifest import FILE_NAMES, file_sha256
@@ -51,7 +51,7 @@ def test_a_missing_file_is_named(copy, name):
         ({"size": 10**9}, CheckpointCorrupt),
         ({"K": [[1]]}, CheckpointCorrupt),
         ({"files": {}}, CheckpointCorrupt),
-        ({"model": {"field": "pickle"}}, InputError),
+        ({"model": {"field": "pickle"}}, ConfigError),
         ({"model": {"embedding_size": 17}}, CheckpointCorrupt),
         ({"speech": {"features": 3}}, CheckpointCorrupt),
         ({"surprise": 1}, CheckpointCorrupt),

@@ -32,10 +32,45 @@ def test_every_error_of_the_project_has_a_problem_document(kind):
     document = problem_of(error)
     assert document["type"].removeprefix("urn:m2dao:problem:") in PROBLEMS
     assert document["status"] == PROBLEMS[document["type"].rpartition(":")[2]].status
-    if issubclass(kind, errors.InputError):
+    caller = (errors.InputError, errors.NotFound, errors.Conflict)
+    ours = (errors.SystemFault, errors.ServiceUnavailable, errors.ObjectCorrupt)
+    assert not (issubclass(kind, caller) and issubclass(kind, ours))
+    if issubclass(kind, caller):
         assert 400 <= document["status"] < 500
+    if issubclass(kind, ours):
+        assert document["status"] >= 500
     if document["status"] >= 500:
         assert "the thing" not in str(document)  # our own paths and addresses stay ours
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (errors.AlreadyExists, 409),
+        (errors.Conflict, 409),
+        (errors.LockBusy, 409),
+        (errors.PromotionConflict, 412),
+        (errors.CheckpointCorrupt, 500),
+        (errors.ConfigError, 500),
+        (errors.RenderBackendUnavailable, 500),
+        (errors.AccessRefused, 503),
+    ],
+)
+def test_an_error_has_the_status_of_whoever_can_mend_it(kind, status):
+    assert problem_of(kind("the thing", "this", "that", "do it"))["status"] == status
+
+
+def test_what_a_client_reads_names_no_folder_of_ours_and_no_setting():
+    error = errors.MediaError(
+        "/tmp/render-x1/speech.wav",
+        "16 kHz",
+        "nothing in /srv/m2dao/a b",
+        "set M2DAO_SERVE_MAX_AUDIO_S, or see http://x/y",
+    )
+    detail = problem_of(error)["detail"]
+    assert "speech.wav" in detail
+    assert "http://x/y" in detail
+    assert not re.search(r"/tmp|/srv|M2DAO_", detail)
 
 
 def test_an_unexpected_error_tells_nothing():
