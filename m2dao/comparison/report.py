@@ -29,7 +29,9 @@ _COLUMNS = (
     ("sync_confidence", "conf", 2),
     ("jitter_silence", "jitter", 4),
     ("held_vowel_jitter", "vowels", 4),
-    ("closure_mbp", "closure", 2),
+    ("closure_mbp", "m b p", 2),
+    ("closure_ratio", "closures", 2),
+    ("opening_ratio", "opening", 2),
     ("steps", "steps", 0),
 )
 _LABEL_PX = 20
@@ -47,6 +49,17 @@ def table(rows: list[dict]) -> str:
             f"{'the recording itself':<24}" + "".join(cell(value, c[2]) for value, c in zip(own, _COLUMNS, strict=True))
         )
         lines.append("")
+    return "\n".join(lines)
+
+
+def gains_table(gains: list[dict]) -> str:
+    """PSNR of ours over each baseline as text, a line each, with its 95 % interval where there is one."""
+    lines = []
+    for gain in gains:
+        spread = gain["ci95"].get("psnr_db")
+        interval = "" if spread is None else f" +- {spread:.2f}"
+        value = "unknown" if gain["psnr_db"] is None else f"{gain['psnr_db']:+.2f}{interval} dB"
+        lines.append(f"over {gain['over']:<24} {gain['protocol']:<9} {value}")
     return "\n".join(lines)
 
 
@@ -83,18 +96,16 @@ def bars(rows: list[dict], title: str) -> bytes:
     return as_png(figure)
 
 
-def side_by_side(folder: Path, names: list[str], protocol: str, out: Path) -> None:
+def side_by_side(films: dict[str, Path], out: Path) -> None:
     """One video of the recording and every row, from the side-by-side videos of the rows.
 
     Args:
-        folder: of the comparison.
-        names: rows, from left to right.
-        protocol: whose videos.
+        films: by name of the row, from left to right.
         out: the mp4.
     """
-    paths = [folder / name / protocol / "side_by_side.mp4" for name in names]
+    paths = list(films.values())
     info = probe_video(paths[0])
-    size, labels = info.height, ("recording", *names)
+    size, labels = info.height, ("recording", *films)
     width, height = size * len(labels), size + _LABEL_PX
     with VideoWriter(out, width=width, height=height, waveform=read_audio(paths[0])) as writer:
         for frames in zip(*(read_frames(path) for path in paths), strict=True):

@@ -3,9 +3,9 @@
 Everything is kept, so that a comparison goes on where it was interrupted and a row may be made by itself:
 
     WORK/captures/CLIP-HASH-GENERATION/        the capture, made once
-    WORK/CLIP-HASH-256px-5min/ROW/identity/    what was fitted
-                              /ROW/row.json    how, and its figures under each protocol
-                              /ROW/PROTOCOL/   side-by-side video and plots
+    WORK/CLIP-HASH-256px-5min/ROW/seed-0/identity/         what was fitted
+                                        /row.json          how, and its figures on each part under each protocol
+                                        /SPLIT/PROTOCOL/   side-by-side video and plots
                               /comparison.png, comparison.mp4, comparison.json
 """
 
@@ -53,6 +53,13 @@ FIGURES = (
     "held_vowel_jitter",
     "recording_held_vowel_jitter",
     "lip_correlation",
+    "closure_ratio",
+    "closure_precision",
+    "opening_ratio",
+    "truth_closure",
+    "truth_opening_error",
+    "truth_opening_silence",
+    "truth_jitter_silence",
 )
 Progress = Callable[[str, float], None]  # what is done, and the share of it
 
@@ -67,6 +74,7 @@ class ComparisonConfig:
         seed: of each fit.
         num_threads: of each fit; all cores if None.
         backend: render backend; the best of this machine if None.
+        split: part of the recording that rows are judged on.
     """
 
     size: int = 256
@@ -75,6 +83,7 @@ class ComparisonConfig:
     seed: int = 0
     num_threads: int | None = None
     backend: str | None = None
+    split: str = "validation"
 
     @property
     def budget(self) -> str:
@@ -91,6 +100,8 @@ class Comparison:
         config: what the rows share.
         on_progress: told what is being done.
         voice: sound of somebody else, for protocol ``cross``; without it, that is left out.
+
+    A presenter's truth is looked for beside its recording, as NAME.truth.safetensors.
     """
 
     def __init__(
@@ -103,6 +114,8 @@ class Comparison:
         voice: Path | None = None,
     ):
         self.clip, self.config, self.voice = Path(clip), config, voice
+        truth = self.clip.with_suffix(".truth.safetensors")
+        self._truth = truth if truth.is_file() else None
         self._tell = on_progress or (lambda what, share: None)
         name = f"{self.clip.stem}-{file_sha256(self.clip)[:8]}"
         self.capture_dir = (
@@ -122,8 +135,8 @@ class Comparison:
         entries: list[dict] = []
         for row in rows:
             made = self._row(row)
-            named = {"name": row.name, "what": row.what}
-            entries.extend({**named, "protocol": name, **made[name], **made["fit"]} for name in self._voices)
+            named, figures = {"name": row.name, "what": row.what}, made["figures"][self.config.split]
+            entries.extend({**named, "protocol": name, **figures[name], **made["fit"]} for name in self._voices)
         return entries
 
     @functools.cached_property
@@ -150,24 +163,33 @@ class Comparison:
             "capture": self.capture_sha256,
             "recipe": asdict(recipe),
             "universal": row.universal.sha256 if row.universal else None,
-            **asdict(config),
+            **{name: value for name, value in asdict(config).items() if name != "split"},
         }
         key = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
-        folder = self.folder / row.name
+        folder = self.row_folder(row.name)
         stored = folder / "row.json"
         made = json.loads(stored.read_text()) if stored.is_file() else {}
         if made.get("key") != key:
             made = {"key": key, "fit": self._fit(row.name, recipe, folder, config, row.universal)}
-        conditions = {protocol: [EVALUATION_VERSION, voice] for protocol, voice in self._voices.items()}
-        before = made.get("evaluated", {})
-        missing = [protocol for protocol in conditions if before.get(protocol) != conditions[protocol]]
-        if not missing:
-            return made
-        made |= {protocol: self._figures(row.name, protocol, folder) for protocol in missing}
-        made["evaluated"] = before | conditions
-        with whole_file(stored) as aside:
-            aside.write_text(json.dumps(made, indent=2) + "\n")
+            _write(stored, made)
+        split = self.config.split
+        evaluated = made.setdefault("evaluated", {}).setdefault(split, {})
+        figures = made.setdefault("figures", {}).setdefault(split, {})
+        for protocol, voice in self._voices.items():
+            condition = [EVALUATION_VERSION, voice]
+            if evaluated.get(protocol) != condition:
+                figures[protocol] = self._figures(row.name, protocol, folder)
+                evaluated[protocol] = condition
+                _write(stored, made)
         return made
+
+    def film(self, name: str, protocol: str) -> Path:
+        """The side-by-side video of a row."""
+        return self.row_folder(name) / self.config.split / protocol / "side_by_side.mp4"
+
+    def row_folder(self, name: str) -> Path:
+        """Where a row of this seed is kept."""
+        return self.folder / name / f"seed-{self.config.seed}"
 
     def _figures(self, name: str, protocol: str, folder: Path) -> dict:
         """What an identity reaches under a protocol."""
@@ -175,8 +197,10 @@ class Comparison:
             folder / "identity",
             self.capture_dir,
             protocol,
+            split=self.config.split,
             audio=self.voice if protocol == CROSS else None,
-            out_dir=folder / protocol,
+            truth=None if protocol == CROSS else self._truth,
+            out_dir=folder / self.config.split / protocol,
             backend=self.config.backend,
             on_progress=lambda share: self._tell(f"{name}: protocol {protocol}", share),
         ).as_dict()
@@ -202,40 +226,7 @@ class Comparison:
         return {"steps": result.steps, "fit_seconds": round(result.seconds, 1), "bytes": num_bytes}
 
 
-def mean_rows(comparisons: list[list[dict]]) -> list[dict]:
-    """Rows averaged over recordings; a figure that one of them lacks is averaged over the others."""
-    out = []
-    for entries in zip(*comparisons, strict=True):
-        mean = {key: entries[0][key] for key in ("name", "what", "protocol")}
-        for figure in (*FIGURES, "steps", "fit_seconds"):
-            known = [entry[figure] for entry in entries if entry[figure] is not None]
-            mean[figure] = round(sum(known) / len(known), 4) if known else None
-        out.append(mean)
-    return out
-
-
-def shortfalls(rows: list[dict], *, of: str = "m2dao") -> list[dict]:
-    """How far other rows stay behind one: {name, protocol, psnr_db, head_psnr_db}, negative where they are better."""
-    best = {row["protocol"]: row for row in rows if row["name"] == of}
-    return [
-        {"name": row["name"], "protocol": row["protocol"]}
-        | {figure: round(best[row["protocol"]][figure] - row[figure], 3) for figure in ("psnr_db", "head_psnr_db")}
-        for row in rows
-        if row["name"] != of
-    ]
-
-
-def gains(rows: list[dict], *, ours: str = "m2dao") -> list[dict]:
-    """PSNR of ours over each baseline: {over, protocol, psnr_db, head_psnr_db, edge_psnr_db}."""
-    by_key = {(row["name"], row["protocol"]): row for row in rows}
-    out = []
-    for (name, protocol), row in by_key.items():
-        mine = by_key.get((ours, protocol))
-        if mine is None or protocol == CROSS or not name.startswith("talking_gaussian"):
-            continue
-        gained = {
-            figure: None if None in (mine[figure], row[figure]) else round(mine[figure] - row[figure], 3)
-            for figure in ("psnr_db", "head_psnr_db", "edge_psnr_db")
-        }
-        out.append({"over": name, "protocol": protocol, **gained})
-    return out
+def _write(path: Path, made: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as aside:
+        aside.write_text(json.dumps(made, indent=2) + "\n")

@@ -40,7 +40,8 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> dict:
     from m2dao.comparison.ablation import adaptation_rows
     from m2dao.comparison.report import side_by_side, table
-    from m2dao.comparison.runs import Comparison, ComparisonConfig, shortfalls
+    from m2dao.comparison.runs import Comparison, ComparisonConfig
+    from m2dao.comparison.statistics import shortfalls
     from m2dao.errors import InputError
     from m2dao.training.universal import load_universal
 
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> dict:
         entries = comparison.run(rows)
     result = {"clip": args.clip.name, "size": args.size, "rows": entries, "short_of": shortfalls(entries)}
     (comparison.folder / "adaptation.json").write_text(json.dumps(result, indent=2) + "\n")
-    side_by_side(comparison.folder, [row.name for row in rows], "portrait", comparison.folder / "adaptation.mp4")
+    films = {row.name: comparison.film(row.name, "portrait") for row in rows}
+    side_by_side(films, comparison.folder / "adaptation.mp4")
     print(f"\n{args.clip.name}, {args.size} px ({comparison.folder})\n{table(entries)}", file=sys.stderr)
     return result

@@ -6,28 +6,37 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from m2dao.commands.shared import Commands, add_command, add_fit_arguments
 from m2dao.files import whole_file
 from m2dao.progress import showing
+
+if TYPE_CHECKING:
+    from m2dao.comparison.ablation import AblationRow
+    from m2dao.comparison.runs import ComparisonConfig
 
 EXAMPLES = """examples:
   m2dao bench quality --clip anna.mp4 --size 256 --minutes 10 --json
   m2dao bench quality --clip anna.mp4 --clip ben.mp4 --minutes 5 --rows talking_gaussian,talking_gaussian_plus,m2dao
   m2dao bench quality --clip anna.mp4 --minutes 5 --rows m2dao          (one row by itself)
 
-Every row is a fit with the same capture, split, minutes, threads, seed and backend. It is evaluated on the last 1/11 of
-the recording and, under protocol `cross`, on the lips it makes to another person's speech: that of --audio, or a
-text-to-speech voice of ours. Rows lead from the published design to ours a step at a time; the last are ours without
-one of the steps. Results are kept under --work and not made again; delete a row's folder there to repeat it.
+Every row is a fit with the same capture, split, minutes, threads, seed and backend. It is evaluated on the validation
+part of the recording (the last but one of eleven) and, under protocol `cross`, on the lips it makes to another person's
+speech: that of --audio, or a text-to-speech voice of ours. --split test is for figures that you report: choose nothing
+by it. A presenter's truth is used if it lies beside the recording. Rows lead from the published design to ours a step
+at a time; the last are ours without one of the steps. Results are kept under --work and not made again; delete a row's
+folder there to repeat it.
 
 A baseline has no torso of its own: `paper` shows it over the recorded one, `portrait` over that of the training frame
 nearest in pose. Two rows may be made at once by two commands with --threads 1 each.
 
 --json prints {clip, size, seconds_per_fit, rows: [{name, protocol, psnr_db, ssim, st_lpips, lmd_px, neck_psnr_db,
-edge_psnr_db, flicker, sync_offset_frames, sync_confidence, jitter_silence, closure_mbp, head_psnr_db, ...}], gains}.
-With several clips it prints the means of all, and each clip's own object under "clips". seconds_per_fit is null with
---steps.
+edge_psnr_db, flicker, sync_offset_frames, sync_confidence, jitter_silence, closure_mbp, head_psnr_db, closure_ratio,
+opening_ratio, ..., ci95}], gains: [{over, protocol, psnr_db, head_psnr_db, edge_psnr_db, ci95}], split, seeds}. Rows
+are means over --seeds; with several clips, over the means of the clips, each of which stands under "clips". ci95 holds
+half the width of each 95 % interval: over clips if there are several, else over seeds. Gains are taken within each clip
+and seed. seconds_per_fit is null with --steps.
 """
 
 _SENTENCES = (
@@ -46,6 +55,10 @@ def add_parser(commands: Commands) -> None:
     budget.add_argument(
         "--steps", type=int, help="budget of each fit in steps, for comparisons without regard to speed"
     )
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from --seed on (default 1)")
+    parser.add_argument(
+        "--split", choices=("validation", "test"), default="validation", help="part to judge by (validation)"
+    )
     parser.add_argument("--rows", help="names separated by commas (default: all)")
     parser.add_argument(
         "--audio", type=Path, help="another person's speech, for protocol cross (default: a synthetic voice)"
@@ -55,43 +68,66 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> dict:
     from m2dao.comparison.ablation import choose_rows
-    from m2dao.comparison.report import side_by_side
-    from m2dao.comparison.runs import Comparison, ComparisonConfig, gains, mean_rows
+    from m2dao.comparison.statistics import mean_gains, mean_rows
+    from m2dao.errors import ConfigError
     from m2dao.evaluation.evaluate import cross_audio
 
+    if args.seeds < 1:
+        raise ConfigError("bench quality --seeds", "at least 1", str(args.seeds))
     rows = choose_rows(args.rows.split(",") if args.rows else None)
     voice = args.audio or synthetic_voice(args.work)
     cross_audio(voice)  # refused now, not after the first fit
-    minutes = 10.0 if args.minutes is None and args.steps is None else args.minutes
-    config = ComparisonConfig(
-        size=args.size,
-        minutes=minutes,
-        steps=args.steps,
-        seed=args.seed,
-        num_threads=args.threads,
-        backend=args.backend,
-    )
-    results = []
-    for clip in args.clip:
-        with showing(clip.name) as show:
-            comparison = Comparison(clip, args.work, config, show, voice=voice)
-            entries = comparison.run(rows)
-        result = {
-            "clip": clip.name,
-            "size": args.size,
-            "seconds_per_fit": None if minutes is None else 60 * minutes,
-            "rows": entries,
-            "gains": gains(entries),
-        }
-        _report(result, comparison.folder / "comparison", config.budget)
-        side_by_side(comparison.folder, [row.name for row in rows], "portrait", comparison.folder / "comparison.mp4")
-        results.append(result)
+    results = [_of_recording(clip, rows, voice, args) for clip in args.clip]
     if len(results) == 1:
         return results[0]
-    means = mean_rows([result["rows"] for result in results])
-    mean = results[0] | {"clip": f"mean of {len(results)} recordings", "rows": means, "gains": gains(means)}
-    _report(mean, args.work / f"mean-of-{len(results)}-{args.size}px-{config.budget}", config.budget)
+    units = [result["rows"] for result in results]
+    mean = results[0] | {
+        "clip": f"mean of {len(results)} recordings",
+        "rows": mean_rows(units),
+        "gains": mean_gains(units),
+    }
+    budget = _config(args, args.seed).budget
+    _report(mean, args.work / f"mean-of-{len(results)}-{args.size}px-{budget}", budget)
     return mean | {"clips": results}
+
+
+def _config(args: argparse.Namespace, seed: int) -> ComparisonConfig:
+    from m2dao.comparison.runs import ComparisonConfig
+
+    return ComparisonConfig(
+        size=args.size,
+        minutes=10.0 if args.minutes is None and args.steps is None else args.minutes,
+        steps=args.steps,
+        seed=seed,
+        num_threads=args.threads,
+        backend=args.backend,
+        split=args.split,
+    )
+
+
+def _of_recording(clip: Path, rows: tuple[AblationRow, ...], voice: Path, args: argparse.Namespace) -> dict:
+    """The comparison on one recording, over all seeds."""
+    from m2dao.comparison.report import side_by_side
+    from m2dao.comparison.runs import Comparison
+    from m2dao.comparison.statistics import mean_gains, mean_rows
+
+    seeds = range(args.seed, args.seed + args.seeds)
+    with showing(clip.name) as show:
+        comparisons = [Comparison(clip, args.work, _config(args, seed), show, voice=voice) for seed in seeds]
+        units = [comparison.run(rows) for comparison in comparisons]
+    first, minutes = comparisons[0], comparisons[0].config.minutes
+    result = {
+        "clip": clip.name,
+        "size": args.size,
+        "seconds_per_fit": None if minutes is None else 60 * minutes,
+        "split": args.split,
+        "seeds": list(seeds),
+        "rows": mean_rows(units),
+        "gains": mean_gains(units),
+    }
+    _report(result, first.folder / "comparison", first.config.budget)
+    side_by_side({row.name: first.film(row.name, "portrait") for row in rows}, first.folder / "comparison.mp4")
+    return result
 
 
 def synthetic_voice(work: Path) -> Path:
@@ -107,9 +143,9 @@ def synthetic_voice(work: Path) -> Path:
 
 def _report(result: dict, place: Path, budget: str) -> None:
     """Leave a comparison as JSON and as a plot, and show it as a table."""
-    from m2dao.comparison.report import bars, table
+    from m2dao.comparison.report import bars, gains_table, table
 
-    title = f"{result['clip']}, {result['size']} px, {budget} for each fit"
+    title = f"{result['clip']}, {result['split']} part, {result['size']} px, {budget} for each fit"
     place.with_name(place.name + ".json").write_text(json.dumps(result, indent=2) + "\n")
     place.with_name(place.name + ".png").write_bytes(bars(result["rows"], title))
-    print(f"\n{title} ({place.parent})\n{table(result['rows'])}", file=sys.stderr)
+    print(f"\n{title} ({place.parent})\n{table(result['rows'])}\n{gains_table(result['gains'])}", file=sys.stderr)

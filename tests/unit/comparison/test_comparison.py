@@ -13,7 +13,8 @@ from m2dao.commands.bench.quality import synthetic_voice
 from m2dao.comparison.ablation import LESS_ONE, ROWS, AblationRow, choose_rows
 from m2dao.comparison.report import bars, side_by_side, table
 from m2dao.comparison.runs import FIGURES as ROWS_FIGURES
-from m2dao.comparison.runs import Comparison, ComparisonConfig, gains, mean_rows
+from m2dao.comparison.runs import Comparison, ComparisonConfig
+from m2dao.comparison.statistics import half_width_95, mean_gains, mean_rows
 from m2dao.errors import ConfigError
 from m2dao.evaluation.evaluate import cross_audio
 from m2dao.media.audio import write_wav
@@ -62,28 +63,33 @@ def test_every_row_has_every_figure_under_every_protocol(made):
 
 
 def _film(comparison, row):
-    return comparison.folder / row / "cross" / "side_by_side.mp4"
+    return comparison.film(row, "cross")
 
 
 def test_another_voice_is_heard_anew_and_nothing_else_is_made_again(made, tmp_path):
     comparison, _ = made
-    stored = comparison.folder / "m2dao" / "row.json"
+    stored = comparison.row_folder("m2dao") / "row.json"
     found = stored.read_text()
-    marked = json.loads(found) | {"portrait": json.loads(found)["portrait"] | {"ssim": -1.0}}
+    marked = json.loads(found)
+    marked["figures"]["validation"]["portrait"]["ssim"] = -1.0
     stored.write_text(json.dumps(marked))
     before = _film(comparison, "m2dao").read_bytes()
     other = Comparison(
         comparison.clip, comparison.folder.parent, comparison.config, voice=_noise(tmp_path / "other.wav", seed=1)
     )
     entries = other.run(SMALL[1:])
-    assert [entry["ssim"] for entry in entries] == [json.loads(found)["paper"]["ssim"], -1.0, None]
+    assert [entry["ssim"] for entry in entries] == [
+        json.loads(found)["figures"]["validation"]["paper"]["ssim"],
+        -1.0,
+        None,
+    ]
     assert _film(comparison, "m2dao").read_bytes() != before
     stored.write_text(found)
 
 
 def test_a_row_that_is_there_is_not_made_again_unless_it_was_made_otherwise(made):
     comparison, entries = made
-    stored = comparison.folder / "m2dao" / "row.json"
+    stored = comparison.row_folder("m2dao") / "row.json"
     found = json.loads(stored.read_text())
     marked = found | {"fit": found["fit"] | {"steps": -1}}
     stored.write_text(json.dumps(marked))
@@ -96,7 +102,7 @@ def test_what_is_shown_names_every_row(made, tmp_path):
     comparison, entries = made
     assert all(row.name in table(entries) for row in SMALL)
     assert bars(entries, "title").startswith(b"\x89PNG")
-    side_by_side(comparison.folder, [row.name for row in SMALL], "portrait", tmp_path / "all.mp4")
+    side_by_side({row.name: comparison.film(row.name, "portrait") for row in SMALL}, tmp_path / "all.mp4")
     info = probe_video(tmp_path / "all.mp4")
     assert (info.width, info.height) == (3 * 64, 64 + 20)
 
@@ -112,7 +118,10 @@ def test_the_command_leaves_each_comparison_and_the_mean_of_all(made, tmp_path, 
     arguments = ["--clip", str(comparison.clip), "--clip", str(again), "--work", work, "--size", "64", "--steps", "30"]
     assert main(["bench", "quality", *arguments, "--audio", str(comparison.voice), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["clips"][0]["rows"] == [entry | HOW_LONG for entry in entries]
+    assert result["clips"][0]["rows"] == [entry | HOW_LONG | {"ci95": {}} for entry in entries]
+    assert (result["split"], result["seeds"]) == ("validation", [0])
+    ours = next(gain for gain in result["gains"] if gain["protocol"] == "paper")
+    assert ours["ci95"]["psnr_db"] == pytest.approx(0, abs=1e-3), "both recordings are the same"
     mean = json.loads((other.folder.parent / "mean-of-2-64px-30steps.json").read_text())
     assert mean == {name: value for name, value in result.items() if name != "clips"}
     assert (other.folder.parent / "mean-of-2-64px-30steps.png").read_bytes().startswith(b"\x89PNG")
@@ -129,36 +138,52 @@ def test_where_no_voice_is_given_a_presenter_speaks_and_is_kept(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["voice.wav"]
 
 
-def test_means_and_gains_are_arithmetic():
-    def rows(psnr_db, base_db):
-        figures = dict.fromkeys(ROWS_FIGURES)
-        return [
-            {
-                "name": "talking_gaussian",
-                "what": "",
-                "protocol": "paper",
-                **figures,
-                "psnr_db": base_db,
-                "steps": 1,
-                "fit_seconds": 1.0,
-            },
-            {
-                "name": "m2dao",
-                "what": "",
-                "protocol": "paper",
-                **figures,
-                "psnr_db": psnr_db,
-                "steps": 3,
-                "fit_seconds": 1.0,
-            },
-        ]
-
-    means = mean_rows([rows(34.0, 31.0), rows(36.0, 32.0)])
-    assert means[1]["psnr_db"] == 35.0
-    assert means[1]["ssim"] is None
-    assert gains([*means, means[0] | {"protocol": "cross"}, means[1] | {"protocol": "cross"}]) == [
-        {"over": "talking_gaussian", "protocol": "paper", "psnr_db": 3.5, "head_psnr_db": None, "edge_psnr_db": None}
+def _unit(psnr_db, base_db):
+    """What a seed or a recording gives under one protocol, and a figure that nobody knows."""
+    figures = dict.fromkeys(ROWS_FIGURES) | {"what": "", "protocol": "paper", "steps": 1, "fit_seconds": 1.0}
+    return [
+        figures | {"name": name, "psnr_db": value}
+        for name, value in (("talking_gaussian", base_db), ("m2dao", psnr_db))
     ]
+
+
+def test_means_have_the_interval_of_what_is_repeated():
+    base, ours = mean_rows([_unit(34.0, 31.0), _unit(36.0, 32.0)])
+    assert (base["psnr_db"], ours["psnr_db"], ours["ssim"]) == (31.5, 35.0, None)
+    assert ours["ci95"]["psnr_db"] == pytest.approx(12.7062, abs=1e-3), "t of one degree of freedom times 1"
+    assert "ssim" not in ours["ci95"]
+    assert mean_rows([_unit(34.0, 31.0)])[0]["ci95"] == {}
+    assert half_width_95([1.0]) is None
+
+
+def test_gains_are_paired_so_that_what_rows_share_cancels_out():
+    units = [_unit(34.0, 31.0), _unit(37.0, 33.9), _unit(40.0, 37.1)]  # recordings differ by far more than gains
+    gain, *others = mean_gains(units)
+    assert not others
+    assert (gain["over"], gain["protocol"]) == ("talking_gaussian", "paper")
+    assert gain["psnr_db"] == pytest.approx(3.0)
+    assert gain["head_psnr_db"] is None
+    assert gain["ci95"] == {"psnr_db": pytest.approx(4.3027 * 0.1 / 3**0.5, abs=1e-4)}
+    assert mean_gains([[row | {"protocol": "cross"} for row in unit] for unit in units]) == []
+
+
+def test_seeds_are_cells_of_their_own_and_the_test_part_is_judged_without_another_fit(made, monkeypatch, capsys):
+    comparison, _ = made
+    monkeypatch.setattr("m2dao.comparison.ablation.choose_rows", lambda names: SMALL[1:])
+    arguments = ["--clip", str(comparison.clip), "--work", str(comparison.folder.parent), "--size", "64"]
+    arguments += ["--steps", "30", "--audio", str(comparison.voice), "--json"]
+    assert main(["bench", "quality", *arguments, "--seeds", "2"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["seeds"] == [0, 1]
+    assert result["rows"][0]["ci95"]["psnr_db"] > 0
+    rows = [json.loads((comparison.folder / "m2dao" / f"seed-{seed}" / "row.json").read_text()) for seed in (0, 1)]
+    psnr_db = [row["figures"]["validation"]["paper"]["psnr_db"] for row in rows]
+    assert result["rows"][0]["psnr_db"] == pytest.approx(np.mean(psnr_db), abs=1e-3)
+    monkeypatch.setattr("m2dao.comparison.runs.fit", None)  # another part needs no other fit
+    assert main(["bench", "quality", *arguments, "--split", "test"]) == 0
+    assert json.loads(capsys.readouterr().out)["split"] == "test"
+    stored = json.loads((comparison.row_folder("m2dao") / "row.json").read_text())
+    assert set(stored["figures"]) == {"validation", "test"}
 
 
 def test_rows_change_one_thing_at_a_time_and_end_at_ours():
