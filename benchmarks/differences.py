@@ -117,7 +117,7 @@ def _sum_of(content: bytes) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """What of a file must be equal: its bytes, but of JSON only the fields that do not vary, in their order."""
+    """What of a file must be equal: its bytes, or JSON's fields that do not vary, in their order."""
     return json.dumps(_document(path)).encode() if path.suffix in (".json", ".jsonl") else path.read_bytes()
 
 

@@ -1,4 +1,6 @@
-"""Plots as PNG files, drawn without pyplot, which keeps state between them; matplotlib is loaded with the first one."""
+"""Plots as PNG files; matplotlib is loaded with the first one.
+
+They are drawn without pyplot, which keeps state between plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests; the embedded stack starts only for tests that ask for it, one for each test process."""
+"""Fixtures for all tests; the embedded stack starts once a process, for tests that ask for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures what the house rules limit: lengths, arguments, folders, import circles, names that only tests use.
+"""Measures what the house rules limit: lengths, arguments, folders, circles, names only tests use.
 
 ``python -m tests.house`` prints the figures of this tree, ``python -m tests.house FOLDER`` those of another one.
 """
@@ -29,7 +29,7 @@ REGISTERING = ["@app.*", "@api.*", "@router.*", "@*.exception_handler", "@overlo
 
 @dataclass(frozen=True)
 class Function:
-    """A function or method, and what the rules count of it: its lines with docstring, its arguments without self."""
+    """A function or method: its lines with docstring, its arguments without self."""
 
     path: str
     name: str
@@ -55,6 +55,17 @@ def _tree(path: Path) -> ast.Module:
 
 def lines_of_files(root: Path) -> dict[str, int]:
     return {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in python_files(root)}
+
+
+def promises(root: Path) -> dict[str, str]:
+    """First paragraphs of docstrings, by ``file::line``."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return {
+        f"{name}::{getattr(node, 'lineno', 1)}": text.split("\n\n")[0]
+        for name, path in python_files(root)
+        for node in ast.walk(_tree(path))
+        if isinstance(node, documented) and (text := ast.get_docstring(node))
+    }
 
 
 @functools.cache
@@ -86,7 +97,7 @@ def files_in_folders(root: Path) -> dict[str, int]:
 
 
 def circles(root: Path) -> list[list[str]]:
-    """Sets of modules that import each other, wherever the import stands: at the top, in a function, for types only."""
+    """Sets of modules that import each other: at the top, in a function, or for types only."""
     import networkx
 
     modules = {_module(name): path for name, path in python_files(root, PACKAGES)}
@@ -117,7 +128,7 @@ def imports(path: Path, root: Path) -> Iterator[tuple[int, str]]:
 
 
 def constants(root: Path, values: dict[object, str]) -> list[str]:
-    """``file::value`` of every place but its owner that writes out one of some values; tuples of names count whole."""
+    """``file::value`` of every place but its owner that writes out one of some values."""
     found = []
     for name, path in python_files(root, PACKAGES):
         for node in ast.walk(_tree(path)):

@@ -81,7 +81,7 @@ def private_ray() -> Iterator[None]:
 
 @contextmanager
 def _environment_of(variables: dict[str, str]) -> Iterator[None]:
-    """``variables`` inside, what was before outside: nobody else is to present the token of a Ray that is gone."""
+    """Hold ``variables`` inside only: nobody else is to present the token of a Ray that is gone."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

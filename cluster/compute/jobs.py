@@ -91,7 +91,7 @@ class RayJobs:
         return self._client_made
 
     def _headers(self) -> dict[str, str] | None:
-        """The cluster's token, given by hand: Ray looks for one in the environment only while it is being imported."""
+        """The cluster's token, given by hand: Ray reads it from the environment only while it is imported."""
         path = self._settings.ray.token_file
         if path is None:
             return None

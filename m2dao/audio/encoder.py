@@ -119,7 +119,7 @@ class EncoderStream:
 
 
 class _WindowNet(nn.Module):
-    """One window to one vector: mix the features of each row, then halve the rows until at most two are left."""
+    """One window to one vector: mix each row's features, then halve the rows until two are left."""
 
     def __init__(self, num_features: int, window_rows: int, *, width: int, dim: int):
         super().__init__()

@@ -253,7 +253,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _vertex(values: np.ndarray, best: int) -> float:
-    """Where between the neighbours of the largest value a parabola through the three has its top, -0.5..0.5."""
+    """Where a parabola through the largest value and its neighbours has its top, -0.5..0.5."""
     if not 0 < best < len(values) - 1:
         return 0.0
     left, middle, right = values[best - 1 : best + 2]

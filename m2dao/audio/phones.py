@@ -156,7 +156,7 @@ class Phones(FramewiseFeatures):
 
 
 class _DensityBank:
-    """Diagonal Gaussians evaluated as products: log N = [x^2, x, 1] . table, one small table for each phone.
+    """Diagonal Gaussians as products: log N = [x^2, x, 1] . table, one small table for each phone.
 
     One large product would be cut among threads by the matrix library, which costs more than it saves and, on a busy
     machine, many times more.

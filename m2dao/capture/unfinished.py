@@ -82,7 +82,7 @@ def _lock_of(folder: Path) -> Path:
 
 
 def _claim_again(folder: Path) -> Claim | None:
-    """The folder that everybody with this key uses; None if somebody is at work in it, or it is nothing of ours."""
+    """The folder that everybody with this key uses; None if somebody works in it, or it is not ours."""
     with ExitStack() as stack:
         try:
             if not stack.enter_context(locked(_lock_of(folder), wait_s=0, optional=True)):

@@ -126,7 +126,7 @@ LESS_ONE = (
 
 
 def adaptation_rows(universal: UniversalMotion, seconds: float) -> tuple[AblationRow, ...]:
-    """From scratch in the time of the comparison, and in ``seconds`` from scratch and from universal motion."""
+    """From scratch in the comparison's time, and in ``seconds`` from scratch and from universal motion."""
     short = AblationRow(name=f"scratch_{seconds:g}s", what="from scratch, short", recipe=m2dao, minutes=seconds / 60)
     name = f"universal_{seconds:g}s"
     return (

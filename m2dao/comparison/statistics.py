@@ -69,7 +69,7 @@ def gains(rows: Unit, *, ours: str = "m2dao") -> list[dict]:
 
 
 def shortfalls(rows: Unit, *, of: str = "m2dao") -> list[dict]:
-    """How far other rows stay behind one: {name, protocol, psnr_db, head_psnr_db}, negative where they are better."""
+    """How far other rows stay behind one: {name, protocol, psnr_db, head_psnr_db}, negative if better."""
     best = {row["protocol"]: row for row in rows if row["name"] == of}
     return [
         {"name": row["name"], "protocol": row["protocol"]}

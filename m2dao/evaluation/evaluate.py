@@ -185,7 +185,7 @@ def _rows_of(rows: np.ndarray, num_frames: int, part: range) -> np.ndarray:
 def _rendered(
     talker: Talker, capture: Capture, frames: TrainingFrames, protocol: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Frames of the part that is judged, [S, S, 3] uint8, under the recording's own pose, expression and sound."""
+    """Frames of the judged part, [S, S, 3] uint8, under the recording's own pose, expression and sound."""
     behind = _backdrops(talker, capture, frames, protocol)
     head_alone = HeadAlone(talker) if protocol == "paper" else None
     for index, drive in zip(frames.indices, _drives(talker, capture, frames.indices), strict=True):

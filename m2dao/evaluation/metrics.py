@@ -338,7 +338,7 @@ def _weights(weights: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _meeting(one: np.ndarray, other: np.ndarray, width: float) -> np.ndarray:
-    """Where two regions are both within ``width`` of a pixel: 1 on the line between them, 0 beyond its reach."""
+    """Where two regions are both within ``width`` of a pixel: 1 on the line between them, 0 far from it."""
     reach = max(1, round(width * one.shape[0]))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     near = np.minimum(cv2.dilate(one, kernel), cv2.dilate(other, kernel))

@@ -104,7 +104,7 @@ def lip_sync(phone_rows: np.ndarray, lip_opening: np.ndarray) -> SyncResult | No
 
 
 def measure_mouth(phone_rows: np.ndarray, lips: Lips, *, change: float | None = None) -> VideoFigures:
-    """How well the lips of a video keep to its sound, how calm they are, and whether they close where they should.
+    """How well lips keep to the sound, how calm they are, and whether they close when they should.
 
     Args:
         phone_rows: [R, F] rows of the feature "phones" for just these frames.

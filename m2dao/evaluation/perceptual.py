@@ -112,7 +112,7 @@ class StLpips(nn.Module):
 
 
 def blur_pool(maps: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H / 2 + 1, W / 2 + 1]
-    """Halve the resolution after a binomial blur [1, 2, 1] in both directions (Zhang, ICML 2019), reflecting by two."""
+    """Halve the resolution after a binomial blur [1, 2, 1] both ways (Zhang, ICML 2019), reflected by two."""
     padded = F.pad(maps, (2, 2, 2, 2), mode="reflect")
     # Slices instead of a depthwise convolution: a weighted sum of four corners, four edges and the centre.
     rows = padded[:, :, :-2:2] + 2 * padded[:, :, 1:-1:2] + padded[:, :, 2::2]

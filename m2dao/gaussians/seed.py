@@ -171,7 +171,7 @@ def seed_torso(
 
 
 def _grid_pixels(inside: np.ndarray, num: int, name: str) -> tuple[np.ndarray, float]:
-    """About ``num`` pixel centres [N, 2] (x, y) on a staggered grid inside a mask, and the grid's stride in pixels."""
+    """About ``num`` pixel centres [N, 2] (x, y) on a staggered grid inside a mask, and its stride in px."""
     area = int(inside.sum())
     if area < 8:
         raise CaptureRejected(name, "a region that can be seen", f"{area} pixels")

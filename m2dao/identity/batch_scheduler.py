@@ -116,7 +116,7 @@ class BatchScheduler:
         return chosen
 
     def _serve(self, requests: list[_Request]) -> None:
-        """Render together; after an error each request is tried alone, so that the error reaches only its cause."""
+        """Render together; after an error each request is tried alone, so that only its cause sees it."""
         several_failed = False
         try:
             output = self._render_together(requests)

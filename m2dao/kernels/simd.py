@@ -153,7 +153,7 @@ def _binary(emit):
 
 
 def _extremum(name: str):
-    """LLVM's own minimum or maximum rather than compare-and-select, which it may turn into slow masked stores."""
+    """LLVM's own minimum or maximum; compare-and-select may turn into slow masked stores."""
 
     def emit(builder, left, right):
         function = builder.module.declare_intrinsic(name, (), ir.FunctionType(_FLOAT8, [_FLOAT8, _FLOAT8]))

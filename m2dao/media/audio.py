@@ -151,7 +151,7 @@ def _native_frames(container, stream, path: Path, start_s: float | None) -> Iter
 
 
 def _check_complete(container, stream, path: Path, start_s: float | None, decoded_s: float) -> None:
-    """Raise MediaError where an mp4 index promises clearly more sound than there is; other headers only estimate."""
+    """Raise MediaError where an mp4 index promises clearly more sound than there is; others only estimate."""
     if "mp4" not in container.format.name or not stream.duration:
         return
     end_s = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
@@ -174,7 +174,7 @@ def _decode(container, stream) -> Iterator[av.AudioFrame | None]:
 
 
 def _tail(frame: av.AudioFrame, num_skip: int) -> av.AudioFrame:
-    """`frame` without its first `num_skip` samples and without a time stamp (the resampler counts by itself)."""
+    """`frame` without its first `num_skip` samples and without a time stamp; the resampler counts."""
     if num_skip:
         samples = frame.to_ndarray()
         num_channels = 1 if frame.format.is_planar else frame.layout.nb_channels

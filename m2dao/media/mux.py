@@ -266,7 +266,7 @@ class FragmentedMp4:
         self._finished = False
 
     def write(self, rgb: np.ndarray, samples: np.ndarray | None = None) -> bytes:
-        """Append one frame, uint8 [H, W, 3], and the float32 [s] samples spoken during it; returns what is ready."""
+        """Append a frame, uint8 [H, W, 3], and the float32 [s] samples spoken during it; return what is ready."""
         self._encoder.picture(rgb)
         if samples is not None:
             self._encoder.sound(np.asarray(samples, np.float32).reshape(-1))

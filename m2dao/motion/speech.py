@@ -131,8 +131,9 @@ class SpeechDriver(nn.Module):
         return torch.stack([encoder(windows) for encoder in self.encoders]).mean(0)
 
     def standardise(self, articulation: Tensor) -> Tensor:
-        """Articulation [T, D], centred and scaled, and no further off than any voice goes: sounds that are like nothing
-        the encoders have learned from must not tear a face apart."""
+        """Articulation [T, D], centred and scaled, and no further off than any voice goes.
+
+        Sounds that are like nothing the encoders have learned from must not tear a face apart."""
         return ((articulation - self.embedding_mean) / self.embedding_std).clamp(-_MAX_EMBEDDING, _MAX_EMBEDDING)
 
     def stream(self) -> SpeechStream:

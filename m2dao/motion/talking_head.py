@@ -173,7 +173,7 @@ class TalkingHead(nn.Module):
         return {name: getattr(self, name) for name in GROUPS if getattr(self, name) is not None}
 
     def field_points(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
-        """Positions [P, 3] that one field is asked about, and weights [P] of their motion, by part of the features."""
+        """Positions [P, 3] that one field is asked about, and weights [P] of their motion, by feature part."""
         points = {}
         for part, (field, group) in _STATIC_PARTS.items():
             if field == name:

@@ -68,7 +68,7 @@ def _sphere(count: int) -> np.ndarray:
 
 
 def _depth_map(sheets, strands: Strands, roots: np.ndarray, direction: np.ndarray):
-    """Depth seen from far away along ``direction`` (towards the light), and every sheet's projection into that map."""
+    """Depth seen from the light, ``direction`` towards it, and each sheet's projection into that map."""
     forward = -direction
     helper = np.array([0.0, 1.0, 0.0]) if abs(forward[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
     right = np.cross(helper, forward)

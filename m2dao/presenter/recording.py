@@ -126,7 +126,7 @@ def _check(seconds: float, size: int) -> None:
 def _film(
     video: Path, stage: scene.Scene, states: list, speech: Speech, on_progress: Callable[[float], None]
 ) -> list[tuple]:
-    """Write the video; returns what the truth keeps of every frame, its masks only every ``MASK_STRIDE`` frames."""
+    """Write the video; returns the truth of every frame, with masks every ``MASK_STRIDE`` frames."""
     kept = []
     with VideoWriter(video, width=stage.size, height=stage.size, waveform=speech.waveform) as writer:
         for index, frame in enumerate(_render_in_order(stage, states)):
@@ -154,7 +154,7 @@ def _fill(speech: Speech, num_frames: int) -> Speech:
 
 
 def _render_in_order(stage: scene.Scene, states: list) -> Iterator[scene.Rendered]:
-    """Render frames in several threads (the kernels release the GIL) and yield them in order, in constant memory."""
+    """Render frames in several threads and yield them in order, in constant memory."""
     num_threads = max(min(os.cpu_count() or 1, 8), 1)
     with ThreadPoolExecutor(num_threads, thread_name_prefix="presenter") as pool:
         waiting = []

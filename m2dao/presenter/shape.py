@@ -172,7 +172,7 @@ def _row_heights() -> tuple[np.ndarray, int, int]:
 
 
 def _sections(y: np.ndarray, person: Person) -> tuple[np.ndarray, ...]:
-    """Half-width, front depth, back depth (both from the axis) and exponent of the cross-section at heights y."""
+    """Half-width, depths before and behind the axis, and exponent of the cross-section at heights y."""
     table = _SECTIONS.copy()
     keys = table[:, 0]
     face = smoothstep(0.105, 0.085, keys)
@@ -301,7 +301,7 @@ def _cut(points: np.ndarray, eye_row: int, mouth_row: int, facing: np.ndarray, m
 def _behind(
     row: np.ndarray, depth: float, side: int, half_width: float, centre: float, facing: np.ndarray
 ) -> np.ndarray:
-    """A copy of an edge row, moved back by ``depth`` and, like the inside of a lip, a little away from the slit.
+    """A copy of an edge row, moved back by ``depth`` and a little away from the slit, as a lip's inside.
 
     Beyond the slit's corners the copy coincides with its edge.
     """

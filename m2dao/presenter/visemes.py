@@ -80,7 +80,7 @@ def closure_frame(phone: Phone) -> int:
 
 
 def _hold_closures(track: np.ndarray, phones: tuple[Phone, ...]) -> np.ndarray:
-    """Close the lips fully in the frame of the middle of every m, b and p: a short one may fall between two frames."""
+    """Close the lips fully in the middle frame of every m, b and p, however short."""
     closed = np.array(_PHONES["m"][2])
     keep = [MOUTH.index(name) for name in ("pucker", "wide", "tongue")]
     track = track.copy()

@@ -45,7 +45,7 @@ def _threads_for(amount: int, amount_per_thread: int) -> int:
 
 
 class _Project(torch.autograd.Function):
-    """Gaussians [..., N, .] and cameras [..., C, .] to projected Gaussians [..., C, N, .], and a ``_View`` for each.
+    """Gaussians [..., N, .] and cameras [..., C, .] to projected Gaussians [..., C, N, .] and ``_View``s.
 
     Conics are float64: those of long thin Gaussians are nearly singular, and their gradient needs the small eigenvalue.
     """
@@ -124,7 +124,7 @@ class _Project(torch.autograd.Function):
 
 
 class _Rasterize(torch.autograd.Function):
-    """Projected Gaussians [..., C, N, .] to images [..., C, H, W, .]. The values it draws from lie in the views."""
+    """Projected Gaussians [..., C, N, .] to images [..., C, H, W, .]; the values drawn lie in the views."""
 
     @staticmethod
     def forward(ctx, means2d, conics, opacities, colors, backgrounds, views, camera):

@@ -223,7 +223,7 @@ def _unblend(
 
 @helper(inline="always")
 def _store_gradients(record, v_slot, moment, moment_x, moment_y, moment_xx, moment_xy, moment_yy):
-    """From moments of -dLoss/d(sigma) = alpha dLoss/d(alpha), with sigma = xx dx^2 / 2 + xy dx dy + yy dy^2 / 2."""
+    """Gradients from moments of -dLoss/d(sigma); sigma = xx dx^2 / 2 + xy dx dy + yy dy^2 / 2."""
     ln_2 = np.float32(1.0 / LOG2_E)
     xx = np.float32(2.0) * ln_2 * record[RECORD_XX]
     xy = ln_2 * record[RECORD_XY]

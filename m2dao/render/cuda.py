@@ -48,7 +48,7 @@ def render_gsplat(inputs: RenderInputs, camera: Camera) -> RenderOutput:
 
 
 def _without_broken(*tensors: Tensor) -> list[Tensor]:
-    """Gaussians with a value that is not finite become transparent ones; no synchronisation with the device."""
+    """Gaussians with a value that is not finite become transparent, without waiting for the device."""
     num_batch_dims = tensors[0].dim() - 2
     flat = [
         tensor.flatten(num_batch_dims + 1) if tensor.dim() > num_batch_dims + 1 else tensor[..., None]

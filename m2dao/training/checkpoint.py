@@ -65,7 +65,7 @@ class StepCheckpoint(NamedTuple):
 
 
 def save_checkpoint(fit: Fit) -> None:
-    """Write a step checkpoint, only between blocks of steps; the former one stays until the new one is whole."""
+    """Write a step checkpoint between blocks of steps; the former one stays until the new one is whole."""
     tensors = _prefixed("head.", fit.head.state_dict()) | _prefixed("adam.", fit.adam.state_tensors())
     tensors |= _prefixed("speech.", fit.data.voice.driver.state_dict())
     for name, value in fit.gradients.items():

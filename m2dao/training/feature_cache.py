@@ -71,7 +71,7 @@ class FeatureCache:
         return [leaf for made in self._fields.values() for leaf in made.leaves.values() if leaf.requires_grad]
 
     def differentiate(self, gradients: Sequence[Tensor | None]) -> None:
-        """To be called for each frame that counts: at the end of a block, gradients reach the fields' parameters.
+        """Count a frame: at the end of a block, gradients reach the fields' parameters.
 
         Args:
             gradients: of the frame by each of :meth:`leaves`.

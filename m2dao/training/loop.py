@@ -100,7 +100,7 @@ def _take_step(fit: Fit, result: StepResult, row: PhaseRow) -> bool:
 
 
 def _skip_frame(fit: Fit, index: int, loss: float) -> None:
-    """Go on without a frame whose loss or gradients are not finite; nothing of it has reached the parameters."""
+    """Skip a frame whose loss or gradients are not finite; nothing of it has reached the parameters."""
     fit.adam.forget()
     fit.runner.new_turn()
     if not fit.order.skip(index):

@@ -23,7 +23,7 @@ TRAINABLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What is trained in one block of steps; ``colors`` stands for the colours of all groups and nothing else."""
+    """What is trained in one block of steps; ``colors`` stands for the colours of all groups only."""
 
     name: str
     trainables: tuple[str, ...]
@@ -89,14 +89,14 @@ _COLORS = PhaseRow(until=1.0, turns=(Turn(name="color", trainables=("colors",)),
 
 
 def alternating_schedule() -> Schedule:
-    """M2DAO-Talker's: a static warm-up, facial and oral motion in turns with the torso, then colours alone."""
+    """M2DAO-Talker's: a static warm-up, facial and oral motion in turns with the torso, then colours."""
     return Schedule(
         rows=(_STATIC, PhaseRow(until=0.65, turns=_TURNS, densify=True), PhaseRow(until=0.9, turns=_TURNS), _COLORS)
     )
 
 
 def refining_schedule() -> Schedule:
-    """Ours: facial and oral motion at once while Gaussians grow, in turns to refine them, at once to the end.
+    """Ours: facial and oral motion together while Gaussians grow, in turns to refine, together to the end.
 
     A turn leaves half of the motion's parameters where they are: turns from the start cost a fit of minutes half of its
     steps. Once the Gaussians have their places, turns refine as well as anything else. Colours by themselves at the end
@@ -110,7 +110,7 @@ def refining_schedule() -> Schedule:
 
 
 def sequential_schedule() -> Schedule:
-    """TalkingGaussian's: a static warm-up, mouth to the end, face to the end, then colours on the composite.
+    """TalkingGaussian's: a static warm-up, the whole mouth, the whole face, then colours on the composite.
 
     The shares are the paper's: 50k steps each for mouth and face, 3k of them static, and 10k for colours. A torso goes
     along, which the paper does not have.

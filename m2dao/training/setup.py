@@ -168,7 +168,7 @@ def _voice(capture: Capture, num_train: int, config: FitConfig, stored: StepChec
 
 
 def _targets(frames: TrainingFrames, recipe: Recipe, device: torch.device) -> TargetsAhead:
-    """What frames should look like; made ahead for a GPU, while cores that take the steps have no time for it."""
+    """What frames should look like; made ahead only for a GPU, as cores that take the steps are busy."""
     ahead = device.type == "cuda" and get_num_threads() > 1
     return TargetsAhead(frames, generate_torso=recipe.model.has_torso, device=device, ahead=ahead)
 

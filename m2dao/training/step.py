@@ -135,7 +135,7 @@ class StepRunner:
                 self._features.differentiate(result.feature_gradients)
 
     def new_turn(self) -> None:
-        """To be called when other parameters are trained, or Gaussians were added: what was frozen may have moved."""
+        """Forget what was frozen: other parameters are trained, or Gaussians were added."""
         self._features.clear()
         self._neighbours = None
 

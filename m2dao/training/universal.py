@@ -113,7 +113,7 @@ def install_motion(head: TalkingHead, motion: dict[str, Tensor]) -> None:
 
 
 def average_motion(motions: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of what several people's fits made of the same start (federated averaging, McMahan et al., 2017)."""
+    """The mean of several people's fits from one start (federated averaging, McMahan et al., 2017)."""
     return {name: torch.stack([motion[name] for motion in motions]).mean(0) for name in motions[0]}
 
 

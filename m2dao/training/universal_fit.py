@@ -116,7 +116,7 @@ class Learner:
         self._run, self._steps_per_round = run, steps_per_round
 
     def learn(self, motion: dict[str, Tensor], round_number: int) -> Learned:
-        """Go on from shared motion to the end of a round; one that was interrupted within it goes on where it was."""
+        """Go on from shared motion to the end of a round, also from within one that was interrupted."""
         start = round_number * self._steps_per_round
         if self._run.step <= start:
             install_motion(self._run.head, motion)

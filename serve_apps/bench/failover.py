@@ -1,4 +1,4 @@
-"""What is lost, done twice and delayed when every replica is killed, or a service of the stack is away."""
+"""What is lost, doubled and delayed when every replica is killed, or a service of the stack is away."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def measure_overhead_elsewhere(url: str, key: str, identity: str, *, num_request
 
 
 def _rendered(client: ApiClient, speech: bytes, num_requests: int, say: Say) -> list[tuple[float, float]]:
-    """Of each render: seconds from sending the request to its end, and those that the service says it took."""
+    """Of each render: seconds from the request to its end, and those that the service says it took."""
     taken = []
     for index in range(_NUM_WARM_UPS + num_requests):
         answer = client.must_ask(speech)

@@ -1,4 +1,4 @@
-"""Whether uploads are accepted at once while every renderer is busy, and refused at once beyond a quota."""
+"""Whether uploads are accepted at once while renderers are busy, and refused at once beyond a quota."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class RenderWorker:
             self._load.left(ticket.job_id, 0.0)
 
     def _finish(self, claim: Claim, result: dict[str, Any], note: dict[str, Any]) -> str:
-        """Announce the video that is stored. Once this is sent, only a refusal makes it safe to delete the video."""
+        """Announce the stored video; once this is sent, only a refusal makes it safe to delete the video."""
         try:
             self._jobs.finish(claim, result)
         except LeaseLost:

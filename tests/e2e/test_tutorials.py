@@ -1,4 +1,4 @@
-"""The tutorials as a newcomer follows them: every block marked ``bash run``, in order, with small budgets."""
+"""The tutorials as a newcomer follows them: every block marked ``bash run``, with small budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outages of Redis, S3 and MLflow: a clear error in bounded time, and everything works again afterwards."""
+"""Outages of Redis, S3 and MLflow: a clear error in bounded time, and all works again afterwards."""
 
 import urllib.parse
 

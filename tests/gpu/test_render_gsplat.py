@@ -1,4 +1,4 @@
-"""The ``gsplat`` backend against the reference; needs a CUDA device and minutes to compile at the first run."""
+"""The ``gsplat`` backend against the reference; needs a CUDA device, and minutes for its first build."""
 
 import pytest
 import torch

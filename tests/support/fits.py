@@ -1,4 +1,4 @@
-"""Fit jobs for tests: plans as recordings, jobs as ``m2dao-train fit`` creates them, workers without a cluster."""
+"""Fit jobs for tests: plans as recordings, jobs as ``m2dao-train fit`` makes them, local workers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Fits:
 
 
 def dying_at(step: int, *, times: int = 1) -> Callable:
-    """The small work function in a worker that dies at a step: nothing after it happens, no error is recorded."""
+    """The small work in a worker that dies at a step: nothing after it happens, no error is recorded."""
     left = [times]
 
     def work(task, monitor):
@@ -88,4 +88,4 @@ def dying_at(step: int, *, times: int = 1) -> Callable:
 
 
 class WorkerDied(BaseException):
-    """Stands for SIGKILL where the worker is part of the test's own process: no handler of ours may catch it."""
+    """Stands for SIGKILL where the worker is in the test's own process: no handler may catch it."""

@@ -1,4 +1,4 @@
-"""A CUDA device for machines without one: tensors that say they lie there and refuse to meet tensors that do not.
+"""A CUDA device for machines without one: its tensors refuse to meet tensors that lie elsewhere.
 
 The numbers lie on the CPU. What this shows is that a program brings everything to the device, keeps it there and
 fetches it before NumPy reads it; nothing about CUDA kernels.
@@ -67,7 +67,7 @@ class _PretendCuda(TorchDispatchMode):
 
 
 class _WayThere(TorchFunctionMode):
-    """``to("cuda")``, ``tensor`` and ``new_tensor``, which PyTorch without CUDA settles before it dispatches."""
+    """``to("cuda")``, ``tensor`` and ``new_tensor``, which PyTorch without CUDA refuses early."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is torch.Tensor.to and any(
@@ -84,7 +84,7 @@ class _WayThere(TorchFunctionMode):
 
 
 def _run(func, args, kwargs):
-    """One operation, by the device of its arguments or the one asked for; PyTorch's own gradients ask for "meta"."""
+    """One operation, by the device of its arguments or the one asked for; gradients ask for "meta"."""
     flat, spec = tree_flatten((args, kwargs))
     there = [value for value in flat if isinstance(value, DeviceTensor)]
     plain = [value for value in flat if isinstance(value, torch.Tensor) and not isinstance(value, DeviceTensor)]

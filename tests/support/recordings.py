@@ -1,4 +1,4 @@
-"""Small recordings of a face, made from the public-domain portrait in scikit-image (Eileen Collins, NASA)."""
+"""Small recordings of a face, from the public-domain portrait in scikit-image (Eileen Collins, NASA)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API over the embedded stack, without Ray: a real HTTP server, real services, and workers in this process."""
+"""The API over the embedded stack, without Ray: real HTTP, real services, workers in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A capture made by code: the tiny identity, filmed while it moves. Its truth is known, and it is there in a second."""
+"""A capture made by code in a second: the tiny identity, filmed while it moves. Its truth is known."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def small_recipe(name: str = "m2dao") -> Recipe:
 
 
 def make_small_capture(folder: Path, *, num_frames: int = 132, size: int = 64, seed: int = 0) -> Path:
-    """Write a capture of ``num_frames`` frames of the tiny identity turning its head and opening its mouth."""
+    """Write a capture of ``num_frames`` frames of the tiny identity turning its head and its jaw."""
     folder = Path(folder)
     talker = Talker.load(make_tiny_identity(folder.with_name(folder.name + ".identity"), size=size, seed=seed))
     rng = np.random.default_rng(seed)

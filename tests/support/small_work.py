@@ -1,4 +1,4 @@
-"""A work function that does in a second what a fit does in an hour: steps, checkpoints, an identity, figures.
+"""A work function that does in a second what fits do: steps, checkpoints, an identity, figures.
 
 Its "recording" is a JSON file that says how it goes, so that a test can let a worker die at a chosen step:
 

@@ -1,4 +1,4 @@
-"""The embedded stack for tests: the real services, once per test session, on free ports under a temporary home.
+"""The embedded stack for tests: real services, once a session, on free ports under a temporary home.
 
 ``stack`` is the settings of Valkey, SeaweedFS and MLflow. ``ray_stack`` adds the Ray head to the same stack, for tests
 that need it. ``state`` and ``jobs`` are what Valkey keeps. ``tenant`` is a fresh tenant, so that tests which share the
@@ -84,5 +84,5 @@ def tenant(state: StateStore) -> TenantId:
 
 
 def reaching(settings: Settings, **changes: str) -> Settings:
-    """The settings with some services at other addresses, for example behind a fault proxy: ``redis_url=...``."""
+    """The settings with some services at other addresses, as behind a fault proxy: ``redis_url=...``."""
     return settings.with_env({f"{PREFIX}{name.upper()}": value for name, value in changes.items()})

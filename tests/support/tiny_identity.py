@@ -1,4 +1,4 @@
-"""A small identity without a fit: made by the engine's own parts, so that services have something real to load."""
+"""A small identity without a fit, made by the engine's own parts: something real to load."""
 
 from __future__ import annotations
 

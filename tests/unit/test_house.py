@@ -1,4 +1,4 @@
-"""How long a file and a function may be, how many files stand in a folder, and that nobody imports in a circle."""
+"""How long files, functions and promises may be, how full folders, and that no imports go in circles."""
 
 import tomllib
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_ARGUMENTS = 8
 MAX_FILES_IN_FOLDER = 17
+MAX_PROMISE_CHARS = 100
 
 EXCEPTIONS = house.ROOT / "tests" / "house_exceptions.toml"
 
@@ -51,6 +52,11 @@ def full_folders():
     return {path: num for path, num in house.files_in_folders(house.ROOT).items() if num > MAX_FILES_IN_FOLDER}
 
 
+def long_promises():
+    found = house.promises(house.ROOT)
+    return {place: text for place, text in found.items() if "\n" in text or len(text) > MAX_PROMISE_CHARS}
+
+
 def names_without_users():
     return dict.fromkeys(house.names_without_users(house.ROOT), "only tests use it")
 
@@ -75,6 +81,7 @@ RULES = {
     "functions": long_functions,
     "arguments": wide_functions,
     "folders": full_folders,
+    "promises": long_promises,
     "names": names_without_users,
     "constants": shared_constants,
     "circles": circles,
@@ -121,6 +128,9 @@ def test_the_rules_see_lines_arguments_and_names_of_every_kind(tmp_path):
     found = {f.name: (f.num_lines, f.num_arguments) for f in house.functions(tmp_path)}
     assert found == {"alone": (4, 5), "inner": (2, 0), "called": (1, 0)} | {"entry": (1, 0)}
     assert house.names_without_users(tmp_path) == ["m2dao/a.py::LIMIT", "m2dao/a.py::alone"]
+    (folder / "b.py").write_text('def f():\n    """One line.\n    And another.\n\n    More.\n    """\n')
+    assert house.promises(tmp_path) == {"m2dao/b.py::1": "One line.\nAnd another."}
+    (folder / "b.py").unlink()
     assert house.files_in_folders(tmp_path) == {"m2dao": 1, "tests": 1}
     assert house.lines_of_files(tmp_path) == {"m2dao/a.py": 11, "tests/test_a.py": 2}
 

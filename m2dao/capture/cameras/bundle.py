@@ -122,7 +122,7 @@ def adjust_structure(
 
 
 def _reduced_system(observed, sigma_px, points, focal, poses, prior, centre_px):
-    """Normal equations of (points, log focal) after the poses are eliminated, and the way back to the pose steps."""
+    """Normal equations of (points, log focal) without the poses, and the way back to the pose steps."""
     num_points = len(points)
     residual = project(points, poses, focal, centre_px) - observed
     weights = robust_weights(residual, sigma_px)

@@ -155,7 +155,7 @@ class PoseRefiner:
         return _HeadImage(frame, pixels, self._brightness_window(translation))
 
     def _align(self, image: _HeadImage, rotation, translation, template: Template):
-        """Gauss-Newton on pose, gain and offset; (rotation, translation, information, half difference) or None."""
+        """Gauss-Newton on pose, gain, offset; (rotation, translation, information, half difference) or None."""
         texture = template.texture
         facing = _facing(texture.points, texture.normals, rotation, translation)
         if not _enough_seen(facing, texture.on_face):
@@ -178,7 +178,7 @@ class PoseRefiner:
         return rotation, translation, information, (by_half[0] - by_half[1])[:POSE_DIM]
 
     def _equations(self, image: _HeadImage, rotation, translation, template: Template, facing: np.ndarray):
-        """Normal matrices [2, 8, 8] and gradients [2, 8] of the two halves of the points, and the brightness [S]."""
+        """Normal matrices [2, 8, 8] and gradients [2, 8] of the points' two halves, and the brightness [S]."""
         texture = template.texture
         normals, gradients, brightness = normal_equations(
             texture.points,

@@ -53,7 +53,7 @@ def _variation(brightness: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _lowest(costs: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """[S] where costs [S, D] at ``steps`` [D] are lowest, by a parabola through the lowest and its neighbours."""
+    """[S] where costs [S, D] at ``steps`` [D] are lowest, by a parabola through the lowest three."""
     best = costs.argmin(axis=1).clip(1, len(steps) - 2)
     rows = np.arange(len(costs))
     before, lowest, after = (costs[rows, best + way] for way in (-1, 0, 1))

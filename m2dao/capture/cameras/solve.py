@@ -134,7 +134,7 @@ def _refine_on_picture(
     frames: FrameSource,
     masks: FrameSource | None,
 ) -> tuple[SmoothedMotion, np.ndarray]:
-    """Motion of the structure's points refined against the head's texture, and the frames [T] where that worked."""
+    """The points' motion refined against the head's texture, and the frames [T] where that worked."""
     valid = tracked.valid
     canonical = _unproject_landmarks(structure, shape, smooth, tracked)
     texture = face_points(canonical)
@@ -161,7 +161,7 @@ def _usual_frame(poses: Poses, valid: np.ndarray) -> int:
 
 
 def away_from_median(viewmats: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """How far poses are from the median of others: [T, 4, 4], [M, 4, 4] -> [T], sum of absolute differences."""
+    """How far poses [T, 4, 4] are from the median of others [M, 4, 4]: [T], sums of absolute differences."""
     return np.abs(viewmats - np.median(others, axis=0)).sum(axis=(1, 2))
 
 
@@ -209,7 +209,7 @@ def _orthographic_poses(shape: RigidShape, focal_px: float, size: int) -> Poses:
 
 
 def _spread_of_views(rotations: np.ndarray) -> np.ndarray:
-    """Indices of at most 250 frames: half evenly in time, half those that look away furthest from the mean view."""
+    """Indices of at most 250 frames: half evenly in time, half that look furthest from the mean view."""
     num_frames = len(rotations)
     if num_frames <= _MAX_STRUCTURE_FRAMES:
         return np.arange(num_frames)
@@ -287,7 +287,7 @@ def as_viewmats(poses: Poses) -> np.ndarray:
 
 
 def second_difference_deg(rotations: np.ndarray, jumps: Sequence[int] = ()) -> float:
-    """Standard deviation of the second difference of rotations [T, 3, 3], degrees, root mean square over the axes.
+    """Standard deviation of the second difference of rotations [T, 3, 3], in degrees, over all axes.
 
     Args:
         jumps: first frames after a jump cut; differences over one do not count.

@@ -68,7 +68,7 @@ def _still_shape(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def _align(shape: np.ndarray, landmarks: np.ndarray, weights: np.ndarray):
-    """The best rotation, scale and offset from ``shape`` [478, 3] to each frame of ``landmarks`` [T, 478, 3]."""
+    """Best rotation, scale and offset from ``shape`` [478, 3] to each frame of ``landmarks`` [T, 478, 3]."""
     w = weights / weights.sum()
     shape_mean = w @ shape
     centred_shape = shape - shape_mean
@@ -82,7 +82,7 @@ def _align(shape: np.ndarray, landmarks: np.ndarray, weights: np.ndarray):
 
 
 def _canonical(shape, rotations, scales, offsets, spread, rigid) -> RigidShape:
-    """Move the origin to the rigid centroid, turn the face to the camera and make the outer eye distance one."""
+    """Move the origin to the rigid centroid, turn to the camera and make the outer eye distance one."""
     turn, centre, size = frontal_frame(shape, rigid)
     new_shape = (shape - centre) @ turn.T / size
     new_rotations = rotations @ turn.T

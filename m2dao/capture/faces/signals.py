@@ -159,7 +159,7 @@ def _closedness(openness: np.ndarray) -> np.ndarray:
 def _brow_raise(
     landmarks: np.ndarray, brow: tuple[int, ...], corners: tuple[int, int], eye_distance: np.ndarray
 ) -> np.ndarray:
-    """[T] -1..1: the brow's height over its eye relative to its usual one. Eye corners do not move with the lids."""
+    """[T] -1..1: the brow's height over its eye corners, which lids do not move, against its usual one."""
     height = np.linalg.norm(landmarks[:, list(brow)].mean(1) - landmarks[:, list(corners)].mean(1), axis=-1)
     relative = height / eye_distance
     return np.clip((relative - np.median(relative)) / BROW_RANGE, -1.0, 1.0)

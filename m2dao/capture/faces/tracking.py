@@ -198,7 +198,7 @@ class _Collector:
 
 
 def _interpolated(rows: list[np.ndarray | None], valid: np.ndarray) -> np.ndarray:
-    """[T, ...] with straight lines across the gaps, constant before the first and after the last valid row."""
+    """[T, ...] with straight lines across the gaps, constant before and after the valid rows."""
     seen = np.flatnonzero(valid)
     filled = np.empty((len(rows), *rows[seen[0]].shape), np.float32)
     for index in seen:

@@ -41,7 +41,7 @@ def finish_masks(
 
 
 def _grid(size: int, source: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bilinear sampling of `size` pixels from `source`: the left neighbour's index and the right one's weight."""
+    """Bilinear sampling of `size` pixels from `source`: left neighbours and weights of the right ones."""
     place = np.clip((np.arange(size) + 0.5) * (source / size) - 0.5, 0, source - 1)
     left = np.minimum(place.astype(np.int64), max(source - 2, 0))
     return left, (place - left).astype(np.float32)

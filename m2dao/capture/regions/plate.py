@@ -75,7 +75,7 @@ class PlateBuilder:
 
 
 def _push_pull(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """``image`` [H, W, 3] with the pixels of weight zero filled from coarser levels; weight [H, W] in 0..1."""
+    """``image`` [H, W, 3] with pixels of weight 0 filled from coarser levels; weight [H, W] in 0..1."""
     height, width = weight.shape
     if min(height, width) <= 1:
         share = weight.sum()

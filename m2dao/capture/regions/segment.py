@@ -262,7 +262,7 @@ def _shrunk(polygon: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _face_shapes(points, frame: HeadFrame, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Facial (with the mouth still in it) and oral share of every pixel of ``skin``, as if all of it were person."""
+    """Facial (mouth included) and oral share of every pixel of ``skin``, as if all of it were person."""
     height, width = skin.shape
     sigma = _POLYGON_SIGMA * frame.unit_px
     oval = soft_polygon(points[list(FACE_OVAL)], height, width, sigma)

@@ -99,7 +99,7 @@ class _Group(NamedTuple):
 
 
 class _Pose(torch.autograd.Function):
-    """Inputs of each group in turn, the last the torso's if there is one, then the torso's weights and sway."""
+    """Inputs of each group in turn, the torso's last if it is there, then the torso's weights and sway."""
 
     @staticmethod
     def forward(ctx, view, rigid, *tensors):

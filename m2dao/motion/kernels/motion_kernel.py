@@ -21,7 +21,7 @@ _ABREAST = 4  # Gaussians multiplied side by side: a matrix' entries are loaded 
 
 @helper(inline="always")
 def _moved_by(group, first, past, features, width, num_hidden, members, weights):
-    """Gaussians that a group moves and their attentions, filled up to whole fours with an attention of nothing."""
+    """Gaussians that a group moves and their attentions, filled up to whole fours with attention 0."""
     count = 0
     for i in range(first, past):
         attention = get(features, i * width + num_hidden + group)
@@ -96,7 +96,7 @@ def move(
 
 @helper(inline="always")
 def _ask(v_features, features, at, weight, left, right, along):
-    """Add what a product asks of sixteen hidden features; returns what it asks of the attention, added to ``along``."""
+    """Add a product's gradient to sixteen hidden features; returns the attention's, added to ``along``."""
     other = at + LANES
     along = along + left * load8(features, at) + right * load8(features, other)
     store8(v_features, at, load8(v_features, at) + weight * left)

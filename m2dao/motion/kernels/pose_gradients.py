@@ -26,7 +26,7 @@ _THREE, _ONE = np.float32(3.0), np.float32(1.0)
 
 @helper(inline="always")
 def _quat_and_scales(i, w, x, y, z, quats, scales, v_scales, v_raw_quats, v_raw_scales, v_delta):
-    """From the gradient of the deformed quaternion to that of the raw one, whose length does not count; and scales."""
+    """Gradients of the raw quaternion, whose length does not count, and of the scales."""
     length = max(math.sqrt(quats[i, 0] ** 2 + quats[i, 1] ** 2 + quats[i, 2] ** 2 + quats[i, 3] ** 2), _LEAST)
     a, b, c, d = quats[i, 0] / length, quats[i, 1] / length, quats[i, 2] / length, quats[i, 3] / length
     along = a * w + b * x + c * y + d * z

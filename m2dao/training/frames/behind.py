@@ -47,12 +47,12 @@ def behind_head(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.nda
 
 
 def behind_person(rgb: np.ndarray, masks: np.ndarray, plate: np.ndarray) -> np.ndarray:
-    """The recording's background with the person taken out; arguments and result as of :func:`behind_head`."""
+    """The recording's background with the person taken out; called as :func:`behind_head` is."""
     return _background(rgb, masks, plate, everywhere=False)
 
 
 def head_taken(masks: np.ndarray) -> np.ndarray:
-    """Where a recording shows any of the head and not mainly torso: masks [S, S, 4] float 0..1 -> [S, S] bool."""
+    """Where a recording shows head and not mainly torso: masks [S, S, 4] float 0..1 -> [S, S] bool."""
     head = masks[..., 0] + masks[..., 1] + masks[..., 2]
     return (head > _ANY) & (head >= masks[..., TORSO])
 

@@ -78,7 +78,7 @@ def choose_frames(capture: Capture, num_train: int, max_frames: int, always: tup
 
 
 def _descriptions(capture: Capture, parts: list[slice]) -> np.ndarray:
-    """What is heard, what the lips do and how the head stands in each segment: [M, .], each kind of spread one."""
+    """Sound, lips and head pose of each segment: [M, .], each kind of spread one."""
     phones = posteriors_of(capture.feature("phones"))
     per_frame = len(phones) // capture.num_frames
     poses = pose_differences(capture.viewmats, capture.viewmats[0]) * POSE_WEIGHTS
@@ -96,7 +96,7 @@ def _descriptions(capture: Capture, parts: list[slice]) -> np.ndarray:
 
 
 class FrameOrder:
-    """Every usable frame once in each epoch, some repeatedly, in an order that depends on seed and epoch alone.
+    """Every usable frame in each epoch, some repeatedly, in an order of seed and epoch alone.
 
     Args:
         usable: indices of frames with a face.

@@ -91,7 +91,7 @@ def _follow(frames: TrainingFrames, reference: int) -> tuple[np.ndarray, np.ndar
 
 
 def _ridge(features: np.ndarray, target: np.ndarray, shots: np.ndarray, num_shots: int) -> TorsoSway:
-    """Ridge regression on standardised features and on the shot; a shot nobody saw rests like the average one."""
+    """Ridge regression on standardised features and the shot; an unseen shot rests like the average one."""
     mean, spread = features.mean(0), features.std(0) + 1e-6
     design = np.concatenate([(features - mean) / spread, np.eye(num_shots)[shots]], axis=1)
     penalty = np.diag([_RIDGE] * features.shape[1] + [_SHOT_RIDGE] * num_shots)

@@ -93,7 +93,7 @@ def _forward(
     composite,  # out float32 [H, W, 3]
     sums,  # out float64 [ceil(H / ROWS), 4]
 ):
-    """Composite, and sums of weighted absolute errors, of errors of both silhouettes and of squared errors."""
+    """Composite, and sums of weighted absolute errors, of both silhouettes' errors and of squared errors."""
     height, width = alphas.shape
     while True:
         piece = fetch_add(queue, 1)

@@ -106,7 +106,7 @@ class _FastDssim(torch.autograd.Function):
 
 
 class _WorkArrays:
-    """Zero-bordered arrays for one image shape, kept because fresh memory costs more than the arithmetic on it."""
+    """Zero-bordered arrays for one image shape; fresh memory costs more than the arithmetic on it."""
 
     def __init__(self, height: int, width: int, channels: int):
         self.num_values = width * channels
@@ -200,7 +200,7 @@ def _dssim_and_gradient(
 
 
 def _over_rows(task, height: int) -> None:
-    """Run ``task(first, last)`` over ranges of rows on as many threads as kernels may use; they release the GIL."""
+    """Run ``task(first, last)`` over ranges of rows on as many threads as kernels may use."""
     num_pieces = max(1, min(get_num_threads(), height // ROWS_PER_THREAD))
     bounds = [height * k // num_pieces for k in range(num_pieces + 1)]
     call_together([partial(task, first, last) for first, last in pairwise(bounds)])
@@ -222,7 +222,7 @@ def _ssim_rows(
     row_sums,
     needs_gradient,
 ):
-    """Weighted sums of SSIM of the rows ``first..last - 1``, and its derivatives by the three maps of the image."""
+    """Weighted sums of SSIM of rows ``first..last - 1``, and its derivatives by the image's three maps."""
     down = np.empty(NUM_MAPS * stride, np.float32)
     edge = RADIUS * channels
     one, two, minus = splat8(1.0), splat8(2.0), splat8(-1.0)

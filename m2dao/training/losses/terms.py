@@ -68,7 +68,7 @@ def mask_loss(
 
 
 def motion_loss(head: TalkingHead, posed: PosedGaussians, neighbours: Tensor | None, weights: LossWeights) -> Tensor:
-    """The kinematic consistency of neck and head, and a price for torso motion that the pose does not explain simply.
+    """Kinematic consistency of neck and head, and a price for torso motion that the pose does not explain.
 
     Args:
         neighbours: [N_torso, K] as ``find_neighbours`` gives them, for the consistency; None leaves it out.

@@ -51,7 +51,7 @@ class SpeechStart(NamedTuple):
 
 
 def speech_config(capture: Capture, recipe: Recipe, start: SpeechStart | None = None) -> SpeechConfig:
-    """The configuration of a capture's driver: that of the voice it starts from, else one that fits its features."""
+    """The configuration of a capture's driver: that of the start, else one that fits its features."""
     if start is not None:
         return start.driver.config
     features = capture.feature(DEFAULT_FEATURES)
@@ -151,7 +151,7 @@ def _train(
 
 
 class SpokenPart:
-    """One recording, normalised, and what of it is held out from each encoder: parts of one length, evenly apart."""
+    """One recording, normalised, and the equal, evenly spaced parts held out from each encoder."""
 
     def __init__(self, driver: SpeechDriver, recording: SpokenRecording):
         rows = torch.from_numpy(recording.features).float()

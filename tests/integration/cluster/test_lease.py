@@ -1,4 +1,4 @@
-"""A lease over the real queue: renewed by a thread or an event loop, carrying progress, lost when the job is."""
+"""A lease over the real queue: renewed by thread or event loop, carrying progress, lost with its job."""
 
 from __future__ import annotations
 

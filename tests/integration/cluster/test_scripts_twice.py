@@ -1,4 +1,4 @@
-"""Every script can run twice, as when its answer was lost: the second run answers the same and changes nothing."""
+"""Every script can run twice: the second run answers the same and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API over real HTTP and the real services: renders, idempotency, quotas, cancelling, champions, health."""
+"""The API over HTTP and real services: renders, idempotency, quotas, cancelling, champions, health."""
 
 from __future__ import annotations
 

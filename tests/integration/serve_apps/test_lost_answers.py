@@ -1,4 +1,4 @@
-"""Answers of Redis that get lost after it has done what was asked: nothing that a job names is deleted."""
+"""Answers of Redis that get lost after it acted: nothing that a job names is deleted."""
 
 from __future__ import annotations
 

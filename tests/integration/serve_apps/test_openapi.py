@@ -1,4 +1,4 @@
-"""The API keeps what its OpenAPI document says, whatever is sent (schemathesis, over real HTTP and real services)."""
+"""The API keeps what its OpenAPI document says, whatever is sent (schemathesis, over real services)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders by a worker, without Ray: the video, what ends one, and identities that change, vanish or rot meanwhile."""
+"""Renders by a worker, without Ray: the video, its ends, identities that change, vanish or rot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`m2dao universal` on Ray: the rounds give what they give in one process, on a Ray that nobody else can reach."""
+"""`m2dao universal` on a private Ray: the rounds give what they give in one process."""
 
 import json
 import os

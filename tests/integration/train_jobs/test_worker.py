@@ -1,4 +1,4 @@
-"""Workers of a batch against the real services, without Ray: what is pulled, charged, resumed and registered."""
+"""Workers of a batch against real services, without Ray: pulled, charged, resumed and registered."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_version_that_the_gate_refuses_is_kept_and_its_fit_is_done(fits):
 
 
 def test_a_registry_that_is_away_costs_the_curve_and_not_the_steps(fits, stack):
-    """The fit fails only where it cannot do without the registry, and its steps are kept for the next attempt."""
+    """The fit fails only where it needs the registry, and its steps are kept for the next attempt."""
     fit_id = fits.queue("anna", max_attempts=2)
     away = Platform(reaching(stack, mlflow_url="http://127.0.0.1:9"))
     without = Platform(stack, state=fits.platform.state, store=fits.platform.store, registry=away.registry)

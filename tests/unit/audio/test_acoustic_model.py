@@ -21,7 +21,7 @@ PACKAGED = Path(pocketsphinx.get_model_path("en-us/en-us"))
 
 @pytest.fixture(scope="module")
 def decoded(tmp_path_factory):
-    """Sound, and the cepstra and state scores that the decoder writes for it with its clip-wide steps switched off."""
+    """Sound, and the decoder's cepstra and state scores for it, without its clip-wide steps."""
     folder = tmp_path_factory.mktemp("decoder")
     model, cepstra, scores = folder / "model", folder / "cepstra", folder / "scores"
     shutil.copytree(PACKAGED, model)
@@ -67,7 +67,7 @@ def _read_scores(path: Path) -> np.ndarray:  # [r, 126] natural logarithms
 
 
 def our_cepstra(features: Phones, waveform: np.ndarray) -> np.ndarray:
-    """Rows whose windows start at the first sample, as the decoder's do, with three rows around each frame."""
+    """Rows whose windows start at the first sample, as the decoder's do, three around each frame."""
     lead = features.left_samples + 80 - 205 - DELTA_ROWS * 160  # the decoder's row 0 becomes the outermost row
     padded = np.concatenate([np.zeros(lead, np.float32), waveform])
     length = features.left_samples + SAMPLES_PER_FRAME + features.right_samples

@@ -1,4 +1,4 @@
-"""Audio features: the same rows from a file and from a stream, on one clock, deaf to gain and to room noise."""
+"""Audio features: equal rows from file and stream, on one clock, deaf to gain and to room noise."""
 
 from __future__ import annotations
 

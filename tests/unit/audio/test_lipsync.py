@@ -1,4 +1,4 @@
-"""Lip sync: a known lag is found, one person's lips are predicted, and nothing is found where there is nothing."""
+"""Lip sync: a known lag is found, lips are predicted, and nothing is found where there is nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whisper features: streamed rows are those of the file, in spite of an encoder that wants thirty seconds."""
+"""Whisper features: streamed rows are the file's, though the encoder wants thirty seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`prepare` killed at any moment: the next call goes on, and the capture is the one it would have been."""
+"""`prepare` killed at any moment: the next call goes on and makes the capture it would have been."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: only fields that the operator knows, and the promises of cluster/kuberay/README.md."""
+"""The Kubernetes manifests: only fields the operator knows, and what cluster/kuberay/README.md says."""
 
 import importlib
 import re

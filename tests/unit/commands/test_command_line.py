@@ -1,4 +1,4 @@
-"""Every command ends with the promised exit code, and under ``--json`` with one object on standard output."""
+"""Every command ends with the promised exit code, and with one object under ``--json``."""
 
 import ctypes
 import importlib

@@ -1,4 +1,4 @@
-"""One short recording of each presenter, and what our own tracker sees in it, for all tests of this folder."""
+"""One short recording of each presenter, and what our own tracker sees in it, for this folder."""
 
 from __future__ import annotations
 

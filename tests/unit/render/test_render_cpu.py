@@ -109,7 +109,7 @@ def test_views_of_larger_tensors_are_drawn_like_copies():
 
 
 def test_gradients_of_means2d_are_those_of_moving_a_gaussian_on_screen():
-    """Half the way of the chain: dLoss/dmeans of a far, flat camera is the focal length over depth times it."""
+    """Half the chain: dLoss/dmeans of a far, flat camera is this times focal length over depth."""
     scene = make_scene(num_gaussians=20, num_channels=3)
     scene["viewmats"] = torch.eye(4, dtype=torch.float64)[None]
     scene["viewmats"][:, 2, 3] = 1e4

@@ -13,7 +13,7 @@ FOCAL = 20.0
 
 
 def one_gaussian(**changes):
-    """A round Gaussian on the optical axis, 2 units away: its centre is the middle of the image's middle pixel."""
+    """A round Gaussian on the optical axis, 2 units away: its centre is the middle pixel's."""
     scene = {
         "means": torch.tensor([[0.0, 0.0, 2.0]], dtype=torch.float64),
         "quats": torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=torch.float64),

@@ -1,4 +1,4 @@
-"""Fits and talkers bring everything to the device of their backend, and fetch what they write from there."""
+"""Fits and talkers bring everything to their backend's device, and fetch what they write from there."""
 
 from contextlib import nullcontext
 from dataclasses import replace

@@ -16,7 +16,7 @@ NUM_FRAMES = 90
 
 
 def rotation_error_deg(solution: CameraSolution, truth: SimulatedRecording) -> np.ndarray:
-    """[T, 3] error of the solved rotations, without the turn common to all frames: "frontal" is a convention."""
+    """[T, 3] error of the solved rotations, without the turn common to all: "frontal" is a convention."""
     relative = Rotation.from_matrix(solution.viewmats[:, :3, :3]).inv() * Rotation.from_matrix(truth.rotations)
     return np.degrees((relative.mean().inv() * relative).as_rotvec())
 

@@ -69,7 +69,7 @@ def painted_person(long_hair: bool = False) -> tuple[np.ndarray, np.ndarray, dic
 
 
 class PaintedPerson:
-    """Stands in for the network, which has only seen photographs: the person's outline, blurred as the network's is."""
+    """Stands in for the network, which has only seen photographs: the person's blurred outline."""
 
     def __init__(self, truth: dict[str, np.ndarray]):
         person = (~truth["background"]).astype(np.float32)

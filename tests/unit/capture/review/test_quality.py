@@ -123,7 +123,7 @@ def test_a_jump_cut_in_one_scene_is_reported_and_many_are_refused():
 
 @pytest.mark.parametrize("degrees_per_frame", [3, 8, 14])
 def test_a_quick_turn_of_the_head_is_no_cut(degrees_per_frame):
-    """From one side to the other in five frames: the head gathers speed and loses it, the picture changes with it."""
+    """From one side to the other in five frames: the head gathers speed and loses it."""
     speed = degrees_per_frame * np.array([0.2, 0.7, 1.0, 0.8, 0.3])
     moved = 300 / 1.85 * np.sin(np.radians(np.cumsum(speed)))
     turn = tracks(change=with_rows(tracks().change, slice(80, 85), 14 * speed / speed.max()))

@@ -1,4 +1,4 @@
-"""A short fit looks at the seconds that differ most; every frame of them comes up, and rare ones more often."""
+"""A short fit looks at the seconds that differ most; their frames all come up, rare ones more often."""
 
 import numpy as np
 import pytest
