@@ -156,7 +156,10 @@ class ServeConfig(_Group):
     )
     decode_timeout_s: float = _number(60.0, 1, 3600, "Longest time the decoding of one upload may take, in seconds.")
     decode_memory_mb: int = _number(2048, 512, 65_536, "Address space of the subprocess that decodes an upload, in MB.")
-    decode_processes: int = _number(2, 1, 64, "Uploads an ingress replica decodes at the same time.")
+    decode_processes: int = _number(4, 1, 64, "Uploads an ingress replica decodes at the same time.")
+    decode_wait_s: float = _number(
+        10.0, 0.1, 600, "Longest time an upload waits for a decoder, in seconds; 503 beyond it."
+    )
     max_active_renders: int = _number(
         16, 1, 100_000, "Renders a tenant may have queued and running together; 429 beyond it."
     )
@@ -220,6 +223,11 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="Secret mixed into the stored hashes of API keys; changing it voids all keys. "
         "Embedded: made per home.",
+    )
+    allow_uncontained_decoders: bool = Field(
+        default=False,
+        description="Decode uploads and recordings even where this site cannot contain the process: without Linux "
+        "namespaces, Landlock or seccomp.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line that is written."

@@ -16,6 +16,7 @@
     |   `-- AssetError              model files
     |       |-- AssetUnavailable        cannot be fetched
     |       `-- AssetCorrupt            does not match the lock table
+    |-- ContainedProcessDied        a contained process that ended without an answer
     |-- FitError                    a fit that cannot go on
     |   `-- FitDiverged             the loss is no longer a number
     `-- ServiceError                raised by the service packages around the engine (see cluster)
@@ -24,7 +25,8 @@
         |   |-- RegistryUnavailable     the model registry (MLflow)
         |   |-- StateUnavailable        the state store (Redis)
         |   |-- ClusterUnavailable      the compute cluster (Ray)
-        |   `-- AccessRefused           one of them refuses our credentials
+        |   |-- AccessRefused           one of them refuses our credentials
+        |   `-- ContainmentUnavailable  this machine cannot contain processes that read foreign files
         |-- StackError              the embedded stack cannot be started or stopped
         |-- ObjectCorrupt           stored bytes do not match their hash
         |-- NotFound                exit code 2: the thing named is not there, or is another tenant's
@@ -179,6 +181,12 @@ class AssetCorrupt(AssetError):
     code = "model-file-corrupt"
 
 
+class ContainedProcessDied(M2daoError):
+    """A contained process ended without an answer, or had to be ended."""
+
+    code = "contained-process-died"
+
+
 class FitError(M2daoError):
     """A fit cannot go on."""
 
@@ -231,6 +239,12 @@ class AccessRefused(ServiceUnavailable):
     """A service refuses our credentials."""
 
     code = "access-refused"
+
+
+class ContainmentUnavailable(ServiceUnavailable):
+    """This machine cannot contain processes that read foreign files."""
+
+    code = "containment-unavailable"
 
 
 class StackError(ServiceError):

@@ -19,7 +19,7 @@ from cluster.control.champion_watch import ChampionWatch
 from cluster.ids import ModelRef
 from cluster.settings import ServeConfig, Settings
 from cluster.telemetry.logs import configure_logging
-from m2dao.errors import ConfigError
+from m2dao.errors import ConfigError, ContainmentUnavailable
 from serve_apps.api.ingress import create_api
 from serve_apps.api.services import make_services
 from serve_apps.identities.aliases import forget_moved
@@ -66,6 +66,8 @@ class Ingress:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        with contextlib.suppress(ContainmentUnavailable):  # uploads are refused then, and readiness says why
+            await asyncio.to_thread(self._services.decoder.start)
         self._watch.start()
         self._dispatcher.start()
         try:
@@ -73,6 +75,7 @@ class Ingress:
         finally:
             await self._dispatcher.stop()
             await asyncio.to_thread(self._watch.stop)
+            await asyncio.to_thread(self._services.decoder.close)
 
     async def _send(self, ref: ModelRef, ticket: RenderTicket) -> AsyncGenerator[str, None]:
         """Send a ticket to a replica that has, or will load, the model.

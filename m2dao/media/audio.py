@@ -13,7 +13,14 @@ import av.error
 import numpy as np
 
 from m2dao.errors import MediaError
-from m2dao.media.container import DEFAULT_LIMITS, MediaLimits, container_duration_s, open_media, shown_at_s
+from m2dao.media.container import (
+    DEFAULT_LIMITS,
+    SOUND_CODECS,
+    MediaLimits,
+    container_duration_s,
+    open_media,
+    shown_at_s,
+)
 from m2dao.timeline import SAMPLE_RATE
 
 # Time stamps may differ from the running count of samples by rounding; from here on it is a hole or an overlap.
@@ -54,25 +61,34 @@ def probe_audio(path: Path | str, limits: MediaLimits = DEFAULT_LIMITS) -> Audio
         )
 
 
-def read_audio(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS) -> np.ndarray:
+def read_audio(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS, sound_only: bool = False) -> np.ndarray:
     """The sound of `path` as float32 [S] in -1..1, mono at 16 kHz.
 
     Sample 0 is heard when the first video frame is shown: sound that starts earlier is cut, sound that starts later is
     preceded by silence. In a file without video, sample 0 is the first sample stored.
 
+    Args:
+        path: the file.
+        limits: what it may ask of the machine.
+        sound_only: touch no decoder of pictures. Sample 0 is then the first sample stored in any file.
+
     Raises:
         MediaError: no sound in it, not decodable, or outside `limits`.
     """
-    chunks = list(read_audio_chunks(path, limits=limits))
+    chunks = list(read_audio_chunks(path, limits=limits, sound_only=sound_only))
     return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
 
 
-def read_audio_chunks(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS) -> Iterator[np.ndarray]:
+def read_audio_chunks(
+    path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS, sound_only: bool = False
+) -> Iterator[np.ndarray]:
     """`read_audio` piece by piece, in memory that does not grow with the length; pieces are float32 [s]."""
     path = Path(path)
-    start_s = _video_start_s(path)
-    with open_media(path) as container:
+    start_s = None if sound_only else _video_start_s(path)
+    with open_media(path, sound_only=sound_only) as container:
         stream = _audio_stream(container, path, limits)
+        if sound_only and stream.codec_context.name not in SOUND_CODECS:  # the list binds ffmpeg's probing only
+            raise MediaError(f"sound of {path}", "AAC, MP3, Opus, PCM or the like", stream.codec_context.name)
         num_out = 0
         resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
         for native in _native_frames(container, stream, path, start_s):

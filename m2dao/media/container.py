@@ -46,6 +46,18 @@ READABLE_FORMATS = (
 )
 
 
+# Of these, what people keep or record speech in. Files with pictures are among them; their pictures are not read.
+SOUND_FORMATS = tuple(name for name in READABLE_FORMATS if name not in ("avi", "mpegts", "mpeg", "flv", "mxf", "nut"))
+# Decoders of sound. With such a list ffmpeg opens no other, not even to find out what a stream is.
+SOUND_CODECS = (
+    *("aac", "aac_latm", "alac", "flac", "mp2", "mp2float", "mp3", "mp3float", "opus", "libopus", "vorbis", "speex"),
+    *("amrnb", "amrwb", "wmav1", "wmav2", "wmapro", "wmalossless", "ac3", "eac3", "dca", "wavpack", "tta", "ape"),
+    *("mpc7", "mpc8", "adpcm_ima_wav", "adpcm_ms", "adpcm_ima_qt", "gsm", "gsm_ms", "pcm_alaw", "pcm_mulaw"),
+    *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+    *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MediaLimits:
     """What a file may ask of the machine before it is refused."""
@@ -69,8 +81,13 @@ DEFAULT_LIMITS = MediaLimits()
 
 
 @contextlib.contextmanager
-def open_media(path: Path | str) -> Iterator[av.container.InputContainer]:
-    """Open a local media file for reading; foreign errors while it is open come out as MediaError."""
+def open_media(path: Path | str, *, sound_only: bool = False) -> Iterator[av.container.InputContainer]:
+    """Open a local media file for reading; foreign errors while it is open come out as MediaError.
+
+    Args:
+        sound_only: open no decoder of pictures, and containers of sound only. Every decoder is a way in for a crafted
+            file, and those of pictures are the most and the largest.
+    """
     path = Path(path)
     if not path.is_file():
         raise MediaError(
@@ -78,7 +95,10 @@ def open_media(path: Path | str) -> Iterator[av.container.InputContainer]:
         )
     if path.stat().st_size == 0:
         raise MediaError(str(path), "a media file", "an empty file (0 bytes)", "copy or export it again")
-    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(READABLE_FORMATS)}
+    formats = SOUND_FORMATS if sound_only else READABLE_FORMATS
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(formats)}
+    if sound_only:
+        options["codec_whitelist"] = ",".join(SOUND_CODECS)
     try:
         with av.open(f"file:{path}", container_options=options) as container:
             yield container

@@ -1,25 +1,26 @@
-"""Decoding uploads safely: a subprocess with limits per upload (``decode_worker.py``)."""
+"""Decoding uploads safely: in contained processes (``m2dao/contain``), a few at a time."""
 
 from __future__ import annotations
 
-import json
+import asyncio
+import contextlib
 import logging
 import math
-import os
-import subprocess
-import sys
-import threading
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import m2dao
 from cluster.settings import MB, ServeConfig
-from m2dao.errors import MediaError, ServiceError
+from m2dao.contain.box import Box
+from m2dao.contain.client import ContainedCalls
+from m2dao.errors import ContainedProcessDied, InputError, MediaError
+from serve_apps.problems import ApiProblem
 
 log = logging.getLogger(__name__)
-_PACKAGES = Path(m2dao.__file__).resolve().parent.parent
+_WORKER = "serve_apps.api.decode_worker"
 _FIELD = {"audio": "audio", "image": "background_image"}
+_BUSY_AGAIN_S = 2
 
 
 @dataclass(frozen=True)
@@ -34,86 +35,95 @@ class DecodedAudio:
 class UploadDecoder:
     """Turns uploaded files into plain ones that the rest of the platform can trust.
 
-    At most ``config.decode_processes`` uploads are decoded at once; further callers wait.
+    At most ``config.decode_processes`` uploads are decoded at once. Further callers wait on the event loop, for
+    ``config.decode_wait_s`` at most.
+
+    Args:
+        config: limits.
+        allow_uncontained: whether to decode where this site cannot contain a process.
     """
 
-    def __init__(self, config: ServeConfig, *, python: str = sys.executable):
+    def __init__(self, config: ServeConfig, *, allow_uncontained: bool = False):
         self._config = config
-        self._python = python
-        self._slots = threading.BoundedSemaphore(config.decode_processes)
+        self._calls = ContainedCalls([_WORKER], allow_uncontained=allow_uncontained)
+        self._slots = asyncio.Semaphore(config.decode_processes)
 
-    def decode_audio(self, source: Path, work_dir: Path) -> DecodedAudio:
+    def start(self) -> list[str]:
+        """Make the first decoding as quick as the next; returns what this site lacks of the containment.
+
+        Raises:
+            ContainmentUnavailable: it lacks something, and the settings do not allow that.
+        """
+        lacks = self._calls.start()
+        if lacks:
+            log.warning("decoders are not contained", extra={"lacks": lacks})
+        return lacks
+
+    def close(self) -> None:
+        """End the processes that wait."""
+        self._calls.close()
+
+    async def decode_audio(self, source: Path, work_dir: Path) -> DecodedAudio:
         """Normalise an uploaded sound file into ``work_dir``.
 
         Raises:
             MediaError: it cannot be decoded, or it is beyond a limit.
+            ApiProblem: 503, all decoders are busy.
+            ContainmentUnavailable: no contained process can be made.
         """
-        target = work_dir / "speech.wav"
-        answer = self._decode("audio", source, target, int(self._config.max_audio_s * 32_000) + MB)
+        target, seconds = work_dir / "speech.wav", self._config.max_audio_s
+        answer = await self._decode("audio", source, target, int(seconds * 32_000) + MB, {"max_audio_s": seconds})
         return DecodedAudio(target, seconds=float(answer["seconds"]), num_samples=int(answer["num_samples"]))
 
-    def decode_image(self, source: Path, work_dir: Path) -> Path:
+    async def decode_image(self, source: Path, work_dir: Path) -> Path:
         """Normalise an uploaded picture into ``work_dir``; the path of an RGB PNG.
 
         Raises:
-            MediaError: it cannot be decoded, or it is beyond a limit.
+            MediaError, ApiProblem, ContainmentUnavailable: as for sound.
         """
         target = work_dir / "background.png"
-        self._decode("image", source, target, 64 * MB)
+        await self._decode("image", source, target, 64 * MB, {"max_image_pixels": self._config.max_image_pixels})
         return target
 
-    def _decode(self, kind: str, source: Path, target: Path, file_bytes: int) -> dict[str, Any]:
+    async def _decode(
+        self, kind: str, source: Path, target: Path, file_bytes: int, limits: dict[str, float]
+    ) -> dict[str, Any]:
         config = self._config
-        answer_path, log_path = target.with_suffix(".json"), target.with_suffix(".log")
-        limits = {
-            "cpu_s": math.ceil(config.decode_timeout_s),
-            "memory_bytes": config.decode_memory_mb * MB,
-            "file_bytes": file_bytes,
-            "max_audio_s": config.max_audio_s,
-            "max_image_pixels": config.max_image_pixels,
-        }
-        arguments = [kind, str(source), str(target), str(answer_path), json.dumps(limits)]
-        with self._slots, open(log_path, "wb") as messages:
-            try:
-                done = subprocess.run(
-                    # -P: the work folder, where the upload lies, must not be searched for modules.
-                    [self._python, "-P", "-m", "serve_apps.api.decode_worker", *arguments],
-                    cwd=target.parent,
-                    env=_environment(home=target.parent),
-                    stdin=subprocess.DEVNULL,
-                    stdout=messages,
-                    stderr=messages,
-                    timeout=config.decode_timeout_s,
-                    process_group=0,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                raise MediaError(
-                    _FIELD[kind], f"a file that decodes within {config.decode_timeout_s:g} s", "one that does not"
-                ) from None
-        if done.returncode < 0:  # stopped by a limit's signal, or crashed
-            raise MediaError(_FIELD[kind], "a file that decodes within the limits", f"signal {-done.returncode}")
+        # The process is another user: it may read this one file, and fill that one. Their folder is shut.
+        source.chmod(0o444)
+        target.touch(mode=0o600)
+        box = Box(
+            readable=(str(source),),
+            writable=(str(target),),
+            cpu_s=math.ceil(config.decode_timeout_s),
+            wall_s=config.decode_timeout_s,
+            memory_bytes=config.decode_memory_mb * MB,
+            file_bytes=file_bytes,
+        )
+        arguments = {"source": str(source), "target": str(target), **limits}
+        done: dict[str, Any] | None = None
         try:
-            answer: dict[str, Any] = json.loads(answer_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            tail = log_path.read_bytes()[-2000:].decode("utf-8", "replace")
-            log.error("the decoder gave no answer", extra={"returncode": done.returncode, "output": tail})
-            raise ServiceError("decoding of an upload", "an answer", f"exit code {done.returncode}") from error
-        if "refused" in answer:
-            raise MediaError(*answer["refused"])
-        decoded: dict[str, Any] = answer["ok"]
-        return decoded
+            async with self._slot():
+                done = dict(await self._calls.run_async(f"{_WORKER}:decode_{kind}", arguments, box))
+            return done
+        except ContainedProcessDied as error:
+            raise MediaError(_FIELD[kind], f"a file that decodes {error.expected}", error.got) from error
+        except InputError as error:
+            # The client knows its file by another name than our temporary path.
+            raise MediaError(*(str(text).replace(str(source), "the upload") for text in error.args)) from None
+        finally:
+            if done is None:
+                target.unlink()
 
-
-def _environment(home: Path) -> dict[str, str]:
-    """What the decoding process may see: nothing of the platform's environment, so no credentials."""
-    # One thread per library, because every thread's stack counts as address space.
-    return {
-        "PATH": os.defpath,
-        "PYTHONPATH": str(_PACKAGES),
-        "HOME": str(home),
-        "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "2",
-    }
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._config.decode_wait_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            again = {"Retry-After": str(_BUSY_AGAIN_S)}
+            raise ApiProblem("service-unavailable", "all decoders are busy; try again", again) from None
+        try:
+            yield
+        finally:
+            self._slots.release()

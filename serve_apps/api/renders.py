@@ -1,10 +1,14 @@
-"""Creates, looks up, lists and cancels renders, without HTTP; blocking, called from threads."""
+"""Creates, looks up, lists and cancels renders, without HTTP.
+
+All but ``create`` block, and are called from threads.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +18,7 @@ from cluster.state.jobs import Once
 from cluster.state.records import JobRecord
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnknownIdentity
 from serve_apps.api import schemas
+from serve_apps.api.decode import DecodedAudio
 from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
 from serve_apps.identities.aliases import parse_identity, unknown_identity
@@ -23,6 +28,15 @@ from serve_apps.tickets import render_prefix
 _NOT_BEGUN = ""  # the stage of a claimed render that no replica has begun
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What a render is made of, once its uploads are decoded."""
+
+    ref: ModelRef
+    audio: DecodedAudio
+    image: Path | None
+
+
 class RenderRequests:
     """The renders of tenants."""
 
@@ -30,39 +44,49 @@ class RenderRequests:
         self._services = services
         self._jobs = services.state.jobs
 
-    def create(self, tenant: TenantId, form: RenderForm, idempotency_key: str | None, work_dir: Path) -> JobRecord:
+    async def create(
+        self, tenant: TenantId, form: RenderForm, idempotency_key: str | None, work_dir: Path
+    ) -> JobRecord:
         """Queue a render, pinned to the version its identity stands for now.
 
         Raises:
-            ApiProblem: unknown identity, quota, malformed identity.
+            ApiProblem: unknown identity, quota, malformed identity; no decoder is free.
             MediaError: an upload cannot be used.
             IdempotencyConflict: the key was used for another request.
         """
-        services = self._services
+        in_thread = self._services.in_thread
+        ref = await in_thread(self._resolve, tenant, form, idempotency_key)
+        audio = await self._services.decoder.decode_audio(form.audio.path, work_dir)
+        image = None
+        if form.background_image is not None:
+            image = await self._services.decoder.decode_image(form.background_image.path, work_dir)
+        return await in_thread(self._store, tenant, form, idempotency_key, _Parts(ref, audio, image))
+
+    def _resolve(self, tenant: TenantId, form: RenderForm, idempotency_key: str | None) -> ModelRef:
         try:
-            ref = services.resolver.resolve(parse_identity(form.identity, tenant))
+            ref = self._services.resolver.resolve(parse_identity(form.identity, tenant))
         except UnknownIdentity as error:
             raise unknown_identity() from error
         if idempotency_key is None:
             self._refuse_when_full(tenant)  # before an upload is decoded for nothing
-        audio = services.decoder.decode_audio(form.audio.path, work_dir)
-        image = None
-        if form.background_image is not None:
-            image = services.decoder.decode_image(form.background_image.path, work_dir)
+        return ref
+
+    def _store(self, tenant: TenantId, form: RenderForm, idempotency_key: str | None, parts: _Parts) -> JobRecord:
+        services = self._services
         render_id = RenderId.new()
         prefix = render_prefix(tenant, render_id)
         audio_key, background = prefix + "speech.wav", _background(form, prefix)
         request = {
             "identity": form.identity,
-            "ref": str(ref),
+            "ref": str(parts.ref),
             "audio_key": audio_key,
-            "audio_seconds": audio.seconds,
+            "audio_seconds": parts.audio.seconds,
             "background": background,
         }
         try:
-            services.store.put_file(audio_key, audio.path, content_type="audio/wav")
-            if image is not None:
-                services.store.put_file(background["key"], image, content_type="image/png")
+            services.store.put_file(audio_key, parts.audio.path, content_type="audio/wav")
+            if parts.image is not None:
+                services.store.put_file(background["key"], parts.image, content_type="image/png")
         except BaseException:
             self._forget(prefix)
             raise

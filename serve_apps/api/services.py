@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
@@ -14,6 +17,9 @@ from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from serve_apps.api.decode import UploadDecoder
 from serve_apps.identities.aliases import RefResolver
+
+UPLOAD_THREADS = 16  # they wait for services
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +32,11 @@ class Services:
     registry: Registry
     resolver: RefResolver
     decoder: UploadDecoder
+    threads: ThreadPoolExecutor
+
+    async def in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        """Call something that blocks, in threads that only uploads use: they hold up each other only."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
 
 
 def make_services(settings: Settings, config: ServeConfig) -> Services:
@@ -37,7 +48,8 @@ def make_services(settings: Settings, config: ServeConfig) -> Services:
         store=platform.store,
         registry=platform.registry,
         resolver=RefResolver(platform.registry, ttl_s=config.alias_ttl_s),
-        decoder=UploadDecoder(config),
+        decoder=UploadDecoder(config, allow_uncontained=settings.allow_uncontained_decoders),
+        threads=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload"),
     )
 
 

@@ -126,6 +126,7 @@ def api_over(settings: Settings, config: ServeConfig = SMALL) -> Iterator[Api]:
             yield Api(settings, services, client, resources)
     finally:
         watch.stop()
+        services.decoder.close()
         services.state.close()
 
 

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "train_jobs": ("m2dao", "cluster"),
     "serve_apps": (
         "cluster",
-        *(f"m2dao.{part}" for part in ("identity", "media", "audio", "render")),
+        *(f"m2dao.{part}" for part in ("identity", "media", "audio", "render", "contain")),
         *(f"m2dao.{part}" for part in ("command_line", "errors", "files", "formats", "timeline")),
     ),
 }
@@ -27,7 +27,7 @@ MAY_IMPORT = {
 LAYERS = (
     (
         *("formats", "regions", "files", "errors", "timeline", "assets", "plots", "pictures"),
-        *("command_line", "progress", "stages", "figures", "kernels"),
+        *("command_line", "progress", "stages", "figures", "kernels", "contain"),
     ),
     ("media", "gaussians"),
     ("audio", "capture"),

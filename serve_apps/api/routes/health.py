@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from m2dao.errors import ContainmentUnavailable
 from serve_apps.api import schemas
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.services import ServicesOf
+from serve_apps.problems import ApiProblem
 
 router = APIRouter(tags=["health"])
 
@@ -19,7 +21,11 @@ async def healthz() -> schemas.Health:
 
 @router.get("/readyz", operation_id="readyz", response_model=schemas.Health, responses=problem_responses())
 def readyz(services: ServicesOf) -> schemas.Health:
-    """Whether the state store, the object store and the model registry answer."""
+    """Whether the state store, the object store and the model registry answer, and uploads can be decoded."""
     for part in (services.state, services.store, services.registry):
         part.check()
+    try:
+        services.decoder.start()
+    except ContainmentUnavailable as error:
+        raise ApiProblem("service-unavailable", str(error)) from error
     return schemas.Health(status="ok")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from cluster.settings import MB
 from serve_apps.api import schemas
@@ -67,10 +66,10 @@ async def create_render(
 ) -> schemas.Render:
     """Queue a video of an identity speaking the uploaded audio."""
     form = await read_render_form(request, max_bytes=services.config.max_upload_mb * MB, work_dir=work_dir)
-    job = await run_in_threadpool(requests.create, tenant, form, idempotency_key, work_dir)
+    job = await requests.create(tenant, form, idempotency_key, work_dir)
     request.app.state.on_created()
     response.headers["Location"] = f"{router.prefix}/{job.id}"
-    return await run_in_threadpool(requests.body, job)
+    return await services.in_thread(requests.body, job)
 
 
 @router.get("", operation_id="listRenders", response_model=schemas.RenderList, responses=problem_responses(401, 422))

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import av
+import av.logging
 import numpy as np
 import pytest
 
@@ -14,13 +15,13 @@ TIMES = [Fraction(i, 25) for i in range(50)]
 FRAMES = [gray_code_frame(i) for i in range(50)]
 
 
-def write_pcm(path, sample_rate, num_channels, seconds, frequency=200.0):
+def write_pcm(path, sample_rate, num_channels, seconds, frequency=200.0, codec="pcm_s16le"):
     count = int(sample_rate * seconds)
     tone = 0.5 * np.sin(np.arange(count) / sample_rate * 2 * np.pi * frequency)
     samples = np.repeat((tone * 32767).astype(np.int16), num_channels)[None]
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[num_channels]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=sample_rate, layout=layout)
+        stream = container.add_stream(codec, rate=sample_rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout=layout)
         frame.sample_rate = sample_rate
         container.mux(stream.encode(frame))
@@ -89,3 +90,34 @@ def test_a_video_without_sound_is_named(tmp_path):
 def test_a_sound_file_needs_no_video(tmp_path):
     write_wav(tmp_path / "a.wav", click_track(16000, 5000))
     assert click_position(read_audio(tmp_path / "a.wav")) == pytest.approx(5000, abs=1)
+
+
+@pytest.fixture
+def words_of_ffmpeg():
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    with av.logging.Capture() as said:
+        yield said
+    av.logging.set_level(level)
+
+
+def test_the_sound_of_a_film_is_read_without_a_decoder_of_pictures(tmp_path, words_of_ffmpeg):
+    film = write_video(tmp_path / "film.mp4", TIMES, FRAMES, waveform=click_track(32000, 16000))
+    for sound_only in (False, True):
+        assert click_position(read_audio(film, sound_only=sound_only)) == pytest.approx(16000, abs=1100)
+        refused = [text for _, _, text in words_of_ffmpeg if "h264" in text and "not on whitelist" in text]
+        assert bool(refused) == sound_only
+
+
+def test_sound_of_a_codec_that_nobody_speaks_into_is_refused(tmp_path):
+    path = write_pcm(tmp_path / "a.wav", 16000, 1, 2.0, codec="adpcm_yamaha")
+    assert len(read_audio(path)) > 0
+    with pytest.raises(MediaError, match="adpcm_yamaha"):
+        read_audio(path, sound_only=True)
+
+
+def test_containers_of_broadcasts_are_no_sound_files(tmp_path):
+    film = write_video(tmp_path / "film.ts", TIMES, FRAMES, waveform=click_track(32000, 16000))
+    assert len(read_audio(film)) > 0
+    with pytest.raises(MediaError):
+        read_audio(film, sound_only=True)

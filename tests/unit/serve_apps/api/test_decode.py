@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
+import os
 import struct
 import wave
 import zlib
@@ -15,11 +18,29 @@ from cluster.settings import ServeConfig
 from m2dao.errors import MediaError
 from m2dao.media.audio import write_wav
 from serve_apps.api.decode import UploadDecoder
+from serve_apps.problems import ApiProblem
+
+
+@contextlib.contextmanager
+def decoding(config: ServeConfig):
+    decoder = UploadDecoder(config)
+    decoder.start()
+    yield decoder
+    decoder.close()
 
 
 @pytest.fixture(scope="module")
-def decoder() -> UploadDecoder:
-    return UploadDecoder(ServeConfig(max_audio_s=5, max_image_pixels=10_000))
+def decoder():
+    with decoding(ServeConfig(max_audio_s=5, max_image_pixels=10_000)) as decoder:
+        yield decoder
+
+
+def decode_audio(decoder: UploadDecoder, source, work_dir):
+    return asyncio.run(decoder.decode_audio(source, work_dir))
+
+
+def decode_image(decoder: UploadDecoder, source, work_dir):
+    return asyncio.run(decoder.decode_image(source, work_dir))
 
 
 def saved(folder, data: bytes):
@@ -48,7 +69,7 @@ def test_sound_comes_out_as_16_khz_mono(decoder, tmp_path):
         file.setsampwidth(2)
         file.setframerate(44_100)
         file.writeframes((np.repeat(stereo, 3, axis=0)[:44_100] * 32767).astype("<i2").tobytes())
-    decoded = decoder.decode_audio(tmp_path / "upload", tmp_path)
+    decoded = decode_audio(decoder, tmp_path / "upload", tmp_path)
     with wave.open(str(decoded.path), "rb") as file:
         assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (1, 16_000, 2)
         assert file.getnframes() == decoded.num_samples
@@ -70,7 +91,7 @@ def test_sound_comes_out_as_16_khz_mono(decoder, tmp_path):
 )
 def test_what_is_no_sound_file_is_refused(decoder, tmp_path, data):
     with pytest.raises(MediaError) as caught:
-        decoder.decode_audio(saved(tmp_path, data), tmp_path)
+        decode_audio(decoder, saved(tmp_path, data), tmp_path)
     assert str(tmp_path) not in str(caught.value)  # our folders are nobody's business
     assert not (tmp_path / "speech.wav").exists()
 
@@ -78,10 +99,11 @@ def test_what_is_no_sound_file_is_refused(decoder, tmp_path, data):
 def test_sound_that_is_too_long_or_too_short_is_refused(decoder, tmp_path):
     write_wav(tmp_path / "upload", tone(5.5))
     with pytest.raises(MediaError, match="at most 5 s"):
-        decoder.decode_audio(tmp_path / "upload", tmp_path)
+        decode_audio(decoder, tmp_path / "upload", tmp_path)
+    (tmp_path / "upload").unlink()
     write_wav(tmp_path / "upload", tone(0.03))
     with pytest.raises(MediaError, match="at least 0.04 s"):
-        decoder.decode_audio(tmp_path / "upload", tmp_path)
+        decode_audio(decoder, tmp_path / "upload", tmp_path)
 
 
 def test_a_sample_rate_nobody_can_speak_at_is_refused(decoder, tmp_path):
@@ -91,39 +113,45 @@ def test_a_sample_rate_nobody_can_speak_at_is_refused(decoder, tmp_path):
         file.setframerate(400)
         file.writeframes(b"\x00\x01" * 800)
     with pytest.raises(MediaError, match="400"):
-        decoder.decode_audio(tmp_path / "upload", tmp_path)
+        decode_audio(decoder, tmp_path / "upload", tmp_path)
 
 
 def test_a_decoder_that_needs_too_much_memory_is_stopped(tmp_path):
-    decoder = UploadDecoder(ServeConfig(max_image_pixels=200_000_000, decode_memory_mb=512))
-    with pytest.raises(MediaError, match="memory"):  # 600 MB of pixels, in a file of 100 bytes
-        decoder.decode_image(saved(tmp_path, png(14_000, 14_000)), tmp_path)
+    config = ServeConfig(max_image_pixels=200_000_000, decode_memory_mb=512)
+    with (
+        decoding(config) as decoder,
+        pytest.raises(MediaError, match="memory"),
+    ):  # 600 MB of pixels, in a file of 100 bytes
+        decode_image(decoder, saved(tmp_path, png(14_000, 14_000)), tmp_path)
 
 
 def test_a_decoder_that_does_not_come_back_is_stopped(tmp_path):
-    (tmp_path / "python").write_text("#!/bin/sh\nexec sleep 60\n")
-    (tmp_path / "python").chmod(0o755)
-    decoder = UploadDecoder(ServeConfig(decode_timeout_s=1), python=str(tmp_path / "python"))
-    with pytest.raises(MediaError, match="within 1 s"):
-        decoder.decode_audio(saved(tmp_path, b"x"), tmp_path)
+    with decoding(ServeConfig(decode_timeout_s=1)) as decoder:
+        os.mkfifo(tmp_path / "upload")  # nobody ever writes into it
+        with pytest.raises(MediaError, match="a media file"):
+            decode_audio(decoder, tmp_path / "upload", tmp_path)
 
 
-def test_a_decoder_that_crashes_is_the_uploads_fault(tmp_path):
-    (tmp_path / "python").write_text("#!/bin/sh\nkill -SEGV $$\n")
-    (tmp_path / "python").chmod(0o755)
-    decoder = UploadDecoder(ServeConfig(), python=str(tmp_path / "python"))
-    with pytest.raises(MediaError, match="signal 11"):
-        decoder.decode_audio(saved(tmp_path, b"x"), tmp_path)
+def test_a_decoder_that_dies_is_the_uploads_fault(tmp_path):
+    with decoding(ServeConfig(max_audio_s=36_000, decode_timeout_s=1)) as decoder:
+        with wave.open(str(tmp_path / "upload"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(16_000)
+            file.writeframes(bytes(2 * 16_000 * 3600))
+        with pytest.raises(MediaError, match="a file that decodes within"):
+            decode_audio(decoder, tmp_path / "upload", tmp_path)
 
 
-def test_the_decoder_sees_no_credentials(tmp_path, monkeypatch):
-    monkeypatch.setenv("M2DAO_S3_SECRET_KEY", "hunter2")
-    (tmp_path / "python").write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\nkill -SEGV $$\n")
-    (tmp_path / "python").chmod(0o755)
-    decoder = UploadDecoder(ServeConfig(), python=str(tmp_path / "python"))
-    with pytest.raises(MediaError):
-        decoder.decode_audio(saved(tmp_path, b"x"), tmp_path)
-    assert "hunter2" not in (tmp_path / "seen").read_text()
+def test_uploads_beyond_the_slots_wait_and_are_then_refused(tmp_path):
+    async def refused(decoder: UploadDecoder) -> None:
+        async with decoder._slot():
+            with pytest.raises(ApiProblem, match="busy") as caught:
+                await decoder.decode_audio(saved(tmp_path, b"x"), tmp_path)
+        assert (caught.value.code, caught.value.headers) == ("service-unavailable", {"Retry-After": "2"})
+
+    with decoding(ServeConfig(decode_processes=1, decode_wait_s=0.1)) as decoder:
+        asyncio.run(refused(decoder))
 
 
 def test_a_picture_comes_out_upright_and_without_its_extras(decoder, tmp_path):
@@ -132,7 +160,7 @@ def test_a_picture_comes_out_upright_and_without_its_extras(decoder, tmp_path):
     exif[0x0112] = 6  # stored lying on its side
     data = io.BytesIO()
     picture.save(data, "JPEG", exif=exif)
-    with Image.open(decoder.decode_image(saved(tmp_path, data.getvalue()), tmp_path)) as out:
+    with Image.open(decode_image(decoder, saved(tmp_path, data.getvalue()), tmp_path)) as out:
         assert (out.size, out.mode, out.format) == ((20, 40), "RGB", "PNG")
         assert not out.getexif()
 
@@ -144,4 +172,4 @@ def test_a_picture_comes_out_upright_and_without_its_extras(decoder, tmp_path):
 )
 def test_what_is_no_usable_picture_is_refused(decoder, tmp_path, data):
     with pytest.raises(MediaError):
-        decoder.decode_image(saved(tmp_path, data), tmp_path)
+        decode_image(decoder, saved(tmp_path, data), tmp_path)
