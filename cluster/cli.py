@@ -20,7 +20,7 @@ from m2dao.command_line import run_command, say
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 _Run = Callable[[argparse.Namespace], dict[str, Any]]
 _EXAMPLES = """examples:
-  m2dao-cluster up                              start Valkey, SeaweedFS, MLflow and Ray, where none is configured
+  m2dao-cluster up                              start Valkey, SeaweedFS, MLflow, Ray and a keeper
   m2dao-cluster up --services redis,s3,mlflow   the same without Ray
   m2dao-cluster status --json
   m2dao-cluster tenant create acme

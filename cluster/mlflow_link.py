@@ -39,12 +39,12 @@ class MlflowLink:
         self._url = url
         self.client: MlflowClient = MlflowClient(tracking_uri=url, registry_uri=url)
 
-    def pages(self, method: str, query: str) -> Iterator[Any]:
+    def pages(self, method: str, query: str, max_results: int = 100) -> Iterator[Any]:
         """Everything that a searching method of the client finds, page by page."""
         token = None
         while True:
             with translated("model registry"):
-                page = getattr(self.client, method)(query, page_token=token)
+                page = getattr(self.client, method)(query, max_results=max_results, page_token=token)
             yield from page
             token = page.token
             if not token:

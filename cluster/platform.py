@@ -35,7 +35,7 @@ class Platform:
 
     @cached_property
     def state(self) -> StateStore:
-        """Tenants, jobs, locks and messages."""
+        """Tenants, jobs, versions, champions and messages."""
         return StateStore(self.settings)
 
     @cached_property
@@ -46,4 +46,4 @@ class Platform:
     @cached_property
     def registry(self) -> Registry:
         """Versions of identities."""
-        return Registry(self.settings, store=self.store)
+        return Registry(self.settings, store=self.store, state=self.state)

@@ -187,9 +187,6 @@ class ServeConfig(_Group):
     drain_s: float = _number(60.0, 1, 36_000, "How long a replica that stops may finish its renders, in seconds.")
     talker_budget_mb: int = _number(2048, 16, 1_000_000, "Memory for identities in one replica, in MB.")
     disk_budget_mb: int = _number(10_240, 16, 10_000_000, "Disk for downloaded identities on one node, in MB.")
-    alias_ttl_s: float = _number(
-        10.0, 0.1, 600, "Longest time an alias is used without asking the registry again, in seconds."
-    )
 
     @model_validator(mode="after")
     def _replica_bounds_agree(self) -> ServeConfig:

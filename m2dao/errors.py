@@ -38,7 +38,6 @@
             |-- AlreadyExists
             |-- IdempotencyConflict     the same key was used for a different request
             |-- PromotionConflict       the champion is not the version that was expected
-            |-- LockBusy                somebody else holds the lock
             |-- QuotaExceeded           a tenant has as much open as it may have
             `-- LeaseLost               a job was taken over by another worker; its result is not accepted
 
@@ -313,12 +312,6 @@ class PromotionConflict(Conflict):
     """The champion is not the version that was expected."""
 
     code = "promotion-conflict"
-
-
-class LockBusy(Conflict):
-    """Somebody else holds the lock."""
-
-    code = "lock-busy"
 
 
 class QuotaExceeded(Conflict):

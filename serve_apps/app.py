@@ -15,14 +15,12 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
-from cluster.control.champion_watch import ChampionWatch
 from cluster.ids import ModelRef
 from cluster.settings import ServeConfig, Settings
 from cluster.telemetry.logs import configure_logging
 from m2dao.errors import ConfigError, ContainmentUnavailable
 from serve_apps.api.ingress import create_api
 from serve_apps.api.services import make_services
-from serve_apps.identities.aliases import forget_moved
 from serve_apps.rendering.dispatcher import Dispatcher
 from serve_apps.rendering.talker_deployment import DEPLOYMENT as TALKER
 from serve_apps.rendering.talker_deployment import TalkerReplica
@@ -51,9 +49,6 @@ class Ingress:
         configure_logging(INGRESS, level=settings.log_level)
         self._renderer = renderer
         self._services = make_services(settings, config)
-        self._watch = ChampionWatch(
-            self._services.state, on_change=lambda message: forget_moved(self._services.resolver, message)
-        )
         self._dispatcher = Dispatcher(
             jobs=self._services.state.jobs,
             send=self._send,
@@ -68,13 +63,11 @@ class Ingress:
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(ContainmentUnavailable):  # uploads are refused then, and readiness says why
             await asyncio.to_thread(self._services.decoder.start)
-        self._watch.start()
         self._dispatcher.start()
         try:
             yield
         finally:
             await self._dispatcher.stop()
-            await asyncio.to_thread(self._watch.stop)
             await asyncio.to_thread(self._services.decoder.close)
 
     async def _send(self, ref: ModelRef, ticket: RenderTicket) -> AsyncGenerator[str, None]:

@@ -37,7 +37,6 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "method-not-allowed": ProblemKind(405, "The method is not allowed here"),
     "already-exists": ProblemKind(409, "There is one of that name"),
     "conflict": ProblemKind(409, "It has changed, or is not in a state that allows this"),
-    "lock-busy": ProblemKind(409, "Somebody else is changing it"),
     "promotion-conflict": ProblemKind(412, "The champion is not the version that was expected"),
     "render-finished": ProblemKind(409, "The render is finished"),
     "upload-too-large": ProblemKind(413, "The upload is too large"),

@@ -241,7 +241,7 @@ def _say_promotion(promotion: Promotion) -> dict[str, Any]:
 
 
 def _list(args: argparse.Namespace) -> dict[str, Any]:
-    found = _platform().registry.list_identities(TenantId.parse(args.tenant))
+    found = _platform().state.champions.identities(TenantId.parse(args.tenant))
     if not args.json:
         for info in found:
             versions = ", ".join(f"{n}{'*' if n == info.champion else ''}" for n in info.versions)
@@ -310,7 +310,7 @@ def _service() -> FitService:
 
 def _promotions() -> Promotions:
     platform = _platform()
-    return Promotions(platform.registry, Champions(platform.registry, platform.state))
+    return Promotions(platform.registry, Champions(platform.state))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from cluster.platform import Platform
 from cluster.state.lease import Lease
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
-from m2dao.errors import LockBusy, PromotionConflict, PromotionRefused
+from m2dao.errors import PromotionConflict, PromotionRefused
 from train_jobs.members import BatchSpec
 from train_jobs.monitor import JobMonitor, MetricLog
 from train_jobs.step_checkpoints import StepCheckpoints
@@ -114,7 +114,7 @@ class ClaimedFit:
             metrics=outcome.metrics,
             tags=tags,
             artifacts=outcome.artifacts,
-            fit_id=job.fit_id,
+            claim=self._claim,
         )
         result: dict[str, Any] = {"ref": str(ref), "metrics": outcome.metrics, "promotion": None}
         if request.promote:
@@ -122,11 +122,18 @@ class ClaimedFit:
         return result
 
     def _promote(self, ref: ModelRef) -> dict[str, Any]:
-        """A refusal is a result of the fit, not a failure of it: the version stays registered."""
-        registry, state = self._platform.registry, self._platform.state
-        promotions = Promotions(registry, Champions(registry, state))
+        """Promote once in the life of the fit: a retry must not undo what an operator has decided since.
+
+        A refusal is a result of the fit, not a failure of it: the version stays registered.
+        """
+        champions, tenant, request = self._platform.state.champions, ref.tenant, str(self._job.id)
+        before = champions.answer(tenant, request)
+        if before is not None:
+            return {"promoted": before["outcome"] == "moved", "detail": before.get("reason", "promoted before")}
+        promotions = Promotions(self._platform.registry, Champions(self._platform.state))
         try:
-            promotion = promotions.promote(ref, thresholds=GateThresholds(**self._request.gate))
-        except (PromotionRefused, PromotionConflict, LockBusy) as error:
+            promotion = promotions.promote(ref, thresholds=GateThresholds(**self._request.gate), request=request)
+        except (PromotionRefused, PromotionConflict) as error:
+            champions.refuse(tenant, request, str(error))
             return {"promoted": False, **Problem.of(error).as_dict()}
         return {"promoted": True, **promotion.as_dict()}

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from cluster.control.champions import TOPIC
+from cluster.state.champions import TOPIC
 from cluster.state.store import StateStore
 from m2dao.errors import M2daoError
 

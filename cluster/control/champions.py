@@ -1,96 +1,65 @@
-"""Moves the champion: checks, swaps and announces as one, though MLflow only sets aliases.
+"""Promotes and rolls back: decides with which facts a champion may move, and moves it once.
 
-A lock in Redis keeps two promotions of one identity apart; the expected version catches the one that decided on old
-facts; and the message lets every ingress forget the old answer at once.
+The state store compares and moves in one step (``cluster/state/champions.py``). What is decided here carries the epoch
+that it was decided with, so a decision on old facts is refused.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from cluster.ids import AliasRef, IdentityName, ModelRef, TenantId
-from cluster.registry import Registry
+from cluster.ids import IdentityName, ModelRef, TenantId
+from cluster.state.champions import Champion, ChampionChange, no_previous
 from cluster.state.store import StateStore
-from cluster.versions import VersionInfo
-from m2dao.errors import PromotionConflict, UnknownIdentity
-
-TOPIC = "champion"
-ANY_VERSION = -1
-_LOCK_S = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChampionChange:
-    """What a promotion did."""
-
-    champion: ModelRef
-    previous: ModelRef | None
-
-    def message(self) -> dict[str, str | int | None]:
-        """What listeners of the topic ``champion`` are told."""
-        ref = self.champion
-        return {
-            "tenant": str(ref.tenant),
-            "identity": str(ref.identity),
-            "version": ref.version,
-            "ref": str(ref),
-            "previous": None if self.previous is None else self.previous.version,
-        }
+from m2dao.errors import PromotionConflict
 
 
 class Champions:
     """The champions of all identities.
 
     Args:
-        registry: where the aliases are.
-        state: where the locks are, and where moves are announced.
+        state: where it is decided, and where moves are announced.
     """
 
-    def __init__(self, registry: Registry, state: StateStore):
-        self._registry, self._state = registry, state
+    def __init__(self, state: StateStore):
+        self._state = state
 
-    def current(self, tenant: TenantId, identity: IdentityName) -> VersionInfo | None:
-        """The champion of an identity, if it has one."""
-        try:
-            return self._registry.describe(AliasRef(tenant, identity, "champion"))
-        except UnknownIdentity:
-            return None
+    def current(self, tenant: TenantId, identity: IdentityName) -> Champion:
+        """What stands for an identity."""
+        return self._state.champions.get(tenant, identity)
 
-    def move(self, ref: ModelRef, *, expected: int | None = ANY_VERSION, wait_s: float = 10.0) -> ChampionChange:
-        """Make ``ref`` the champion of its identity, and the champion until now the alias ``previous``.
+    def move(self, ref: ModelRef, *, decided_with: Champion | None = None, request: str = "") -> ChampionChange:
+        """Make ``ref`` the champion of its identity, and the champion until now ``previous``.
 
         Args:
             ref: a complete version.
-            expected: the version that must be the champion now, None for no champion yet, ``ANY_VERSION`` for any.
-            wait_s: how long to wait for another promotion of this identity to end.
+            decided_with: what stood for the identity when this was decided; None for whatever stands now.
+            request: a name for this wish; see ``ChampionTable.promote``.
 
         Raises:
-            PromotionConflict: another version than the expected one is the champion.
+            PromotionConflict: the champion has moved since.
             UnknownIdentity: there is no such complete version.
-            LockBusy: another promotion did not end in time.
         """
-        self._registry.describe(ref)
-        with self._state.limits.lock(ref.tenant, f"promote:{ref.identity}", ttl_s=_LOCK_S, wait_s=wait_s):
-            champion = self.current(ref.tenant, ref.identity)
-            previous = None if champion is None else champion.ref
-            if expected != ANY_VERSION:
-                require_version(ref, expected, previous)
-            if previous is not None and previous != ref:
-                self._registry.set_alias(previous, "previous")
-            self._registry.set_alias(ref, "champion")
-        change = ChampionChange(champion=ref, previous=previous)
-        self._state.events.publish(TOPIC, change.message())
-        return change
+        epoch = None if decided_with is None else decided_with.epoch
+        return self._state.champions.promote(ref, epoch=epoch, request=request)
+
+    def roll_back(self, tenant: TenantId, identity: IdentityName) -> ChampionChange:
+        """Make the champion before the present one the champion again; the present one becomes ``previous``.
+
+        Raises:
+            UnknownIdentity: there is no previous champion.
+            PromotionConflict: the champion moved meanwhile.
+        """
+        champion = self.current(tenant, identity)
+        if champion.previous is None:
+            raise no_previous(tenant, identity)
+        return self._state.champions.roll_back(tenant, identity, epoch=champion.epoch)
 
 
-def require_version(ref: ModelRef, expected: int | None, champion: ModelRef | None) -> None:
-    """Return when the champion of ``ref``'s identity is the expected version, or rightly none.
+def require_version(ref: ModelRef, expected: int, champion: Champion) -> None:
+    """Return when the champion of ``ref``'s identity is the expected version.
 
     Raises:
         PromotionConflict: it is another one.
     """
-    now = None if champion is None else champion.version
-    if now != expected:
-        raise PromotionConflict(
-            f"champion of {ref.registry_name}", f"version {expected}", f"version {now}", "look again and decide anew"
-        )
+    if champion.version != expected:
+        name, now = f"champion of {ref.registry_name}", f"version {champion.version}"
+        raise PromotionConflict(name, f"version {expected}", now, "look again and decide anew")

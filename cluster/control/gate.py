@@ -12,11 +12,12 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from cluster.control.champions import ChampionChange, Champions, require_version
-from cluster.ids import AliasRef, IdentityName, ModelRef, TenantId
+from cluster.control.champions import Champions, require_version
+from cluster.ids import IdentityName, ModelRef, TenantId
 from cluster.registry import Registry
+from cluster.state.champions import ChampionChange
 from cluster.versions import VersionInfo
-from m2dao.errors import ConfigError, PromotionRefused, UnknownIdentity
+from m2dao.errors import ConfigError, PromotionRefused
 
 CAPTURE_TAG = "capture_sha256"  # which capture the metrics of a version were measured on
 GATE_TAG = "gate"  # passed, refused or forced
@@ -155,6 +156,7 @@ class Promotions:
         thresholds: GateThresholds | None = None,
         expected: int | None = None,
         force: bool = False,
+        request: str = "",
     ) -> Promotion:
         """Make ``ref`` the champion of its identity if it passes the gate.
 
@@ -162,18 +164,19 @@ class Promotions:
             thresholds: of the gate.
             expected: the version the caller believes to be the champion now; None for whichever it is.
             force: move the champion even if the gate refuses; the reasons are kept all the same.
+            request: a name for this wish. Asked for again under the same name, it moves nothing again.
 
         Raises:
             PromotionRefused: the gate says no; the message holds every reason.
             PromotionConflict: the champion is another version than expected, or changed meanwhile.
             UnknownIdentity: there is no such complete version.
-            LockBusy: another promotion of this identity does not end.
         """
-        candidate = self._registry.describe(ref)
         champion = self._champions.current(ref.tenant, ref.identity)
         if expected is not None:
-            require_version(ref, expected, None if champion is None else champion.ref)
-        decision = judge(candidate, champion, thresholds or GateThresholds())
+            require_version(ref, expected, champion)
+        candidate = self._registry.describe(ref)
+        rival = champion.version and self._registry.describe(ModelRef(ref.tenant, ref.identity, champion.version))
+        decision = judge(candidate, rival or None, thresholds or GateThresholds())
         forced = force and not decision.passed
         verdict = "forced" if forced else "passed" if decision.passed else "refused"
         self._registry.set_tags(candidate.ref, {GATE_TAG: verdict, REASONS_TAG: "; ".join(decision.reasons)})
@@ -184,7 +187,7 @@ class Promotions:
                 "; ".join(decision.reasons),
                 "fit it longer or on a better recording, or promote it with --force",
             )
-        change = self._champions.move(candidate.ref, expected=None if champion is None else champion.ref.version)
+        change = self._champions.move(candidate.ref, decided_with=champion, request=request)
         return Promotion(change=change, decision=decision, forced=forced)
 
     def roll_back(self, tenant: TenantId, identity: IdentityName) -> Promotion:
@@ -194,16 +197,6 @@ class Promotions:
             UnknownIdentity: there is no previous champion.
             PromotionConflict: the champion changed meanwhile.
         """
-        champion = self._champions.current(tenant, identity)
-        try:
-            previous = self._registry.describe(AliasRef(tenant, identity, "previous"))
-        except UnknownIdentity as error:
-            raise UnknownIdentity(
-                f"previous champion of {tenant}.{identity}",
-                "a version to return to",
-                "none",
-                "promote a version by name",
-            ) from error
-        reason = "rolled back" if champion is None else f"rolled back from {champion.ref}"
-        change = self._champions.move(previous.ref, expected=None if champion is None else champion.ref.version)
+        change = self._champions.roll_back(tenant, identity)
+        reason = "rolled back" if change.previous is None else f"rolled back from {change.previous}"
         return Promotion(change=change, decision=GateDecision(True, (reason,)))

@@ -1,4 +1,4 @@
-"""The four services of the embedded stack: how each starts, is ready, and is reached.
+"""The services of the embedded stack: how each starts, is ready, and is reached.
 
 All of them listen on 127.0.0.1 only, ask for a password or token where they can, and report nothing to anybody:
 faces and voices are biometric data, and a site must be able to say where they go.
@@ -20,7 +20,7 @@ from pathlib import Path
 from cluster.settings import MB, Settings
 from m2dao.errors import needs_extra
 
-SERVICES = ("redis", "s3", "mlflow", "ray")
+SERVICES = ("redis", "s3", "mlflow", "ray", "keeper")
 LOOPBACK = "127.0.0.1"
 _NO_TELEMETRY = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -66,6 +66,7 @@ PORT_NAMES = {
         "autoscaler_metrics",
         "dashboard_metrics",
     ),
+    "keeper": (),
 }
 
 
@@ -78,7 +79,8 @@ def make_service(name: str, settings: Settings, ports: Mapping[str, int], creden
         ports: for each of ``PORT_NAMES[name]``.
         credentials: of this home; see ``cluster.stack.stack``.
     """
-    return {"redis": _redis, "s3": _s3, "mlflow": _mlflow, "ray": _ray}[name](settings, ports, credentials)
+    makers = {"redis": _redis, "s3": _s3, "mlflow": _mlflow, "ray": _ray, "keeper": _keeper}
+    return makers[name](settings, ports, credentials)
 
 
 def _redis(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]) -> Service:
@@ -274,6 +276,25 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
         reached_by=reached_by,
         # `ray start` gives up after a fixed 30 s, which a busy machine can exceed.
         num_tries=3,
+    )
+
+
+def _keeper(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]) -> Service:
+    from cluster.state.store import StateStore
+
+    def ready(reached: Settings) -> bool:
+        with contextlib.closing(StateStore(reached)) as state:
+            return state.seats.is_held("keeper")  # by this one, or by one of another machine
+
+    return Service(
+        name="keeper",
+        command=[sys.executable, "-m", "cluster.keeper"],
+        env={
+            **settings.to_env(),
+            "PYTHONPATH": os.pathsep.join(filter(None, [_SOURCE_ROOT, os.environ.get("PYTHONPATH", "")])),
+        },
+        ready=ready,
+        reached_by={},
     )
 
 

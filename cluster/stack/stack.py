@@ -41,10 +41,11 @@ from cluster.stack.services import (
 from m2dao.errors import M2daoError, ServiceUnavailable, StackError
 
 _POLL_S = 0.1
+# The setting by which a site names a service of its own; there is none for the keeper, which is ours.
 _CONFIGURED = {"redis": "redis.url", "s3": "s3.endpoint", "mlflow": "mlflow.url", "ray": "ray.address"}
 # A service that needs another's address is stopped before it, and started with it.
-_STOP_ORDER = (("guardian",), ("ray", "mlflow"), ("s3", "redis"))
-_GRACE_S = {"redis": 5, "s3": 8, "mlflow": 8, "ray": 15, "guardian": 2}  # to end by themselves
+_STOP_ORDER = (("guardian",), ("keeper",), ("ray", "mlflow"), ("s3", "redis"))
+_GRACE_S = {"redis": 5, "s3": 8, "mlflow": 8, "ray": 15, "keeper": 5, "guardian": 2}  # to end by themselves
 
 Progress = Callable[[str], None]
 
@@ -154,7 +155,7 @@ class Stack:
         unknown = set(names) - set(SERVICES)
         if unknown:
             raise StackError(f"service {sorted(unknown)[0]}", " or ".join(SERVICES), "another name")
-        embedded = [n for n in SERVICES if n in names and self._settings.plain(_CONFIGURED[n]) is None]
+        embedded = [n for n in SERVICES if n in names and self._own(n) is None]
         self._home.make_folders()
         credentials = self._home.credentials()
         ports = self._home.choose_ports(embedded)
@@ -273,8 +274,12 @@ class Stack:
             ]
         return sum(future.result() for future in futures)
 
+    def _own(self, name: str) -> str | None:
+        """The address of a service of the site's own; None where the service is ours."""
+        return self._settings.plain(_CONFIGURED[name]) if name in _CONFIGURED else None
+
     def _status(self, name: str, ports: dict[str, dict[str, int]], reached: Settings) -> ServiceStatus:
-        external = self._settings.plain(_CONFIGURED[name])
+        external = self._own(name)
         if external is not None:
             shown = external.rpartition("@")[2]
             return ServiceStatus(name=name, state="external", pid=None, address=shown, log="")
@@ -283,7 +288,7 @@ class Stack:
             return ServiceStatus(name=name, state="stopped", pid=None, address="", log=log)
         service = make_service(name, self._settings, ports[name], self._home.credentials())
         state = "running" if _ready(service, reached.with_env(service.reached_by)) else "not answering"
-        address = f"{LOOPBACK}:{ports[name][PORT_NAMES[name][0]]}"
+        address = f"{LOOPBACK}:{ports[name][PORT_NAMES[name][0]]}" if PORT_NAMES[name] else ""
         return ServiceStatus(name=name, state=state, pid=record.pid, address=address, log=log)
 
 

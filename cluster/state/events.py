@@ -1,4 +1,4 @@
-"""Messages between processes: champions that moved, jobs that changed.
+"""Messages between processes: champions that moved, jobs that changed. The scripts send them.
 
 Messages are hints: a listener that was away misses them, so it must also look for itself now and then.
 """
@@ -16,14 +16,10 @@ from cluster.state.link import Listener, RedisLink
 
 
 class Events:
-    """Topics that anybody publishes on and listens to. See ``StateStore`` for what every method raises."""
+    """Topics that anybody listens to. See ``StateStore`` for what every method raises."""
 
     def __init__(self, link: RedisLink):
         self._link = link
-
-    def publish(self, topic: str, message: dict[str, Any]) -> int:
-        """Send a message to whoever listens now; returns how many that were."""
-        return int(self._link.call("PUBLISH", keys.channel(topic), json.dumps(message)))
 
     @contextlib.contextmanager
     def subscribe(self, *topics: str, job: tuple[TenantId, JobId] | None = None) -> Iterator[Subscription]:

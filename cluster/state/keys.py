@@ -1,13 +1,15 @@
 """The names of all Redis keys and channels: here, and nowhere else.
 
 A name begins with its tenant (``acme:job:r-...``), so what belongs to whom can be read off the name, and a tenant can
-be removed by its prefix. Five names do not, because they are what finds the tenant in the first place; none of them
+be removed by its prefix. A few names do not, because they are what finds the tenant in the first place; none of them
 holds anything a tenant sent, and their first parts cannot be tenant names:
 
     api-key:<hash>          the hash of an API key -> its tenant
     tenants                 the set of tenants
     turn:<kind>             the tenants with open jobs, in the order of their turn
     script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
+    ledger:<what>           what the model registry has not been told yet
+    seat:<name>             who does work that one process at a time does
     events:<topic>          channels for messages (not keys)
 
 A pattern means the same to Python's ``%`` and to Lua's ``string.format``, so scripts use the same table (``for_lua``).
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster.ids import JobId, TenantId
+from cluster.ids import FitId, IdentityName, JobId, TenantId
 
 KINDS: Final = ("render", "fit")  # of jobs
 TENANTS: Final = "tenants"
@@ -31,10 +33,16 @@ _PATTERNS: Final = {
     "index": "%s:jobs:%s",  # tenant, kind -> all jobs, by age
     "idempotency": "%s:idempotency:%s",  # tenant, hash of kind and client's key -> job and fingerprint
     "turn": "turn:%s",  # kind -> tenants with open jobs, by their last turn
-    "lock": "%s:lock:%s",  # tenant, name -> the holder's token
     "rate": "%s:rate:%s",  # tenant, name -> a token bucket
     "slots": "%s:slots:%s",  # tenant, name -> holders, by the end of their slot
     "answer": "script-answer:%s",  # nonce -> what the script answered
+    "champion": "%s:champion:%s",  # tenant, identity -> version, previous, challenger, epoch
+    "versions": "%s:versions:%s",  # tenant, identity -> hash of version -> what is known of it
+    "identities": "%s:identities",  # tenant -> names of its identities, by name
+    "version_of": "%s:version-of:%s",  # tenant, fit id -> the version that the fit makes
+    "move": "%s:move:%s",  # tenant, request -> what came of a promotion, should it be asked for again
+    "ledger": "ledger:%s",  # list -> what the model registry has not been told yet
+    "seat": "seat:%s",  # name -> who does work that one process at a time does
     "channel": "events:%s",  # topic, or the key of a job
 }
 
@@ -73,11 +81,6 @@ def turn(kind: str) -> str:
     return _PATTERNS["turn"] % kind
 
 
-def lock(tenant: TenantId, name: str) -> str:
-    """One of a tenant's locks."""
-    return _PATTERNS["lock"] % (tenant, name)
-
-
 def rate(tenant: TenantId, name: str) -> str:
     """One of a tenant's token buckets."""
     return _PATTERNS["rate"] % (tenant, name)
@@ -91,6 +94,41 @@ def slots(tenant: TenantId, name: str) -> str:
 def answer(nonce: str) -> str:
     """What a script answered that was run with this nonce."""
     return _PATTERNS["answer"] % nonce
+
+
+def champion(tenant: TenantId, identity: IdentityName) -> str:
+    """The champion of an identity."""
+    return _PATTERNS["champion"] % (tenant, identity)
+
+
+def versions(tenant: TenantId, identity: IdentityName) -> str:
+    """The versions of an identity."""
+    return _PATTERNS["versions"] % (tenant, identity)
+
+
+def identities(tenant: TenantId) -> str:
+    """The names of a tenant's identities."""
+    return _PATTERNS["identities"] % tenant
+
+
+def version_of(tenant: TenantId, fit_id: FitId) -> str:
+    """The version that a fit makes."""
+    return _PATTERNS["version_of"] % (tenant, fit_id)
+
+
+def move(tenant: TenantId, request: str) -> str:
+    """What came of a request to move a champion."""
+    return _PATTERNS["move"] % (tenant, request)
+
+
+def ledger(what: str) -> str:
+    """What the model registry has not been told yet."""
+    return _PATTERNS["ledger"] % what
+
+
+def seat(name: str) -> str:
+    """Who does some work that one process at a time does."""
+    return _PATTERNS["seat"] % name
 
 
 def everything_of(tenant: TenantId) -> str:

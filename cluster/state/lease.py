@@ -1,4 +1,4 @@
-"""Keeps a claim alive: of a render, of a fit, or of one that waits for a replica.
+"""Keeps a claim alive: of a render, of a fit, of one that waits for a replica, or of a seat.
 
     with Lease(jobs, claim, lease_s=30) as lease:  # renewed by a thread
         lease.tell("fit: step 200", 0.5)           # goes out with the next heartbeat; raises LeaseLost
@@ -17,9 +17,8 @@ import logging
 import math
 import threading
 import time
+from typing import Protocol, TypeVar
 
-from cluster.state.jobs import Jobs
-from cluster.state.records import Claim
 from m2dao.errors import LeaseLost, M2daoError, ServiceUnavailable
 
 logger = logging.getLogger(__name__)
@@ -28,12 +27,30 @@ BEAT_S = 0.5  # how fresh progress is, and how late work that reports progress l
 _RENEWALS = 6  # in the length of a lease, when there is no news: several may go missing
 
 
+class Held(Protocol):
+    """What is claimed: a job, or a seat."""
+
+    @property
+    def subject(self) -> str:
+        """What it is, for people."""
+
+
+_Claim = TypeVar("_Claim", bound=Held, contravariant=True)
+
+
+class Renews(Protocol[_Claim]):
+    """Where heartbeats go: ``Jobs`` for claims, ``Seats`` for seats."""
+
+    def heartbeat(self, claim: _Claim, *, lease_s: float, progress: float | None, stage: str | None) -> None:
+        """Renew the claim; raises LeaseLost when it is somebody else's."""
+
+
 class Lease:
     """Renews a claim, carries its progress, and notices that it was lost. Safe to share between threads.
 
     Args:
         jobs: where the heartbeats go.
-        claim: whose job it is.
+        claim: what is held.
         lease_s: how long the claim lasts without a heartbeat.
         beat_s: how often news is passed on.
         patience_s: the claim also counts as lost once the store has been silent for this long. By default it never
@@ -41,7 +58,13 @@ class Lease:
     """
 
     def __init__(
-        self, jobs: Jobs, claim: Claim, *, lease_s: float, beat_s: float = BEAT_S, patience_s: float = math.inf
+        self,
+        jobs: Renews[_Claim],
+        claim: _Claim,
+        *,
+        lease_s: float,
+        beat_s: float = BEAT_S,
+        patience_s: float = math.inf,
     ):
         self._jobs, self._claim = jobs, claim
         self._lease_s, self._patience_s = lease_s, patience_s
@@ -53,7 +76,7 @@ class Lease:
         self._renewed = time.monotonic()
         self._lost: LeaseLost | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"lease-{claim.job.id}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"lease of {claim.subject}", daemon=True)
 
     def __enter__(self) -> Lease:
         self._thread.start()
@@ -121,8 +144,8 @@ class Lease:
         except ServiceUnavailable as error:
             self._has_news = has_news or self._has_news
             silent_s = time.monotonic() - self._renewed
-            logger.warning("a heartbeat failed", extra={"job": str(self._claim.job.id), "error": str(error)})
+            logger.warning("a heartbeat failed", extra={"subject": self._claim.subject, "error": str(error)})
             if silent_s > self._patience_s:  # somebody else may have the job by now
-                self._lost = LeaseLost(f"job {self._claim.job.id}", "heartbeats to arrive", str(error))
+                self._lost = LeaseLost(self._claim.subject, "heartbeats to arrive", str(error))
         except M2daoError:
-            logger.exception("a heartbeat failed", extra={"job": str(self._claim.job.id)})
+            logger.exception("a heartbeat failed", extra={"subject": self._claim.subject})

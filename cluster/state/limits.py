@@ -1,12 +1,9 @@
-"""Limits and locks: how often, how many at once, and who alone.
+"""Limits: how often, and how many at once.
 
 All of them forget by themselves, so a process that dies holding one blocks others for its time only.
 """
 
 from __future__ import annotations
-
-import contextlib
-from collections.abc import Iterator
 
 from cluster.ids import TenantId
 from cluster.state import keys, scripts
@@ -15,7 +12,7 @@ from m2dao.errors import InputError
 
 
 class Limits:
-    """Rates, slots and locks of tenants. See ``StateStore`` for what every method raises."""
+    """Rates and slots of tenants. See ``StateStore`` for what every method raises."""
 
     def __init__(self, link: RedisLink):
         self._link = link
@@ -40,22 +37,3 @@ class Limits:
     def let_go(self, tenant: TenantId, name: str, holder: str) -> None:
         """Free the slot of ``holder``; nothing happens when it has none."""
         self._link.call("ZREM", keys.slots(tenant, name), holder)
-
-    @contextlib.contextmanager
-    def lock(self, tenant: TenantId, name: str, *, ttl_s: float, wait_s: float = 0.0) -> Iterator[None]:
-        """Be the only one inside, for at most ``ttl_s`` seconds.
-
-        A lock with an end is no proof: a holder that stalls past the end is not alone any more. What is done under
-        it must also check the state it changes (promotion compares the champion with the one it expects).
-
-        Args:
-            tenant: whose lock it is.
-            name: which one, for example ``promote:anna``.
-            ttl_s: when it ends by itself.
-            wait_s: how long to wait for another holder.
-
-        Raises:
-            LockBusy: somebody else held it all the while.
-        """
-        with self._link.lock(keys.lock(tenant, name), ttl_s=ttl_s, wait_s=wait_s):
-            yield

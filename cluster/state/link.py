@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from m2dao.errors import AccessRefused, LockBusy, ServiceError, StateUnavailable
+from m2dao.errors import AccessRefused, ServiceError, StateUnavailable
 
 if TYPE_CHECKING:
     from redis.client import PubSub
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 3
 ANSWER_TIMEOUT_S = 5
-_LOOK_EVERY_S = 0.05  # how often a lock that is taken is tried again
 
 
 def new_nonce() -> str:
@@ -24,7 +23,7 @@ def new_nonce() -> str:
 
 
 class RedisLink:
-    """Connections, scripts and locks; errors of redis come out as ours. Safe to share between threads.
+    """Connections and scripts; errors of redis come out as ours. Safe to share between threads.
 
     Every method raises ``StateUnavailable`` when Redis does not answer; calling again later is safe.
     """
@@ -74,32 +73,6 @@ class RedisLink:
         """The names of all keys that match; slow on a large store."""
         with _translated():
             yield from self._client.scan_iter(match=pattern, count=500)
-
-    @contextlib.contextmanager
-    def lock(self, key: str, *, ttl_s: float, wait_s: float) -> Iterator[None]:
-        """Be the only one inside, for at most ``ttl_s`` seconds.
-
-        Raises:
-            LockBusy: somebody else held the lock for all of ``wait_s`` seconds.
-        """
-        from redis.exceptions import LockError
-        from redis.lock import Lock
-
-        class OwnLock(Lock):
-            def do_acquire(self, token: str) -> bool:
-                # The command is sent again when its answer was lost. The lock is then ours already.
-                holder = token.decode() if isinstance(token, bytes) else token
-                return super().do_acquire(token) or self.redis.get(self.name) == holder
-
-        lock = self._client.lock(key, timeout=ttl_s, sleep=_LOOK_EVERY_S, blocking_timeout=wait_s, lock_class=OwnLock)
-        with _translated():
-            if not lock.acquire():
-                raise LockBusy(key, "to be alone", "somebody else holds the lock", "try again later")
-        try:
-            yield
-        finally:
-            with _translated(), contextlib.suppress(LockError):  # it ended by itself, and may be somebody else's
-                lock.release()
 
     @contextlib.contextmanager
     def listen(self, channels: Sequence[str]) -> Iterator[Listener]:

@@ -55,6 +55,10 @@ class Claim:
     fence: int
     worker: str
 
+    @property
+    def subject(self) -> str:
+        return f"job {self.job.id}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:

@@ -1,9 +1,12 @@
-"""The state store: tenants, API keys, durable jobs, limits, locks and messages in Redis.
+"""The state store: tenants, API keys, durable jobs, limits and messages in Redis.
 
     StateStore
       .accounts   tenants and their API keys               cluster/state/accounts.py
       .jobs       durable jobs with leases and fencing     cluster/state/jobs.py
-      .limits     rates, slots and locks                   cluster/state/limits.py
+      .versions   which versions identities have           cluster/state/versions.py
+      .champions  which version of an identity serves      cluster/state/champions.py
+      .limits     rates and slots                          cluster/state/limits.py
+      .seats      work that one process at a time does     cluster/state/seats.py
       .events     messages                                 cluster/state/events.py
 
 All of them share one ``RedisLink``. Scripts reach keys by computed names, so this runs on one Redis or Valkey server
@@ -14,10 +17,13 @@ from __future__ import annotations
 
 from cluster.settings import Settings
 from cluster.state.accounts import Accounts
+from cluster.state.champions import ChampionTable
 from cluster.state.events import Events
 from cluster.state.jobs import Jobs
 from cluster.state.limits import Limits
 from cluster.state.link import RedisLink
+from cluster.state.seats import Seats
+from cluster.state.versions import VersionTable
 
 
 class StateStore:
@@ -32,7 +38,10 @@ class StateStore:
         self._link = RedisLink(settings.require("redis.url"))
         self.accounts = Accounts(self._link, pepper=settings.key_pepper.get_secret_value())
         self.jobs = Jobs(self._link)
+        self.versions = VersionTable(self._link)
+        self.champions = ChampionTable(self._link, self.versions)
         self.limits = Limits(self._link)
+        self.seats = Seats(self._link)
         self.events = Events(self._link)
 
     def __reduce__(self) -> tuple[type[StateStore], tuple[Settings]]:

@@ -16,12 +16,12 @@ from typing import Any, cast
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.state.jobs import Once
 from cluster.state.records import JobRecord
-from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnknownIdentity
+from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded
 from serve_apps.api import schemas
 from serve_apps.api.decode import DecodedAudio
 from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
-from serve_apps.identities.aliases import parse_identity, unknown_identity
+from serve_apps.identities.aliases import resolve_identity
 from serve_apps.problems import ApiProblem, document_of
 from serve_apps.tickets import render_prefix
 
@@ -63,10 +63,7 @@ class RenderRequests:
         return await in_thread(self._store, tenant, form, idempotency_key, _Parts(ref, audio, image))
 
     def _resolve(self, tenant: TenantId, form: RenderForm, idempotency_key: str | None) -> ModelRef:
-        try:
-            ref = self._services.resolver.resolve(parse_identity(form.identity, tenant))
-        except UnknownIdentity as error:
-            raise unknown_identity() from error
+        ref = resolve_identity(self._services.state.champions, form.identity, tenant)
         if idempotency_key is None:
             self._refuse_when_full(tenant)  # before an upload is decoded for nothing
         return ref

@@ -90,6 +90,14 @@ class IdentityList(_Body):
     """Identities of the tenant."""
 
     identities: list[Identity]
+    next: str | None = Field(description="Where the next page begins: ask again with `after` set to it. null: no more.")
+
+
+class Readiness(_Body):
+    """How the services behind the API are."""
+
+    status: Literal["ok", "degraded"] = Field(description="`degraded`: renders go on, but something else does not.")
+    degraded: list[str] = Field(description="What does not answer.", examples=[["model registry"]])
 
 
 class Health(_Body):

@@ -11,12 +11,11 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 
 from cluster.platform import Platform
-from cluster.registry import Registry
 from cluster.settings import ServeConfig, Settings
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from serve_apps.api.decode import UploadDecoder
-from serve_apps.identities.aliases import RefResolver
+from serve_apps.api.readiness import Readiness
 
 UPLOAD_THREADS = 16  # they wait for services
 Result = TypeVar("Result")
@@ -29,8 +28,7 @@ class Services:
     config: ServeConfig
     state: StateStore
     store: ObjectStore
-    registry: Registry
-    resolver: RefResolver
+    readiness: Readiness
     decoder: UploadDecoder
     threads: ThreadPoolExecutor
 
@@ -42,13 +40,13 @@ class Services:
 def make_services(settings: Settings, config: ServeConfig) -> Services:
     """The API's collaborators, connected to the services of ``settings``."""
     platform = Platform(settings)
+    decoder = UploadDecoder(config, allow_uncontained=settings.allow_uncontained_decoders)
     return Services(
         config=config,
         state=platform.state,
         store=platform.store,
-        registry=platform.registry,
-        resolver=RefResolver(platform.registry, ttl_s=config.alias_ttl_s),
-        decoder=UploadDecoder(config, allow_uncontained=settings.allow_uncontained_decoders),
+        readiness=Readiness.of(platform, decoder),
+        decoder=decoder,
         threads=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload"),
     )
 

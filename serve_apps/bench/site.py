@@ -55,7 +55,7 @@ class Site:
 
     def promote(self, ref: ModelRef) -> None:
         """Make a version the champion."""
-        Champions(self.platform.registry, self.platform.state).move(ref)
+        Champions(self.platform.state).move(ref)
 
     def replica_pids(self) -> list[int]:
         """The processes of the renderer replicas."""

@@ -1,6 +1,6 @@
 """From a pinned model ref to a verified identity folder on this node, ready to be loaded.
 
-The registry knows the hash of a version's file table, the table (in the object store) the hash of every file. The
+The state store knows the hash of a version's file table, the table (in the object store) the hash of every file. The
 folder is verified when it is fetched, and again whenever it is loaded into memory: the node's disk is shared and old.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from cluster.folders import StoredFolder, describe_folder, get_folder
 from cluster.ids import ModelRef
-from cluster.registry import Registry
+from cluster.state.versions import VersionTable
 from cluster.storage import ObjectStore
 from m2dao.errors import CheckpointCorrupt
 from m2dao.files import file_sha256
@@ -43,14 +43,16 @@ class IdentitySource:
     """Finds identities by pinned ref.
 
     Args:
-        registry: knows the versions and their hashes.
+        versions: knows the versions and their hashes.
         store: holds their files.
         disk: the node's copy.
         load_talker: ``m2dao.identity.Talker.load``, or what stands for it.
     """
 
-    def __init__(self, *, registry: Registry, store: ObjectStore, disk: NodeCache, load_talker: Callable[[Path], Any]):
-        self._registry = registry
+    def __init__(
+        self, *, versions: VersionTable, store: ObjectStore, disk: NodeCache, load_talker: Callable[[Path], Any]
+    ):
+        self._versions = versions
         self._store = store
         self._disk = disk
         self._load_talker = load_talker
@@ -63,11 +65,11 @@ class IdentitySource:
             UnknownIdentity: there is no such complete version.
             ObjectCorrupt: the object store does not hold what was registered.
         """
-        info = self._registry.describe(ref)
-        stored = describe_folder(self._store, ref.object_prefix, sha256=info.files_sha256)
+        facts = self._versions.facts(ref)
+        stored = describe_folder(self._store, ref.object_prefix, sha256=facts.files_sha256)
 
         def fetch(dest: Path) -> None:
-            get_folder(self._store, ref.object_prefix, dest, sha256=info.files_sha256)
+            get_folder(self._store, ref.object_prefix, dest, sha256=facts.files_sha256)
 
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(self._disk.folder(stored.sha256, fetch))

@@ -26,7 +26,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cluster.ids import ModelRef
+from cluster.ids import IdentityName, ModelRef, TenantId
 from m2dao.errors import ConfigError, InputError, M2daoError, NotFound, ObjectCorrupt, ServiceUnavailable, SystemFault
 
 
@@ -269,8 +269,8 @@ def _fresh(error: Exception) -> Exception:
 
 def keep_warm(talkers: TalkerCache, message: dict[str, Any]) -> None:
     """Load a new champion before it is asked for, where another version of the identity is in memory."""
-    if not message:
+    if not message or message["version"] is None:
         return
-    ref = ModelRef.parse(str(message["ref"]))
+    ref = ModelRef(TenantId(message["tenant"]), IdentityName(message["identity"]), message["version"])
     if any(known.registry_name == ref.registry_name for known in talkers.resident()):
         talkers.prefetch(ref)

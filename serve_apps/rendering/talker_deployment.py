@@ -50,7 +50,7 @@ class TalkerReplica:
 
         platform = Platform(settings)
         source = IdentitySource(
-            registry=platform.registry,
+            versions=platform.state.versions,
             store=platform.store,
             disk=NodeCache(settings.home / "serve-cache", byte_budget=config.disk_budget_mb * MB),
             load_talker=load_talker,

@@ -14,15 +14,14 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from cluster.control.champion_watch import ChampionWatch
 from cluster.control.champions import Champions
 from cluster.ids import IdentityName, ModelRef, TenantId
+from cluster.platform import Platform
 from cluster.settings import MB, ServeConfig, Settings
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
 from serve_apps.api.ingress import create_api
 from serve_apps.api.services import Services, make_services
-from serve_apps.identities.aliases import forget_moved
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache
@@ -79,7 +78,7 @@ def new_customer(state: StateStore, url: httpx.URL | str) -> Customer:
 class Api:
     """The API as a test sees it."""
 
-    settings: Settings
+    platform: Platform
     services: Services
     client: httpx.Client
     resources: contextlib.ExitStack
@@ -93,17 +92,17 @@ class Api:
 
     def register(self, tenant: TenantId, folder: Path, *, name: str = "anna", promote: bool = True) -> ModelRef:
         """Register an identity folder as the next version."""
-        return register(self.services, tenant, folder, name=name, promote=promote)
+        return register(self.platform, tenant, folder, name=name, promote=promote)
 
 
 def register(
-    services: Services, tenant: TenantId, folder: Path, *, name: str = "anna", promote: bool = True
+    platform: Platform, tenant: TenantId, folder: Path, *, name: str = "anna", promote: bool = True
 ) -> ModelRef:
     """Register an identity folder as the next version and make it the champion."""
-    registry = services.registry
-    ref = registry.register_version(tenant, IdentityName(name), folder, metrics={"psnr_db": 30.0}, tags={})
+    metrics = {"psnr_db": 30.0}
+    ref = platform.registry.register_version(tenant, IdentityName(name), folder, metrics=metrics, tags={})
     if promote:
-        Champions(registry, services.state).move(ref)
+        Champions(platform.state).move(ref)
     return ref
 
 
@@ -118,16 +117,15 @@ def cancel_renders(state: StateStore, *tenants: TenantId) -> None:
 @contextlib.contextmanager
 def api_over(settings: Settings, config: ServeConfig = SMALL) -> Iterator[Api]:
     """Serve the API with everything an ingress replica has but the dispatcher."""
-    services = make_services(settings, config)
-    watch = ChampionWatch(services.state, on_change=lambda message: forget_moved(services.resolver, message))
-    watch.start()
+    platform, services = Platform(settings), make_services(settings, config)
+    services.state.champions.set_imported()  # the stack of the tests began empty
     try:
         with contextlib.ExitStack() as resources, serving(create_api(services)) as client:
-            yield Api(settings, services, client, resources)
+            yield Api(platform, services, client, resources)
     finally:
-        watch.stop()
         services.decoder.close()
         services.state.close()
+        platform.state.close()
 
 
 def make_worker(
@@ -135,7 +133,7 @@ def make_worker(
 ) -> tuple[RenderWorker, TalkerCache]:
     """A worker as a replica has it, and its cache."""
     source = IdentitySource(
-        registry=services.registry,
+        versions=services.state.versions,
         store=services.store,
         disk=NodeCache(disk, byte_budget=1000 * MB),
         load_talker=load,

@@ -1,7 +1,8 @@
 """The Lua scripts: Redis runs each as one step, and each can be run twice.
 
-A script is one file. ``-- include: NAME`` stands for the file of that name, at the place where it stands. In front of
-every script comes ``key_of``, which makes the names of keys (``cluster/state/keys.py``).
+A script is one file; those about versions and champions are in ``identities/``. ``-- include: NAME`` stands for the
+file of that name, at the place where it stands. In front of every script comes ``key_of``, which makes the names of
+keys (``cluster/state/keys.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from importlib.resources import files
 
 from cluster.state import keys
 
-_INCLUDE = re.compile(r"^-- include: (\w+)\n", re.MULTILINE)
+_INCLUDE = re.compile(r"^-- include: ([\w/]+)\n", re.MULTILINE)
 
 
 def _read(name: str) -> str:
@@ -36,3 +37,12 @@ REVOKE_API_KEY = _script("revoke_api_key")
 DELETE_TENANT = _script("delete_tenant")
 TAKE_FROM_BUCKET = _script("take_from_bucket")
 HOLD_SLOT = _script("hold_slot")
+OPEN_VERSION = _script("identities/open_version")
+COMMIT_VERSION = _script("identities/commit_version")
+RETIRE_VERSION = _script("identities/retire_version")
+FORGET_VERSION = _script("identities/forget_version")
+MOVE_CHAMPION = _script("identities/move_champion")
+IMPORT_IDENTITY = _script("identities/import_identity")
+LEDGER_TOLD = _script("identities/ledger_told")
+TAKE_SEAT = _script("seats/take_seat")
+RENEW_SEAT = _script("seats/renew_seat")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from m2dao.errors import ContainmentUnavailable
 from serve_apps.api import schemas
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.services import ServicesOf
@@ -19,13 +18,10 @@ async def healthz() -> schemas.Health:
     return schemas.Health(status="ok")
 
 
-@router.get("/readyz", operation_id="readyz", response_model=schemas.Health, responses=problem_responses())
-def readyz(services: ServicesOf) -> schemas.Health:
-    """Whether the state store, the object store and the model registry answer, and uploads can be decoded."""
-    for part in (services.state, services.store, services.registry):
-        part.check()
-    try:
-        services.decoder.start()
-    except ContainmentUnavailable as error:
-        raise ApiProblem("service-unavailable", str(error)) from error
-    return schemas.Health(status="ok")
+@router.get("/readyz", operation_id="readyz", response_model=schemas.Readiness, responses=problem_responses())
+async def readyz(services: ServicesOf) -> schemas.Readiness:
+    """Whether renders can be accepted; says within a second what does not answer."""
+    report = await services.readiness.look()
+    if report.missing:
+        raise ApiProblem("service-unavailable", "; ".join(report.missing))
+    return schemas.Readiness(status="degraded" if report.degraded else "ok", degraded=report.degraded)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.ids import RESERVED_TENANTS, RenderId, TenantId
+from cluster.ids import RESERVED_TENANTS, FitId, IdentityName, RenderId, TenantId
 from cluster.state import keys
 
 ACME, JOB = TenantId("acme"), RenderId.parse("r-" + "0" * 32)
+ANNA, FIT = IdentityName("anna"), FitId.parse("f-" + "0" * 32)
 QUEUE, LEASES, INDEX = keys.job_lists(ACME, "render")
 NAMES = [
     (keys.api_key("d1"), "api-key:d1", ("api_key", "d1")),
@@ -19,9 +20,15 @@ NAMES = [
     (keys.idempotency(ACME, "d2"), "acme:idempotency:d2", ("idempotency", "acme", "d2")),
     (keys.turn("fit"), "turn:fit", ("turn", "fit")),
     (keys.answer("n1"), "script-answer:n1", ("answer", "n1")),
-    (keys.lock(ACME, "promote:anna"), "acme:lock:promote:anna", ("lock", "acme", "promote:anna")),
     (keys.rate(ACME, "api"), "acme:rate:api", ("rate", "acme", "api")),
     (keys.slots(ACME, "live"), "acme:slots:live", ("slots", "acme", "live")),
+    (keys.champion(ACME, ANNA), "acme:champion:anna", ("champion", "acme", "anna")),
+    (keys.versions(ACME, ANNA), "acme:versions:anna", ("versions", "acme", "anna")),
+    (keys.identities(ACME), "acme:identities", ("identities", "acme")),
+    (keys.version_of(ACME, FIT), f"acme:version-of:{FIT}", ("version_of", "acme", str(FIT))),
+    (keys.move(ACME, "r1"), "acme:move:r1", ("move", "acme", "r1")),
+    (keys.ledger("champions"), "ledger:champions", ("ledger", "champions")),
+    (keys.seat("keeper"), "seat:keeper", ("seat", "keeper")),
     (keys.channel("jobs"), "events:jobs", ("channel", "jobs")),
     (keys.job_channel(ACME, JOB), f"events:acme:job:{JOB}", ("channel", f"acme:job:{JOB}")),
 ]

@@ -2,22 +2,20 @@
 
 import pickle
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.control.champions import TOPIC, Champions
+from cluster import registry as registry_module
 from cluster.ids import AliasRef, FitId, IdentityName, ModelRef, TenantId
 from cluster.registry import Registry
 from cluster.storage import ObjectStore
 from m2dao.errors import (
     Conflict,
     InputError,
-    InvalidId,
-    LockBusy,
+    LeaseLost,
     ObjectCorrupt,
-    PromotionConflict,
     ServiceError,
+    StateUnavailable,
     UnknownIdentity,
 )
 
@@ -26,8 +24,8 @@ METRICS = {"psnr_db": 31.25, "sync_offset_frames": -1}
 
 
 @pytest.fixture(scope="module")
-def champions(registry, state):
-    return Champions(registry, state)
+def champions(state):
+    return state.champions
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +42,28 @@ def folder(tmp_path):
     return root
 
 
+def fit(state, tenant):
+    """A claimed fit."""
+    state.accounts.create_tenant(tenant) if tenant not in state.accounts.list_tenants() else None
+    job, _ = state.jobs.create(tenant, "fit", {})
+    return state.jobs.claim("fit", worker="w", lease_s=60, tenant=tenant, job_id=job.id)
+
+
 def register(registry, tenant, folder, identity=ANNA, **more):
     return registry.register_version(tenant, identity, folder, metrics=METRICS, tags={"recipe": "m2dao"}, **more)
 
 
-def test_a_version_is_described_as_it_was_registered_and_comes_back_byte_for_byte(registry, tenant, folder, tmp_path):
+def test_a_version_is_described_as_it_was_registered_and_comes_back_byte_for_byte(
+    registry, state, tenant, folder, tmp_path
+):
     sheet = tmp_path / "s.jpg"
     sheet.write_bytes(b"a contact sheet")
-    fit_id = FitId.new()
-    ref = register(registry, tenant, folder, artifacts={"contact_sheet.jpg": sheet}, fit_id=fit_id)
+    claim = fit(state, tenant)
+    ref = register(registry, tenant, folder, artifacts={"contact_sheet.jpg": sheet}, claim=claim)
     assert ref == ModelRef(tenant, ANNA, 1)
     info = registry.describe(ref)
     assert (info.ref, info.metrics, info.tags, info.aliases) == (ref, METRICS, {"recipe": "m2dao"}, ())
-    assert info.fit_id == fit_id
+    assert info.fit_id == claim.job.id
     assert info.num_bytes == 1028
     stored = registry.download(ref, tmp_path / "copy")
     assert stored.sha256 == info.files_sha256
@@ -67,12 +74,47 @@ def test_a_version_is_described_as_it_was_registered_and_comes_back_byte_for_byt
         registry.download_artifact(ref, "other.jpg", tmp_path)
 
 
-def test_a_fit_that_registers_again_gets_its_first_version(registry, tenant, folder):
-    fit_id = FitId.new()
-    first = register(registry, tenant, folder, fit_id=fit_id)
-    assert register(registry, tenant, folder, fit_id=fit_id) == first
+def test_a_fit_that_registers_again_gets_its_first_version(registry, state, tenant, folder):
+    claim = fit(state, tenant)
+    first = register(registry, tenant, folder, claim=claim)
+    assert register(registry, tenant, folder, claim=claim) == first
     assert register(registry, tenant, folder).version == 2
-    assert [info.ref.version for info in registry.list_versions(tenant, ANNA)] == [2, 1]
+    assert state.versions.numbers(tenant, ANNA) == (1, 2)
+
+
+def test_a_worker_that_was_given_up_adds_no_second_version(registry, state, tenant, folder, monkeypatch):
+    """It stalls in its upload, after the last look at its lease; its successor registers meanwhile."""
+    zombie = fit(state, tenant)
+    put = registry_module.put_folder
+
+    def stalled(*args):
+        monkeypatch.setattr(registry_module, "put_folder", put)
+        state.jobs.release(zombie)
+        after = state.jobs.claim("fit", worker="w2", lease_s=60, tenant=tenant, job_id=zombie.job.id)
+        assert register(registry, tenant, folder, claim=after).version == 2
+        return put(*args)
+
+    monkeypatch.setattr(registry_module, "put_folder", stalled)
+    with pytest.raises(LeaseLost):
+        register(registry, tenant, folder, claim=zombie)
+    assert state.versions.numbers(tenant, ANNA) == (2,)
+    assert list(registry._store.list(f"{tenant}/identities/anna/1/")) == []
+
+
+def test_a_version_whose_commit_got_no_answer_is_kept_and_found_again(registry, state, tenant, folder, monkeypatch):
+    claim = fit(state, tenant)
+    commit = registry._state.versions.commit
+
+    def cut_off(*args):
+        commit(*args)
+        raise StateUnavailable("state store")
+
+    monkeypatch.setattr(registry._state.versions, "commit", cut_off)
+    with pytest.raises(StateUnavailable):
+        register(registry, tenant, folder, claim=claim)
+    ref = register(registry, tenant, folder, claim=claim)
+    assert registry.describe(ref).fit_id == claim.job.id
+    assert [info.key for info in registry._store.list(ref.object_prefix)] != []
 
 
 def test_the_identities_of_a_tenant_are_its_own(registry, tenant, folder):
@@ -80,13 +122,13 @@ def test_the_identities_of_a_tenant_are_its_own(registry, tenant, folder):
     register(registry, tenant, folder)
     register(registry, tenant, folder, IdentityName("bert"))
     register(registry, neighbour, folder)
-    infos = registry.list_identities(tenant)
+    infos = registry._state.champions.identities(tenant)
     assert [(info.identity.name, info.champion, info.versions) for info in infos] == [
         ("anna", None, (1,)),
         ("bert", None, (1,)),
     ]
-    assert {info.tenant for info in registry.list_identities(neighbour)} == {neighbour}
-    assert registry.list_identities(TenantId("nobody")) == []
+    assert {info.tenant for info in registry._state.champions.identities(neighbour)} == {neighbour}
+    assert registry._state.champions.identities(TenantId("nobody")) == []
 
 
 @pytest.mark.parametrize("what", ["anna@2", "bert@1", "anna@champion", "bert@champion"])
@@ -106,24 +148,19 @@ def test_a_registration_that_breaks_off_leaves_no_version_and_no_files(registry,
         register(registry, tenant, folder, artifacts={"sheet.jpg": tmp_path / "missing.jpg"})
     with pytest.raises(UnknownIdentity):
         registry.resolve(ModelRef(tenant, ANNA, 1))
-    assert registry.list_identities(tenant) == []
+    assert registry._state.champions.identities(tenant) == []
     assert list(ObjectStore(stack).list(f"{tenant}/")) == []
     assert register(registry, tenant, folder).version >= 1  # and it can be done after all
 
 
 def test_a_version_that_is_not_complete_cannot_be_resolved_or_promoted(registry, champions, tenant, folder):
-    ref = register(registry, tenant, folder)
-    # What is left when the process is killed before the last tag is written:
-    registry._client.set_model_version_tag(ref.registry_name, str(ref.version), "m2dao.state", "incomplete")
-    for act in (
-        registry.resolve,
-        lambda r: registry.set_alias(r, "champion"),
-        lambda r: champions.move(r),
-    ):
+    # What is left when the process is killed before the version counts:
+    ref = registry._new_version(tenant, ANNA, registry.runs.run_id(tenant, ANNA, FitId.new()), {}, FitId.new())
+    for act in (registry.resolve, registry.describe, champions.promote):
         with pytest.raises(UnknownIdentity):
             act(ref)
-    assert registry.list_identities(tenant) == []
-    assert registry.list_versions(tenant, ANNA) == []
+    assert registry._state.champions.identities(tenant) == []
+    assert registry._state.versions.numbers(tenant, ANNA) == ()
 
 
 def test_stored_bytes_that_changed_are_refused(registry, stack, tenant, folder, tmp_path):
@@ -138,7 +175,7 @@ def test_stored_bytes_that_changed_are_refused(registry, stack, tenant, folder, 
 def test_a_metric_that_is_not_a_finite_number_is_refused_before_anything_is_stored(registry, tenant, folder, value):
     with pytest.raises(InputError, match="psnr_db"):
         registry.register_version(tenant, ANNA, folder, metrics={"psnr_db": value}, tags={})
-    assert registry.list_identities(tenant) == []
+    assert registry._state.champions.identities(tenant) == []
 
 
 def test_tags_of_ours_cannot_be_forged(registry, tenant, folder):
@@ -151,12 +188,13 @@ def test_tags_of_ours_cannot_be_forged(registry, tenant, folder):
     assert registry.describe(ref).tags == {"recipe": "m2dao", "gate": "passed"}
 
 
-def test_the_progress_of_a_fit_is_one_run_that_a_retry_goes_on_in(stack, registry, tenant, folder):
-    fit_id = FitId.new()
+def test_the_progress_of_a_fit_is_one_run_that_a_retry_goes_on_in(stack, registry, state, tenant, folder):
+    claim = fit(state, tenant)
+    fit_id = claim.job.fit_id
     registry.runs.log(tenant, ANNA, fit_id, step=1, metrics={"loss": 1.0}, params={"recipe": "m2dao"})
     retry = Registry(stack)  # another process, with nothing remembered
     retry.runs.log(tenant, ANNA, fit_id, step=2, metrics={"loss": 0.5})
-    run_id = registry.describe(register(retry, tenant, folder, fit_id=fit_id)).run_id
+    run_id = registry.describe(register(retry, tenant, folder, claim=claim)).run_id
     run = registry._client.get_run(run_id)
     history = registry._client.get_metric_history(run_id, "loss")
     assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 0.5)]
@@ -172,71 +210,14 @@ def test_a_failed_fit_is_marked_so(registry, tenant):
     assert registry._client.get_run(registry.runs.run_id(tenant, ANNA, fit_id)).info.status == "FAILED"
 
 
-def test_promotion_moves_champion_and_previous_and_tells_everybody(registry, champions, state, tenant, folder):
-    one, two = register(registry, tenant, folder), register(registry, tenant, folder)
-    champion, previous = AliasRef(tenant, ANNA, "champion"), AliasRef(tenant, ANNA, "previous")
-    with state.events.subscribe(TOPIC) as messages:
-        assert champions.move(one, expected=None).previous is None
-        assert registry.resolve(champion) == one
-        change = champions.move(two, expected=1)
-        assert (change.champion, change.previous) == (two, one)
-        heard = [messages.get(5)[1] for _ in range(2)]
-    assert heard[1] == {"tenant": str(tenant), "identity": "anna", "version": 2, "ref": str(two), "previous": 1}
-    assert (registry.resolve(champion), registry.resolve(previous)) == (two, one)
-    assert registry.list_identities(tenant)[0].champion == 2
-    assert registry.describe(two).aliases == ("champion",)
-    champions.move(registry.resolve(previous))  # a rollback
-    assert (registry.resolve(champion), registry.resolve(previous)) == (one, two)
-
-
-def test_promotion_on_old_facts_is_refused_and_changes_nothing(registry, champions, state, tenant, folder):
-    one, two = register(registry, tenant, folder), register(registry, tenant, folder)
-    champions.move(one)
-    for expected in (None, 2):
-        with pytest.raises(PromotionConflict):
-            champions.move(two, expected=expected)
-    assert registry.resolve(AliasRef(tenant, ANNA, "champion")) == one
-    with state.limits.lock(tenant, "promote:anna", ttl_s=60), pytest.raises(LockBusy):
-        champions.move(two, wait_s=0)
-
-
-def test_of_many_promotions_that_expect_the_same_champion_one_wins(registry, champions, tenant, folder):
-    refs = [register(registry, tenant, folder) for _ in range(3)]
-    champions.move(refs[0])
-
-    def promote(ref):
-        try:
-            return champions.move(ref, expected=1, wait_s=60).champion
-        except PromotionConflict:
-            return None
-
-    with ThreadPoolExecutor(2) as pool:
-        winners = [ref for ref in pool.map(promote, refs[1:]) if ref]
-    assert len(winners) == 1
-    assert registry.resolve(AliasRef(tenant, ANNA, "champion")) == winners[0]
-
-
-def test_an_alias_of_another_name_is_refused_and_one_can_be_taken_away(registry, tenant, folder):
-    ref = register(registry, tenant, folder)
-    with pytest.raises(InvalidId):
-        registry.set_alias(ref, "latest")
-    registry.set_alias(ref, "challenger")
-    alias = AliasRef(tenant, ANNA, "challenger")
-    assert registry.resolve(alias) == ref
-    registry.delete_alias(alias)
-    registry.delete_alias(alias)  # no error
-    with pytest.raises(UnknownIdentity):
-        registry.resolve(alias)
-
-
 def test_a_version_under_an_alias_is_not_deleted_and_one_without_leaves_nothing(
-    registry, stack, tenant, folder, tmp_path
+    registry, champions, stack, tenant, folder, tmp_path
 ):
     sheet = tmp_path / "s.jpg"
     sheet.write_bytes(b"a face")
     one = register(registry, tenant, folder, artifacts={"s.jpg": sheet})
     two = register(registry, tenant, folder)
-    registry.set_alias(two, "champion")
+    champions.promote(two)
     with pytest.raises(Conflict, match="champion"):
         registry.delete_version(two)
     registry.delete_version(one)
@@ -244,7 +225,7 @@ def test_a_version_under_an_alias_is_not_deleted_and_one_without_leaves_nothing(
         registry.resolve(one)
     assert registry.resolve(AliasRef(tenant, ANNA)) == two
     registry.delete_identity(tenant, ANNA)
-    assert registry.list_identities(tenant) == []
+    assert champions.identities(tenant) == []
     client = ObjectStore(stack)._client
     keys = [e["Key"] for e in client.list_objects_v2(Bucket=stack.s3.bucket).get("Contents", ())]
     assert not [key for key in keys if f"{tenant}/" in key]  # neither files nor reports
@@ -255,7 +236,7 @@ def test_a_version_under_an_alias_is_not_deleted_and_one_without_leaves_nothing(
 def test_models_that_others_put_into_mlflow_do_no_harm(registry, tenant, folder):
     register(registry, tenant, folder)
     registry._client.create_registered_model(f"{tenant}.Not an Identity")
-    assert [info.identity.name for info in registry.list_identities(tenant)] == ["anna"]
+    assert [info.identity.name for info in registry._state.champions.identities(tenant)] == ["anna"]
 
 
 def test_a_registry_can_be_sent_to_another_process(registry, tenant, folder):

@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 
-from cluster.ids import TenantId
+from cluster.ids import FitId, IdentityName, ModelRef, TenantId
 from cluster.state import scripts
+from cluster.state.champions import Champion, ChampionTable
 from cluster.state.jobs import Once
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
+from cluster.state.versions import VersionFacts
 
 SCRIPTS = {name: text for name, text in vars(scripts).items() if name.isupper() and not name.startswith("_")}
 PROBLEM = Problem(code="x")
+ANNA = IdentityName("anna")
+FACTS = VersionFacts(files_sha256="a" * 64, num_bytes=3)
 
 
 @pytest.fixture
@@ -46,6 +50,42 @@ def revoke(state: StateStore, tenant: TenantId) -> None:
     state.accounts.create_api_key(tenant)
     (key,) = state.accounts.list_api_keys(tenant)
     assert state.accounts.revoke(tenant, key.key_id)
+
+
+def fitted(state: StateStore, tenant: TenantId) -> Claim:
+    """A claimed fit."""
+    job, _ = state.jobs.create(tenant, "fit", {})
+    claim = state.jobs.claim("fit", worker="w", lease_s=60, tenant=tenant, job_id=job.id)
+    assert claim is not None
+    return claim
+
+
+def version(state: StateStore, tenant: TenantId, number: int = 1, claim: Claim | None = None) -> ModelRef:
+    ref = ModelRef(tenant, ANNA, number)
+    state.versions.commit(ref, FACTS, claim)
+    return ref
+
+
+def after_two(act: Callable[[ChampionTable, TenantId], Any]) -> Callable[[StateStore, TenantId], Any]:
+    """Something done once two versions have been promoted."""
+
+    def run(state: StateStore, tenant: TenantId) -> None:
+        for number in (1, 2):
+            state.champions.promote(version(state, tenant, number))
+        act(state.champions, tenant)
+
+    return run
+
+
+def took_over(state: StateStore, tenant: TenantId) -> None:
+    state.champions.take_over(tenant, ANNA, Champion(version=1), {1: (FACTS, FitId.new())})
+
+
+def seated(state: StateStore, tenant: TenantId) -> None:
+    seat = state.seats.take(str(tenant), "me", lease_s=60)
+    assert seat is not None
+    state.seats.heartbeat(seat, lease_s=60, stage="x")
+    state.seats.leave(seat)
 
 
 # script -> what runs it, one way or several
@@ -87,6 +127,29 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
             state.limits.hold(tenant, "x", holder, limit=1, ttl_s=60) for holder in ("me", "you")
         ],
     },
+    "OPEN_VERSION": {
+        "open": lambda state, tenant: state.versions.open(fitted(state, tenant)),
+        "made": lambda state, tenant: (
+            version(state, tenant, claim=(claim := fitted(state, tenant))),
+            state.versions.open(claim),
+        ),
+    },
+    "COMMIT_VERSION": {
+        "plain": version,
+        "of a fit": lambda state, tenant: version(state, tenant, claim=fitted(state, tenant)),
+    },
+    "RETIRE_VERSION": {"free": lambda state, tenant: state.versions.retire(version(state, tenant))},
+    "FORGET_VERSION": {"the last": lambda state, tenant: state.versions.forget(version(state, tenant))},
+    "MOVE_CHAMPION": {
+        "promote": after_two(lambda champions, tenant: champions.promote(ModelRef(tenant, ANNA, 1), epoch=2)),
+        "roll back": after_two(lambda champions, tenant: champions.roll_back(tenant, ANNA)),
+        "challenge": after_two(lambda champions, tenant: champions.challenge(tenant, ANNA, 1)),
+        "clear": after_two(lambda champions, tenant: champions.clear(tenant, ANNA)),
+    },
+    "LEDGER_TOLD": {"newest": after_two(lambda champions, tenant: champions.told(tenant, ANNA, 2))},
+    "IMPORT_IDENTITY": {"new": took_over},
+    "TAKE_SEAT": {"free": seated},
+    "RENEW_SEAT": {"mine": seated},
 }
 
 
@@ -127,21 +190,3 @@ def test_a_script_that_runs_twice_answers_the_same_and_changes_nothing(state, te
     for answer, again, before, after in runs:
         assert again == answer
         assert after == before
-
-
-def test_a_lock_that_was_taken_by_a_command_whose_answer_was_lost_is_ours(state, tenant, monkeypatch):
-    client, lost = state._link._client, []
-    command = client.execute_command
-
-    def losing(*args, **options):
-        answer = command(*args, **options)
-        if args[0] == "SET" and not lost:
-            lost.append(answer)
-            return command(*args, **options)  # what redis-py does when the connection breaks before the answer
-        return answer
-
-    monkeypatch.setattr(client, "execute_command", losing)
-    with state.limits.lock(tenant, "x", ttl_s=60):
-        assert lost
-    with state.limits.lock(tenant, "x", ttl_s=60):  # it was let go as well
-        pass

@@ -214,7 +214,7 @@ def test_a_store_that_does_not_answer_means_trying_again(api, own, tmp_path, mon
 def test_evicting_an_identity_does_not_disturb_its_open_render(api, own, folders, tmp_path):
     api.register(own.tenant, folders[1], name="ben")
     source = IdentitySource(
-        registry=api.services.registry,
+        versions=api.services.state.versions,
         store=api.services.store,
         disk=NodeCache(tmp_path / "disk", byte_budget=10**9),
         load_talker=Talker.load,

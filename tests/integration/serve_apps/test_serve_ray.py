@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cluster.platform import Platform
 from cluster.settings import ServeConfig, Settings
 from serve_apps.api.services import Services, make_services
 from tests.support.serve import Customer, new_customer, register
@@ -60,6 +61,13 @@ def services(serve_settings: Settings) -> Iterator[Services]:
 
 
 @pytest.fixture(scope="module")
+def platform(serve_settings: Settings) -> Platform:
+    platform = Platform(serve_settings)
+    platform.state.champions.set_imported()  # the stack of the tests began empty
+    return platform
+
+
+@pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> list[Path]:
     root = tmp_path_factory.mktemp("identities")
     return [make_tiny_identity(root / str(hue), size=64, hue=hue) for hue in (0.1, 0.6)]
@@ -77,7 +85,7 @@ def url(serve_settings: Settings) -> Iterator[str]:
 @pytest.fixture
 def own(url: str, services: Services, folders: list[Path]) -> Iterator[Customer]:
     customer = new_customer(services.state, url)
-    register(services, customer.tenant, folders[0])
+    register(platform, customer.tenant, folders[0])
     yield customer
     for render in customer.client.get("/v1/renders?limit=100").json()["renders"]:
         customer.client.delete(f"/v1/renders/{render['id']}")
@@ -133,7 +141,7 @@ def test_a_render_goes_all_the_way(own):
 def test_the_header_that_serve_routes_by_has_no_effect_when_a_client_sends_it(own, services, folders, url):
     victim = new_customer(services.state, url)
     try:
-        ref = register(services, victim.tenant, folders[1])
+        ref = register(platform, victim.tenant, folders[1])
         hole = {"serve_multiplexed_model_id": str(ref)}
         plain = finished(own, own.ask(1.0))
         forged = finished(own, own.ask(1.0, headers=hole))
@@ -155,7 +163,7 @@ def test_errors_are_problem_documents_behind_serve_too(own, url):
         (own.ask(audio=b"no sound"), 422),
     ):
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
-    assert httpx.get(f"{url}/readyz", trust_env=False).json() == {"status": "ok"}
+    assert httpx.get(f"{url}/readyz", trust_env=False).json() == {"status": "ok", "degraded": []}
 
 
 def test_a_promotion_is_served_without_a_restart_while_open_renders_keep_their_version(
@@ -163,7 +171,7 @@ def test_a_promotion_is_served_without_a_restart_while_open_renders_keep_their_v
 ):
     pids = talker_pids(serve_settings)
     open_render = own.ask(20.0)
-    register(services, own.tenant, folders[1])
+    register(platform, own.tenant, folders[1])
     until(lambda: render_of(own, own.ask(0.2))["version"] == 2, "the promotion to be seen")
     new = finished(own, own.ask(1.0))
     old = finished(own, open_render)

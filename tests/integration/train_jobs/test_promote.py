@@ -24,7 +24,7 @@ def registry(stack):
 
 @pytest.fixture
 def promotions(registry, state):
-    return Promotions(registry, Champions(registry, state))
+    return Promotions(registry, Champions(state))
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody
     with state.events.subscribe("champion") as messages:
         promotion = promotions.promote(second, expected=1)
         told = messages.get(timeout_s=10)
-    change = {"tenant": str(tenant), "identity": "anna", "version": 2, "ref": str(second), "previous": 1}
+    change = {"tenant": str(tenant), "identity": "anna", "version": 2, "previous": 1, "epoch": 2}
     assert told == ("champion", change)
     assert (champion(registry, tenant), champion(registry, tenant, "previous")) == (2, 1)
     assert promotion.as_dict()["champion"] == str(second)

@@ -56,7 +56,7 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, st
     assert refs == {f"{tenant}.unlucky@1", f"{tenant}.neighbour@1"}
     assert ("neighbour", "fit") in stages  # its progress was seen on the way
     assert addresses <= LOOPBACK_ADDRESSES  # workers open no port to others
-    runs = {info.identity.name for info in fits.platform.registry.list_identities(tenant)}
+    runs = {info.identity.name for info in fits.platform.state.champions.identities(tenant)}
     assert runs == {"unlucky", "neighbour"}
 
 
@@ -83,7 +83,7 @@ def test_a_lost_ray_job_is_noticed_and_resumed_where_it_was(service, fits, tenan
     assert job.result["resumed"]
     begun = [event for event in fits.events("anna") if event.startswith(("from", "prepare"))]
     assert begun == ["prepare", "from 0", "from 2"]
-    (identity,) = fits.platform.registry.list_identities(tenant)
+    (identity,) = fits.platform.state.champions.identities(tenant)
     assert identity.versions == (1,)
     with pytest.raises(Conflict, match="not done"):
         service.resume(tenant, [fit_id])

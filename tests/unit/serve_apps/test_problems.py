@@ -48,7 +48,6 @@ def test_every_error_of_the_project_has_a_problem_document(kind):
     [
         (errors.AlreadyExists, 409),
         (errors.Conflict, 409),
-        (errors.LockBusy, 409),
         (errors.PromotionConflict, 412),
         (errors.CheckpointCorrupt, 500),
         (errors.ConfigError, 500),

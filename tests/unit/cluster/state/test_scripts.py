@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +12,12 @@ from cluster import state
 from cluster.state import scripts
 
 FOLDER = files(scripts)
-FILES = {path.name.removesuffix(".lua"): path.read_text() for path in FOLDER.iterdir() if path.name.endswith(".lua")}
+FILES = {path.stem: path.read_text() for path in Path(str(FOLDER)).rglob("*.lua")}
 SCRIPTS = {name: text for name, text in vars(scripts).items() if name.isupper() and not name.startswith("_")}
 
 
 def included(names: set[str]) -> set[str]:
-    found = {part for name in names for part in re.findall(r"-- include: (\w+)", FILES[name])}
+    found = {part for name in names for part in re.findall(r"-- include: (?:\w+/)*(\w+)", FILES[name])}
     return names | (included(found) if found else set())
 
 

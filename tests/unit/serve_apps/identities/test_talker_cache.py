@@ -261,7 +261,7 @@ def test_a_budget_must_be_positive(source):
 def test_a_new_champion_is_loaded_where_its_identity_is_in_use_and_nowhere_else(source):
     cache = cache_of(source)
     use(cache, ref(1))
-    keep_warm(cache, {"ref": "acme.anna@2"})
-    keep_warm(cache, {"ref": "acme.ben@1"})
+    keep_warm(cache, {"tenant": "acme", "identity": "anna", "version": 2})
+    keep_warm(cache, {"tenant": "acme", "identity": "ben", "version": 1})
     keep_warm(cache, {})
     assert cache.resident() == [ref(1), ref(2)]

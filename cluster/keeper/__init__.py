@@ -1,0 +1,1 @@
+"""The keeper: one process, somewhere, that owns all open work. ``python -m cluster.keeper`` is one."""

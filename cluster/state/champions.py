@@ -1,0 +1,247 @@
+"""Decides which version of each identity serves, whatever the model registry shows.
+
+Each move is one script: it compares the *epoch* (a number that grows with every move), writes champion, previous and
+challenger, notes that the model registry is to be told, and announces the move on the topic ``champion``. A request
+keeps its name, so that asking again answers the same and moves nothing again.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.ids import ALIASES, AliasRef, FitId, IdentityName, ModelRef, TenantId
+from cluster.state import keys, scripts
+from cluster.state.link import RedisLink
+from cluster.state.versions import VersionFacts, VersionTable, ready_numbers, unknown
+from cluster.versions import IdentityInfo
+from m2dao.errors import PromotionConflict, UnknownIdentity
+
+TOPIC = "champion"
+_ANSWER_S = 30 * 24 * 3600  # how long a request is remembered: longer than any fit is tried
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """What stands for an identity. Versions; None where there is none."""
+
+    version: int | None = None
+    previous: int | None = None
+    challenger: int | None = None
+    epoch: int = 0
+
+    def of(self, alias: str) -> int | None:
+        """The version that an alias stands for."""
+        return {"champion": self.version, "previous": self.previous, "challenger": self.challenger}[alias]
+
+    def aliases_of(self, version: int) -> tuple[str, ...]:
+        """The aliases that stand for a version."""
+        return tuple(sorted(alias for alias in ALIASES if self.of(alias) == version))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChampionChange:
+    """What a move did.
+
+    Args:
+        champion: the champion now; None after ``clear``.
+        previous: the champion until now.
+        epoch: of the champion now.
+    """
+
+    champion: ModelRef | None
+    previous: ModelRef | None
+    epoch: int
+
+
+class ChampionTable:
+    """The champions of all identities. See ``StateStore`` for what every method raises."""
+
+    def __init__(self, link: RedisLink, versions: VersionTable):
+        self._link, self._versions = link, versions
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def get(self, tenant: TenantId, identity: IdentityName) -> Champion:
+        """What stands for an identity; nothing at all when it is not known."""
+        return _champion(self._link.hash(keys.champion(tenant, identity)))
+
+    def get_all(self, identities: Sequence[tuple[TenantId, IdentityName]]) -> list[Champion]:
+        """What stands for many identities, in one round trip."""
+        return [_champion(table) for table in self._link.hashes([keys.champion(*each) for each in identities])]
+
+    def resolve(self, ref: AliasRef | ModelRef) -> ModelRef:
+        """The pinned version that ``ref`` stands for now.
+
+        Raises:
+            UnknownIdentity: there is no such identity, version or alias, or the version is not complete.
+        """
+        if isinstance(ref, AliasRef):
+            number = self.get(ref.tenant, ref.identity).of(ref.alias)
+            if number is None:
+                raise unknown(ref)
+            ref = ModelRef(ref.tenant, ref.identity, number)
+        self._versions.facts(ref)
+        return ref
+
+    def page(self, tenant: TenantId, *, after: str = "", limit: int = 100) -> tuple[list[IdentityInfo], str | None]:
+        """A page of the identities that have a complete version, by name, and where the next page begins.
+
+        Args:
+            after: where it begins: what the page before gave; empty for the first.
+            limit: how many to look at.
+        """
+        names = self.names(tenant, after=after, limit=limit)
+        tables = self._link.hashes([keys.versions(tenant, name) for name in names])
+        champions = self.get_all([(tenant, name) for name in names])
+        infos = [
+            IdentityInfo(tenant=tenant, identity=name, champion=champion.version, versions=ready_numbers(table))
+            for name, table, champion in zip(names, tables, champions, strict=True)
+        ]
+        return [info for info in infos if info.versions], str(names[-1]) if len(names) == limit else None
+
+    def identities(self, tenant: TenantId) -> list[IdentityInfo]:
+        """All identities that have a complete version, by name."""
+        return self.page(tenant, limit=-1)[0]
+
+    def names(self, tenant: TenantId, *, after: str = "", limit: int = -1) -> list[IdentityName]:
+        """The names of identities, in order; all of them when there is no limit."""
+        low = f"({after}" if after else "-"
+        found = self._link.call("ZRANGEBYLEX", keys.identities(tenant), low, "+", "LIMIT", 0, limit)
+        return [IdentityName(name) for name in found]
+
+    # -- moving -----------------------------------------------------------------------------------------------
+
+    def promote(self, ref: ModelRef, *, epoch: int | None = None, request: str = "") -> ChampionChange:
+        """Make ``ref`` the champion of its identity, and the champion until now the previous one.
+
+        Args:
+            ref: a complete version.
+            epoch: which the champion must have now; None for any.
+            request: a name for this wish. Asked for again under the same name, the first answer is given.
+
+        Raises:
+            PromotionConflict: the champion has moved.
+            UnknownIdentity: there is no such complete version.
+        """
+        return self._move("promote", ref.tenant, ref.identity, ref.version, epoch, request)
+
+    def roll_back(
+        self, tenant: TenantId, identity: IdentityName, *, epoch: int | None = None, request: str = ""
+    ) -> ChampionChange:
+        """Make the previous champion the champion, and the other way round; see ``promote``."""
+        return self._move("roll_back", tenant, identity, None, epoch, request)
+
+    def challenge(
+        self, tenant: TenantId, identity: IdentityName, version: int | None, *, epoch: int | None = None
+    ) -> None:
+        """Let a version, or none, be the challenger of an identity; see ``promote``."""
+        self._move("challenge", tenant, identity, version, epoch, "")
+
+    def clear(self, tenant: TenantId, identity: IdentityName) -> None:
+        """Let nothing stand for an identity: it is not rendered any more, but by version."""
+        self._move("clear", tenant, identity, None, None, "")
+
+    def answer(self, tenant: TenantId, request: str) -> dict[str, Any] | None:
+        """What came of a request; None when nothing has yet."""
+        text = self._link.call("GET", keys.move(tenant, request))
+        return None if text is None else json.loads(text)
+
+    def refuse(self, tenant: TenantId, request: str, reason: str) -> None:
+        """Keep the answer to a request that shall not be tried again."""
+        text = json.dumps({"outcome": "refused", "reason": reason})
+        self._link.call("SET", keys.move(tenant, request), text, "NX", "EX", _ANSWER_S)
+
+    def _move(
+        self, what: str, tenant: TenantId, identity: IdentityName, version: int | None, epoch: int | None, request: str
+    ) -> ChampionChange:
+        names = [
+            keys.champion(tenant, identity),
+            keys.versions(tenant, identity),
+            keys.move(tenant, request or uuid.uuid4().hex),
+            keys.ledger("champions"),
+        ]
+        expected = "" if epoch is None else epoch
+        words = [str(tenant), str(identity), what, version or "", expected, _ANSWER_S if request else 3600]
+        answer = json.loads(self._link.run(scripts.MOVE_CHAMPION, names, words))
+        name = f"{tenant}.{identity}"
+        outcome, now = answer["outcome"], _champion(answer)
+        if outcome == "conflict":
+            raise PromotionConflict(
+                f"champion of {name}", f"epoch {epoch}", f"epoch {now.epoch}", "look again and decide anew"
+            )
+        if outcome == "no-previous":
+            raise no_previous(tenant, identity)
+        if outcome != "moved":
+            raise unknown(name if version is None else ModelRef(tenant, identity, version))
+        before = int(answer["before"]) if answer["before"] else None
+        return ChampionChange(
+            champion=None if now.version is None else ModelRef(tenant, identity, now.version),
+            previous=None if before is None else ModelRef(tenant, identity, before),
+            epoch=now.epoch,
+        )
+
+    # -- the ledger -------------------------------------------------------------------------------------------
+
+    def untold(self) -> dict[tuple[TenantId, IdentityName], int]:
+        """The identities whose champion the model registry does not show yet, with the epoch of the move."""
+        table = self._link.hash(keys.ledger("champions"))
+        return {_split(name): int(epoch) for name, epoch in table.items()}
+
+    def told(self, tenant: TenantId, identity: IdentityName, epoch: int) -> None:
+        """Note that the model registry shows the champion of an epoch."""
+        self._link.run(scripts.LEDGER_TOLD, [keys.ledger("champions")], [f"{tenant}.{identity}", epoch])
+
+    def tell_again(self, tenant: TenantId, identity: IdentityName) -> None:
+        """Note that the model registry shows another champion than it should."""
+        champion = self.get(tenant, identity)
+        self._link.call("HSETNX", keys.ledger("champions"), f"{tenant}.{identity}", champion.epoch)
+
+    def is_imported(self) -> bool:
+        """Whether what the model registry knew as the authority has been taken over."""
+        return bool(self._link.call("EXISTS", keys.ledger("imported")))
+
+    def set_imported(self) -> None:
+        """Note that all of it has been taken over."""
+        self._link.call("SET", keys.ledger("imported"), "1")
+
+    def take_over(
+        self,
+        tenant: TenantId,
+        identity: IdentityName,
+        champion: Champion,
+        versions: dict[int, tuple[VersionFacts, FitId | None]],
+    ) -> None:
+        """Take over an identity from the model registry; what is known here already stays as it is."""
+        names = [keys.champion(tenant, identity), keys.versions(tenant, identity), keys.identities(tenant)]
+        aliased = [champion.of(alias) for alias in ("champion", "previous", "challenger")]
+        words = [str(tenant), str(identity), *(number or "" for number in aliased), _ANSWER_S]
+        for number, (facts, fit_id) in versions.items():
+            words += [number, facts.as_json(), "" if fit_id is None else str(fit_id)]
+        self._link.run(scripts.IMPORT_IDENTITY, names, words)
+
+
+def no_previous(tenant: TenantId, identity: IdentityName) -> UnknownIdentity:
+    """The error for a rollback that has nowhere to go."""
+    name = f"previous champion of {tenant}.{identity}"
+    return UnknownIdentity(name, "a version to return to", "none", "promote a version by name")
+
+
+def _champion(table: dict[str, Any]) -> Champion:
+    def number(name: str) -> int | None:
+        return int(table[name]) if table.get(name) else None
+
+    return Champion(
+        version=number("version"),
+        previous=number("previous"),
+        challenger=number("challenger"),
+        epoch=number("epoch") or 0,
+    )
+
+
+def _split(name: str) -> tuple[TenantId, IdentityName]:
+    tenant, _, identity = name.partition(".")
+    return TenantId(tenant), IdentityName(identity)

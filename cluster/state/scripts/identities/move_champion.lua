@@ -1,0 +1,38 @@
+-- Moves what stands for an identity: promote or challenge a version, roll back to the previous one, clear.
+-- The answer to a request is kept, so that asking again moves nothing again.
+-- KEYS: champion, versions, move, champions the ledger is to be told of
+-- ARGV: tenant, identity, what, version ('' where none is named), expected epoch ('' for any), seconds of the answer
+local kept = redis.call('GET', KEYS[3])
+if kept then return kept end
+local f = redis.call('HMGET', KEYS[1], 'version', 'previous', 'challenger', 'epoch')
+local version, previous, challenger, epoch = f[1] or '', f[2] or '', f[3] or '', f[4] or '0'
+local before, what, wanted = version, ARGV[3], ARGV[4]
+local function answer(outcome)
+  local text = cjson.encode({outcome = outcome, version = version, previous = previous, challenger = challenger,
+    epoch = epoch, before = before})
+  if outcome == 'moved' then redis.call('SET', KEYS[3], text, 'EX', ARGV[6]) end
+  return text
+end
+if ARGV[5] ~= '' and ARGV[5] ~= epoch then return answer('conflict') end
+if what == 'roll_back' then
+  if previous == '' then return answer('no-previous') end
+  wanted = previous
+end
+if wanted ~= '' then
+  local known = redis.call('HGET', KEYS[2], wanted)
+  if not known or cjson.decode(known).state ~= 'ready' then return answer('unknown') end
+end
+if what == 'clear' then
+  version, previous, challenger = '', '', ''
+elseif what == 'challenge' then
+  challenger = wanted
+elseif wanted ~= version then
+  version, previous = wanted, version
+  if challenger == version then challenger = '' end
+end
+epoch = string.format('%d', epoch + 1)
+redis.call('HSET', KEYS[1], 'version', version, 'previous', previous, 'challenger', challenger, 'epoch', epoch)
+redis.call('HSET', KEYS[4], ARGV[1] .. '.' .. ARGV[2], epoch)
+redis.call('PUBLISH', key_of('channel', 'champion'), cjson.encode({tenant = ARGV[1], identity = ARGV[2],
+  version = tonumber(version) or cjson.null, previous = tonumber(previous) or cjson.null, epoch = tonumber(epoch)}))
+return answer('moved')

@@ -1,0 +1,155 @@
+"""The versions of identities: which count, and the hash that vouches for their files.
+
+A version counts from the moment when ``commit`` has written it here. A fit makes one: ``commit`` asks for the fencing
+token of the fit's claim, so a worker that was given up cannot add a second one. Replicas find all that they need to
+load a version here and in the object store.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.ids import IdentityName, ModelRef, TenantId
+from cluster.state import keys, scripts
+from cluster.state.link import RedisLink
+from cluster.state.records import Claim
+from m2dao.errors import Conflict, LeaseLost, UnknownIdentity
+
+_FIT_S = 30 * 24 * 3600  # longer than the record of a fit's job is kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionFacts:
+    """What is needed to load a version, and to trust what was loaded.
+
+    Args:
+        files_sha256: hash of its file table; see ``cluster.folders.StoredFolder``.
+        num_bytes: of all its files.
+        format: the identity format that its files are in; empty when it is not known.
+        state: "ready", or "deleting".
+    """
+
+    files_sha256: str
+    num_bytes: int
+    format: str = ""
+    state: str = "ready"
+
+    def as_json(self) -> str:
+        return json.dumps(vars(self), sort_keys=True)
+
+
+class VersionTable:
+    """The versions of all identities. See ``StateStore`` for what every method raises."""
+
+    def __init__(self, link: RedisLink):
+        self._link = link
+
+    def open(self, claim: Claim) -> int | None:
+        """The version that a fit has made already; None when its claim may make it.
+
+        Raises:
+            LeaseLost: the fit is somebody else's now.
+        """
+        job = claim.job
+        names = [keys.version_of(job.tenant, job.fit_id), keys.job(job.tenant, job.id)]
+        outcome, made = self._link.run(scripts.OPEN_VERSION, names, [claim.fence])
+        if outcome == "lost":
+            raise _lost(claim)
+        return int(made) if made else None
+
+    def commit(self, ref: ModelRef, facts: VersionFacts, claim: Claim | None = None) -> None:
+        """Let a version count whose files are stored. Saying so again changes nothing.
+
+        Args:
+            claim: of the fit that made it.
+
+        Raises:
+            LeaseLost: the fit is somebody else's now, or has made another version.
+        """
+        fit = ["", ""]
+        if claim is not None:
+            fit = [keys.version_of(ref.tenant, claim.job.fit_id), keys.job(ref.tenant, claim.job.id)]
+        names = [*fit, keys.versions(ref.tenant, ref.identity), keys.identities(ref.tenant), keys.ledger("versions")]
+        fence = "" if claim is None else claim.fence
+        words = [str(ref.tenant), str(ref.identity), ref.version, facts.as_json(), fence, _FIT_S]
+        if self._link.run(scripts.COMMIT_VERSION, names, words) != "ok":
+            assert claim is not None, "only a fit can lose its claim"
+            raise _lost(claim)
+
+    def facts(self, ref: ModelRef) -> VersionFacts:
+        """What is known of a version.
+
+        Raises:
+            UnknownIdentity: there is no such complete version.
+        """
+        text = self._link.call("HGET", keys.versions(ref.tenant, ref.identity), ref.version)
+        facts = None if text is None else _facts(text)
+        if facts is None or facts.state != "ready":
+            raise unknown(ref)
+        return facts
+
+    def numbers(self, tenant: TenantId, identity: IdentityName) -> tuple[int, ...]:
+        """The complete versions of an identity, ascending."""
+        return ready_numbers(self._link.hash(keys.versions(tenant, identity)))
+
+    def all(self, tenant: TenantId, identity: IdentityName) -> dict[int, VersionFacts]:
+        """Every version of an identity, those on their way out too."""
+        table = self._link.hash(keys.versions(tenant, identity))
+        return {int(number): _facts(text) for number, text in table.items()}
+
+    def retire(self, ref: ModelRef) -> None:
+        """Take a version out of service for good: from now on it can be neither promoted nor rendered.
+
+        Raises:
+            Conflict: an alias stands for it.
+            UnknownIdentity: there is no such version.
+        """
+        names = [keys.champion(ref.tenant, ref.identity), keys.versions(ref.tenant, ref.identity)]
+        outcome = self._link.run(scripts.RETIRE_VERSION, names, [ref.version])
+        if outcome == "unknown":
+            raise unknown(ref)
+        if outcome != "ok":
+            raise Conflict(str(ref), "a version without aliases", str(outcome), "move them first")
+
+    def forget(self, ref: ModelRef) -> None:
+        """Forget a version whose files are gone; with the last one its identity is forgotten."""
+        names = [
+            keys.versions(ref.tenant, ref.identity),
+            keys.identities(ref.tenant),
+            keys.champion(ref.tenant, ref.identity),
+            keys.ledger("champions"),
+        ]
+        self._link.run(scripts.FORGET_VERSION, names, [str(ref.tenant), str(ref.identity), ref.version])
+
+    # -- the ledger -------------------------------------------------------------------------------------------
+
+    def untold(self) -> list[ModelRef]:
+        """The versions of which the model registry does not know yet that they count."""
+        return sorted(ModelRef.parse(text) for text in self._link.call("SMEMBERS", keys.ledger("versions")))
+
+    def told(self, ref: ModelRef) -> None:
+        """Note that the model registry knows it."""
+        self._link.call("SREM", keys.ledger("versions"), str(ref))
+
+
+def ready_numbers(table: dict[str, str]) -> tuple[int, ...]:
+    """The complete versions in the hash of an identity, ascending."""
+    return tuple(sorted(int(number) for number, text in table.items() if _facts(text).state == "ready"))
+
+
+def unknown(ref: object) -> UnknownIdentity:
+    """The error for a version or alias that is not there."""
+    return UnknownIdentity(str(ref), "a complete version", "none of that name")
+
+
+def _facts(text: str) -> VersionFacts:
+    values: dict[str, Any] = json.loads(text)
+    return VersionFacts(**values)
+
+
+def _lost(claim: Claim) -> LeaseLost:
+    return LeaseLost(
+        f"fit {claim.job.id}", f"to be claimed with token {claim.fence}", "another claim or state", "stop working on it"
+    )
