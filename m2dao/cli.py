@@ -1,4 +1,4 @@
-"""The `m2dao` command: prepare, fit, universal, render, evaluate, inspect, bench, presenter, assets.
+"""The `m2dao` command: from a recording to a film of somebody who speaks any sound.
 
 Each command is a module of `m2dao.commands` with two functions: ``add_parser(subparsers)`` and ``run(args) -> dict``.
 A command writes progress to standard error; with ``--json`` its result is the one object on standard output.
@@ -19,10 +19,14 @@ from m2dao.command_line import run_command
 # waking. OpenMP reads this once, when torch is loaded, so it stands before any command imports it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-COMMANDS = ("prepare", "fit", "universal", "render", "evaluate", "inspect", "bench", "presenter", "assets")
+COMMANDS = (
+    *("probe", "prepare", "fit", "universal", "render"),
+    *("evaluate", "inspect", "bench", "presenter", "assets"),
+)
 DESCRIPTION = """From a plain video of a person to an identity that speaks any audio.
 
 examples:
+  m2dao probe anna.mp4
   m2dao prepare anna.mp4 --out captures/anna
   m2dao fit captures/anna --out identities/anna --size 256 --minutes 10
   m2dao render identities/anna --audio speech.wav --out anna-speaks.mp4

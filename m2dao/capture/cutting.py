@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 
@@ -15,14 +14,14 @@ from m2dao.capture.regions.plate import PlateBuilder
 from m2dao.capture.regions.segment import RegionSegmenter
 from m2dao.capture.writer import CaptureWriter
 from m2dao.media.container import MediaLimits
-from m2dao.media.video import read_frames
+from m2dao.media.video import VideoInfo, read_frames
 
 NUM_WORKERS = 2
 NUM_PLATE_FRAMES = 250  # spread over the recording
 
 
 def cut_and_store(
-    video: Path,
+    info: VideoInfo,
     tracks: Tracks,
     landmarks: np.ndarray,
     crop: Crop,
@@ -49,7 +48,7 @@ def cut_and_store(
     workers = [_Cutter(each, writer, landmarks) for each in segmenters]
     plate = PlateBuilder()
     stride = max(1, tracks.num_frames // NUM_PLATE_FRAMES)
-    source = read_frames(video, max_side=crop.decode_side(), limits=limits)
+    source = read_frames(info.path, max_side=crop.decode_side(), limits=limits, track=info.index)
     with (
         closing(prefetch(_squares(source, crop, tracks.num_frames), depth=4)) as squares,
         closing(in_turn(workers, squares)) as finished,

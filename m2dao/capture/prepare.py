@@ -47,6 +47,7 @@ from m2dao.files import file_sha256
 from m2dao.formats import CAPTURE, CAPTURE_GENERATION
 from m2dao.media.audio import as_16_bit, read_audio
 from m2dao.media.container import MediaLimits
+from m2dao.media.picture.still import refuse_still
 from m2dao.media.video import VideoInfo, probe_video
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, num_samples_for_frames
 
@@ -116,6 +117,8 @@ def prepare(
     *,
     size: int = 512,
     features: tuple[str, ...] = STORED_FEATURES,
+    audio_track: int | None = None,
+    video_track: int | None = None,
     overwrite: bool = False,
     on_progress: Callable[[str, float], None] | None = None,
 ) -> PrepareResult:
@@ -127,6 +130,7 @@ def prepare(
     Args:
         size: side of the stored frames, px, even.
         features: audio features to store, names of `m2dao.audio.features`.
+        audio_track, video_track: numbers of the tracks to use; those that `m2dao probe` names if None.
         overwrite: replace a capture that is already at `out`.
         on_progress: called with the stage in words and the share of the whole work done, 0..1.
 
@@ -142,10 +146,11 @@ def prepare(
     video = Path(video)
     progress = _Progress(on_progress)
     progress.stage("reading the sound")
-    info = probe_video(video, LIMITS)
-    source = _source(info)
+    info = probe_video(video, LIMITS, track=video_track)
+    refuse_still(video, limits=LIMITS, track=info.index)
+    source = _source(info) | _chosen(info, audio_track)
     with CaptureWriter(Path(out), overwrite=overwrite, key=_key(source, size, features)) as writer:
-        found = _Maker(info, writer, size, features, progress, QualityRules()).measure()
+        found = _Maker(info, writer, size, features, progress, QualityRules(), audio_track).measure()
         progress.stage("writing the report")
         sha256 = write_measurements(writer, found, source=source)
     elapsed_s = time.perf_counter() - started
@@ -178,10 +183,11 @@ class _Maker:
         features: tuple[str, ...],
         progress: _Progress,
         rules: QualityRules,
+        audio_track: int | None,
     ):
         self.info, self.video = info, info.path
         self.writer, self.size, self.features = writer, size, features
-        self.progress, self.rules = progress, rules
+        self.progress, self.rules, self.audio_track = progress, rules, audio_track
         self.name = self.video.name
         self.problems: list[str] = []
         self.jumps: list[int] = []
@@ -190,7 +196,9 @@ class _Maker:
         """Everything up to the report."""
         if not self.info.has_audio:
             raise CaptureRejected(self.name, "a recording with sound", "none", "record picture and sound together")
-        waveform = read_audio(self.video, limits=LIMITS)
+        waveform = read_audio(
+            self.video, limits=LIMITS, track=self.audio_track, video_track=self.info.index, notes=self.problems
+        )
         sound = check_sound(waveform, self.name)
         check_length(len(waveform) // SAMPLES_PER_FRAME, self.name, self.rules)
         tracks = self._track()
@@ -255,7 +263,7 @@ class _Maker:
     def _cut_out(self, tracks: Tracks, landmarks: np.ndarray, crop: Crop) -> None:
         """Second pass: frames, masks and plate."""
         plate = cut_and_store(
-            self.video,
+            self.info,
             tracks,
             landmarks,
             crop,
@@ -324,6 +332,11 @@ def _key(source: dict, size: int, features: tuple[str, ...]) -> str:
         [NUM_TRACKERS, COUNT_EVERY, TRACKING_SIDE],
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _chosen(info: VideoInfo, audio_track: int | None) -> dict:
+    """The tracks that were asked for, where the file leaves a choice."""
+    return {} if audio_track is None else {"video_track": info.index, "audio_track": audio_track}
 
 
 def _source(info: VideoInfo) -> dict:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from m2dao.commands.outputs import check_folder
-from m2dao.commands.shared import Commands, add_command
+from m2dao.commands.shared import Commands, add_command, add_track_arguments
 
 EXAMPLES = """examples:
   m2dao prepare anna.mp4 --out captures/anna
@@ -17,7 +17,8 @@ head poses, sound at 16 kHz, audio features, and a manifest with the hash of eve
 plots.png and quality.json in it before spending an hour on a fit.
 
 The recording should show one person, head and shoulders, talking to the camera for 5 s or more (a minute or two is
-best), without cuts. What does not fit is refused with the reason, and no folder is left behind.
+best), without cuts. `m2dao probe` tells which tracks it has and which are used. What does not fit is refused with the
+reason, and no folder is left behind.
 """
 
 
@@ -28,6 +29,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("video", type=Path, metavar="VIDEO", help="the recording: any container and codec, with sound")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the capture folder to make")
     parser.add_argument("--size", type=int, default=512, metavar="PX", help="side of the square frames (default 512)")
+    add_track_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace a capture that is already in DIR")
 
 
@@ -37,7 +39,15 @@ def run(args: argparse.Namespace) -> dict:
 
     check_folder(args.out)
     with showing("prepare") as show:
-        result = prepare(args.video, args.out, size=args.size, overwrite=args.overwrite, on_progress=show)
+        result = prepare(
+            args.video,
+            args.out,
+            size=args.size,
+            audio_track=args.audio_track,
+            video_track=args.video_track,
+            overwrite=args.overwrite,
+            on_progress=show,
+        )
     if not args.json:
         print(f"{args.out}: {result.num_frames} frames, {result.seconds:.1f} s, verdict: {result.verdict}")
         for problem in result.problems:

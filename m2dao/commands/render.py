@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2dao.commands.outputs import check_file, check_folder
-from m2dao.commands.shared import Commands, add_backend_argument, add_command, peak_rss_mb
+from m2dao.commands.shared import Commands, add_backend_argument, add_command, add_track_arguments, peak_rss_mb
 from m2dao.errors import InputError, MediaError
 from m2dao.progress import counted
 
@@ -38,6 +38,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "render", run, summary="let an identity speak", examples=EXAMPLES)
     parser.add_argument("identity", type=Path, help="folder made by `m2dao fit`")
     parser.add_argument("--audio", type=Path, required=True, help="speech, any format, any length")
+    add_track_arguments(parser, video=False)
     parser.add_argument("--out", type=Path, required=True, help="mp4 to write (a folder when transparent)")
     parser.add_argument("--background", default="plate", help="plate (default), transparent, #rrggbb or a picture")
     parser.add_argument("--seed", type=int, default=0, help="chooses head motion and blinks")
@@ -57,18 +58,29 @@ def run(args: argparse.Namespace) -> dict:
     else:
         check_folder(args.out, new=True)
     talker = Talker.load(args.identity, backend=args.backend)
-    duration_s = probe_audio(args.audio).duration_s
+    sound = probe_audio(args.audio, track=args.audio_track, sound_only=True)
     started = time.monotonic()
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    total = math.ceil(duration_s * FRAME_RATE) if duration_s else None
+    total = math.ceil(sound.duration_s * FRAME_RATE) or None
     show = functools.partial(counted, name="render", total=total)
     if is_film:
-        num_frames = talker.render(args.audio, args.out, background=background, seed=args.seed, progress=show)
+        num_frames = talker.render(
+            args.audio,
+            args.out,
+            audio_track=sound.index,
+            background=background,
+            seed=args.seed,
+            progress=show,
+        )
     else:
-        frames = talker.frames(read_audio_chunks(args.audio), background=background, seed=args.seed)
+        frames = talker.frames(
+            read_audio_chunks(args.audio, track=sound.index, sound_only=True), background=background, seed=args.seed
+        )
         with one_torch_thread():
             num_frames = _write_pngs(show(frames), args.out)
     seconds = time.monotonic() - started
+    for note in sound.notes:
+        print(f"  - {note}", file=sys.stderr)
     print(f"{args.out}: {num_frames} frames in {seconds:.1f} s", file=sys.stderr)
     return {
         "num_frames": num_frames,

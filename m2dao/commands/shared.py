@@ -37,6 +37,15 @@ def add_backend_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", help="cpu, gsplat or reference (default: the best here)")
 
 
+def add_track_arguments(parser: argparse.ArgumentParser, *, video: bool = True) -> None:
+    """The choice of tracks in a media file."""
+    parser.add_argument(
+        "--audio-track", type=int, metavar="N", help="number of the sound track (default: the one with the voice)"
+    )
+    if video:
+        parser.add_argument("--video-track", type=int, metavar="N", help="number of the picture track (the largest)")
+
+
 def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
     """What all fits of a comparison share, and where they are kept."""
     parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")

@@ -5,7 +5,6 @@ Shapes: S samples, T frames, H = W = size pixels.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from m2dao.identity.checkpoint import StoredIdentity, load_identity
 from m2dao.identity.performance import Performance, perform
 from m2dao.identity.renderers import BakedRenderer, SharedRenderer
 from m2dao.kernels.threads import one_torch_thread
-from m2dao.media.audio import read_audio_chunks
+from m2dao.media.audio import read_audio_chunks, read_sent, sent_format
 from m2dao.media.mux import VideoWriter
 from m2dao.motion.poses import pose_features, viewmat_from_difference
 from m2dao.motion.talking_head import FrameDrive
@@ -111,6 +110,7 @@ class Talker:
         audio: Path | str,
         out: Path | str,
         *,
+        audio_track: int | None = None,
         background: Background = None,
         seed: int = 0,
         progress: Callable[[Iterator[np.ndarray]], Iterable[np.ndarray]] = iter,
@@ -118,8 +118,10 @@ class Talker:
         """Write a film of the person speaking, in constant memory for any length of sound.
 
         Args:
-            audio: a sound file of any format.
+            audio: a sound file of any format, or a film. Its sound is heard in the result as it was sent, up to
+                48 kHz stereo.
             out: the mp4, which appears under its name only when it is whole.
+            audio_track: number of the sound track to use; the one with the voice if None.
             background: as for :meth:`frames`, but not transparent, which an mp4 cannot hold.
             seed: chooses head motion and blinks.
             progress: passes the frames on and shows how far they are, as ``tqdm`` does.
@@ -131,11 +133,12 @@ class Talker:
             MediaError: the sound cannot be read, or there is no folder for the film.
             InputError: a background of another kind.
         """
-        # The talker hears the sound a moment before it is written; what lies between the two is all that is held.
-        heard, written = itertools.tee(read_audio_chunks(audio))
+        heard = read_audio_chunks(audio, track=audio_track, sound_only=True)
         frames = progress(self.frames(heard, background=background, seed=seed))
+        sound, written = sent_format(audio, track=audio_track), read_sent(audio, track=audio_track)
+        writer = VideoWriter(out, width=self.size, height=self.size, waveform=written, sound=sound)
         num_frames = 0
-        with one_torch_thread(), VideoWriter(out, width=self.size, height=self.size, waveform=written) as writer:
+        with one_torch_thread(), writer:
             for frame in frames:
                 writer.write(frame)
                 num_frames += 1

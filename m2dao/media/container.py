@@ -16,6 +16,9 @@ import av
 import av.error
 
 from m2dao.errors import MediaError
+from m2dao.media.survey.kinds import kind_of, lacks_index
+
+MEDIA = "a complete video or sound file (mp4, mov, mkv, webm, avi, wav, flac, mp3, ...)"
 
 # Containers that hold their own data. Not: hls, dash, concat, image sequences, devices.
 READABLE_FORMATS = (
@@ -39,23 +42,38 @@ READABLE_FORMATS = (
     "flac",
     "mp3",
     "aac",
+    "ac3",
+    "eac3",
+    "dts",
     "amr",
+    "amrnb",
+    "amrwb",
     "caf",
+    "au",
+    "voc",
+    "wv",
+    "tta",
+    "ape",
+    "mpc",
+    "mpc8",
+    "dv",
+    "ivf",
     "mxf",
     "nut",
 )
-
-
-# Of these, what people keep or record speech in. Files with pictures are among them; their pictures are not read.
-SOUND_FORMATS = tuple(name for name in READABLE_FORMATS if name not in ("avi", "mpegts", "mpeg", "flv", "mxf", "nut"))
+# What speech is taken from where no picture is wanted: all of these but those of studios.
+SOUND_FORMATS = tuple(name for name in READABLE_FORMATS if name not in ("mxf", "nut", "dv", "ivf"))
 # Decoders of sound. With such a list ffmpeg opens no other, not even to find out what a stream is.
 SOUND_CODECS = (
     *("aac", "aac_latm", "alac", "flac", "mp2", "mp2float", "mp3", "mp3float", "opus", "libopus", "vorbis", "speex"),
     *("amrnb", "amrwb", "wmav1", "wmav2", "wmapro", "wmalossless", "ac3", "eac3", "dca", "wavpack", "tta", "ape"),
     *("mpc7", "mpc8", "adpcm_ima_wav", "adpcm_ms", "adpcm_ima_qt", "gsm", "gsm_ms", "pcm_alaw", "pcm_mulaw"),
+    *("g722", "g726", "g726le", "g723_1", "g729", "ilbc", "pcm_s16le_planar", "pcm_dvd", "pcm_bluray"),
     *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
 )
+# Sound without any header: only ever opened where our own code knows what it is.
+RAW_FORMATS = ("u8", "s16be", "s24be", "s32be", "f32be", "f64be", "mulaw", "alaw")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +86,7 @@ class MediaLimits:
     max_frame_rate: float = 250.0
     min_sample_rate: int = 4000  # below this no consonant survives
     max_sample_rate: int = 384_000
-    max_channels: int = 32
+    max_channels: int = 256
     max_damaged_fraction: float = 0.02
 
     def __post_init__(self) -> None:
@@ -80,35 +98,102 @@ class MediaLimits:
 DEFAULT_LIMITS = MediaLimits()
 
 
+@dataclass(frozen=True)
+class RawSound:
+    """Samples without a header: what a demuxer must be told of them."""
+
+    format: str  # one of RAW_FORMATS
+    sample_rate: int
+    num_channels: int
+
+    def __post_init__(self) -> None:
+        if self.format not in RAW_FORMATS:
+            raise ValueError(f"RawSound.format: expected one of {RAW_FORMATS}, got {self.format!r}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A range of bytes of a file that is a whole recording by itself; most files are one part.
+
+    Attributes:
+        start, end: the first byte, and the one after the last.
+        raw: set where the samples need a description of ours, because a demuxer would read them wrongly.
+    """
+
+    start: int
+    end: int
+    raw: RawSound | None = None
+
+
 @contextlib.contextmanager
-def open_media(path: Path | str, *, sound_only: bool = False) -> Iterator[av.container.InputContainer]:
-    """Open a local media file for reading; foreign errors while it is open come out as MediaError.
+def open_media(
+    path: Path | str, part: Part | None = None, *, sound_only: bool = False
+) -> Iterator[av.container.InputContainer]:
+    """Open a local media file, or a part of it; foreign errors while it is open come out as MediaError.
 
     Args:
-        sound_only: open no decoder of pictures, and containers of sound only. Every decoder is a way in for a crafted
-            file, and those of pictures are the most and the largest.
+        path: of the file.
+        part: of it; all of it if None.
+        sound_only: open no decoder of pictures. Every decoder is a way in for a crafted file, and those of pictures
+            are the most and the largest.
     """
     path = Path(path)
     if not path.is_file():
         raise MediaError(
             str(path), "a media file", "a folder" if path.is_dir() else "nothing of this name", "check the path"
         )
-    if path.stat().st_size == 0:
+    num_bytes = path.stat().st_size
+    if num_bytes == 0:
         raise MediaError(str(path), "a media file", "an empty file (0 bytes)", "copy or export it again")
+    found = kind_of(path)
+    if found is not None:
+        raise MediaError(str(path), MEDIA, found.name, found.remedy)
+    name, raw = f"file:{path}", None
+    if part is not None and (part.start, part.end, part.raw) != (0, num_bytes, None):
+        name, raw = f"subfile,,start,{part.start},end,{part.end},,:{name}", part.raw
     formats = SOUND_FORMATS if sound_only else READABLE_FORMATS
-    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(formats)}
+    options = {"protocol_whitelist": "file,subfile", "format_whitelist": ",".join(formats)}
     if sound_only:
         options["codec_whitelist"] = ",".join(SOUND_CODECS)
+    if raw is not None:
+        options["format_whitelist"] = raw.format
+        options |= {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.num_channels}c"}
     try:
-        with av.open(f"file:{path}", container_options=options) as container:
+        with av.open(name, format=raw.format if raw else None, container_options=options) as container:
             yield container
     except av.error.FFmpegError as error:
-        raise MediaError(
+        raise not_media(path, error) from error
+
+
+def not_media(path: Path, error: av.error.FFmpegError) -> MediaError:
+    """The refusal of a file that no demuxer reads, with the reason where that can be told."""
+    if lacks_index(path):
+        return MediaError(
             str(path),
-            "a complete video or sound file (mp4, mov, mkv, webm, avi, wav, flac, mp3, ...)",
-            f"data that cannot be decoded ({error.strerror})",
-            "the file is truncated, damaged or of another kind; export it again",
-        ) from error
+            MEDIA,
+            "an mp4 without its index (moov): the recorder was stopped before it could write it",
+            "repair it with the camera or a repair program, or record again",
+        )
+    return MediaError(
+        str(path),
+        MEDIA,
+        f"data that cannot be decoded ({error.strerror})",
+        "the file is truncated, damaged or of another kind; export it again",
+    )
+
+
+def picture_stream(container: av.container.InputContainer, index: int) -> av.VideoStream:
+    """The picture track of a number."""
+    stream = container.streams[index]
+    assert isinstance(stream, av.VideoStream)
+    return stream
+
+
+def sound_stream(container: av.container.InputContainer, index: int) -> av.AudioStream:
+    """The sound track of a number."""
+    stream = container.streams[index]
+    assert isinstance(stream, av.AudioStream)
+    return stream
 
 
 def shown_at_s(frame: av.VideoFrame | av.AudioFrame) -> Fraction:

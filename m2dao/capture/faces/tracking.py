@@ -114,7 +114,9 @@ def track_recording(
             stack.enter_context(closing(RememberingTracker(tracker, journals / f"faces-{number}.f32")))
             for number, tracker in enumerate(trackers)
         ]
-        frames = stack.enter_context(closing(prefetch(read_frames(path, max_side=TRACKING_SIDE, limits=limits))))
+        frames = stack.enter_context(
+            closing(prefetch(read_frames(path, max_side=TRACKING_SIDE, limits=limits, track=info.index)))
+        )
         with closing(in_turn(follow, frames)) as followed:
             for frame, found in followed:
                 collected.add(frame, found)

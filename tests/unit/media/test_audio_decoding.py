@@ -116,8 +116,8 @@ def test_sound_of_a_codec_that_nobody_speaks_into_is_refused(tmp_path):
         read_audio(path, sound_only=True)
 
 
-def test_containers_of_broadcasts_are_no_sound_files(tmp_path):
-    film = write_video(tmp_path / "film.ts", TIMES, FRAMES, waveform=click_track(32000, 16000))
+def test_containers_of_studios_are_no_sound_files(tmp_path):
+    film = write_video(tmp_path / "film.nut", TIMES, FRAMES, waveform=click_track(32000, 16000))
     assert len(read_audio(film)) > 0
     with pytest.raises(MediaError):
         read_audio(film, sound_only=True)

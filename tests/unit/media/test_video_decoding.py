@@ -107,8 +107,8 @@ def test_a_file_cut_short_is_refused_with_both_lengths(tmp_path):
     ("content", "message"),
     [
         (b"", "0 bytes"),
-        (b"hello, this is no video\n" * 50, "cannot be decoded"),
-        (b"#EXTM3U\nfile:/etc/passwd\n", "cannot be decoded"),
+        (b"hello, this is no video\n" * 50, "plain text"),
+        (b"#EXTM3U\nfile:/etc/passwd\n", "a playlist"),
     ],
 )
 def test_what_is_no_video_is_refused(tmp_path, content, message):
@@ -131,7 +131,7 @@ def test_a_playlist_cannot_open_other_files(tmp_path):
     numbered(tmp_path / "real.ts", [Fraction(i, 25) for i in range(25)])
     listing = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nreal.ts\n#EXT-X-ENDLIST\n"
     (tmp_path / "list.m3u8").write_text(listing)
-    with pytest.raises(MediaError, match="cannot be decoded"):
+    with pytest.raises(MediaError, match="a playlist"):
         list(read_frames(tmp_path / "list.m3u8"))
 
 

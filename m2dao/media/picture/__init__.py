@@ -1,0 +1,1 @@
+"""Pictures: their order, shape, orientation and colour."""

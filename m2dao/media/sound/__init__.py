@@ -1,0 +1,1 @@
+"""Sound: the track and channels that are heard, their place in time, their rate."""
