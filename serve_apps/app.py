@@ -16,10 +16,12 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from cluster.ids import ModelRef
+from cluster.scratch import remove_abandoned
 from cluster.settings import ServeConfig, Settings
 from cluster.telemetry.logs import configure_logging
 from m2dao.errors import ConfigError, ContainmentUnavailable
 from serve_apps.api.ingress import create_api
+from serve_apps.api.routes import renders
 from serve_apps.api.services import make_services
 from serve_apps.rendering.dispatcher import Dispatcher
 from serve_apps.rendering.talker_deployment import DEPLOYMENT as TALKER
@@ -47,6 +49,7 @@ class Ingress:
 
     def __init__(self, renderer: Any, settings: Settings, config: ServeConfig):
         configure_logging(INGRESS, level=settings.log_level)
+        remove_abandoned(renders.SCRATCH)
         self._renderer = renderer
         self._services = make_services(settings, config)
         self._dispatcher = Dispatcher(

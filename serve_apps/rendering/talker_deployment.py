@@ -18,6 +18,7 @@ from ray import serve
 
 from cluster.control.champion_watch import ChampionWatch
 from cluster.platform import Platform
+from cluster.scratch import remove_abandoned
 from cluster.settings import MB, ServeConfig, Settings
 from cluster.telemetry.logs import configure_logging
 from m2dao.errors import M2daoError, ServiceError
@@ -25,7 +26,7 @@ from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache, keep_warm
 from serve_apps.rendering.load import Load
-from serve_apps.rendering.worker import RenderWorker
+from serve_apps.rendering.worker import SCRATCH, RenderWorker
 from serve_apps.tickets import STARTED, RenderTicket
 
 DEPLOYMENT = "talker"
@@ -42,6 +43,7 @@ class TalkerReplica:
 
     def __init__(self, settings: Settings, config: ServeConfig):
         configure_logging(DEPLOYMENT, level=settings.log_level)
+        remove_abandoned(SCRATCH)
         # Seconds that the first render shall not pay.
         import m2dao.identity.talker  # noqa: F401
         from m2dao.identity.renderers import warm_up

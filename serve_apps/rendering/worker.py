@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import time
 import wave
 from collections.abc import Generator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.ids import ModelRef, RenderId, TenantId
+from cluster.scratch import scratch_folder
 from cluster.settings import ServeConfig
 from cluster.state.jobs import Jobs
 from cluster.state.lease import Lease
@@ -31,6 +31,7 @@ from serve_apps.rendering.load import Load
 from serve_apps.tickets import RenderTicket, render_prefix
 
 log = logging.getLogger(__name__)
+SCRATCH = "render-"  # what the names of its temporary folders begin with
 _PERMANENT = (InputError, NotFound, ObjectCorrupt)  # trying again would end the same way
 
 
@@ -127,8 +128,7 @@ class RenderWorker:
         started = time.monotonic()
         self._load.left(str(claim.job.id), request["audio_seconds"])
         lease.tell("loading")
-        with tempfile.TemporaryDirectory(prefix="render-") as folder:
-            work = Path(folder)
+        with scratch_folder(SCRATCH) as work:
             self._store.get_file(request["audio_key"], work / "speech.wav")
             waveform = _read_pcm16(work / "speech.wav")
             with self._talkers.lease(ModelRef.parse(request["ref"])) as talker:

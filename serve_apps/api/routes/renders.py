@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from cluster.scratch import scratch_folder
 from cluster.settings import MB
 from serve_apps.api import schemas
 from serve_apps.api.authentication import Tenant
@@ -17,6 +17,7 @@ from serve_apps.api.renders import RenderRequests
 from serve_apps.api.services import ServicesOf
 from serve_apps.api.uploads import read_render_form
 
+SCRATCH = "upload-"  # what the names of temporary folders of requests begin with
 router = APIRouter(prefix="/v1/renders", tags=["renders"])
 
 
@@ -25,8 +26,8 @@ def _requests(services: ServicesOf) -> RenderRequests:
 
 
 async def _work_dir() -> AsyncIterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="upload-") as folder:
-        yield Path(folder)
+    with scratch_folder(SCRATCH) as folder:
+        yield folder
 
 
 Requests = Annotated[RenderRequests, Depends(_requests)]
