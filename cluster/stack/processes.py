@@ -157,6 +157,13 @@ def title_of(process: psutil.Process) -> str:
     return ""
 
 
+def rss_bytes(pid: int) -> int:
+    """The memory of a process; 0 when it has just ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return int(psutil.Process(pid).memory_info().rss)
+    return 0
+
+
 def start_ticks_of(pid: int) -> int:
     """When a living process was started, in clock ticks since boot.
 

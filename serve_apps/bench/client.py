@@ -54,9 +54,9 @@ class ApiClient:
         """Let go of the connections."""
         self._http.close()
 
-    def ask(self, speech: bytes) -> Answer:
-        """Ask for a video of this speech, a WAV file."""
-        files, data = {"audio": ("speech.wav", speech, "audio/wav")}, {"identity": self.identity}
+    def ask(self, speech: bytes, *, identity: str = "") -> Answer:
+        """Ask for a video of this speech, a WAV file, spoken by ``identity`` or else the client's own."""
+        files, data = {"audio": ("speech.wav", speech, "audio/wav")}, {"identity": identity or self.identity}
         sent_s = time.monotonic()
         try:
             answer = self._http.post("/v1/renders", files=files, data=data)
@@ -67,13 +67,13 @@ class ApiClient:
         body = answer.json() if is_json else {"detail": answer.text}
         return Answer(status=answer.status_code, body=body, sent_s=sent_s, answered_s=answered_s)
 
-    def must_ask(self, speech: bytes) -> Answer:
+    def must_ask(self, speech: bytes, *, identity: str = "") -> Answer:
         """``ask``, where a refusal makes the figures worthless.
 
         Raises:
             ServiceError: the request was not accepted.
         """
-        answer = self.ask(speech)
+        answer = self.ask(speech, identity=identity)
         if not answer.accepted:
             raise ServiceError("request for a render", "to be accepted", f"{answer.status}: {answer.body}")
         return answer

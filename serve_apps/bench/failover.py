@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.ids import RenderId, TenantId
-from cluster.settings import Settings
-from cluster.stack.stack import Stack
 from m2dao.errors import M2daoError
 from serve_apps.bench.client import ApiClient
 from serve_apps.bench.engine import SMALL, make_identity, make_speech
@@ -88,9 +86,7 @@ def _kill(site: Site, say: Say) -> float:
 
 def _be_away(site: Site, outage: Outage, say: Say) -> float:
     """Stop a service, wait, start it again; returns when it was back."""
-    # What the stack did not start it leaves alone, so it must not know that these settings reach its own services.
-    stack = Stack(Settings(home=site.settings.home, start_timeout_s=site.settings.start_timeout_s))
-    stack.stop_service(outage.service)
+    stack = site.stop_service(outage.service)
     say(f"{outage.service} is away for {outage.seconds:g} s")
     time.sleep(outage.seconds)
     stack.up(progress=say)  # those that run are left alone

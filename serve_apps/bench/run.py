@@ -29,6 +29,7 @@ def run_service_bench(what: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "uploads": _uploads,
         "saturation": _saturation,
         "fits": _fits,
+        "residents": _residents,
         "failover": _failover,
     }[what](options)
 
@@ -72,6 +73,15 @@ def _fits(options: Mapping[str, Any]) -> dict[str, Any]:
 
     with _site() as site:
         return measure_fits(site, num_identities=options["identities"] or 8, say=_say)
+
+
+def _residents(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.residents import measure_residents
+
+    num_identities = options["identities"] or 500
+    num_registered = max(options["registered"] or 10_000, num_identities)
+    with _site() as site:
+        return measure_residents(site, num_identities=num_identities, num_registered=num_registered, say=_say)
 
 
 def _failover(options: Mapping[str, Any]) -> dict[str, Any]:

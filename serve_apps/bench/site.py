@@ -63,6 +63,13 @@ class Site:
         members = processes.find_members(home.mark("ray"), home.record("ray"))
         return [process.pid for process in members if processes.title_of(process).startswith(f"ray::{_REPLICA}")]
 
+    def stop_service(self, name: str) -> Stack:
+        """Stop one service of the stack; returns the stack, whose ``up`` starts it again."""
+        # What the stack did not start it leaves alone, so it must not know that these settings reach its services.
+        stack = Stack(Settings(home=self.settings.home, start_timeout_s=self.settings.start_timeout_s))
+        stack.stop_service(name)
+        return stack
+
     def environment(self) -> dict[str, str]:
         """What a command of ours needs to work on this service and on no other."""
         others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}

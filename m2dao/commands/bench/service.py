@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from m2dao.commands.shared import Commands, add_command
 from m2dao.errors import ConfigError
 
-WHAT = ("promotion", "overhead", "uploads", "saturation", "fits", "failover")
+WHAT = ("promotion", "overhead", "uploads", "saturation", "fits", "residents", "failover")
 _ANYWHERE = ("overhead", "uploads")  # what can be asked of a deployment that is not ours
 
 EXAMPLES = """examples:
@@ -31,6 +31,8 @@ saturation  {throughput_ratio, num_renders}: 20 renders of 6 s queued at once; s
             the engine alone with all cores
 fits        {num_identities, overhead_ratio, seconds}: from submitting to the last end, over what the stages of the
             fits took together, divided among the workers
+residents   {num_identities, rss_mb, resolve_p99_ms}: memory of the largest replica after each of 500 has spoken, and
+            the time to resolve one of 10,000 champions
 failover    {recovery_s, lost, doubled, requests}: every replica is killed while clients ask; until the next video is
             done. With --outage a service of the stack is killed as well, and started again after --outage-seconds
 """
@@ -50,7 +52,8 @@ def add_parser(commands: Commands) -> None:
         metavar="N",
         help="of overhead (200), failover (60); of promotion: how many promotions (20)",
     )
-    parser.add_argument("--identities", type=int, metavar="N", help="of fits (8)")
+    parser.add_argument("--identities", type=int, metavar="N", help="of fits (8), residents (500)")
+    parser.add_argument("--registered", type=int, metavar="N", help="champions that residents resolves (10000)")
     parser.add_argument("--outage", choices=("redis", "s3", "mlflow"), help="what failover stops as well")
     parser.add_argument("--outage-seconds", type=float, default=60.0, metavar="S", help="for how long (default 60)")
 
@@ -61,12 +64,12 @@ def run(args: argparse.Namespace) -> dict:
     if not found:
         raise ConfigError("m2dao bench service", "the package's serving half", "none", "reinstall m2dao")
     (offered,) = found
-    names = ("url", "api_key", "identity", "requests", "identities", "outage", "outage_seconds")
+    names = ("url", "api_key", "identity", "requests", "identities", "registered", "outage", "outage_seconds")
     return offered.load()(args.what, {name: getattr(args, name) for name in names})
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name in ("requests", "identities"):
+    for name in ("requests", "identities", "registered"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name}", "a whole number of at least 1", str(value))
