@@ -108,7 +108,8 @@ class StackHome:
             record = self.record(name)
             running = record is not None and record.alive()
             old = last.get(name, {})
-            keep = set(old) == set(PORT_NAMES[name]) and (running or all(_port_free(p) for p in old.values()))
+            known = name in last and set(old) == set(PORT_NAMES[name])  # a service may have no port at all
+            keep = known and (running or all(_port_free(p) for p in old.values()))
             if not keep:
                 ports[name] = {port_name: _pick_port(taken) for port_name in PORT_NAMES[name]}
         write_private(self.run_dir / "ports.json", json.dumps(ports))
