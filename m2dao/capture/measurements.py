@@ -15,8 +15,10 @@ from m2dao.capture.crop import Crop
 from m2dao.capture.faces.models import BLENDSHAPE_NAMES
 from m2dao.capture.faces.signals import EXPRESSION_NAMES, Signals
 from m2dao.capture.faces.tracking import Tracks
-from m2dao.capture.review.quality import SoundMeasures, face_height_px
+from m2dao.capture.review.findings import Finding
+from m2dao.capture.review.quality import face_height_px
 from m2dao.capture.review.report import PlotData, SheetFrame, contact_sheet, plots
+from m2dao.capture.review.sound import SoundMeasures
 from m2dao.capture.review.sync import SyncFinding
 from m2dao.capture.writer import CaptureWriter
 from m2dao.regions import REGIONS
@@ -37,7 +39,7 @@ class Measurements:
         waveform: [S] as stored.
         features: [R, F] audio features by name.
         jumps: frames at which the picture jumps.
-        problems: what costs quality, in words for the person who made the recording.
+        problems: what costs quality.
     """
 
     name: str
@@ -51,7 +53,7 @@ class Measurements:
     waveform: np.ndarray
     features: dict[str, np.ndarray]
     jumps: list[int]
-    problems: list[str]
+    problems: list[Finding]
 
     @property
     def verdict(self) -> str:
@@ -113,7 +115,8 @@ def _quality_of(found: Measurements) -> dict:
     cameras = found.cameras
     return {
         "verdict": found.verdict,
-        "problems": found.problems,
+        "problems": [finding.text for finding in found.problems],
+        "kinds": [finding.kind for finding in found.problems],
         "face_height_px": round(face_height_px(found.tracks), 1),
         "pose_jitter_deg": round(float(cameras.pose_jitter_deg), 5),
         "second_difference_deg": round(float(cameras.second_difference_deg), 5),

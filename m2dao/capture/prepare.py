@@ -31,15 +31,16 @@ from m2dao.capture.faces.tracker import FaceTracker
 from m2dao.capture.faces.tracking import TRACKING_SIDE, Tracks, track_recording
 from m2dao.capture.measurements import Measurements, write_measurements
 from m2dao.capture.review.cuts import find_cuts
+from m2dao.capture.review.findings import Finding, told_by_reader
 from m2dao.capture.review.quality import (
+    LostFace,
     QualityRules,
     check_faces,
     check_length,
-    check_sound,
-    motion_problems,
-    picture_problems,
-    sound_problems,
+    motion_findings,
+    picture_findings,
 )
+from m2dao.capture.review.sound import measure_sound, other_voices, sound_findings
 from m2dao.capture.review.sync import find_sync, shift_sound
 from m2dao.capture.writer import CaptureWriter
 from m2dao.errors import CaptureRejected, ConfigError
@@ -84,6 +85,7 @@ class PrepareResult:
         sync_offset_frames: by how many frames the recording's sound comes late against the lips (negative: early).
         verdict: "good", or "usable" when there are problems.
         problems: what costs quality, in words for the person who made the recording.
+        kinds: of the problems, in words for programs.
         sync_confidence: how sure the offset is; sync_corrected_frames: by how much the stored sound was moved for it.
         elapsed_s, real_time_factor: time this took, also as a share of the recording's length.
         content_sha256: the capture's hash.
@@ -96,6 +98,7 @@ class PrepareResult:
     sync_offset_frames: int
     verdict: str
     problems: list[str] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     second_difference_deg: float = 0.0
     poses_on_picture_share: float = 0.0
     sync_confidence: float = 0.0
@@ -189,24 +192,26 @@ class _Maker:
         self.writer, self.size, self.features = writer, size, features
         self.progress, self.rules, self.audio_track = progress, rules, audio_track
         self.name = self.video.name
-        self.problems: list[str] = []
+        self.problems: list[Finding] = []
         self.jumps: list[int] = []
 
     def measure(self) -> Measurements:
         """Everything up to the report."""
         if not self.info.has_audio:
             raise CaptureRejected(self.name, "a recording with sound", "none", "record picture and sound together")
-        waveform = read_audio(
-            self.video, limits=LIMITS, track=self.audio_track, video_track=self.info.index, notes=self.problems
-        )
-        sound = check_sound(waveform, self.name)
-        check_length(len(waveform) // SAMPLES_PER_FRAME, self.name, self.rules)
-        tracks = self._track()
+        told: list[str] = list(self.info.notes)
+        waveform = read_audio(self.video, limits=LIMITS, track=self.audio_track, video_track=self.info.index, notes=told)
+        sound = measure_sound(waveform, self.name)
+        num_heard = -(-len(waveform) // SAMPLES_PER_FRAME)
+        check_length(num_heard, self.name, self.rules)
+        tracks = self._track(LostFace(self.name, num_heard, self.rules), told)
+        self.problems += [told_by_reader(note) for note in dict.fromkeys(told)]
         num_frames = self._num_frames(tracks, waveform)
         tracks = tracks.cut_to(num_frames)
         self.problems += check_length(num_frames, self.name, self.rules)
-        self.problems += check_faces(tracks, self.name, self.rules)
-        self.jumps = find_cuts(tracks).jumps
+        cuts = find_cuts(tracks)
+        self.problems += check_faces(tracks, cuts, self.name, self.rules)
+        self.jumps = cuts.jumps
         crop = choose_crop(tracks.landmarks, tracks.valid, width=tracks.width, height=tracks.height, size=self.size)
         landmarks = crop.landmarks(tracks.landmarks)
         stored = as_16_bit(_of_length(waveform, num_samples_for_frames(num_frames)))
@@ -221,8 +226,9 @@ class _Maker:
         if sync.corrected_frames:
             stored = shift_sound(stored, sync.corrected_frames)
             feature_rows = _extract_features(stored, self.features)
-        self.problems += sound_problems(sound, self.rules) + picture_problems(tracks, crop, self.rules)
-        self.problems += motion_problems(cameras.viewmats, signals.lip_opening, cameras.pose_jitter_deg, self.rules)
+        self.problems += sound_findings(sound) + other_voices(stored, signals.lip_opening)
+        self.problems += picture_findings(tracks, crop, self.rules)
+        self.problems += motion_findings(cameras.viewmats, signals.lip_opening, cameras.pose_jitter_deg, self.rules)
         return Measurements(
             name=self.name,
             tracks=tracks,
@@ -238,8 +244,13 @@ class _Maker:
             problems=self.problems + sync.problems,
         )
 
-    def _track(self) -> Tracks:
+    def _track(self, lost_face: LostFace, notes: list[str]) -> Tracks:
         expected = (self.info.duration_s or 60.0) * FRAME_RATE
+
+        def on_frame(done: int, found: bool) -> None:
+            lost_face(done - 1, found)
+            self.progress.stage("following the face", done / expected)
+
         trackers = [FaceTracker(count_every=COUNT_EVERY) for _ in range(NUM_TRACKERS)]
         return track_recording(
             self.video,
@@ -247,7 +258,8 @@ class _Maker:
             trackers,
             journals=self.writer.notes,
             limits=LIMITS,
-            on_frame=lambda done: self.progress.stage("following the face", done / expected),
+            on_frame=on_frame,
+            notes=notes,
         )
 
     def _num_frames(self, tracks: Tracks, waveform: np.ndarray) -> int:
@@ -255,9 +267,8 @@ class _Maker:
         missing_s = tracks.num_frames / FRAME_RATE - len(waveform) / (FRAME_RATE * SAMPLES_PER_FRAME)
         if missing_s <= MAX_SOUND_MISSING_S:
             return min(tracks.num_frames, -(-len(waveform) // SAMPLES_PER_FRAME))
-        self.problems.append(
-            f"the sound ends {missing_s:.1f} s before the picture: the rest of the picture is left out"
-        )
+        text = f"the sound ends {missing_s:.1f} s before the picture: the rest of the picture is left out"
+        self.problems.append(Finding("sound ends", text))
         return len(waveform) // SAMPLES_PER_FRAME
 
     def _cut_out(self, tracks: Tracks, landmarks: np.ndarray, crop: Crop) -> None:
@@ -295,7 +306,8 @@ def _result(found: Measurements, sha256: str, elapsed_s: float) -> PrepareResult
         poses_on_picture_share=found.poses_on_picture_share,
         sync_offset_frames=found.sync.offset_frames,
         verdict=found.verdict,
-        problems=list(found.problems),
+        problems=[finding.text for finding in found.problems],
+        kinds=[finding.kind for finding in found.problems],
         sync_confidence=found.sync.confidence,
         sync_corrected_frames=found.sync.corrected_frames,
         size=found.crop.size,

@@ -8,14 +8,17 @@ from scipy.ndimage import gaussian_filter
 from m2dao.presenter.people import Person
 from m2dao.presenter.texture import fbm, linear
 
+_OUT_OF_FOCUS, _IN_FOCUS = 5.0, 0.8  # standard deviation of the blur, of a picture of 256
+
 
 def make_backdrop(person: Person, size: int, seed: int) -> np.ndarray:
     """The room behind a presenter, f32 [size, size, 3], linear light, blurred like a far background."""
     rng = np.random.default_rng([seed, 77])
     base = 256
     y, x = np.mgrid[0:base, 0:base] / base
-    image = _library(x, y, rng) if person.backdrop == "library" else _office(x, y, rng)
-    image = np.stack([gaussian_filter(image[..., i], 5.0, mode="nearest") for i in range(3)], -1)
+    image = _ROOMS[person.backdrop](x, y, rng)
+    blur = _IN_FOCUS if person.backdrop == "garden" else _OUT_OF_FOCUS
+    image = np.stack([gaussian_filter(image[..., i], blur, mode="nearest") for i in range(3)], -1)
     grid = (np.arange(size) + 0.5) / size * base - 0.5
     low = np.clip(np.floor(grid).astype(int), 0, base - 2)
     f = np.clip(grid - low, 0.0, 1.0)
@@ -78,3 +81,28 @@ def _office(x, y, rng):
             _fill(image, x, y, (a - w, b - w, a + w, b + w), green)
     _fill(image, x, y, (0.81, 0.34, 0.91, 0.43), np.array(linear((206, 200, 190))))
     return image
+
+
+def _garden(x, y, rng):
+    """Leaves, flowers and light between them, hardly out of focus: as busy as a background gets."""
+    image = np.broadcast_to(np.array(linear((52, 84, 44))), (*x.shape, 3)).copy()
+    greens = [
+        (66, 112, 52),
+        (98, 140, 60),
+        (40, 70, 40),
+        (150, 168, 92),
+        (214, 222, 190),
+        (176, 120, 96),
+        (206, 172, 150),
+    ]
+    for _ in range(900):
+        u, v, turn = rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0, np.pi)
+        along, across = rng.uniform(0.012, 0.05), rng.uniform(0.006, 0.02)
+        a = (x - u) * np.cos(turn) + (y - v) * np.sin(turn)
+        b = (y - v) * np.cos(turn) - (x - u) * np.sin(turn)
+        leaf = (a / along) ** 2 + (b / across) ** 2 < 1
+        image[leaf] = np.array(linear(greens[rng.integers(len(greens))])) * rng.uniform(0.5, 1.3)
+    return image
+
+
+_ROOMS = {"library": _library, "office": _office, "garden": _garden}

@@ -59,7 +59,7 @@ class Person:
     # style
     hair_style: str = "bob"  # bob or short
     clothes: str = "sweater"  # sweater or jacket
-    backdrop: str = "library"  # library or office
+    backdrop: str = "library"  # library, office or garden
 
 
 _ANNA = Person(

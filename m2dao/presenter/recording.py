@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +19,14 @@ from m2dao.errors import ConfigError
 from m2dao.media.mux import VideoWriter
 from m2dao.presenter import performance, scene
 from m2dao.presenter.expressions import CONTROLS
-from m2dao.presenter.people import Person, get_person
+from m2dao.presenter.incidents import Take, draw_incidents, get_incident
+from m2dao.presenter.people import Person, get_person, persons
 from m2dao.presenter.visemes import BILABIALS, closure_frame
 from m2dao.presenter.voices import Phone, Speech, synthesise
 from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, num_samples_for_frames
 
+Retouch = Callable[[int, np.ndarray, np.ndarray], None]  # frame, picture uint8 [H, W, 3] to change, its landmarks
 MASK_STRIDE = 25  # frames between two masks in the truth file; all of them would be half a gigabyte
 LEAD_IN_S = 0.45
 _SENTENCE_GAP_S = 0.45
@@ -71,6 +74,7 @@ def make_recording(
     seed: int = 0,
     size: int = 512,
     sentence: str | None = None,
+    incidents: Sequence[str] = (),
     on_progress: Callable[[float], None] | None = None,
 ) -> Recording:
     """Write ``<person>.mp4``, ``<person>.truth.safetensors`` and ``<person>.truth.json`` into ``out_dir``.
@@ -84,12 +88,15 @@ def make_recording(
         seed: of everything that is random: head motion, blinks, freckles, hair.
         size: side of the square picture in pixels, even, 64 to 1024.
         sentence: English text; the person's own by default.
+        incidents: what goes wrong, names of ``incidents.INCIDENTS``.
         on_progress: called with the share done, 0..1.
 
     Raises:
         ConfigError: an argument out of its range, or an unknown person.
     """
     who = get_person(person)
+    for change in (get_incident(name).person for name in incidents):
+        who = change(who) if change else who
     _check(seconds, size)
     started = time.perf_counter()
     out = Path(out_dir)
@@ -99,10 +106,13 @@ def make_recording(
     speech = _fill(synthesise(text, who.voice, seed=seed), num_frames)
     own_seed = seed * 65_537 + zlib.crc32(person.encode()) % 65_537  # two people must not move alike
     states = performance.perform(speech.phones, num_frames, seed=own_seed)
+    states, speech, spans = _with_incidents(incidents, states, speech, who, own_seed)
+    num_frames = len(states)
     stage = scene.Scene(who, size=size, seed=own_seed)
     video = out / f"{person}.mp4"
-    kept = _film(video, stage, states, speech, on_progress or (lambda share: None))
-    truth, description = _write_truth(out, who, stage, states, speech, kept, text)
+    retouch = functools.partial(draw_incidents, incidents, spans)
+    kept = _film(video, stage, states, speech, retouch, on_progress or (lambda share: None))
+    truth, description = _write_truth(out, who, stage, states, speech, kept, text, spans)
     return Recording(
         person=person,
         video=video,
@@ -124,17 +134,41 @@ def _check(seconds: float, size: int) -> None:
 
 
 def _film(
-    video: Path, stage: scene.Scene, states: list, speech: Speech, on_progress: Callable[[float], None]
+    video: Path,
+    stage: scene.Scene,
+    states: list,
+    speech: Speech,
+    retouch: Retouch,
+    on_progress: Callable[[float], None],
 ) -> list[tuple]:
     """Write the video; returns the truth of every frame, with masks every ``MASK_STRIDE`` frames."""
     kept = []
     with VideoWriter(video, width=stage.size, height=stage.size, waveform=speech.waveform) as writer:
         for index, frame in enumerate(_render_in_order(stage, states)):
+            retouch(index, frame.rgb, frame.landmarks)
             writer.write(frame.rgb)
             masks = frame.masks if index % MASK_STRIDE == 0 else None
             kept.append((frame.lip_opening, frame.lip_width, frame.blink, frame.landmarks, masks))
             on_progress((index + 1) / len(states))
     return kept
+
+
+def _with_incidents(names: Sequence[str], states: list, speech: Speech, who: Person, seed: int):
+    """States and speech as the incidents change them, and when each of those happens."""
+    acting = [act for act in (get_incident(name).act for name in names) if act]
+    if not acting:
+        return states, speech, {}
+    other = next(person for person in persons() if person != who.name)
+    somebody = get_person(other)
+    take = Take(
+        states=list(states),
+        waveform=speech.waveform,
+        other_voice=synthesise(somebody.sentence, somebody.voice, seed=seed).waveform,
+        rng=np.random.default_rng([seed, 41]),
+    )
+    for act in acting:
+        act(take)
+    return take.states, Speech(take.waveform, speech.phones), take.spans
 
 
 def _fill(speech: Speech, num_frames: int) -> Speech:
@@ -166,7 +200,9 @@ def _render_in_order(stage: scene.Scene, states: list) -> Iterator[scene.Rendere
             yield future.result()
 
 
-def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Speech, kept, text) -> tuple[Path, Path]:
+def _write_truth(
+    out: Path, who: Person, stage: scene.Scene, states, speech: Speech, kept, text, spans
+) -> tuple[Path, Path]:
     openings, widths, blinks, landmarks, masks = zip(*kept, strict=True)
     times = np.arange(len(states)) / FRAME_RATE
     closed, silent = np.zeros(len(states), np.uint8), np.zeros(len(states), np.uint8)
@@ -205,6 +241,7 @@ def _write_truth(out: Path, who: Person, stage: scene.Scene, states, speech: Spe
         "control_names": list(CONTROLS),
         "landmark_names": list(scene.Scene.LANDMARKS),
         "mask_names": list(REGIONS),
+        "incidents": {name: [list(span) for span in each] for name, each in spans.items()},
         "phones": [[p.symbol, round(p.start_s, 4), round(p.end_s, 4)] for p in speech.phones],
     }
     description.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

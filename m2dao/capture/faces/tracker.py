@@ -15,6 +15,7 @@ __all__ = ["BLENDSHAPE_NAMES", "FaceObservation", "FaceTracker"]
 MIN_PRESENCE = 0.5  # below it the landmark model looks at something that is no face
 MIN_RELATIVE_SIDE = 0.35  # a face smaller than this beside the main one is a picture or a passer-by, and is not counted
 MIN_COUNTED_SCORE = 0.7
+MIN_OTHER_PRESENCE = 0.9  # of another face; the landmark model has no doubt about a real one
 SEARCH_EVERY = 5  # frames between two thorough searches while there is no face
 DUPLICATE_DISTANCE = 0.5  # of the larger side: closer centres are one face found twice
 
@@ -79,11 +80,10 @@ class FaceTracker:
         if found is None or self._num_seen % self._count_every == 0:
             # searching the quarters costs ten times as much: while there is no face, it is done now and then
             detections = self.detect(rgb, search_quarters=self._num_seen % SEARCH_EVERY == 0)
-            num_faces = len(detections)
-            if found is None and detections:
-                # twice: the detector's box is rough, and the second fit sees what tracking will see
-                found = self._fit(rgb, detections[0].roi())
-                found = self._fit(rgb, roi_of_landmarks(found[0])) if found is not None else None
+            for detection in detections:
+                found = found or self._fit_twice(rgb, detection)
+            if found is not None:
+                num_faces = 1 + self._count_others(rgb, detections, found[0])
         self._num_seen += 1
         if found is None:
             self._roi = None
@@ -96,11 +96,13 @@ class FaceTracker:
             blendshapes=self._models.blendshapes(landmarks),
             score=score,
             box=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
-            num_faces=None if num_faces is None else max(num_faces, 1),
+            num_faces=num_faces,
         )
 
     def detect(self, rgb: np.ndarray, *, search_quarters: bool = True) -> list[Detection]:
         """The faces that matter in `rgb`, largest first: those not much smaller than the largest.
+
+        One that the detector hardly believes in comes last, however large: leaves and cloth look like faces to it.
 
         Args:
             search_quarters: where the whole image shows none, look at overlapping quarters of it, which finds faces
@@ -114,7 +116,7 @@ class FaceTracker:
                 for left in _tile_starts(width, side):
                     tile = np.ascontiguousarray(rgb[top : top + side, left : left + side])
                     found += [_moved(detection, left, top) for detection in self._models.detect(tile)]
-        found.sort(key=lambda detection: -detection.side)
+        found.sort(key=lambda detection: (detection.score < MIN_COUNTED_SCORE, -detection.side))
         kept: list[Detection] = []
         for detection in found:
             relevant = not kept or (
@@ -126,11 +128,40 @@ class FaceTracker:
                 kept.append(detection)
         return kept
 
+    def _fit_twice(self, rgb: np.ndarray, detection: Detection) -> tuple[np.ndarray, float] | None:
+        """Landmarks of a detected face: its box is rough, and only the second fit sees what tracking will see."""
+        found = self._fit(rgb, detection.roi())
+        return None if found is None else self._fit(rgb, roi_of_landmarks(found[0]))
+
+    def _count_others(self, rgb: np.ndarray, detections: list[Detection], landmarks: np.ndarray) -> int:
+        """Faces beside the tracked one: detected elsewhere, about as large, and with landmarks of their own."""
+        centre, side = _place(landmarks)
+
+        def is_elsewhere(box: tuple[np.ndarray, float]) -> bool:
+            return bool(np.hypot(*(box[0] - centre)) > DUPLICATE_DISTANCE * max(side, box[1]))
+
+        num_others = 0
+        for detection in detections:
+            x0, y0, x1, y1 = detection.box
+            if detection.score < MIN_COUNTED_SCORE or detection.side < MIN_RELATIVE_SIDE * side:
+                continue
+            if not is_elsewhere((np.array([x0 + x1, y0 + y1]) / 2, detection.side)):
+                continue
+            other = self._fit_twice(rgb, detection)
+            num_others += other is not None and other[1] >= MIN_OTHER_PRESENCE and is_elsewhere(_place(other[0]))
+        return num_others
+
     def _fit(self, rgb: np.ndarray, roi: FaceRoi) -> tuple[np.ndarray, float] | None:
         if not 8.0 <= roi.side <= 4.0 * max(rgb.shape[:2]):
             return None
         landmarks, score = self._models.landmarks(rgb, roi)
         return (landmarks, score) if score >= MIN_PRESENCE else None
+
+
+def _place(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre [2] and side of the box around landmarks [478, 3]."""
+    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
+    return (low + high) / 2, float((high - low).max())
 
 
 def _tile_starts(length: int, side: int) -> list[int]:

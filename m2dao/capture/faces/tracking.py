@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from m2dao.capture.faces.covering import covered_share, face_patch
+from m2dao.capture.faces.covering import covered_share, face_patch, glare_share, is_frontal
 from m2dao.capture.faces.journal import RememberingTracker
 from m2dao.capture.faces.tracker import FaceObservation, FaceTracker
 from m2dao.capture.prefetch import in_turn, prefetch
@@ -23,7 +23,6 @@ from m2dao.media.video import Frame, VideoInfo, read_frames
 TRACKING_SIDE = 1280  # longest side the tracker looks at; the landmark model itself sees 256 px of the face
 THUMB_SIZE = (48, 48)
 MAX_SAMPLES = 40
-GIVE_UP_AFTER = 250  # frames without any face
 FACE_PATCH_SIDE = 128
 # A repeated picture: grey levels of the small picture, and as a share of the usual change.
 _REPEATED_LEVELS, _REPEATED_OF_USUAL = 0.06, 0.1
@@ -45,7 +44,9 @@ class Tracks:
         source_times_s: float64 [T] of the stored frames that were chosen.
         sharpness: float32 [T], variance of the Laplacian over the face at 128 px; nan where not measured.
         brightness: float32 [T, 3], 5th, 50th and 95th percentile of the face's luma 0..255; nan likewise.
-        covered: float32 [T], the largest part of the face that looks unlike itself, 0..1; nan likewise.
+        covered: float32 [T], the largest part of the face that looks unlike itself, 0..1; nan likewise, and where the
+            face is turned away.
+        glare: float32 [T], the largest part before the eyes that is far too bright; nan likewise.
         samples: frames spread over the recording, (index, uint8 [h, w, 3]), at tracking size.
     """
 
@@ -61,6 +62,7 @@ class Tracks:
     sharpness: np.ndarray
     brightness: np.ndarray
     covered: np.ndarray
+    glare: np.ndarray
     samples: list[tuple[int, np.ndarray]]
 
     @property
@@ -95,13 +97,17 @@ def track_recording(
     *,
     journals: Path,
     limits: MediaLimits,
-    on_frame: Callable[[int], None],
+    on_frame: Callable[[int, bool], None],
+    notes: list[str],
 ) -> Tracks:
     """Follow the face through the whole recording, in memory that does not hold its pictures.
 
     Args:
         trackers: each follows the face in every n-th frame, in a thread of its own: the square a face is looked for in
             leaves room for what it moves within two frames.
+        on_frame: called with the number of frames done, and whether the last of them shows a face; may raise what rules
+            the recording out.
+        notes: takes what the reader of the pictures has to tell.
         journals: folder where their findings are kept; those that lie there already are not made again.
 
     Raises:
@@ -115,14 +121,12 @@ def track_recording(
             for number, tracker in enumerate(trackers)
         ]
         frames = stack.enter_context(
-            closing(prefetch(read_frames(path, max_side=TRACKING_SIDE, limits=limits, track=info.index)))
+            closing(prefetch(read_frames(path, max_side=TRACKING_SIDE, limits=limits, track=info.index, notes=notes)))
         )
         with closing(in_turn(follow, frames)) as followed:
             for frame, found in followed:
                 collected.add(frame, found)
-                if frame.index + 1 == GIVE_UP_AFTER and not any(collected.valid):
-                    break
-                on_frame(frame.index + 1)
+                on_frame(frame.index + 1, found is not None)
     return collected.finish()
 
 
@@ -161,7 +165,8 @@ class _Collector:
             sharpness, brightness = np.nan, np.full(3, np.nan)
         else:
             sharpness, brightness = _look_of(frame.rgb, found.box)
-            self._patches[frame.index] = face_patch(frame.rgb, found.landmarks)
+            if is_frontal(found.landmarks):
+                self._patches[frame.index] = face_patch(frame.rgb, found.landmarks)
         self._sharpness.append(sharpness)
         self._brightness.append(brightness)
         if found is not None and frame.index % self._stride == 0:
@@ -179,9 +184,10 @@ class _Collector:
                 f"none in {len(valid)} frames",
                 "film the face from the front, upright and at least a tenth of the picture's height",
             )
-        covered = np.full(len(valid), np.nan, np.float32)
+        covered, glare = np.full((2, len(valid)), np.nan, np.float32)
         if self._patches:
-            covered[list(self._patches)] = covered_share(np.stack(list(self._patches.values())))
+            looked, patches = list(self._patches), np.stack(list(self._patches.values()))
+            covered[looked], glare[looked] = covered_share(patches), glare_share(patches)
         return Tracks(
             width=self._info.width,
             height=self._info.height,
@@ -195,6 +201,7 @@ class _Collector:
             sharpness=np.array(self._sharpness, np.float32),
             brightness=np.array(self._brightness, np.float32),
             covered=covered,
+            glare=glare,
             samples=self._samples,
         )
 

@@ -13,12 +13,11 @@ from scipy.spatial.transform import Rotation
 
 from m2dao.capture.crop import Crop
 from m2dao.capture.faces.tracking import Tracks
-from m2dao.capture.review.cuts import find_cuts
+from m2dao.capture.review.cuts import Cuts
+from m2dao.capture.review.findings import Finding, clock, clocks
 from m2dao.errors import CaptureRejected
-from m2dao.regions import CHIN, FOREHEAD, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
-from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME, runs_of
-
-SILENCE_DBFS = -50.0
+from m2dao.regions import CHIN, FOREHEAD, INNER_LIP_PAIRS, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from m2dao.timeline import FRAME_RATE, runs_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,71 +36,18 @@ class QualityRules:
     good_yaw_deg: float = 35.0
     good_pose_jitter_deg: float = 0.1
     good_turn_deg_per_s: float = 75.0  # of all but a twentieth of the frames
-    max_covered_share: float = 0.1  # of the face, in one piece
+    max_covered_share: float = 0.075  # of the face, in one piece
+    max_glare_share: float = 0.04  # of the face, before the eyes
+    min_moving_share: float = 0.01  # of the face's height: a face that stays within less is a picture of one
+    min_moving_lips: float = 0.004  # range of the lip opening of anybody who is no picture
+    max_repeated_share: float = 0.02  # of the pictures
     min_sharpness: float = 25.0
     min_distinct_rate: float = 18.0  # different pictures per second
     max_still_s: float = 0.3
-    good_speech_share: float = 0.3
-    good_speech_range_db: float = 15.0
     min_lip_motion: float = 0.012  # standard deviation of the lip opening
 
 
-@dataclass(frozen=True, kw_only=True)
-class SoundMeasures:
-    """Levels of a recording's sound over frames of 40 ms, dB of full scale."""
-
-    speech_dbfs: float  # 95th percentile
-    floor_dbfs: float  # 10th percentile
-    speech_share: float  # of the frames, at least halfway (in dB) from floor to speech level
-    clipped_share: float  # of the samples
-
-
-def check_sound(waveform: np.ndarray, name: str) -> SoundMeasures:
-    """Measure float32 [S] at 16 kHz.
-
-    Raises:
-        CaptureRejected: silence.
-    """
-    num_frames = len(waveform) // SAMPLES_PER_FRAME
-    if num_frames == 0:
-        raise CaptureRejected(
-            f"sound of {name}", "speech", "less than 40 ms of sound", "record picture and sound together"
-        )
-    blocks = waveform[: num_frames * SAMPLES_PER_FRAME].reshape(num_frames, SAMPLES_PER_FRAME).astype(np.float64)
-    blocks -= blocks.mean(1, keepdims=True)
-    level = 10 * np.log10(np.square(blocks).mean(1) + 1e-12)
-    speech, floor = np.percentile(level, 95), np.percentile(level, 10)
-    if speech < SILENCE_DBFS:
-        raise CaptureRejected(
-            f"sound of {name}",
-            f"speech above {SILENCE_DBFS:.0f} dBFS",
-            f"silence ({speech:.0f} dBFS at its loudest)",
-            "check the microphone: the mouth is learnt from speech",
-        )
-    active = level > max((speech + floor) / 2, speech - 25)
-    return SoundMeasures(
-        speech_dbfs=float(speech),
-        floor_dbfs=float(max(floor, -120.0)),
-        speech_share=float(active.mean()),
-        clipped_share=float((np.abs(waveform) > 0.999).mean()),
-    )
-
-
-def sound_problems(sound: SoundMeasures, rules: QualityRules) -> list[str]:
-    """What the sound costs."""
-    problems = []
-    if sound.speech_share < rules.good_speech_share:
-        problems.append(f"speech in only {sound.speech_share:.0%} of the recording: talk all the time")
-    if sound.speech_dbfs - sound.floor_dbfs < rules.good_speech_range_db:
-        problems.append(
-            f"speech stands only {sound.speech_dbfs - sound.floor_dbfs:.0f} dB above the noise: record in a quiet room"
-        )
-    if sound.clipped_share > 1e-3:
-        problems.append(f"the sound is overdriven ({sound.clipped_share:.1%} of it at full scale): lower the gain")
-    return problems
-
-
-def check_length(num_frames: int, name: str, rules: QualityRules) -> list[str]:
+def check_length(num_frames: int, name: str, rules: QualityRules) -> list[Finding]:
     """Problems of the length.
 
     Raises:
@@ -116,11 +62,12 @@ def check_length(num_frames: int, name: str, rules: QualityRules) -> list[str]:
             "record for a minute or two",
         )
     if seconds < rules.good_seconds:
-        return [f"only {seconds:.0f} s long: {rules.good_seconds:g} s and more teach more mouth shapes"]
+        text = f"only {seconds:.0f} s long: {rules.good_seconds:g} s and more teach more mouth shapes"
+        return [Finding("short", text)]
     return []
 
 
-def check_faces(tracks: Tracks, name: str, rules: QualityRules) -> list[str]:
+def check_faces(tracks: Tracks, cuts: Cuts, name: str, rules: QualityRules) -> list[Finding]:
     """Problems of the tracked face.
 
     Raises:
@@ -134,30 +81,43 @@ def check_faces(tracks: Tracks, name: str, rules: QualityRules) -> list[str]:
         raise CaptureRejected(
             name,
             "one face",
-            f"{counted.max()} faces, from {_clock(where[0])} on",
+            f"{counted.max()} faces, from {clock(where[0])} on",
             "crop the recording to one person",
         )
     if several.any():
-        problems.append(f"another face at {_clock(np.flatnonzero(tracks.num_faces > 1)[0])}")
-    cuts = find_cuts(tracks)
+        problems.append(Finding("other face", f"another face at {clock(np.flatnonzero(tracks.num_faces > 1)[0])}"))
     if cuts.scenes or len(cuts.jumps) > rules.max_jumps_per_minute * max(tracks.num_frames / FRAME_RATE / 60, 1):
         found = sorted(cuts.scenes + cuts.jumps)
         raise CaptureRejected(
             name,
             "one continuous shot",
-            f"{len(found)} cut{'s' if len(found) > 1 else ''} at {_clocks(found)}",
+            f"{len(found)} cut{'s' if len(found) > 1 else ''} at {clocks(found)}",
             "give the longest part between two cuts",
         )
     if cuts.jumps:
-        problems.append(f"{len(cuts.jumps)} jump cuts, at {_clocks(cuts.jumps)}: the head leaps there")
+        number = f"{len(cuts.jumps)} jump cut{'s' if len(cuts.jumps) > 1 else ''}"
+        problems.append(Finding("jump cut", f"{number}, at {clocks(cuts.jumps)}: the head leaps there"))
+    _check_still(tracks, name, rules)
     _check_gaps(tracks, name, rules)
     missing = int((~tracks.valid).sum())
     if missing:
-        problems.append(
-            f"no face in {missing} frames, at {_clocks([start for start, _ in runs_of(~tracks.valid)])}: interpolated"
-        )
+        begins = [start for start, _ in runs_of(~tracks.valid)]
+        problems.append(Finding("gap", f"no face in {missing} frames, at {clocks(begins)}: interpolated"))
     _check_place_and_size(tracks, name, rules)
     return problems
+
+
+def _check_still(tracks: Tracks, name: str, rules: QualityRules) -> None:
+    """Refuse a picture of a face: nothing in it moves, so nothing can be learnt."""
+    points = tracks.landmarks[tracks.valid]
+    height = face_height_px(tracks)
+    moving = np.ptp(np.percentile(points[..., :2].mean(1), [5, 95], axis=0), axis=0).max() / max(height, 1.0)
+    lips = points[:, INNER_LIP_PAIRS[0][1], :2] - points[:, INNER_LIP_PAIRS[0][0], :2]
+    opening = np.ptp(np.percentile(np.linalg.norm(lips, axis=-1), [5, 95])) / max(height, 1.0)
+    if moving < rules.min_moving_share and opening < rules.min_moving_lips:
+        raise CaptureRejected(
+            name, "a person who moves and speaks", "a still picture", "film the person: from a photo nothing is learnt"
+        )
 
 
 def _check_gaps(tracks: Tracks, name: str, rules: QualityRules) -> None:
@@ -167,12 +127,52 @@ def _check_gaps(tracks: Tracks, name: str, rules: QualityRules) -> None:
     ):
         start, end = max(runs_of(bad), key=lambda run: run[1] - run[0], default=(0, 0))
         if end - start > rules.max_gap_frames:
-            raise CaptureRejected(
-                name,
-                f"the whole face in every frame (gaps of up to {rules.max_gap_frames} frames are bridged)",
-                f"{what} from {_clock(start)} to {_clock(end)}",
-                "cut this part away, or record again with the face inside the picture",
-            )
+            raise _gap(name, rules, f"{what} from {clock(start)} to {clock(end)}")
+
+
+def _gap(name: str, rules: QualityRules, got: str) -> CaptureRejected:
+    return CaptureRejected(
+        name,
+        f"the whole face in every frame (gaps of up to {rules.max_gap_frames} frames are bridged)",
+        got,
+        "cut this part away, or record again with the face inside the picture",
+    )
+
+
+class LostFace:
+    """Refuses a recording as soon as a face is gone for longer than can be bridged; told of every frame in turn.
+
+    Args:
+        num_frames: that will be used; what comes after them does not count.
+    """
+
+    def __init__(self, name: str, num_frames: int, rules: QualityRules):
+        self._name, self._num_frames, self._rules = name, num_frames, rules
+        self._num_seen = self._num_missing = 0
+
+    def __call__(self, frame: int, found: bool) -> None:
+        """Take note of a frame.
+
+        Raises:
+            CaptureRejected: the face has come back after too long, or is gone for a second.
+        """
+        if frame >= self._num_frames:
+            return
+        lost = frame - self._num_missing
+        self._num_missing = 0 if found else self._num_missing + 1
+        self._num_seen += found
+        if found and frame - lost > self._rules.max_gap_frames:
+            raise _gap(self._name, self._rules, f"no face in the picture from {clock(lost)} to {clock(frame)}")
+        if self._num_missing < FRAME_RATE:
+            return
+        if self._num_seen:
+            raise _gap(self._name, self._rules, f"no face in the picture from {clock(lost)} on")
+        raise CaptureRejected(
+            self._name,
+            "a face",
+            f"none in the first {self._num_missing} frames",
+            "film the face from the front, upright and at least a tenth of the picture's height",
+        )
 
 
 def _outside(tracks: Tracks, rules: QualityRules) -> np.ndarray:
@@ -209,66 +209,82 @@ def face_height_px(tracks: Tracks) -> float:
     return float(np.median(np.linalg.norm(points[:, CHIN, :2] - points[:, FOREHEAD, :2], axis=-1)))
 
 
-def picture_problems(tracks: Tracks, crop: Crop, rules: QualityRules) -> list[str]:
+def picture_findings(tracks: Tracks, crop: Crop, rules: QualityRules) -> list[Finding]:
     """What the pictures cost."""
     problems = []
     if crop.scale > rules.max_enlargement:
-        problems.append(
+        text = (
             f"the face is small: a square of {crop.side:.0f} px is enlarged to {crop.size}; record closer, or use "
             f"--size {int(crop.side) // 64 * 64 or 64}"
         )
+        problems.append(Finding("small", text))
     if np.nanmedian(tracks.sharpness) < rules.min_sharpness:
-        problems.append("the face is blurred: focus on it, and use more light")
+        problems.append(Finding("blurred", "the face is blurred: focus on it, and use more light"))
     dark, middle, bright = np.nanmedian(tracks.brightness, axis=0)
     if middle < 50 or bright < 80:
-        problems.append("the face is dark: use more light")
+        problems.append(Finding("dark", "the face is dark: use more light"))
     if dark > 190 or bright > 252:
-        problems.append("parts of the face are overexposed: use less or softer light")
-    looked = np.flatnonzero(np.isfinite(tracks.covered))
-    begins = [looked[start] for start, _ in runs_of(tracks.covered[looked] > rules.max_covered_share)]
-    if begins:
-        problems.append(
-            f"something covers the face (a hand, a microphone, a glare), at {_clocks(begins)}: keep it free"
-        )
-    times = np.unique(tracks.source_times_s)
-    if len(times) > 1:
-        rate = (len(times) - 1) / (times[-1] - times[0])
-        if rate < rules.min_distinct_rate:
-            problems.append(f"only {rate:.0f} different pictures per second: record at 25 or more")
-        still = np.diff(times)
-        if still.max() > rules.max_still_s and rate >= rules.min_distinct_rate:
-            problems.append(f"the picture stands still for {still.max():.2f} s at {times[np.argmax(still)]:.1f} s")
+        problems.append(Finding("overexposed", "parts of the face are overexposed: use less or softer light"))
+    covered = _begins(tracks.covered, rules.max_covered_share)
+    if covered:
+        text = f"something covers the face (a hand, a microphone), at {clocks(covered)}: keep it free"
+        problems.append(Finding("covered", text))
+    glare = _begins(tracks.glare, rules.max_glare_share)
+    if glare:
+        text = f"light is mirrored before the eyes, at {clocks(glare)}: turn the lamp or tilt the glasses"
+        problems.append(Finding("glare", text))
+    return problems + _rate_findings(tracks, rules)
+
+
+def _begins(shares: np.ndarray, most: float) -> list[int]:
+    """Where shares [T], NaN in frames that were not looked at, rise beyond the most there may be."""
+    looked = np.flatnonzero(np.isfinite(shares))
+    return [int(looked[start]) for start, _ in runs_of(shares[looked] > most)]
+
+
+def _rate_findings(tracks: Tracks, rules: QualityRules) -> list[Finding]:
+    """What is said of pictures that do not come one after another."""
+    fresh = np.flatnonzero(tracks.fresh)
+    if len(fresh) < 2:
+        return []
+    problems = []
+    rate = FRAME_RATE * (len(fresh) - 1) / (fresh[-1] - fresh[0])
+    stored = np.unique(tracks.source_times_s)
+    stored_rate = (len(stored) - 1) / max(stored[-1] - stored[0], 1e-6)
+    if min(rate, stored_rate) < rules.min_distinct_rate:
+        text = f"only {min(rate, stored_rate):.0f} different pictures per second: record at 25 or more"
+        return [Finding("few pictures", text)]
+    longest = int(np.argmax(np.diff(fresh)))
+    still_s = (fresh[longest + 1] - fresh[longest]) / FRAME_RATE
+    if still_s > rules.max_still_s:
+        text = f"the picture stands still for {still_s:.2f} s at {clock(fresh[longest])}"
+        problems.append(Finding("standstill", text))
+    share = 1 - len(fresh) / tracks.num_frames
+    if share > rules.max_repeated_share and stored_rate > FRAME_RATE - 0.5:
+        text = f"{share:.0%} of the pictures repeat the one before: export at the rate that it was recorded at"
+        problems.append(Finding("repeated pictures", text))
     return problems
 
 
-def motion_problems(
+def motion_findings(
     viewmats: np.ndarray, lip_opening: np.ndarray, pose_jitter_deg: float, rules: QualityRules
-) -> list[str]:
+) -> list[Finding]:
     """What the motion costs; viewmats [T, 4, 4], lip_opening [T]."""
     problems = []
     forward = viewmats[:, :3, 2]  # the head's z axis seen from the camera
     yaw = np.degrees(np.arctan2(forward[:, 0], forward[:, 2]))
     turned = np.abs(yaw - np.median(yaw)) > rules.good_yaw_deg
     if turned.mean() > 0.02:
-        problems.append(f"the head is turned far to the side in {turned.mean():.0%} of the frames")
+        text = f"the head is turned far to the side in {turned.mean():.0%} of the frames"
+        problems.append(Finding("turned", text))
     speed = np.degrees(Rotation.from_matrix(viewmats[1:, :3, :3] @ viewmats[:-1, :3, :3].swapaxes(1, 2)).magnitude())
     quick = np.percentile(speed * FRAME_RATE, 95)
     if quick > rules.good_turn_deg_per_s:
-        problems.append(f"the head turns by up to {quick:.0f} degrees a second: quick turns blur, and hair lags behind")
+        text = f"the head turns by up to {quick:.0f} degrees a second: quick turns blur, and hair lags behind"
+        problems.append(Finding("quick turns", text))
     if pose_jitter_deg > rules.good_pose_jitter_deg:
-        problems.append(
-            f"head poses jitter by {pose_jitter_deg:.2f} degrees (good: below {rules.good_pose_jitter_deg:g})"
-        )
+        text = f"head poses jitter by {pose_jitter_deg:.2f} degrees (good: below {rules.good_pose_jitter_deg:g})"
+        problems.append(Finding("jitter", text))
     if np.std(lip_opening) < rules.min_lip_motion:
-        problems.append("the lips hardly move: is this the person who speaks?")
+        problems.append(Finding("still lips", "the lips hardly move: is this the person who speaks?"))
     return problems
-
-
-def _clock(frame: int) -> str:
-    seconds = frame / FRAME_RATE
-    return f"{int(seconds // 60)}:{seconds % 60:05.2f}"
-
-
-def _clocks(frames: list[int]) -> str:
-    shown = ", ".join(_clock(frame) for frame in frames[:5])
-    return f"{shown}, ..." if len(frames) > 5 else shown

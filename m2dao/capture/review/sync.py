@@ -8,10 +8,11 @@ import numpy as np
 
 from m2dao.audio.lipsync import expected_lip_opening, sync_offset_and_confidence
 from m2dao.audio.phones import Phones
+from m2dao.capture.review.findings import Finding
 from m2dao.timeline import SAMPLES_PER_FRAME
 
 MAX_LAG_FRAMES = 15
-MIN_CORRECTED_FRAMES = 2  # one frame is within the error of the estimate
+ROUNDED_UP_FROM = 0.7  # of a frame: a lag nearer to none is not taken away
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +21,12 @@ class SyncFinding:
 
     Attributes:
         offset_frames: frames by which the recording's sound comes late against the lips (negative: early); 0 where
-            that cannot be told.
+            that cannot be told or is less than a frame.
         confidence: of the scan, see m2dao.audio.lipsync.
         r: correlation of predicted and seen lip opening at the best lag.
-        corrected_frames: frames the stored sound was moved forward for it; 0 where the finding was not sure enough.
+        corrected_frames: frames the stored sound was moved forward for it: all that was found.
         lag_frames, lag_correlation: the whole scan, [L].
-        problems: sentences for the quality report.
+        problems: for the quality report.
     """
 
     offset_frames: int
@@ -34,7 +35,7 @@ class SyncFinding:
     corrected_frames: int
     lag_frames: np.ndarray
     lag_correlation: np.ndarray
-    problems: list[str] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
 
     def as_dict(self) -> dict:
         return {
@@ -62,16 +63,20 @@ def find_sync(phone_rows: np.ndarray, lip_opening: np.ndarray) -> SyncFinding:
     """
     expected = expected_lip_opening(phone_rows, Phones().phones, len(lip_opening))
     found = sync_offset_and_confidence(expected, lip_opening, MAX_LAG_FRAMES)
-    offset = round(found.offset_frames)
-    corrected = offset if found.sure and abs(offset) >= MIN_CORRECTED_FRAMES else 0
+    size = abs(found.offset_frames)
+    whole = int(size + 1 - ROUNDED_UP_FROM) if size < 1 else round(size)
+    corrected = int(np.copysign(whole, found.offset_frames)) if found.sure else 0
     problems = []
     if not found.sure:
-        problems.append("whether sound and lips are in time cannot be told: the stored lag is kept")
+        text = "whether sound and lips are in time cannot be told: the stored lag is kept"
+        problems.append(Finding("lag unknown", text))
     elif corrected:
         when = "late" if corrected > 0 else "early"
-        problems.append(f"the sound comes {abs(corrected)} frames {when} against the lips: corrected in the capture")
+        number = f"{abs(corrected)} frame{'s' if abs(corrected) > 1 else ''}"
+        text = f"the sound comes {number} {when} against the lips: corrected in the capture"
+        problems.append(Finding("lag", text))
     return SyncFinding(
-        offset_frames=offset if found.sure else 0,
+        offset_frames=corrected,
         confidence=found.confidence,
         r=found.r,
         corrected_frames=corrected,

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from m2dao.capture.faces.covering import covered_share, face_patch
+from m2dao.capture.faces.covering import covered_share, face_patch, glare_share, is_frontal
 from m2dao.capture.faces.tracker import FaceTracker
 from tests.support.recordings import SIDE, moved, portrait
 
@@ -36,3 +36,30 @@ def test_a_hand_or_a_microphone_is_found_in_the_frames_it_is_in(faces, color):
     found = shares(pictures, landmarks)
     assert found[list(HIDDEN)].min() > 0.1
     assert np.delete(found, HIDDEN).max() < 0.05
+
+
+def test_lids_that_stay_closed_cover_nothing_and_a_lamp_in_glasses_is_glare(faces):
+    pictures, landmarks = [picture.copy() for picture in faces[0]], faces[1]
+    for index in HIDDEN:
+        cheek = pictures[index][tuple(landmarks[index][[50], 1::-1].astype(int)[0])].astype(int)
+        for eye in ((33, 133), (263, 362)):
+            x, y = landmarks[index][list(eye), :2].mean(axis=0)
+            axes = (SIDE // 24, SIDE // 34)
+            cv2.ellipse(pictures[index], (int(x), int(y)), axes, 0, 0, 360, (0.9 * cheek).tolist(), -1)
+    blinking = np.stack([face_patch(*pair) for pair in zip(pictures, landmarks, strict=True)])
+    assert covered_share(blinking).max() < 0.05
+    assert glare_share(blinking).max() < 0.01
+    for index in HIDDEN:
+        x, y = landmarks[index][[33, 133], :2].mean(axis=0)
+        cv2.ellipse(pictures[index], (int(x), int(y)), (SIDE // 20, SIDE // 26), 0, 0, 360, (252, 252, 255), -1)
+    found = glare_share(np.stack([face_patch(*pair) for pair in zip(pictures, landmarks, strict=True)]))
+    assert found[list(HIDDEN)].min() > 0.04
+    assert np.delete(found, HIDDEN).max() < 0.01
+
+
+def test_a_face_that_is_turned_away_is_not_compared(faces):
+    landmarks = faces[1][0]
+    assert is_frontal(landmarks)
+    aside = landmarks.copy()
+    aside[:, 0] += 2.0 * (landmarks[:, 2] - landmarks[[33, 263], 2].mean())  # as from the side
+    assert not is_frontal(aside)

@@ -11,14 +11,14 @@ from m2dao.capture.faces.layout import face_layout
 from m2dao.capture.faces.tracking import Tracks
 from m2dao.capture.review.cuts import find_cuts
 from m2dao.capture.review.quality import (
+    LostFace,
     QualityRules,
     check_faces,
     check_length,
-    check_sound,
-    motion_problems,
-    picture_problems,
-    sound_problems,
+    motion_findings,
+    picture_findings,
 )
+from m2dao.capture.review.sound import measure_sound, other_voices, sound_findings
 from m2dao.errors import CaptureRejected
 from tests.support.speech import speech_like
 
@@ -46,9 +46,23 @@ def tracks(face_px=300.0, **changes):
         sharpness=np.full(T, 150, np.float32),
         brightness=np.tile(np.array([60, 130, 190], np.float32), (T, 1)),
         covered=np.where(np.arange(T) % 5 == 0, np.float32(0.02), np.float32(np.nan)),
+        glare=np.where(np.arange(T) % 5 == 0, np.float32(0.0), np.float32(np.nan)),
         samples=[],
     )
     return dataclasses.replace(made, **changes)
+
+
+def texts(found):
+    return [finding.text for finding in found]
+
+
+def faces(found):
+    """What is said of a face's tracks."""
+    return texts(check_faces(found, find_cuts(found), "a.mp4", RULES))
+
+
+def sound_texts(waveform):
+    return texts(sound_findings(measure_sound(waveform, "a.mp4")))
 
 
 def with_rows(values, rows, value):
@@ -60,40 +74,40 @@ def with_rows(values, rows, value):
 def test_a_good_recording_has_no_problems():
     good = tracks()
     crop = choose_crop(good.landmarks, good.valid, width=1280, height=720, size=512)
-    assert check_faces(good, "a.mp4", RULES) == []
-    assert picture_problems(good, crop, RULES) == []
+    assert faces(good) == []
+    assert picture_findings(good, crop, RULES) == []
 
 
 def test_short_gaps_are_reported_and_long_ones_refused_with_the_place():
-    problems = check_faces(tracks(valid=with_rows(np.ones(T, bool), slice(50, 55), False)), "a.mp4", RULES)
+    problems = faces(tracks(valid=with_rows(np.ones(T, bool), slice(50, 55), False)))
     assert problems == ["no face in 5 frames, at 0:02.00: interpolated"]
     with pytest.raises(CaptureRejected, match=r"no face in the picture from 0:02\.00 to 0:02\.24"):
-        check_faces(tracks(valid=with_rows(np.ones(T, bool), slice(50, 56), False)), "a.mp4", RULES)
+        faces(tracks(valid=with_rows(np.ones(T, bool), slice(50, 56), False)))
 
 
 def test_a_face_that_leaves_the_picture_is_refused_with_the_place():
     leaving = tracks()
     leaving.landmarks[100:, :, 0] += np.minimum(np.arange(100) * 8, 620)[:, None]
     with pytest.raises(CaptureRejected, match=r"leaves the picture from 0:0[67]\."):
-        check_faces(leaving, "a.mp4", RULES)
+        faces(leaving)
 
 
 def test_several_faces_are_refused_and_a_passer_by_is_reported():
     counts = tracks().num_faces
-    assert "another face at 0:03.84" in check_faces(tracks(num_faces=with_rows(counts, 96, 2)), "a.mp4", RULES)
+    assert "another face at 0:03.84" in faces(tracks(num_faces=with_rows(counts, 96, 2)))
     with pytest.raises(CaptureRejected, match="2 faces, from 0:03.84"):
-        check_faces(tracks(num_faces=with_rows(counts, [96, 108, 120], 2)), "a.mp4", RULES)
+        faces(tracks(num_faces=with_rows(counts, [96, 108, 120], 2)))
 
 
 def test_a_small_face_and_one_that_lies_on_its_side_are_refused():
     with pytest.raises(CaptureRejected, match="px high; got 8[0-9] px"):
-        check_faces(tracks(face_px=85.0), "a.mp4", RULES)
+        faces(tracks(face_px=85.0))
     lying = tracks()
     middle = np.array([640.0, 360.0])
     x, y = (lying.landmarks[..., :2] - middle).transpose(2, 0, 1)
     lying.landmarks[..., 0], lying.landmarks[..., 1] = middle[0] - y, middle[1] + x
     with pytest.raises(CaptureRejected, match="turned by 90 degrees; rotate"):
-        check_faces(lying, "a.mp4", RULES)
+        faces(lying)
 
 
 def test_another_scene_is_a_cut_and_a_leap_of_the_face_too():
@@ -102,7 +116,7 @@ def test_another_scene_is_a_cut_and_a_leap_of_the_face_too():
     )
     assert find_cuts(scene).scenes == [80]
     with pytest.raises(CaptureRejected, match=r"1 cut at 0:03\.20"):
-        check_faces(scene, "a.mp4", RULES)
+        faces(scene)
     leap = tracks()
     leap.landmarks[120:, :, 0] += 150
     assert find_cuts(leap).scenes == [120]
@@ -112,13 +126,13 @@ def test_a_jump_cut_in_one_scene_is_reported_and_many_are_refused():
     jump = tracks(change=with_rows(tracks().change, 80, 9.0))
     jump.landmarks[80:, :, 0] += 25
     assert (find_cuts(jump).scenes, find_cuts(jump).jumps) == ([], [80])
-    assert any("jump cuts, at 0:03.20" in problem for problem in check_faces(jump, "a.mp4", RULES))
+    assert any("1 jump cut, at 0:03.20" in problem for problem in faces(jump))
     places = np.arange(10, 190, 20)
     many = tracks(change=with_rows(tracks().change, places, 9.0))
     for i, place in enumerate(places):
         many.landmarks[place:, :, 0] += 25 * (-1) ** i
     with pytest.raises(CaptureRejected, match="9 cuts"):
-        check_faces(many, "a.mp4", RULES)
+        faces(many)
 
 
 @pytest.mark.parametrize("degrees_per_frame", [3, 8, 14])
@@ -149,7 +163,7 @@ def test_fast_motion_and_repeated_pictures_are_no_cuts():
     slow.landmarks[:] = slow.landmarks[np.searchsorted(times, times)]
     assert find_cuts(slow).scenes == []
     crop = choose_crop(slow.landmarks, slow.valid, width=1280, height=720, size=512)
-    assert any("12 different pictures per second" in problem for problem in picture_problems(slow, crop, RULES))
+    assert any("12 different pictures per second" in problem for problem in texts(picture_findings(slow, crop, RULES)))
 
 
 def test_blur_darkness_and_enlargement_are_reported():
@@ -159,7 +173,7 @@ def test_blur_darkness_and_enlargement_are_reported():
         brightness=np.tile(np.array([5, 30, 60], np.float32), (T, 1)),
     )
     crop = choose_crop(poor.landmarks, poor.valid, width=1280, height=720, size=512)
-    text = " ".join(picture_problems(poor, crop, RULES))
+    text = " ".join(texts(picture_findings(poor, crop, RULES)))
     assert "blurred" in text
     assert "dark" in text
     assert "enlarged to 512" in text
@@ -170,40 +184,107 @@ def test_what_covers_the_face_is_reported_with_the_places():
     usual = tracks()
     crop = choose_crop(usual.landmarks, usual.valid, width=1280, height=720, size=512)
     hand = dataclasses.replace(usual, covered=with_rows(usual.covered, [50, 55, 60, 150], 0.3))
-    (problem,) = picture_problems(hand, crop, RULES)
+    (problem,) = texts(picture_findings(hand, crop, RULES))
     assert "covers the face" in problem
     assert "at 0:02.00, 0:06.00:" in problem
+
+
+def test_a_lamp_in_the_glasses_is_reported_with_the_places():
+    usual = tracks()
+    crop = choose_crop(usual.landmarks, usual.valid, width=1280, height=720, size=512)
+    lamp = dataclasses.replace(usual, glare=with_rows(usual.glare, [50, 55], 0.04))
+    (found,) = picture_findings(lamp, crop, RULES)
+    assert found.kind == "glare"
+    assert "at 0:02.00:" in found.text
+
+
+def test_pictures_that_repeat_are_reported():
+    often = with_rows(tracks().change, slice(9, None, 10), 0.001)
+    crop = choose_crop(tracks().landmarks, tracks().valid, width=1280, height=720, size=512)
+    (found,) = picture_findings(tracks(change=often), crop, RULES)
+    assert found.kind == "repeated pictures"
+    assert found.text.startswith("10% of the pictures")
+
+
+def test_a_still_picture_is_refused():
+    still = tracks()
+    still.landmarks[:] = still.landmarks[:1] + np.random.default_rng(0).normal(0, 0.1, (T, 478, 1))
+    with pytest.raises(CaptureRejected, match="got a still picture"):
+        faces(still)
+
+
+def missing(frames, num_frames=100):
+    """Tell of frames with a face but for some; gives how many were told."""
+    lost = LostFace("a.mp4", num_frames, RULES)
+    for frame in range(num_frames + 50):
+        lost(frame, frame not in frames)
+    return frame + 1
+
+
+def test_a_face_that_is_lost_is_refused_within_a_second():
+    with pytest.raises(CaptureRejected, match=r"no face in the picture from 0:01\.20 on"):
+        missing(range(30, 1000))
+    with pytest.raises(CaptureRejected, match=r"no face in the picture from 0:01\.20 to 0:01\.44"):
+        missing(range(30, 36))
+    with pytest.raises(CaptureRejected, match="a face; got none in the first 25 frames"):
+        missing(range(1000))
+
+
+def test_short_gaps_and_what_comes_after_the_sound_refuse_nothing():
+    assert missing(range(30, 35)) == 150
+    assert missing(range(95, 1000)) == 150
+
+
+def test_somebody_who_speaks_while_the_lips_rest_is_heard():
+    speech = speech_like(8.0, seed=2)
+    talking = 0.1 + 0.08 * np.sin(np.arange(T) * 1.3)
+    assert other_voices(speech, talking) == []
+    (found,) = other_voices(speech, with_rows(talking, slice(75, 150), 0.02))
+    assert found.kind == "second voice"
+    assert "at 0:03." in found.text
+    quiet = speech.copy()
+    quiet[75 * 640 : 150 * 640] *= 1e-3
+    assert other_voices(quiet, with_rows(talking, slice(75, 150), 0.02)) == []
+
+
+def test_a_tune_behind_the_speech_is_reported_and_a_hum_is_none():
+    speech = speech_like(8.0, seed=2)
+    t = np.arange(len(speech)) / 16000
+    tune = 0.02 * np.sin(2 * np.pi * 261.6 * 2 ** (np.floor(t / 0.5) % 5 / 6) * t)
+    assert [finding.kind for finding in sound_findings(measure_sound(speech + tune, "a.mp4"))] == ["music"]
+    hum = 0.01 * np.sin(2 * np.pi * 150 * t)
+    assert "music" not in [finding.kind for finding in sound_findings(measure_sound(speech + hum, "a.mp4"))]
 
 
 def test_length_decides():
     with pytest.raises(CaptureRejected, match=r"at least 5 s.*4\.9 s"):
         check_length(123, "a.mp4", RULES)
-    assert "only 8 s" in check_length(200, "a.mp4", RULES)[0]
+    assert "only 8 s" in check_length(200, "a.mp4", RULES)[0].text
     assert check_length(600, "a.mp4", RULES) == []
 
 
 @pytest.mark.parametrize("waveform", [np.zeros(80000, np.float32), np.full(80000, 0.3, np.float32)])
 def test_silence_is_refused_also_when_it_has_an_offset(waveform):
     with pytest.raises(CaptureRejected, match="silence"):
-        check_sound(waveform, "a.mp4")
+        measure_sound(waveform, "a.mp4")
 
 
 def test_speech_passes_and_noise_pauses_and_clipping_are_reported():
     speech = speech_like(8.0, seed=2)
-    assert sound_problems(check_sound(speech, "a.mp4"), RULES) == []
+    assert sound_texts(speech) == []
     noise = np.random.default_rng(0).normal(0, 0.1, len(speech)).astype(np.float32)
-    assert "dB above the noise" in " ".join(sound_problems(check_sound(speech + noise, "a.mp4"), RULES))
+    assert "dB above the noise" in " ".join(sound_texts(speech + noise))
     pauses = np.concatenate([speech, np.zeros(16000 * 60, np.float32)])
-    assert "speech in only" in " ".join(sound_problems(check_sound(pauses, "a.mp4"), RULES))
-    assert "overdriven" in " ".join(sound_problems(check_sound(np.clip(speech * 20, -1, 1), "a.mp4"), RULES))
+    assert "speech in only" in " ".join(sound_texts(pauses))
+    assert "overdriven" in " ".join(sound_texts(np.clip(speech * 20, -1, 1)))
 
 
 def test_still_lips_and_jitter_are_reported():
     views = np.tile(np.eye(4), (T, 1, 1))
     talking = 0.1 + 0.05 * np.sin(np.arange(T))
-    assert motion_problems(views, talking, 0.02, RULES) == []
-    assert "lips hardly move" in motion_problems(views, np.full(T, 0.1), 0.02, RULES)[0]
-    assert "jitter" in motion_problems(views, talking, 0.3, RULES)[0]
+    assert motion_findings(views, talking, 0.02, RULES) == []
+    assert "lips hardly move" in motion_findings(views, np.full(T, 0.1), 0.02, RULES)[0].text
+    assert "jitter" in motion_findings(views, talking, 0.3, RULES)[0].text
 
 
 @pytest.mark.parametrize(("swing_deg", "is_quick"), [(4.0, False), (20.0, True)])
@@ -211,6 +292,6 @@ def test_quick_turns_are_reported_with_their_speed(swing_deg, is_quick):
     angles = swing_deg * np.sin(2 * np.pi * 0.8 * np.arange(T) / 25)
     views = np.tile(np.eye(4), (T, 1, 1))
     views[:, :3, :3] = Rotation.from_euler("x", angles[:, None], degrees=True).as_matrix()
-    problems = motion_problems(views, 0.1 + 0.05 * np.sin(np.arange(T)), 0.02, RULES)
+    problems = texts(motion_findings(views, 0.1 + 0.05 * np.sin(np.arange(T)), 0.02, RULES))
     assert len(problems) == is_quick
     assert all("100 degrees a second" in problem for problem in problems)
