@@ -200,7 +200,9 @@ class _Maker:
         if not self.info.has_audio:
             raise CaptureRejected(self.name, "a recording with sound", "none", "record picture and sound together")
         told: list[str] = list(self.info.notes)
-        waveform = read_audio(self.video, limits=LIMITS, track=self.audio_track, video_track=self.info.index, notes=told)
+        waveform = read_audio(
+            self.video, limits=LIMITS, track=self.audio_track, video_track=self.info.index, notes=told
+        )
         sound = measure_sound(waveform, self.name)
         num_heard = -(-len(waveform) // SAMPLES_PER_FRAME)
         check_length(num_heard, self.name, self.rules)

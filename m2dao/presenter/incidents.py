@@ -260,7 +260,7 @@ def _microphone(rgb: np.ndarray, marks: dict[str, np.ndarray], share: float) -> 
     mask[:] = 0
     _disc(mask, head, unit * np.array([0.42, 0.48]))
     rows, columns = np.indices(mask.shape)
-    mesh = 95.0 + 75.0 * ((rows + columns) // max(int(0.05 * unit), 1) % 2).astype(np.float32)
+    mesh = 75.0 + 60.0 * ((rows + columns) // max(int(0.05 * unit), 1) % 2).astype(np.float32)
     _blend(rgb, mask, np.stack([mesh, mesh, mesh], axis=-1), 0.02 * unit)
 
 

@@ -27,7 +27,7 @@ _ON_FACE = 230  # of 255: a cell that is face all over
 _CHEEKS = slice(8, 11), [3, 4, 5, 10, 11, 12]
 _LID_LEVELS = 32.0  # how much a closed lid may differ from the cheeks
 _GLARE_LEVELS, _GLARE_OVER_SKIN = 30.0, 15.0  # brighter than usual, and than the cheeks
-_MOST_ASIDE = 0.27  # where along the line of the eyes the nose's base may be: further, the face is turned away
+_MOST_ASIDE = 0.34  # where along the line of the eyes the nose's base may be: further, the face is turned away
 
 
 def is_frontal(landmarks: np.ndarray) -> bool:
@@ -77,7 +77,7 @@ def glare_share(patches: np.ndarray) -> np.ndarray:
     brighter = luma - np.median(luma, axis=0) > _GLARE_LEVELS
     brighter &= luma > _skin(patches[..., :3].astype(np.float32))[:, None, None, 0] + _GLARE_OVER_SKIN
     cells = np.zeros(luma.shape, bool)
-    cells[:, *_EYES] = brighter[:, *_EYES]
+    cells[:, *_EYES] = brighter[:, *_EYES] & (patches[:, *_EYES, 3] > _ON_FACE)
     return np.array([_largest_part(each) for each in cells], np.float32)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from m2dao.capture.faces.covering import covered_share, face_patch, glare_share, is_frontal
 from m2dao.capture.faces.journal import RememberingTracker
@@ -24,8 +25,8 @@ TRACKING_SIDE = 1280  # longest side the tracker looks at; the landmark model it
 THUMB_SIZE = (48, 48)
 MAX_SAMPLES = 40
 FACE_PATCH_SIDE = 128
-# A repeated picture: grey levels of the small picture, and as a share of the usual change.
-_REPEATED_LEVELS, _REPEATED_OF_USUAL = 0.06, 0.1
+# A repeated picture: grey levels of the small picture, and as a share of the largest change near it.
+_REPEATED_LEVELS, _REPEATED_OF_NEAR, _NEAR = 0.15, 0.25, 9
 _SAME_TIME_S = 1e-6
 LOOK_EVERY = 5  # frames between two measurements of sharpness and brightness
 
@@ -76,8 +77,8 @@ class Tracks:
         The same picture may have been chosen twice, or stored twice; stored again it differs by what coding does.
         """
         new = np.diff(self.source_times_s, prepend=-1.0) > _SAME_TIME_S
-        usual = np.median(self.change[new])
-        repeated = self.change < min(_REPEATED_LEVELS, _REPEATED_OF_USUAL * usual)
+        near = maximum_filter1d(self.change, _NEAR)
+        repeated = (self.change < _REPEATED_LEVELS) & (self.change < _REPEATED_OF_NEAR * near)
         repeated[:1] = False
         return new & ~repeated
 

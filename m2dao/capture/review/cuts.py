@@ -16,7 +16,7 @@ from m2dao.regions import CHIN, FOREHEAD
 _AROUND = 3  # pictures to either side that a step is compared with
 _LEAST_STEP = 0.004  # in heights of the face: below, a tracker's noise
 # Steps are mean ways of the landmarks in heights of the face, changes are grey levels of a small picture.
-_JUMP_STEP, _JUMP_OF_NEIGHBOURS, _JUMP_CHANGE, _CHANGE_OF_NEIGHBOURS = 0.03, 4.5, 1.5, 2.5
+_JUMP_STEP, _JUMP_OF_NEIGHBOURS, _JUMP_CHANGE, _CHANGE_OF_NEIGHBOURS = 0.018, 3.8, 1.5, 2.5
 _LEAP_STEP, _LEAP_OF_NEIGHBOURS = 0.25, 3.5
 _SCENE_CHANGE, _SCENE_MEDIAN_CHANGE, _SCENE_OF_NEIGHBOURS = 20.0, 10.0, 3.0
 _USUAL_STEP_S = 0.04

@@ -40,7 +40,7 @@ class QualityRules:
     max_glare_share: float = 0.04  # of the face, before the eyes
     min_moving_share: float = 0.01  # of the face's height: a face that stays within less is a picture of one
     min_moving_lips: float = 0.004  # range of the lip opening of anybody who is no picture
-    max_repeated_share: float = 0.02  # of the pictures
+    max_repeated_share: float = 0.05  # of the pictures
     min_sharpness: float = 25.0
     min_distinct_rate: float = 18.0  # different pictures per second
     max_still_s: float = 0.3

@@ -192,7 +192,7 @@ def test_what_covers_the_face_is_reported_with_the_places():
 def test_a_lamp_in_the_glasses_is_reported_with_the_places():
     usual = tracks()
     crop = choose_crop(usual.landmarks, usual.valid, width=1280, height=720, size=512)
-    lamp = dataclasses.replace(usual, glare=with_rows(usual.glare, [50, 55], 0.04))
+    lamp = dataclasses.replace(usual, glare=with_rows(usual.glare, [50, 55], 0.06))
     (found,) = picture_findings(lamp, crop, RULES)
     assert found.kind == "glare"
     assert "at 0:02.00:" in found.text
