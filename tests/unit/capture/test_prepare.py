@@ -103,7 +103,7 @@ def shrink(frame, seconds):
 
 
 def landscape(frame, seconds):
-    return np.clip(np.indices(frame.shape).sum(0) % 255, 0, 255).astype(np.uint8)
+    return np.roll(np.indices(frame.shape).sum(0) % 255, int(25 * seconds), axis=1).astype(np.uint8)
 
 
 REFUSED = {
