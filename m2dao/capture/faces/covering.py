@@ -31,7 +31,7 @@ _MOST_ASIDE = 0.34  # where along the line of the eyes the nose's base may be: f
 
 
 def is_frontal(landmarks: np.ndarray) -> bool:
-    """Whether a face [478, 3] is turned to the camera so far that a patch of it can be compared with others."""
+    """Whether a face [478, 3] looks to the camera, so that its patch can be compared with others."""
     right, left, nose = (landmarks[point, :2] for point in _POINTS)
     across = left - right
     along = (nose - right) @ across / max(across @ across, 1e-6)
@@ -72,7 +72,7 @@ def covered_share(patches: np.ndarray) -> np.ndarray:
 
 
 def glare_share(patches: np.ndarray) -> np.ndarray:
-    """The largest connected part of each patch before the eyes that is far too bright: [N, 18, 16, 4] -> [N]."""
+    """The largest far too bright part before the eyes: patches [N, 18, 16, 4] -> [N] in 0..1."""
     luma = patches[..., 0].astype(np.float32)
     brighter = luma - np.median(luma, axis=0) > _GLARE_LEVELS
     brighter &= luma > _skin(patches[..., :3].astype(np.float32))[:, None, None, 0] + _GLARE_OVER_SKIN

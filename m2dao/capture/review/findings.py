@@ -1,4 +1,4 @@
-"""What the quality report says: each finding has a kind, for programs, and a sentence for whoever filmed."""
+"""What the quality report says: kinds for programs, sentences for whoever filmed."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def _gap(name: str, rules: QualityRules, got: str) -> CaptureRejected:
 
 
 class LostFace:
-    """Refuses a recording as soon as a face is gone for longer than can be bridged; told of every frame in turn.
+    """Refuses a recording as soon as its face is gone for too long; is told of every frame in turn.
 
     Args:
         num_frames: that will be used; what comes after them does not count.

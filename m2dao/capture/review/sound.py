@@ -106,7 +106,7 @@ def sound_findings(sound: SoundMeasures) -> list[Finding]:
 
 
 def _tone_share(waveform: np.ndarray) -> float:
-    """Of the quieter spectra, the share with a tone that stands still for 0.24 s and does not hum all the time.
+    """Share of the quieter spectra with a tone that stands still for 0.24 s, and is no hum.
 
     Pitch glides in speech, so its harmonics hardly ever stand still, and in its pauses there are none.
     """

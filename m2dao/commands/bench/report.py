@@ -1,4 +1,4 @@
-"""`m2dao bench report`: whether quality reports are right, on presenters to whom things happen on purpose."""
+"""`m2dao bench report`: quality reports against what presenters act out on purpose."""
 
 from __future__ import annotations
 
