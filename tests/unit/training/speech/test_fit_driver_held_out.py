@@ -8,7 +8,8 @@ import torch
 
 from m2dao.audio.features import DEFAULT_FEATURES
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
-from m2dao.training.speech.fit_driver import SpokenPart, SpokenRecording, fit_speech_driver
+from m2dao.training.speech.fit_driver import fit_speech_driver
+from m2dao.training.speech.spoken import SpokenPart, SpokenRecording
 
 NUM_FRAMES, NUM_FEATURES = 300, 6
 CONFIG = SpeechConfig(
