@@ -32,6 +32,8 @@ from m2dao.motion.triplane import TriPlane
 
 _OUTPUT_SCALES = (1e-2,) * 3 + (0.1,) * 4 + (0.2,) * 3 + (0.2,) * 3  # metres, quaternion, log scale, colour
 NUM_OUTPUTS = len(_OUTPUT_SCALES)
+MAX_D_SCALE = 1.0  # of a log scale: no voice may swell a Gaussian by more than e, or shrink it by more
+SCALE_COLUMNS = slice(7, 10)  # of a motion
 
 
 class MotionDelta(NamedTuple):
@@ -62,7 +64,8 @@ def sum_motions(motions: tuple[FieldMotion, ...]) -> MotionDelta:
     total = motions[0].total()
     for motion in motions[1:]:
         total = total + motion.total()
-    return MotionDelta(*total.split((3, 4, 3, 3), dim=1))
+    d_means, d_quats, d_scales, d_colors = total.split((3, 4, 3, 3), dim=1)
+    return MotionDelta(d_means, d_quats, d_scales.clamp(-MAX_D_SCALE, MAX_D_SCALE), d_colors)
 
 
 class Falloff(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from m2dao.gaussians.sh import sh_colors
-from m2dao.motion.kernels.moving import add_up
+from m2dao.motion.kernels.moving import add_up, within_limits
 from m2dao.motion.kernels.posing import TorsoMotion, pose_groups, torso_affines, view_of
 from m2dao.motion.talking_head import FrameDrive, TalkingHead
 
@@ -54,6 +54,6 @@ class BakedHead:
         if self._head.torso is not None:
             rigid, sway = torso_affines(self._head, drive)
             torso = TorsoMotion(self._torso_colors, self._skinning, rigid.numpy(), sway.numpy())
-        deltas = [add_up(motions) for motions in self._head.motions(drive, self._static).values()]
+        deltas = [within_limits(add_up(motions)) for motions in self._head.motions(drive, self._static).values()]
         means, quats, scales, colors = pose_groups(list(self._groups.values()), deltas, view_of(drive.viewmat), torso)
         return means, quats, scales, self._opacities, colors

@@ -21,7 +21,7 @@ from m2dao.kernels.threads import CHUNK
 from m2dao.motion.factored import NUM_OUTPUTS, FieldMotion
 from m2dao.motion.kernels import motion_kernel, pose_gradients
 from m2dao.motion.kernels.motion_kernel import NUM_COLUMNS
-from m2dao.motion.kernels.moving import add_up, flat, share_gaussians
+from m2dao.motion.kernels.moving import add_up, flat, share_gaussians, within_limits
 from m2dao.motion.kernels.posing import TorsoMotion, View, pose_groups, torso_affines, view_of
 from m2dao.motion.talking_head import FrameDrive, PosedGaussians, StaticFeatures, TalkingHead
 
@@ -38,7 +38,7 @@ def fused_pose(
         motions = head.motions(drive, static)
     inputs = []
     for name, group in head.groups.items():
-        delta = sum(map(_total, motions[name])) if moving else torch.zeros(len(group), NUM_COLUMNS)
+        delta = _delta(motions[name]) if moving else torch.zeros(len(group), NUM_COLUMNS)
         inputs += [*(group.raw[raw_name] for raw_name in RAW_NAMES), delta]
     view = view_of(drive.viewmat)
     if head.torso is None:
@@ -47,6 +47,14 @@ def fused_pose(
     rigid, sway = torso_affines(head, drive)
     posed = PosedGaussians(*_Pose.apply(view, rigid.numpy(), *inputs, head.groups["torso"].raw["follow"], sway))
     return posed if moving else posed._replace(torso_residual=None)
+
+
+def _delta(motions: tuple[FieldMotion, ...]) -> Tensor:
+    """What moves a group, [N, 16]."""
+    total = _total(motions[0])
+    for motion in motions[1:]:
+        total = total + _total(motion)
+    return within_limits(total)
 
 
 def _total(motion: FieldMotion) -> Tensor:

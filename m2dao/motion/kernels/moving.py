@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from m2dao.kernels.threads import CHUNK, share_out
-from m2dao.motion.factored import NUM_OUTPUTS, FieldMotion
+from m2dao.motion.factored import MAX_D_SCALE, NUM_OUTPUTS, SCALE_COLUMNS, FieldMotion
 from m2dao.motion.kernels import motion_kernel
 from m2dao.motion.kernels.motion_kernel import NUM_COLUMNS
 
@@ -37,6 +37,13 @@ def add_up(motions: tuple[FieldMotion, ...]) -> Tensor:
                 flat(out),
             )
     return out
+
+
+def within_limits(motion: Tensor) -> Tensor:
+    """A sum of motions [N, 16] whose log scales go no further than those of ``sum_motions``."""
+    first, last = SCALE_COLUMNS.start, SCALE_COLUMNS.stop
+    scales = motion[:, SCALE_COLUMNS].clamp(-MAX_D_SCALE, MAX_D_SCALE)
+    return torch.cat([motion[:, :first], scales, motion[:, last:]], dim=1)
 
 
 def padded(matrix: Tensor) -> Tensor:
