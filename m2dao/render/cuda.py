@@ -16,15 +16,29 @@ from m2dao.render.types import Camera, RenderInputs, RenderOutput
 
 
 def require_cuda() -> None:
-    """Raises RenderBackendUnavailable unless PyTorch sees a CUDA device and gsplat can be imported."""
+    """Raises RenderBackendUnavailable unless there are a CUDA device, gsplat and its compiled kernels.
+
+    Without kernels on disk the first call compiles them, which takes minutes and the CUDA toolkit. Without the toolkit
+    gsplat has no kernels, and would fail much later by an attribute of None.
+    """
     if not torch.cuda.is_available():
         raise RenderBackendUnavailable("backend 'gsplat'", remedy="needs a CUDA device; use 'cpu'")
     try:
-        import gsplat  # noqa: F401
-    except ImportError as error:
+        from gsplat.cuda import _backend
+    except Exception as error:  # gsplat compiles at import: whatever its build raises comes out here
         raise RenderBackendUnavailable(
-            "backend 'gsplat'", remedy=f"the package gsplat cannot be imported ({error}); install gsplat==1.5.3"
+            "backend 'gsplat'",
+            remedy=f"the package gsplat cannot be imported ({error}); install gsplat==1.5.3 and a CUDA toolkit that "
+            "compiles its kernels",
         ) from error
+    if _backend._C is None:
+        raise RenderBackendUnavailable(
+            "backend 'gsplat'",
+            expected="compiled kernels, or the CUDA toolkit to compile them",
+            got="neither",
+            remedy="compile them where nvcc is, when the image is built: m2dao bench render --backend gsplat; or use "
+            "'cpu'",
+        )
 
 
 def render_gsplat(inputs: RenderInputs, camera: Camera) -> RenderOutput:

@@ -135,9 +135,13 @@ def pretend_cuda():
     """Within it PyTorch sees a CUDA device and gsplat draws blobs there."""
     gsplat = types.ModuleType("gsplat")
     gsplat.rasterization = _rasterization
+    gsplat.cuda = types.ModuleType("gsplat.cuda")
+    gsplat.cuda._backend = types.ModuleType("gsplat.cuda._backend")
+    gsplat.cuda._backend._C = object()  # the compiled kernels
     with pytest.MonkeyPatch.context() as patch, _PretendCuda(), _WayThere():
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "_lazy_init", lambda: None)
         patch.setattr(torch.cuda, "synchronize", lambda: None)
-        patch.setitem(sys.modules, "gsplat", gsplat)
+        for module in (gsplat, gsplat.cuda, gsplat.cuda._backend):
+            patch.setitem(sys.modules, module.__name__, module)
         yield

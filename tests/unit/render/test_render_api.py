@@ -9,6 +9,7 @@ import torch
 from m2dao.errors import InputError, RenderBackendUnavailable
 from m2dao.render import api
 from tests.support.gaussian_scenes import draw, make_scene
+from tests.support.pretend_cuda import pretend_cuda
 
 
 def refused(match, **changes):
@@ -81,6 +82,26 @@ def test_gsplat_without_a_gpu_says_what_to_use_and_never_falls_back():
     with pytest.raises(RenderBackendUnavailable, match="^backend 'gsplat': needs a CUDA device; use 'cpu'$"):
         draw(scene, "gsplat")
     assert api.default_backend() == "cpu"
+
+
+def test_gsplat_without_compiled_kernels_and_a_toolkit_says_so_before_anything_is_drawn(monkeypatch):
+    scene = make_scene(num_gaussians=5)
+    with pretend_cuda():
+        from gsplat.cuda import _backend
+
+        monkeypatch.setattr(_backend, "_C", None)  # what gsplat leaves where it finds no nvcc
+        with pytest.raises(
+            RenderBackendUnavailable, match=r"compiled kernels.*got neither; compile them where nvcc is"
+        ):
+            draw(scene, "gsplat")
+
+
+def test_a_build_of_gsplat_that_fails_names_what_is_missing(monkeypatch):
+    scene = make_scene(num_gaussians=5)
+    with pretend_cuda():
+        monkeypatch.setitem(sys.modules, "gsplat.cuda", None)
+        with pytest.raises(RenderBackendUnavailable, match=r"cannot be imported .* CUDA toolkit"):
+            draw(scene, "gsplat")
 
 
 def test_importing_the_interface_loads_no_backend():
