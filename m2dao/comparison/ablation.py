@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from m2dao.errors import ConfigError
 from m2dao.motion.speech import NUM_ENCODERS
 from m2dao.motion.talking_head import ModelConfig
-from m2dao.training.recipes import FACTORED_RATES, LossWeights, Recipe, m2dao, talking_gaussian, talking_gaussian_plus
+from m2dao.training.recipes import (
+    FACTORED_RATES,
+    LossWeights,
+    Recipe,
+    m2dao,
+    talking_gaussian,
+    talking_gaussian_plus,
+    talking_gaussian_raw_poses,
+)
 from m2dao.training.schedule import alternating_schedule, refining_schedule
 from m2dao.training.universal import UniversalMotion
 
@@ -35,13 +43,27 @@ class AblationRow:
 _UNBOUND = ModelConfig(motion_regions=False, head_sees_pose=False, face_sees_gaze=False)
 
 
-def _decoupling(size: int) -> Recipe:
-    return replace(talking_gaussian(size), name="decoupling", model=_UNBOUND)
+def _factored_fields(size: int) -> Recipe:
+    model = replace(_UNBOUND, sh_degree=2, has_torso=False, mouth_sees_face=False)
+    return replace(talking_gaussian(size), name="factored_fields", model=model)
+
+
+def _own_torso(size: int) -> Recipe:
+    model = replace(_UNBOUND, sh_degree=2, mouth_sees_face=False)
+    return replace(_factored_fields(size), name="own_torso", model=model)
+
+
+def _mouth_sees_face(size: int) -> Recipe:
+    return replace(_own_torso(size), name="mouth_sees_face", model=replace(_UNBOUND, sh_degree=2))
+
+
+def _first_degree(size: int) -> Recipe:
+    return replace(_mouth_sees_face(size), name="first_degree", model=_UNBOUND)
 
 
 def _consistency(size: int) -> Recipe:
-    losses = replace(LossWeights(), focus_emphasis=0.0)
-    return replace(_decoupling(size), name="consistency", losses=losses)
+    losses = LossWeights(focus_emphasis=0.0, hair_shape=0.0)
+    return replace(_first_degree(size), name="consistency", losses=losses)
 
 
 def _alternating(size: int) -> Recipe:
@@ -85,6 +107,22 @@ def _speech_encoders(size: int) -> Recipe:
     return replace(_joint_growth(size), name="speech_encoders", speech_encoders=NUM_ENCODERS)
 
 
+def _recorded_lips(size: int) -> Recipe:
+    return replace(_speech_encoders(size), name="recorded_lips", recorded_lips=m2dao(size).recorded_lips)
+
+
+def _calibrated_lips(size: int) -> Recipe:
+    return replace(_recorded_lips(size), name="calibrated_lips", calibrate_lips=True)
+
+
+def _fixed_teeth(size: int) -> Recipe:
+    return replace(_calibrated_lips(size), name="fixed_teeth", fixed_teeth=True)
+
+
+def _corrected_clones(size: int) -> Recipe:
+    return replace(_fixed_teeth(size), name="corrected_clones", correct_clones=True)
+
+
 def _binary_masks(size: int) -> Recipe:
     return replace(m2dao(size), name="binary_masks", soft_masks=False)
 
@@ -95,8 +133,16 @@ def _no_consistency(size: int) -> Recipe:
 
 ROWS = (
     AblationRow(name="talking_gaussian", what="the published design", recipe=talking_gaussian),
+    AblationRow(
+        name="talking_gaussian_raw_poses",
+        what="the same with poses by the landmarks of each frame alone",
+        recipe=talking_gaussian_raw_poses,
+    ),
     AblationRow(name="talking_gaussian_plus", what="the same with our poses and masks", recipe=talking_gaussian_plus),
-    AblationRow(name="decoupling", what="published + decoupled motion, own torso", recipe=_decoupling),
+    AblationRow(name="factored_fields", what="published + fields linear in their codes", recipe=_factored_fields),
+    AblationRow(name="own_torso", what="+ a torso of its own", recipe=_own_torso),
+    AblationRow(name="mouth_sees_face", what="+ a mouth that sees the face", recipe=_mouth_sees_face),
+    AblationRow(name="first_degree", what="+ colours of the first degree", recipe=_first_degree),
     AblationRow(name="consistency", what="+ motion consistency", recipe=_consistency),
     AblationRow(
         name="alternating", what="+ alternating optimisation in place of one after the other", recipe=_alternating
@@ -114,7 +160,11 @@ ROWS = (
         recipe=_joint_growth,
     ),
     AblationRow(name="speech_encoders", what="+ the mean of several voices", recipe=_speech_encoders),
-    AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more: ours", recipe=m2dao),
+    AblationRow(name="recorded_lips", what="+ faces that learn from lips half as recorded", recipe=_recorded_lips),
+    AblationRow(name="calibrated_lips", what="+ unseen speech that moves lips as far", recipe=_calibrated_lips),
+    AblationRow(name="fixed_teeth", what="+ upper teeth that keep to the skull", recipe=_fixed_teeth),
+    AblationRow(name="corrected_clones", what="+ clones that cover what one did", recipe=_corrected_clones),
+    AblationRow(name="m2dao", what="+ mouth, eyes and blinks counting more, hair without spikes: ours", recipe=m2dao),
 )
 
 

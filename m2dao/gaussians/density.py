@@ -32,6 +32,8 @@ class DensityConfig:
         split_scale_m: larger Gaussians are split, smaller ones cloned.
         min_opacity: below it a Gaussian is pruned.
         max_scale_m: above it a Gaussian is pruned.
+        correct_opacity: whether a clone and its parent together cover what the parent did (Bulo et al., 2024); else
+            both keep its opacity, as first published.
     """
 
     max_gaussians: int
@@ -40,6 +42,7 @@ class DensityConfig:
     split_scale_m: float = 0.004
     min_opacity: float = 0.02
     max_scale_m: float = 0.05
+    correct_opacity: bool = True
 
     def __post_init__(self):
         if self.max_gaussians < 1:
@@ -120,7 +123,16 @@ def control_density(
     new["scales"][children[big]] -= shrink
     new["scales"][parents[big]] -= shrink
     fresh[parents[big]] = True
+    if config.correct_opacity:
+        for clones in (children[~big], parents[~big]):
+            new["opacities"][clones] = _halved(new["opacities"][clones])
     return DensityChange(rows=rows, fresh=fresh, raw=new)
+
+
+def _halved(logits: Tensor) -> Tensor:
+    """Logits of an opacity that covers as much when drawn twice: 1 - sqrt(1 - a)."""
+    opacity = 1 - (1 - logits.sigmoid()).sqrt()
+    return torch.logit(opacity.clamp(1e-6, 1 - 1e-6))
 
 
 def rotate_by_quats(quats: Tensor, vectors: Tensor) -> Tensor:

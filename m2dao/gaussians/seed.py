@@ -81,7 +81,14 @@ def seed_head(
 
 
 def seed_inner_mouth(
-    open_view: SeedView, K: np.ndarray, canonical: np.ndarray, opening_m: float, *, num_seeds: int, tag: int
+    open_view: SeedView,
+    K: np.ndarray,
+    canonical: np.ndarray,
+    opening_m: float,
+    *,
+    num_seeds: int,
+    tag: int,
+    tag_above: int,
 ) -> SeedPoints:
     """A sheet behind the lips, coloured by the frame in which the mouth is widest open.
 
@@ -92,6 +99,7 @@ def seed_inner_mouth(
         opening_m: the widest gap between the inner lips, metres.
         num_seeds: about how many.
         tag: their tag number.
+        tag_above: the tag number of those behind the upper lip, where the upper teeth are.
     """
     top, bottom = INNER_LIP_PAIRS[0]
     left, right = canonical[list(OUTER_LIP_CORNERS)]
@@ -112,7 +120,7 @@ def seed_inner_mouth(
         means=torch.from_numpy(means).float(),
         rgb=torch.from_numpy(open_view.rgb[pixels[:, 1], pixels[:, 0]]).float(),
         scale_m=torch.full((len(means),), float(0.6 * width / cols)),
-        tags=torch.full((len(means),), tag, dtype=torch.uint8),
+        tags=torch.from_numpy(np.where(v.ravel() < 0, tag_above, tag)).to(torch.uint8),
     )
 
 

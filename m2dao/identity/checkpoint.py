@@ -27,8 +27,9 @@ from m2dao.identity import manifest as layout
 from m2dao.identity.folders import replaced_folder
 from m2dao.identity.manifest import IdentityManifest, verify_identity
 from m2dao.identity.tensors import load_tensors, part_of
-from m2dao.motion.facial import EXPRESSION_SIZE
+from m2dao.motion.facial import EXPRESSION_SIZE, POSE_SIZE
 from m2dao.motion.initialization import initialized_by
+from m2dao.motion.poses import pose_features
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import GROUPS, ModelConfig, TalkingHead
 from m2dao.pictures import read_picture
@@ -119,9 +120,16 @@ def load_identity(folder: Path) -> StoredIdentity:
         raise CheckpointCorrupt(
             str(folder / layout.PLATE_NAME), f"a {manifest.size} px square picture", "something else"
         )
+    _set_pose_range(head, signals)
     head.eval().requires_grad_(False)
     speech.eval().requires_grad_(False)
     return StoredIdentity(manifest, head, speech, signals, cv2.cvtColor(plate, cv2.COLOR_BGR2RGB))
+
+
+def _set_pose_range(head: TalkingHead, signals: dict[str, Tensor]) -> None:
+    """Keep the face within the poses of its recording, see :class:`FacialField`."""
+    both = [signals[name].cpu().numpy() for name in ("poses", "slow_poses")]
+    head.facial.set_pose_range(pose_features(*both)[:, :POSE_SIZE])
 
 
 def _save(path: Path, tensors: dict[str, Tensor], rounded: set[str]) -> None:

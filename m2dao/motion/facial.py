@@ -12,7 +12,8 @@ EXPRESSION_SIZE = 8  # blinks, brows and gaze; see the capture's `expression_nam
 _LIDS, _BROWS, _GAZE = slice(0, 2), slice(2, 6), slice(6, 8)
 POSE_SIZE = 6
 NUM_LID_PROBES = 8  # of the eye probes, the first; the others lie on the brows
-_POSE_LIMIT = 2.0  # 23 degrees or 67 mm from the reference: beyond that, a motion linear in the pose is a guess
+_POSE_LIMIT = 2.0  # 23 degrees or 67 mm from the reference, for poses that nobody has measured
+_HULL = (0.01, 0.99)  # quantiles of the poses of a recording, between which its face is known
 
 
 class AudioCode(nn.Module):
@@ -46,6 +47,7 @@ class FacialField(nn.Module):
     """
 
     eye_probes: Tensor
+    pose_range: Tensor  # [2, 6] lowest and highest
     POSE_WEIGHTS_NAME = "field.weights.3"  # of the factored field: what the pose moves
 
     def __init__(self, field: Field, audio_code: AudioCode, eye_probes: Tensor, *, sees_pose: bool, sees_gaze: bool):
@@ -54,6 +56,17 @@ class FacialField(nn.Module):
         self.audio_code = audio_code
         self.sees_pose, self.sees_gaze = sees_pose, sees_gaze
         self.register_buffer("eye_probes", eye_probes.float().clone())
+        # Of the recording and not of the face: an identity has its poses in its signals.
+        self.register_buffer("pose_range", torch.tensor([[-_POSE_LIMIT], [_POSE_LIMIT]]).repeat(1, 6), persistent=False)
+
+    def set_pose_range(self, poses: Tensor) -> None:
+        """Let nothing move further by the pose than in the recording: a motion linear in the pose is a guess there.
+
+        Args:
+            poses: [T, 6] pose features of the training part, as ``codes`` gets them.
+        """
+        quantiles = poses.float().quantile(torch.tensor(_HULL, device=poses.device), dim=0)
+        self.pose_range.copy_(quantiles.clamp(-_POSE_LIMIT, _POSE_LIMIT))
 
     @staticmethod
     def code_sizes(audio_code: AudioCode, *, sees_pose: bool, sees_gaze: bool) -> tuple[int, ...]:
@@ -73,7 +86,7 @@ class FacialField(nn.Module):
         if not self.sees_pose:
             return codes
         assert pose is not None
-        return (*codes, pose.clamp(-_POSE_LIMIT, _POSE_LIMIT))
+        return (*codes, torch.minimum(torch.maximum(pose, self.pose_range[0]), self.pose_range[1]))
 
 
 def choose_eye_probes(canonical_landmarks: Tensor) -> Tensor:

@@ -165,10 +165,18 @@ class FactoredField(nn.Module):
         return torch.stack(blocks) * self.output_scales
 
 
-class ConcatField(nn.Module):
-    """TalkingGaussian's field; arguments as in :class:`FactoredField`."""
+CONCAT_SCALES = _OUTPUT_SCALES[:-3]  # the published face keeps its colours
+PUBLISHED_MOUTH_SCALES = (0.2e-2, 1e-2, 0.2e-2)  # metres: the published mouth moves up and down more than otherwise
 
-    output_scales: Tensor  # [10]
+
+class ConcatField(nn.Module):
+    """TalkingGaussian's field; arguments as in :class:`FactoredField`.
+
+    Args:
+        output_scales: of the first outputs; there are no others.
+    """
+
+    output_scales: Tensor  # [M]
 
     def __init__(
         self,
@@ -179,6 +187,7 @@ class ConcatField(nn.Module):
         resolutions: tuple[int, ...],
         num_features: int = 1,
         hidden_size: int = 64,
+        output_scales: tuple[float, ...] = CONCAT_SCALES,
     ):
         super().__init__()
         self.triplane = TriPlane(box_min, box_max, resolutions, num_features)
@@ -191,11 +200,11 @@ class ConcatField(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden_size, hidden_size),
             nn.ReLU(),
-            nn.Linear(hidden_size, NUM_OUTPUTS - 3),
+            nn.Linear(hidden_size, len(output_scales)),
         )
         for parameter in self.mlp[-1].parameters():
             nn.init.zeros_(parameter)
-        self.register_buffer("output_scales", torch.tensor(_OUTPUT_SCALES[:-3]), persistent=False)
+        self.register_buffer("output_scales", torch.tensor(output_scales), persistent=False)
 
     def static_features(self, means: Tensor, weights: Tensor | None = None) -> Tensor:
         """Tri-plane features of points and weights of their motion: [N, 3] -> [N, features + 1]."""
@@ -210,7 +219,7 @@ class ConcatField(nn.Module):
         features, weights = features[:, :-1], features[:, -1:]
         attended = self.attention(features).relu() * codes  # [N, K]
         out = self.mlp(torch.cat([features, attended], dim=-1)) * self.output_scales * weights
-        return FieldMotion(nn.functional.pad(out, (0, 3)))
+        return FieldMotion(nn.functional.pad(out, (0, NUM_OUTPUTS - out.shape[1])))
 
 
 Field = FactoredField | ConcatField

@@ -12,6 +12,7 @@ Shapes: N Gaussians of all groups, D audio embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,16 @@ from m2dao.errors import ConfigError
 from m2dao.gaussians.params import GaussianParams, Gaussians
 from m2dao.gaussians.sh import sh_colors
 from m2dao.motion.facial import NUM_LID_PROBES, POSE_SIZE, AudioCode, FacialField
-from m2dao.motion.factored import ConcatField, FactoredField, Falloff, Field, FieldMotion, MotionDelta, sum_motions
+from m2dao.motion.factored import (
+    PUBLISHED_MOUTH_SCALES,
+    ConcatField,
+    FactoredField,
+    Falloff,
+    Field,
+    FieldMotion,
+    MotionDelta,
+    sum_motions,
+)
 from m2dao.motion.oral import OralField
 from m2dao.motion.rigid import camera_center, to_camera
 from m2dao.motion.torso import TorsoField
@@ -30,7 +40,7 @@ GROUPS = ("facial", "oral", "torso")
 _MOUTH_FALLOFF_M = (0.05, 0.10)  # to jaw and cheeks, not to ears, brows and hair (outer eye corners are 0.09 m apart)
 _EYE_FALLOFF_M = (0.02, 0.06)  # lids and irises
 _BROW_FALLOFF_M = (0.06, 0.14)  # brows take forehead and scalp along
-TAG_SKIN, TAG_LIPS, TAG_HAIR, TAG_TORSO, TAG_INNER_MOUTH = range(5)
+TAG_SKIN, TAG_LIPS, TAG_HAIR, TAG_TORSO, TAG_INNER_MOUTH, TAG_UPPER_TEETH = range(6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +57,7 @@ class ModelConfig:
             and brows only what is not far from them.
         head_sees_pose: whether the face moves with the pose beyond the rigid head.
         face_sees_gaze: whether irises move.
+        published_mouth: whether the mouth has TalkingGaussian's small network, which moves Gaussians and nothing else.
     """
 
     field: str = "factored"
@@ -57,6 +68,7 @@ class ModelConfig:
     motion_regions: bool = True
     head_sees_pose: bool = True
     face_sees_gaze: bool = True
+    published_mouth: bool = False
 
     def __post_init__(self):
         if self.field not in ("factored", "concat"):
@@ -67,6 +79,8 @@ class ModelConfig:
             raise ConfigError("model sh_degree", "0, 1 or 2", str(self.sh_degree))
         if self.motion_regions and self.field != "factored":
             raise ConfigError("model motion_regions", "a factored field", f"field {self.field!r}")
+        if self.published_mouth and self.field != "concat":
+            raise ConfigError("model published_mouth", "a concat field", f"field {self.field!r}")
         if self.head_sees_pose and not self.has_torso:
             raise ConfigError("model head_sees_pose", "a torso, whose reference pose it takes", "has_torso False")
 
@@ -159,7 +173,8 @@ class TalkingHead(nn.Module):
             )
         facial_field = _make_field(config, head_box, facial_sizes, (16, 39), falloffs)
         self.facial = FacialField(facial_field, facial_code, eye_probes, **sees)
-        self.oral = OralField(_make_field(config, mouth_box, oral_sizes, (58, 64)), oral_code, lip_probes)
+        oral_field = _make_field(config, mouth_box, oral_sizes, (58, 64), mouth=config.published_mouth)
+        self.oral = OralField(oral_field, oral_code, lip_probes)
         self.torso = TorsoField(torso_box[0], torso_box[1], reference_viewmat) if config.has_torso else None
 
     @property
@@ -181,6 +196,8 @@ class TalkingHead(nn.Module):
                 points[part] = means, means.new_ones(len(means))
         if "facial_of_oral" in points:  # of the mouth the face carries the lips along, but no teeth
             points["facial_of_oral"] = points["facial_of_oral"][0], self.groups["oral"].tags.eq(TAG_LIPS).float()
+        if "oral" in points:  # the upper teeth are bone: they keep to the skull
+            points["oral"] = points["oral"][0], self.groups["oral"].tags.ne(TAG_UPPER_TEETH).float()
         return points
 
     def static_features(self) -> StaticFeatures:
@@ -271,9 +288,13 @@ def _make_field(
     code_sizes: tuple[int, ...],
     concat_range: tuple[int, int],
     falloffs: tuple[Falloff, ...] = (),
+    *,
+    mouth: bool = False,
 ) -> Field:
+    """A field of the configured kind; ``mouth`` asks for the published one of the mouth."""
     if config.field == "factored":
         return FactoredField(*box, code_sizes=code_sizes, falloffs=falloffs)
     first, last = torch.log10(torch.tensor(concat_range).double())
     resolutions = torch.logspace(first, last, 12).round().int().tolist()
-    return ConcatField(*box, code_sizes=code_sizes, resolutions=tuple(resolutions))
+    make = partial(ConcatField, *box, code_sizes=code_sizes, resolutions=tuple(resolutions))
+    return make(hidden_size=32, output_scales=PUBLISHED_MOUTH_SCALES) if mouth else make()

@@ -23,6 +23,7 @@ from m2dao.motion.talking_head import (
     TAG_LIPS,
     TAG_SKIN,
     TAG_TORSO,
+    TAG_UPPER_TEETH,
     TalkingHead,
 )
 from m2dao.training.frames.choose import ReferenceFrames
@@ -124,6 +125,7 @@ def seed_groups(
         opening_m=float(capture.lip_opening[reference.widest]) * _OUTER_EYE_DISTANCE_M,
         num_seeds=recipe.seeds["inner"],
         tag=TAG_INNER_MOUTH,
+        tag_above=TAG_UPPER_TEETH if recipe.fixed_teeth else TAG_INNER_MOUTH,
     )
     degree = recipe.model.sh_degree
     groups = {

@@ -44,7 +44,7 @@ class StepCheckpoint(NamedTuple):
         """The audio encoders as they were learned."""
         driver = SpeechDriver(config)
         driver.load_state_dict(part_of(self.tensors, "speech."))
-        return SpeechFit(driver.eval(), float(self.tensors["speech_held_out_r"]))
+        return SpeechFit(driver.eval(), float(self.tensors["speech_held_out_r"]), self.tensors["speech_gain"])
 
     def restore_head(self, head: TalkingHead) -> None:
         """Give a head its parameters; groups of Gaussians may have another size than their seeds."""
@@ -71,6 +71,7 @@ def save_checkpoint(fit: Fit) -> None:
     for name, value in fit.gradients.items():
         tensors |= {f"gradients.{name}.total": value.total, f"gradients.{name}.count": value.count}
     tensors["speech_held_out_r"] = torch.tensor(fit.data.voice.held_out_r, dtype=torch.float64)
+    tensors["speech_gain"] = fit.data.voice.gain
     tensors["poisoned"] = torch.tensor(sorted(fit.order.skipped), dtype=torch.int64)
     meta = {
         "version": STEP_CHECKPOINT_VERSION,

@@ -186,4 +186,4 @@ def _identity_of(run: Fit) -> StoredIdentity:
         "expression": data.drives.expression[:num_train],
         "reference_viewmat": data.drives.reference_viewmat,
     }
-    return StoredIdentity(manifest, run.head, data.voice.driver, signals, data.frames.latest_plate)
+    return StoredIdentity(manifest, run.head, data.voice.calibrated(), signals, data.frames.latest_plate)

@@ -125,7 +125,7 @@ def _densify(fit: Fit, result: StepResult, row: PhaseRow) -> None:
     generator = torch.Generator().manual_seed(fit.config.seed * 1_000_003 + fit.step)
     for name in trained:
         group = fit.head.groups[name]
-        config = DensityConfig(max_gaussians=fit.recipe.max_gaussians[name])
+        config = DensityConfig(max_gaussians=fit.recipe.max_gaussians[name], correct_opacity=fit.recipe.correct_clones)
         fit.adam.apply_density(name, control_density(group, fit.gradients[name], config, generator))
         fit.gradients[name] = ScreenGradients(len(group), fit.device)
     fit.runner.new_turn()

@@ -40,6 +40,7 @@ class LossWeights:
     person_mask: float = 0.1
     consistency: float = 0.05
     torso_residual: float = 0.1
+    hair_shape: float = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Recipe:
         max_gaussians: cap by group.
         sweep_seeds: whether depths of seeds are looked for in several poses.
         soft_masks: False turns region masks into 0 and 1.
-        poses: ``refined`` or ``frame_by_frame``, see capture/cameras/frame_poses.py.
+        poses: ``refined``, ``tracked`` or ``frame_by_frame``, see capture/cameras/frame_poses.py.
         field_block_steps: frames whose gradients are added up before they go through the fields' networks.
         densify_every: steps between rounds of density control.
         blink_repeats: how often a frame with closing lids comes up in an epoch, at most; others come up once. See
@@ -63,6 +64,11 @@ class Recipe:
         speech_encoders: audio encoders whose mean moves the lips, each learned without another part of the recording.
         speech_steps: batches they learn the lips from, at most.
         speech_adapting_steps: the same where it starts from a voice learned from others.
+        fixed_teeth: whether the upper teeth keep to the skull; else all of the inner mouth moves with the sound.
+        correct_clones: whether a cloned Gaussian and its clone cover what it did alone.
+        calibrate_lips: whether unseen speech is stretched to move the lips as far as recorded speech did.
+        recorded_lips: share of the recording's own lips in what drives the faces of a fit, 0 to 1; the rest is what the
+            encoders make of its sound.
         rates, losses: step sizes and weights.
     """
 
@@ -81,6 +87,10 @@ class Recipe:
     speech_encoders: int = NUM_ENCODERS
     speech_steps: int = 800
     speech_adapting_steps: int = 200
+    fixed_teeth: bool = True
+    correct_clones: bool = True
+    calibrate_lips: bool = True
+    recorded_lips: float = 0.5
     rates: LearningRates = LearningRates()
     losses: LossWeights = LossWeights()
 
@@ -89,6 +99,8 @@ class Recipe:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
         if self.poses not in POSE_KINDS:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
+        if not 0 <= self.recorded_lips <= 1:
+            raise ConfigError("recipe recorded_lips", "0 to 1", str(self.recorded_lips))
         for name in (
             "field_block_steps",
             "densify_every",
@@ -108,6 +120,7 @@ _PUBLISHED_MOTION = {
     "motion_regions": False,
     "head_sees_pose": False,
     "face_sees_gaze": False,
+    "published_mouth": True,
 }
 
 
@@ -130,8 +143,8 @@ def m2dao(size: int) -> Recipe:
 def talking_gaussian(size: int) -> Recipe:
     """The baseline as published (TalkingGaussian, 2024).
 
-    Poses are found frame by frame and masks are binary. Fields are MLPs, the mouth does not see the face, and it is
-    trained before the face. There is no torso of its own.
+    Poses are tracked on the face as published trackers do, and masks are binary. Fields are MLPs, the mouth does not
+    see the face, and it is trained before the face. There is no torso of its own.
     """
     return replace(
         m2dao(size),
@@ -140,11 +153,15 @@ def talking_gaussian(size: int) -> Recipe:
         schedule=sequential_schedule(),
         sweep_seeds=False,
         soft_masks=False,
-        poses="frame_by_frame",
+        poses="tracked",
         blink_repeats=1,
         speech_encoders=1,
+        fixed_teeth=False,
+        correct_clones=False,
+        calibrate_lips=False,
+        recorded_lips=0.0,
         rates=LearningRates(),
-        losses=LossWeights(focus_emphasis=0.0, consistency=0.0),
+        losses=LossWeights(focus_emphasis=0.0, consistency=0.0, hair_shape=0.0),
     )
 
 
@@ -153,8 +170,13 @@ def talking_gaussian_plus(size: int) -> Recipe:
     return replace(talking_gaussian(size), name="talking_gaussian_plus", soft_masks=True, poses="refined")
 
 
+def talking_gaussian_raw_poses(size: int) -> Recipe:
+    """The baseline with poses by the landmarks of each frame alone."""
+    return replace(talking_gaussian(size), name="talking_gaussian_raw_poses", poses="frame_by_frame")
+
+
 RECIPES: dict[str, Callable[[int], Recipe]] = {
-    recipe.__name__: recipe for recipe in (m2dao, talking_gaussian, talking_gaussian_plus)
+    recipe.__name__: recipe for recipe in (m2dao, talking_gaussian, talking_gaussian_plus, talking_gaussian_raw_poses)
 }
 
 

@@ -23,12 +23,13 @@ from m2dao.training.budget import FitClock, ProgressBegin
 from m2dao.training.build import build_talking_head
 from m2dao.training.checkpoint import StepCheckpoint, load_checkpoint
 from m2dao.training.frames.choose import FrameOrder, ReferenceFrames, choose_frames, choose_reference_frames
-from m2dao.training.frames.drives import measure_drives
+from m2dao.training.frames.drives import RecordedLips, measure_drives
 from m2dao.training.frames.targets import TargetsAhead, TrainingFrames, decode_frames, scaled_intrinsics
 from m2dao.training.optimizer import NamedAdam
 from m2dao.training.progress import FitProgress, ProgressFiles
 from m2dao.training.recipes import Recipe
-from m2dao.training.speech.fit_driver import SpeechFit, make_speech_driver, speech_config
+from m2dao.training.speech.articulation import mouth_shapes
+from m2dao.training.speech.fit_driver import SpeechFit, articulation_basis, make_speech_driver, speech_config
 from m2dao.training.state import Fit, FitConfig, FitData
 from m2dao.training.step import StepRunner
 from m2dao.training.universal import UniversalMotion
@@ -69,7 +70,14 @@ def set_up_fit(config: FitConfig, on_progress: Callable[[FitProgress], None] | N
     head = build_talking_head(capture, frames, recipe, reference, seed=config.seed, universal=config.universal)
     K, device = scaled_intrinsics(capture.K, capture.size, recipe.size), device_of(config.backend)
     drives = measure_drives(
-        capture, head, voice.driver, frames, num_train=num_train, neutral=reference.neutral, K=K, device=device
+        capture,
+        head,
+        voice.driver,
+        frames,
+        lips=_recorded_lips(capture, num_train, config),
+        neutral=reference.neutral,
+        K=K,
+        device=device,
     )
     if stored:
         stored.restore_head(head)
@@ -165,6 +173,13 @@ def _voice(capture: Capture, num_train: int, config: FitConfig, stored: StepChec
         start=start,
         on_progress=lambda share: tell("learning the voice", share),
     )
+
+
+def _recorded_lips(capture: Capture, num_train: int, config: FitConfig) -> RecordedLips:
+    """What the lips of the training part do."""
+    start = config.universal.speech if config.universal else None
+    basis = articulation_basis(capture, config.recipe, num_train, start)
+    return RecordedLips(basis.of(mouth_shapes(capture), num_train)[:num_train], config.recipe.recorded_lips)
 
 
 def _targets(frames: TrainingFrames, recipe: Recipe, device: torch.device) -> TargetsAhead:

@@ -18,6 +18,10 @@ KINDS = [
     (1, {"motion_regions": False}),
     (1, {"head_sees_pose": False}),
     (2, {"field": "concat", "mouth_sees_face": False, "motion_regions": False}),
+    (
+        2,
+        {"field": "concat", "mouth_sees_face": False, "motion_regions": False, "published_mouth": True},
+    ),
     (2, {"has_torso": False, "head_sees_pose": False}),
 ]
 

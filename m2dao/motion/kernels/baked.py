@@ -55,5 +55,5 @@ class BakedHead:
             rigid, sway = torso_affines(self._head, drive)
             torso = TorsoMotion(self._torso_colors, self._skinning, rigid.numpy(), sway.numpy())
         deltas = [within_limits(add_up(motions)) for motions in self._head.motions(drive, self._static).values()]
-        means, quats, scales, colors = pose_groups(list(self._groups.values()), deltas, view_of(drive.viewmat), torso)
+        means, quats, scales, colors = pose_groups(list(self._groups.values()), deltas, view_of(drive), torso)
         return means, quats, scales, self._opacities, colors

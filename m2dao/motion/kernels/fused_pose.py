@@ -40,7 +40,7 @@ def fused_pose(
     for name, group in head.groups.items():
         delta = _delta(motions[name]) if moving else torch.zeros(len(group), NUM_COLUMNS)
         inputs += [*(group.raw[raw_name] for raw_name in RAW_NAMES), delta]
-    view = view_of(drive.viewmat)
+    view = view_of(drive)
     if head.torso is None:
         means, quats, scales, opacities, colors, _ = _Pose.apply(view, None, *inputs)
         return PosedGaussians(means, quats, scales, opacities, colors, None)

@@ -37,9 +37,11 @@ class TorsoMotion(NamedTuple):
     sway: np.ndarray  # float32 [3, 4] what the sway adds to it
 
 
-def view_of(viewmat: Tensor) -> View:
-    """From a pose [4, 4], head space to camera."""
-    return View(viewmat.numpy(), quat_from_matrix(viewmat[:3, :3]).numpy(), camera_center(viewmat).numpy())
+def view_of(drive: FrameDrive) -> View:
+    """Where the head of a frame is seen from."""
+    viewmat, quat = drive.viewmat, drive.view_quat
+    quat = quat_from_matrix(viewmat[:3, :3]) if quat is None else quat
+    return View(viewmat.numpy(), quat.numpy(), camera_center(viewmat).numpy())
 
 
 def torso_affines(head: TalkingHead, drive: FrameDrive) -> tuple[Tensor, Tensor]:

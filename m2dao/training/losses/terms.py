@@ -5,17 +5,20 @@ Shapes: H x W pixels, N Gaussians.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from m2dao.motion.consistency import neck_consistency
-from m2dao.motion.talking_head import PosedGaussians, TalkingHead
+from m2dao.motion.talking_head import TAG_HAIR, PosedGaussians, TalkingHead
 from m2dao.regions import WHOLE_HEAD
 from m2dao.training.frames.targets import FrameTarget
 from m2dao.training.losses.ssim import dssim_loss
 from m2dao.training.recipes import LossWeights
+
+_LONGEST = math.log(6.0)  # of the longest axis over the shortest
 
 
 class PixelLosses(NamedTuple):
@@ -67,6 +70,17 @@ def mask_loss(
     return loss
 
 
+def spike_loss(scales: Tensor, chosen: Tensor) -> Tensor:
+    """A price for Gaussians much longer than thick: a pose that nobody recorded makes flames of them.
+
+    Args:
+        scales: [N, 3] logs of metres.
+        chosen: [N] bool.
+    """
+    beyond = (scales.amax(dim=1) - scales.amin(dim=1) - _LONGEST).clamp_min(0)
+    return (beyond.square() * chosen).sum() / chosen.sum().clamp_min(1)
+
+
 def motion_loss(head: TalkingHead, posed: PosedGaussians, neighbours: Tensor | None, weights: LossWeights) -> Tensor:
     """Kinematic consistency of neck and head, and a price for torso motion that the pose does not explain.
 
@@ -74,6 +88,9 @@ def motion_loss(head: TalkingHead, posed: PosedGaussians, neighbours: Tensor | N
         neighbours: [N_torso, K] as ``find_neighbours`` gives them, for the consistency; None leaves it out.
     """
     loss = torch.zeros(())
+    if weights.hair_shape:
+        facial = head.groups["facial"]
+        loss = loss + weights.hair_shape * spike_loss(facial.raw["scales"], facial.tags == TAG_HAIR)
     if neighbours is not None:
         follow = head.groups["torso"].raw["follow"].sigmoid()
         loss = loss + weights.consistency * neck_consistency(follow, neighbours)

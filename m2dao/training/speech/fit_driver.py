@@ -6,6 +6,7 @@ L rows a window.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.training.recipes import Recipe
 from m2dao.training.speech.articulation import ArticulationBasis, find_articulation_basis, mouth_shapes
+from m2dao.training.speech.calibration import lip_gain
 from m2dao.training.speech.spoken import SpokenPart, SpokenRecording
 
 _RATE, _ADAPTING_RATE = 2e-3, 5e-4
@@ -32,6 +34,13 @@ class SpeechFit(NamedTuple):
 
     driver: SpeechDriver
     held_out_r: float  # correlation of the first component with the lips
+    gain: Tensor  # [D] how far unseen embeddings are to be stretched, see calibration.py
+
+    def calibrated(self) -> SpeechDriver:
+        """The driver for sound it has not learned from."""
+        driver = copy.deepcopy(self.driver)
+        driver.embedding_std /= self.gain
+        return driver
 
 
 class SpeechStart(NamedTuple):
@@ -53,6 +62,15 @@ def speech_config(capture: Capture, recipe: Recipe, start: SpeechStart | None = 
         embedding_size=recipe.model.embedding_size,
         num_encoders=recipe.speech_encoders,
     )
+
+
+def articulation_basis(
+    capture: Capture, recipe: Recipe, num_train: int, start: SpeechStart | None = None
+) -> ArticulationBasis:
+    """What the encoders of a capture speak in: the basis of the voice they start from, else one of its own."""
+    if start is not None:
+        return start.basis
+    return find_articulation_basis([mouth_shapes(capture)[:num_train]], recipe.model.embedding_size)
 
 
 def spoken_recording(
@@ -102,7 +120,8 @@ def fit_speech_driver(
             driver.embedding_std.copy_(learned.std(0).clamp_min(1e-3))
         driver.feature_mean.copy_(parts[0].mean)
         driver.feature_std.copy_(parts[0].std)
-    return SpeechFit(driver, float(np.corrcoef(predicted.numpy(), recorded.numpy())[0, 1]))
+    held_out_r = float(np.corrcoef(predicted.numpy(), recorded.numpy())[0, 1])
+    return SpeechFit(driver, held_out_r, torch.ones(config.embedding_size))
 
 
 def _train(
@@ -201,16 +220,17 @@ def make_speech_driver(
     start: SpeechStart | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> SpeechFit:
-    """The driver of a capture, see :func:`fit_speech_driver`."""
+    """The driver of a capture, see :func:`fit_speech_driver`, and its gain if the recipe calibrates lips."""
     config = speech_config(capture, recipe, start)
-    basis = (
-        start.basis if start else find_articulation_basis([mouth_shapes(capture)[:num_train]], config.embedding_size)
-    )
-    return fit_speech_driver(
+    recording = spoken_recording(capture, config, num_train, articulation_basis(capture, recipe, num_train, start))
+    fitted = fit_speech_driver(
         config,
-        [spoken_recording(capture, config, num_train, basis)],
+        [recording],
         seed=seed,
         num_steps=recipe.speech_steps if start is None else recipe.speech_adapting_steps,
         start=start.driver if start else None,
         on_progress=on_progress,
     )
+    if not recipe.calibrate_lips:
+        return fitted
+    return fitted._replace(gain=lip_gain(fitted.driver, recording, recipe.recorded_lips))

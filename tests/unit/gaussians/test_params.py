@@ -83,3 +83,19 @@ def test_a_group_with_nan_is_refused_by_name():
 def test_a_cap_of_zero_is_refused():
     with pytest.raises(ConfigError, match="max_gaussians"):
         DensityConfig(max_gaussians=0)
+
+
+def test_a_clone_and_its_parent_cover_what_the_parent_did():
+    group, gradients = make_group(10, opacity=0.8), ScreenGradients(10)
+    wanted = torch.zeros(10, 2)
+    wanted[3] = 1.0
+    gradients.add(wanted, torch.ones(10, dtype=torch.bool), 128)
+
+    def opacities(**how):
+        config = DensityConfig(max_gaussians=100, **how)
+        return control_density(group, gradients, config, torch.Generator().manual_seed(0)).raw["opacities"].sigmoid()
+
+    corrected = opacities()
+    assert 1 - (1 - corrected[3]) * (1 - corrected[10]) == pytest.approx(0.8, abs=1e-5)
+    assert torch.allclose(corrected[:3], torch.tensor(0.8))
+    assert torch.allclose(opacities(correct_opacity=False), torch.tensor(0.8)), "as first published"

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from m2dao.errors import CaptureRejected
+from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.training.budget import FitBudget
 from m2dao.training.checkpoint import save_checkpoint
 from m2dao.training.fit import fit
@@ -100,3 +101,10 @@ def test_a_recording_too_short_to_learn_from_is_refused(tmp_path):
     short = make_small_capture(tmp_path / "short", num_frames=60)
     with pytest.raises(CaptureRejected, match="90 frames to train on"):
         set_up_fit(config_of(short, tmp_path / "work"))
+
+
+def test_a_step_does_not_ask_for_the_rotation_of_a_pose_number_by_number(capture, tmp_path):
+    run = set_up_fit(config_of(capture, tmp_path))
+    for index in (0, 60):
+        drive = run.data.drives.of(index)
+        assert torch.equal(drive.view_quat, quat_from_matrix(drive.viewmat[:3, :3]))
