@@ -60,7 +60,9 @@ class FacialField(nn.Module):
         self.register_buffer("pose_range", torch.tensor([[-_POSE_LIMIT], [_POSE_LIMIT]]).repeat(1, 6), persistent=False)
 
     def set_pose_range(self, poses: Tensor) -> None:
-        """Let nothing move further by the pose than in the recording: a motion linear in the pose is a guess there.
+        """Let nothing move further by the pose than in the recording.
+
+        Beyond it, a motion linear in the pose is a guess.
 
         Args:
             poses: [T, 6] pose features of the training part, as ``codes`` gets them.

@@ -69,16 +69,8 @@ def set_up_fit(config: FitConfig, on_progress: Callable[[FitProgress], None] | N
     tell("placing Gaussians")
     head = build_talking_head(capture, frames, recipe, reference, seed=config.seed, universal=config.universal)
     K, device = scaled_intrinsics(capture.K, capture.size, recipe.size), device_of(config.backend)
-    drives = measure_drives(
-        capture,
-        head,
-        voice.driver,
-        frames,
-        lips=_recorded_lips(capture, num_train, config),
-        neutral=reference.neutral,
-        K=K,
-        device=device,
-    )
+    lips, neutral = _recorded_lips(capture, num_train, config), reference.neutral
+    drives = measure_drives(capture, head, voice.driver, frames, lips=lips, neutral=neutral, K=K, device=device)
     if stored:
         stored.restore_head(head)
     head.to(device)

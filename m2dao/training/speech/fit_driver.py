@@ -67,7 +67,7 @@ def speech_config(capture: Capture, recipe: Recipe, start: SpeechStart | None = 
 def articulation_basis(
     capture: Capture, recipe: Recipe, num_train: int, start: SpeechStart | None = None
 ) -> ArticulationBasis:
-    """What the encoders of a capture speak in: the basis of the voice they start from, else one of its own."""
+    """The basis that encoders speak in: that of the voice they start from, else the capture's own."""
     if start is not None:
         return start.basis
     return find_articulation_basis([mouth_shapes(capture)[:num_train]], recipe.model.embedding_size)

@@ -1,4 +1,4 @@
-"""What one person said and how: normalised, and cut into what each encoder learns from and what it does not.
+"""What one person said and how, normalised, and what of it each encoder learns from.
 
 Shapes: R feature rows, F features a row, T frames, D components, K encoders, B frames of a batch, H frames held out,
 L rows a window.
