@@ -76,7 +76,9 @@ def deploy(
 
 
 def undeploy(settings: Settings, *, timeout_s: float = 600.0) -> bool:
-    """Stop the application: queued renders stay queued, running ones may finish for ``drain_s``.
+    """Stop our application: queued renders stay queued, running ones may finish for ``drain_s``.
+
+    Applications of others on the same cluster go on.
 
     Args:
         timeout_s: how long to wait for that before Serve is stopped regardless.
@@ -95,7 +97,8 @@ def undeploy(settings: Settings, *, timeout_s: float = 600.0) -> bool:
             serve.delete(APP_NAME, _blocking=False)  # its own wait gives up after a minute, and says nothing
             while APP_NAME in serve.status().applications and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
-        serve.shutdown()  # type: ignore[no-untyped-call]  # Ray leaves it untyped
+        if not serve.status().applications:  # others may serve on the same cluster
+            serve.shutdown()  # type: ignore[no-untyped-call]  # Ray leaves it untyped
     return was_running
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from cluster.compute.jobs import RayJobs
 from cluster.control.champions import Champions
 from cluster.control.fit_requests import PROTOCOLS, SIZES, FitOptions
 from cluster.control.fits import Batch, FitService, Recording
@@ -18,6 +17,7 @@ from cluster.ids import AliasRef, FitId, ModelRef, TenantId, parse_ref
 from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.state.records import JobRecord
+from cluster.state.seats import KEEPER
 from m2dao.command_line import run_command, say
 from m2dao.progress import Progress
 
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     for name, what, function in (
         ("watch", "show the progress of fits until they end", _watch),
-        ("resume", "go on with fits that were interrupted or failed, from their step checkpoints", _resume),
+        ("resume", "go on with fits that failed or were cancelled, from their step checkpoints", _resume),
         ("cancel", "end fits", _cancel),
     ):
         command = _command(commands, name, what, function)
@@ -144,8 +144,10 @@ def _watch(args: argparse.Namespace) -> dict[str, Any]:
 def _resume(args: argparse.Namespace) -> dict[str, Any]:
     tenant, fit_ids = _fits(args)
     service = _service()
-    results = [_follow(service, batch, detach=args.detach) for batch in service.resume(tenant, fit_ids)]
-    return {"fits": [fit for result in results for fit in result["fits"]], "failed": sum(r["failed"] for r in results)}
+    batch = service.resume(tenant, fit_ids)
+    for old, job in zip(fit_ids, batch.jobs, strict=True):
+        say(f"{old}: goes on as {job.id}" if job.id != old else f"{old}: is open, and goes on by itself")
+    return _follow(service, batch, detach=args.detach)
 
 
 def _cancel(args: argparse.Namespace) -> dict[str, Any]:
@@ -161,6 +163,8 @@ def _follow(service: FitService, batch: Batch, *, detach: bool) -> dict[str, Any
     """Show the fits' progress until they end; the result says how each ended."""
     names = {job.id: str(job.request["identity"]) for job in batch.jobs}
     jobs = {job.id: job for job in batch.jobs}
+    if not _platform().state.seats.is_held(KEEPER):
+        say("no keeper is running, so fits wait: m2dao-cluster up, or python -m cluster.keeper")
     watch = f"m2dao-train watch --tenant {batch.tenant} {' '.join(map(str, batch.fit_ids))}"
     if detach:
         say(f"follow with: {watch}")
@@ -176,11 +180,7 @@ def _follow(service: FitService, batch: Batch, *, detach: bool) -> dict[str, Any
         for job in jobs.values():
             say(_verdict(names[job.id], job))
     fits = [_job_dict(job) for job in jobs.values()]
-    return {
-        "submission_id": batch.submission_id,
-        "fits": fits,
-        "failed": sum(fit["status"] == "failed" for fit in fits),
-    }
+    return {"fits": fits, "failed": sum(fit["status"] == "failed" for fit in fits)}
 
 
 def _describe(job: JobRecord) -> str:
@@ -305,7 +305,7 @@ def _platform() -> Platform:
 
 def _service() -> FitService:
     platform = _platform()
-    return FitService(state=platform.state, store=platform.store, cluster=RayJobs(platform.settings))
+    return FitService(state=platform.state, store=platform.store)
 
 
 def _promotions() -> Promotions:

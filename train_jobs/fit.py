@@ -17,6 +17,7 @@ from cluster.state.lease import Lease
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
 from m2dao.errors import PromotionConflict, PromotionRefused
+from train_jobs.background import Background
 from train_jobs.members import BatchSpec
 from train_jobs.monitor import JobMonitor, MetricLog
 from train_jobs.step_checkpoints import StepCheckpoints
@@ -63,12 +64,21 @@ class ClaimedFit:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self) -> dict[str, Any]:
+        with Background(f"beside fit {self._job.id}") as background:
+            return self._work_with(background)
+
+    def _work_with(self, background: Background) -> dict[str, Any]:
         platform, request, job = self._platform, self._request, self._job
         self._task.work_dir.mkdir()
         steps = StepCheckpoints(
-            platform.store, request.steps_key(job), self._task.work_dir, every_s=self._batch.steps_every_s
+            platform.store,
+            request.steps_prefix(job),
+            self._claim,
+            self._task.work_dir,
+            background,
+            every_s=self._batch.steps_every_s,
         )
-        log = MetricLog(platform.registry, job, request)
+        log = MetricLog(platform, job, request, background)
 
         def on_step(step: int, values: Mapping[str, float]) -> None:
             log.add(step, values)

@@ -66,9 +66,9 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
 
 
 def _close_runs(platform: Platform, batch: BatchSpec) -> None:
-    """Mark the registry's runs of failed fits; those of finished ones were closed by their registration."""
+    """Close the runs of fits that failed or were cancelled; registration closed the others."""
     for job in known_jobs(platform.state.jobs, batch):
-        if job.status == "failed":
+        if job.status in ("failed", "cancelled"):
             try:
                 platform.registry.runs.end(job.tenant, FitRequest.of(job).identity, job.fit_id, failed=True)
             except ServiceError as error:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from cluster.control.fit_requests import FitRequest
-from cluster.registry import Registry
+from cluster.platform import Platform
 from cluster.state.lease import Lease
 from cluster.state.records import JobRecord
 from m2dao.errors import ServiceUnavailable
+from train_jobs.background import Background
 
 logger = logging.getLogger(__name__)
 
@@ -74,32 +75,39 @@ class JobMonitor:
 
 
 class MetricLog:
-    """Metrics over steps in the model registry, not more often than makes sense.
+    """Metrics over steps in the model registry, sent beside the fit and not too often.
 
-    The curve of a fit is worth having, but no fit ends because the registry was away while it ran.
+    The curve of a fit is worth having, but no fit ends or waits because the registry was away while it ran.
     """
 
-    def __init__(self, registry: Registry, job: JobRecord, request: FitRequest, *, every_s: float = METRICS_EVERY_S):
-        self._registry, self._job, self._request = registry, job, request
+    def __init__(
+        self,
+        platform: Platform,
+        job: JobRecord,
+        request: FitRequest,
+        background: Background,
+        *,
+        every_s: float = METRICS_EVERY_S,
+    ):
+        self._platform, self._job, self._request, self._background = platform, job, request, background
         self._every_s = every_s
         self._sent_at = -every_s
 
     def begin(self) -> None:
         """Open the run and note what was asked for; a retried fit goes on in the run it began."""
         options = self._request.options.as_dict()
-        self._send(0, {}, {name: str(value) for name, value in options.items()})
+        self._background.put(lambda: self._send(0, {}, {name: str(value) for name, value in options.items()}))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Send the metrics of a step soon, unless some were sent just now."""
         now = time.monotonic()
         if values and now - self._sent_at >= self._every_s:
-            self._sent_at = now
-            self._send(step, values, None)
+            self._sent_at, known = now, dict(values)
+            self._background.put(lambda: self._send(step, known, None))
 
     def _send(self, step: int, values: Mapping[str, float], params: Mapping[str, str] | None) -> None:
-        job = self._job
+        job, runs = self._job, self._platform.registry.runs
         try:
-            self._registry.runs.log(
-                job.tenant, self._request.identity, job.fit_id, step=step, metrics=values, params=params
-            )
+            runs.log(job.tenant, self._request.identity, job.fit_id, step=step, metrics=values, params=params)
         except ServiceUnavailable as error:
             logger.warning("metrics of %s: %s", job.id, error)

@@ -29,11 +29,6 @@ class RayJobs:
         self._settings = settings
         self._client_made: JobSubmissionClient | None = None
 
-    def check(self) -> None:
-        """Return when Ray takes jobs; raise ClusterUnavailable otherwise."""
-        with _translated(self._url):
-            self._client.get_version()
-
     def submit(self, batch: str, words: Sequence[str], env: Mapping[str, str]) -> str:
         """Submit the job of a batch; returns its submission id."""
         # Ray answers 500 to an id that is taken, so look first. Run names must be new as well.
@@ -57,11 +52,6 @@ class RayJobs:
         while self._info(f"{batch}-{number}") is not None:
             number += 1
         return f"{batch}-{number - 1}" if number > 1 else None
-
-    def active(self, batch: str) -> str | None:
-        """The submission of a batch that has not ended, if there is one."""
-        last = self.last(batch)
-        return last if last is not None and not self.state(last).ended else None
 
     def stop(self, submission_id: str) -> None:
         """End a job and wait until it has ended; its fits stay queued or go back to the queue."""

@@ -28,17 +28,11 @@ class BatchJobs(Protocol):
     Every method raises ``ClusterUnavailable`` when the cluster does not answer.
     """
 
-    def check(self) -> None:
-        """Return when the cluster takes jobs; raise otherwise."""
-
     def submit(self, batch: str, words: Sequence[str], env: Mapping[str, str]) -> str:
         """Submit a job for a batch; returns its submission id."""
 
     def last(self, batch: str) -> str | None:
         """The newest submission of a batch."""
-
-    def active(self, batch: str) -> str | None:
-        """The submission of a batch that has not ended, if there is one."""
 
     def state(self, submission_id: str) -> BatchJobState:
         """How a submission is."""

@@ -73,9 +73,9 @@ class FitRequest:
         name = f"{CAPTURE_LABEL}-{self.options.capture_size}-{self.recording_sha256}.tar"
         return object_key(tenant, "captures", name)
 
-    def steps_key(self, job: JobRecord) -> str:
-        """The fit's step checkpoints."""
-        return object_key(job.tenant, "fits", self.steps_of or str(job.id), "steps.tar")
+    def steps_prefix(self, job: JobRecord) -> str:
+        """Where the fit's step checkpoints are; each claim writes under its own fence."""
+        return object_key(job.tenant, "fits", self.steps_of or str(job.id)) + "/"
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON; ``FitRequest.from_dict`` reads it."""

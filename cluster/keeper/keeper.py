@@ -17,12 +17,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cluster.state.lease import Lease
-from cluster.state.seats import Seats
+from cluster.state.seats import KEEPER, Seats
 from m2dao.errors import LeaseLost, M2daoError
 
 logger = logging.getLogger(__name__)
 
-SEAT = "keeper"
 LEASE_S = 10.0  # how long a keeper may be silent before another takes over
 _MOST_WAIT_S = 60.0  # between tries of a chore whose services do not answer
 
@@ -56,7 +55,7 @@ class Keeper:
         """Work whenever nobody else does, until ``stop`` is set."""
         while not stop.is_set():
             try:
-                seat = self._seats.take(SEAT, self._holder, lease_s=self._lease_s)
+                seat = self._seats.take(KEEPER, self._holder, lease_s=self._lease_s)
                 if seat is not None:
                     logger.info("keeping", extra={"holder": self._holder, "fence": seat.fence})
                     with Lease(self._seats, seat, lease_s=self._lease_s, patience_s=self._lease_s) as lease:

@@ -280,11 +280,12 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
 
 
 def _keeper(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str, str]) -> Service:
+    from cluster.state.seats import KEEPER
     from cluster.state.store import StateStore
 
     def ready(reached: Settings) -> bool:
         with contextlib.closing(StateStore(reached)) as state:
-            return state.seats.is_held("keeper")  # by this one, or by one of another machine
+            return state.seats.is_held(KEEPER)  # by this one, or by one of another machine
 
     return Service(
         name="keeper",

@@ -140,6 +140,16 @@ class Jobs:
             self._link.call("ZREM", index, *gone)
         return [record_of(fields) for fields in tables if "id" in fields]
 
+    def open(self, kind: str) -> Sequence[JobRecord]:
+        """The jobs of a kind that have not ended, of all tenants, oldest first."""
+        _check_kind(kind)
+        names = set()
+        for tenant in map(TenantId, self._link.call("ZRANGE", keys.turn(kind), 0, -1)):
+            for waiting in keys.job_lists(tenant, kind)[:2]:
+                names |= {keys.job(tenant, parse_job_id(i)) for i in self._link.call("ZRANGE", waiting, 0, -1)}
+        found = [record_of(fields) for fields in self._link.hashes(sorted(names)) if "id" in fields]
+        return sorted((job for job in found if not job.finished), key=lambda job: job.created_s)
+
     def cancel(self, tenant: TenantId, job_id: JobId) -> JobRecord:
         """End an open job without a result. A worker that has it learns so at its next heartbeat.
 

@@ -12,6 +12,8 @@ from cluster.state import keys, scripts
 from cluster.state.link import RedisLink
 from m2dao.errors import LeaseLost
 
+KEEPER = "keeper"  # who owns all open work
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:

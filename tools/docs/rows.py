@@ -84,7 +84,10 @@ def _object_keys() -> Rows:
     )
     yield {"key": request.recording_key(acme), "content": "a recording, once however often it is fitted"}
     yield {"key": request.capture_key(acme), "content": "its capture (generation, size, recording), once"}
-    yield {"key": "acme/fits/FIT/steps.tar", "content": "the newest step checkpoint; deleted when the fit is done"}
+    yield {
+        "key": "acme/fits/FIT/AGE-FENCE.tar",
+        "content": "step checkpoints, the newest two; deleted when the fit is done",
+    }
     yield {"key": "acme/identities/anna/7/", "content": "version 7: the identity checkpoint and a table of its hashes"}
     yield {"key": render_prefix(acme, "RENDER"), "content": "speech, background and video of a render"}
 

@@ -1,4 +1,4 @@
-"""What an operator does about fits, over the real stores and without Ray."""
+"""What an operator and the controller do about fits, over the real stores and without Ray."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from cluster.control.batch_jobs import BatchJobState
+from cluster.control.fit_controller import FitController
 from cluster.control.fit_requests import FitOptions, FitRequest
-from cluster.control.fits import FitService, Recording
+from cluster.control.fits import Batch, FitService, Recording
 from cluster.ids import IdentityName
 from cluster.platform import Platform
 from cluster.state.problems import Problem
-from m2dao.errors import ClusterUnavailable, Conflict, InputError
+from m2dao.errors import ClusterUnavailable, Conflict, InputError, LeaseLost
 
 OPTIONS = FitOptions(protocols=("paper",))
 
@@ -25,22 +26,15 @@ class Cluster:
         self.submitted: list[tuple[str, Sequence[str]]] = []
         self.ended: dict[str, str] = {}  # submission id -> why
 
-    def check(self) -> None:
+    def submit(self, batch: str, words: Sequence[str], env: Mapping[str, str]) -> str:
         if not self.up:
             raise ClusterUnavailable("cluster")
-
-    def submit(self, batch: str, words: Sequence[str], env: Mapping[str, str]) -> str:
-        self.check()
         self.submitted.append((batch, words))
         return f"{batch}-{len(self.submitted)}"
 
     def last(self, batch: str) -> str | None:
         numbers = [number for number, (name, _) in enumerate(self.submitted, 1) if name == batch]
         return f"{batch}-{numbers[-1]}" if numbers else None
-
-    def active(self, batch: str) -> str | None:
-        last = self.last(batch)
-        return None if last in self.ended else last
 
     def state(self, submission_id: str) -> BatchJobState:
         ended = submission_id in self.ended
@@ -59,8 +53,13 @@ def cluster():
 
 
 @pytest.fixture
-def service(platform, cluster):
-    return FitService(state=platform.state, store=platform.store, cluster=cluster, work="some.module:work")
+def service(platform):
+    return FitService(state=platform.state, store=platform.store)
+
+
+@pytest.fixture
+def controller(platform, cluster):
+    return FitController(platform.state.jobs, cluster, work="some.module:work")
 
 
 @pytest.fixture
@@ -77,24 +76,78 @@ def claim(platform, tenant, job):
     return platform.state.jobs.claim("fit", worker="w", lease_s=60, tenant=tenant, job_id=job.id)
 
 
-def test_recordings_become_queued_fits_and_one_job_that_knows_them(service, cluster, platform, tenant, recording):
+def of(cluster: Cluster, batch: Batch) -> list[Sequence[str]]:
+    """The words of the jobs that were submitted for a batch."""
+    name = FitRequest.of(batch.jobs[0]).batch
+    return [words for submitted, words in cluster.submitted if submitted == name]
+
+
+def fits_in(words: Sequence[str]) -> list[str]:
+    return [words[index + 1] for index, word in enumerate(words) if word == "--fit"]
+
+
+def test_recordings_become_queued_fits_and_one_job_that_knows_them(
+    service, controller, cluster, platform, tenant, recording
+):
     batch = service.submit(tenant, [recording("anna"), recording("ben")], OPTIONS, consent="release 117")
-    ((name, words),) = cluster.submitted
-    assert (batch.name, batch.submission_id) == (name, f"{name}-1")
-    assert [words[index + 1] for index, word in enumerate(words) if word == "--fit"] == list(map(str, batch.fit_ids))
+    assert cluster.submitted == []
+    controller.start()
+    (words,) = of(cluster, batch)
+    assert fits_in(words) == list(map(str, batch.fit_ids))
     assert words[words.index("--work") + 1] == "some.module:work"
     for job in batch.jobs:
         request = FitRequest.of(job)
-        assert (job.status, request.batch, request.consent) == ("queued", name, "release 117")
+        assert (job.status, request.consent) == ("queued", "release 117")
         assert platform.store.get_bytes(request.recording_key(tenant)) == f"video of {request.identity}".encode()
+    controller.start()
+    assert len(of(cluster, batch)) == 1  # its job runs
 
 
-def test_nothing_is_uploaded_for_a_cluster_that_takes_no_jobs(service, cluster, platform, tenant, recording):
+def test_fits_wait_for_a_cluster_that_takes_no_jobs(service, controller, cluster, tenant, recording):
     cluster.up = False
+    batch = service.submit(tenant, [recording("anna")], OPTIONS)
     with pytest.raises(ClusterUnavailable):
-        service.submit(tenant, [recording("anna")], OPTIONS)
-    assert list(platform.store.list(f"{tenant}/")) == []
-    assert platform.state.jobs.list(tenant, "fit") == []
+        controller.start()
+    cluster.up = True
+    controller.start()
+    assert len(of(cluster, batch)) == 1
+
+
+def test_a_fit_that_its_job_left_behind_is_started_again_by_whoever_is_controller_then(
+    service, controller, cluster, platform, tenant, recording
+):
+    batch = service.submit(tenant, [recording("anna"), recording("ben")], OPTIONS)
+    controller.start()
+    platform.state.jobs.finish(claim(platform, tenant, batch.jobs[0]), {"ref": "x"})
+    cluster.ended[cluster.last(FitRequest.of(batch.jobs[0]).batch)] = "the head was lost"
+    controller.start()
+    assert len(of(cluster, batch)) == 1  # not at once: whatever ended the job may do so again
+    FitController(platform.state.jobs, cluster, work="some.module:work").start()
+    assert [fits_in(words) for words in of(cluster, batch)] == [[*map(str, batch.fit_ids)], [str(batch.fit_ids[1])]]
+
+
+def test_a_controller_that_was_replaced_submits_nothing(service, controller, cluster, tenant, recording):
+    batch = service.submit(tenant, [recording("anna")], OPTIONS)
+
+    def replaced() -> None:
+        raise LeaseLost("seat keeper")
+
+    with pytest.raises(LeaseLost):
+        controller.start(replaced)
+    assert of(cluster, batch) == []
+
+
+def test_a_command_that_is_repeated_makes_no_fit_twice(service, platform, tenant, recording):
+    first = service.submit(tenant, [recording("anna")], OPTIONS)  # and then, say, its machine was switched off
+    second = service.submit(tenant, [recording("anna"), recording("ben")], OPTIONS)
+    assert second.fit_ids[0] == first.fit_ids[0]
+    assert len(platform.state.jobs.list(tenant, "fit")) == 2
+    platform.state.jobs.fail(claim(platform, tenant, first.jobs[0]), Problem(code="x"))
+    third = service.submit(tenant, [recording("anna")], OPTIONS)
+    assert third.fit_ids[0] not in (*first.fit_ids, *second.fit_ids)
+    assert service.submit(tenant, [recording("anna")], OPTIONS).fit_ids == third.fit_ids
+    other = service.submit(tenant, [recording("anna")], FitOptions(protocols=("paper",), seed=1))
+    assert other.fit_ids != third.fit_ids
 
 
 def test_one_identity_cannot_be_fitted_twice_in_one_batch(service, tenant, recording):
@@ -102,36 +155,42 @@ def test_one_identity_cannot_be_fitted_twice_in_one_batch(service, tenant, recor
         service.submit(tenant, [recording("anna"), recording("anna")], OPTIONS)
 
 
-def test_a_queued_fit_and_a_running_one_can_be_cancelled_and_an_ended_one_not(service, platform, tenant, recording):
-    batch = service.submit(tenant, [recording("anna"), recording("ben")], OPTIONS)
-    claim(platform, tenant, batch.jobs[1])
-    for fit_id in batch.fit_ids:
+def test_a_queued_fit_and_a_running_one_are_cancelled_and_a_done_one_not(service, platform, tenant, recording):
+    batch = service.submit(tenant, [recording("anna"), recording("ben"), recording("carl")], OPTIONS)
+    running, done = claim(platform, tenant, batch.jobs[1]), claim(platform, tenant, batch.jobs[2])
+    for fit_id in batch.fit_ids[:2]:
         job = service.cancel(tenant, fit_id)
-        assert (job.status, job.error.code) == ("failed", "cancelled")
-        with pytest.raises(Conflict, match="goes on"):
-            service.cancel(tenant, fit_id)
+        assert (job.status, job.error) == ("cancelled", None)
+    with pytest.raises(LeaseLost):
+        platform.state.jobs.heartbeat(running, lease_s=60)
+    platform.state.jobs.finish(done, {"ref": "x"})
+    with pytest.raises(Conflict, match="done"):
+        service.cancel(tenant, batch.fit_ids[2])
 
 
-def test_a_failed_fit_goes_on_under_a_new_id_from_the_steps_of_the_old_one(
-    service, cluster, platform, tenant, recording
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+def test_a_fit_that_ended_without_a_result_goes_on_under_a_new_id_from_the_steps_of_the_old_one(
+    service, controller, cluster, platform, tenant, recording, how
 ):
     batch = service.submit(tenant, [recording("anna")], OPTIONS)
-    platform.state.jobs.fail(claim(platform, tenant, batch.jobs[0]), Problem(code="x"))
-    (again,) = service.resume(tenant, batch.fit_ids)
+    if how == "failed":
+        platform.state.jobs.fail(claim(platform, tenant, batch.jobs[0]), Problem(code="x"))
+    else:
+        service.cancel(tenant, batch.fit_ids[0])
+    again = service.resume(tenant, batch.fit_ids)
     assert again.fit_ids != batch.fit_ids
     old, new = batch.jobs[0], again.jobs[0]
-    assert FitRequest.of(new).steps_key(new) == FitRequest.of(old).steps_key(old)
-    assert len(cluster.submitted) == 2
+    assert FitRequest.of(new).steps_prefix(new) == FitRequest.of(old).steps_prefix(old)
+    controller.start()
+    assert fits_in(*of(cluster, again)) == [str(new.id)]  # no job without a fit to do
 
 
-def test_an_interrupted_fit_keeps_its_id_and_waits_until_its_job_has_ended(service, cluster, tenant, recording):
+def test_an_open_fit_needs_no_resuming_and_a_done_one_cannot_be(service, platform, tenant, recording):
     batch = service.submit(tenant, [recording("anna")], OPTIONS)
-    with pytest.raises(Conflict, match="no Ray job at it"):
+    assert service.resume(tenant, batch.fit_ids).fit_ids == batch.fit_ids
+    platform.state.jobs.finish(claim(platform, tenant, batch.jobs[0]), {"ref": "x"})
+    with pytest.raises(Conflict, match="not done"):
         service.resume(tenant, batch.fit_ids)
-    cluster.ended[batch.submission_id] = "the head was lost"
-    (again,) = service.resume(tenant, batch.fit_ids)
-    assert (again.fit_ids, again.name) == (batch.fit_ids, batch.name)
-    assert again.submission_id != batch.submission_id
 
 
 def test_following_shows_every_change_and_ends_with_the_last_fit(service, platform, tenant, recording):
@@ -144,18 +203,3 @@ def test_following_shows_every_change_and_ends_with_the_last_fit(service, platfo
     jobs.finish(mine, {"ref": "x"})
     seen += [job.status for job in following]
     assert seen == ["queued", "running", "done"]
-
-
-def test_who_follows_a_batch_whose_job_was_lost_is_told_how_to_go_on(service, cluster, tenant, recording, monkeypatch):
-    monkeypatch.setattr("cluster.control.fits.LOOK_EVERY_S", 0.0)
-    batch = service.submit(tenant, [recording("anna")], OPTIONS)
-    cluster.ended[batch.submission_id] = "out of memory"
-    command = f"m2dao-train resume --tenant {tenant} {batch.fit_ids[0]}"
-    with pytest.raises(ClusterUnavailable, match=f"failed: out of memory.*{command}"):
-        list(service.follow(batch))
-
-
-def test_fits_of_two_batches_are_not_followed_as_one(service, tenant, recording):
-    batches = [service.submit(tenant, [recording(name)], OPTIONS) for name in ("anna", "ben")]
-    with pytest.raises(InputError, match="2 batches"):
-        service.batch_of(tenant, [fit_id for batch in batches for fit_id in batch.fit_ids])

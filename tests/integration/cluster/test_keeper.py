@@ -12,10 +12,10 @@ import uuid
 import pytest
 
 from cluster.ids import IdentityName
-from cluster.keeper.keeper import SEAT, Keeper
+from cluster.keeper.keeper import Keeper
 from cluster.platform import Platform
 from cluster.state.lease import Lease
-from cluster.state.seats import Seats
+from cluster.state.seats import KEEPER, Seats
 from m2dao.errors import LeaseLost, StateUnavailable
 
 ANNA = IdentityName("anna")
@@ -117,7 +117,7 @@ def test_one_keeper_works_the_other_waits_and_takes_over(seats):
     assert two.done.wait(30)
     stop_second.set()
     second.join()
-    assert not seats.is_held(SEAT)
+    assert not seats.is_held(KEEPER)
 
 
 def test_a_chore_that_fails_is_done_again_and_holds_up_no_other(seats):
@@ -153,7 +153,7 @@ def test_a_keeper_that_is_killed_leaves_its_work_to_the_next_which_shows_what_mo
             process.send_signal(signal.SIGTERM)
             process.wait(60)
     assert second.returncode == 0
-    assert not platform.state.seats.is_held(SEAT)
+    assert not platform.state.seats.is_held(KEEPER)
 
 
 def wait_until(true, timeout_s: float = 120.0) -> None:

@@ -130,7 +130,7 @@ def test_up_twice_starts_nothing_anew_and_status_knows_it(stack_here, home):
     assert len(before) >= 2
     assert sorted(lines) == ["redis: already running", "s3: already running"]
     states = {entry.name: entry.state for entry in stack_here.status()}
-    assert states == {"redis": "running", "s3": "running", "mlflow": "stopped", "ray": "stopped"}
+    assert states == {"redis": "running", "s3": "running", "mlflow": "stopped", "ray": "stopped", "keeper": "stopped"}
 
 
 def test_down_leaves_no_process_and_the_data_outlives_it_even_on_other_ports(stack_here, home):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from cluster.compute.jobs import RayJobs
+from cluster.control.fit_controller import FitController
 from cluster.control.fit_requests import FitOptions
 from cluster.control.fits import FitService
+from cluster.keeper.keeper import Keeper
 from cluster.platform import Platform
-from m2dao.errors import ClusterUnavailable, Conflict
 from tests.support.fits import Fits
 from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
 
@@ -17,15 +20,38 @@ OPTIONS = FitOptions(protocols=("paper",))
 
 
 @pytest.fixture(scope="module")
-def service(ray_stack):
-    platform = Platform(ray_stack)
-    return FitService(
-        state=platform.state,
-        store=platform.store,
-        cluster=RayJobs(ray_stack),
-        work=WORK,
-        job_flags=["--steps-every-s", "0"],
-    )
+def platform(ray_stack):
+    return Platform(ray_stack)
+
+
+@pytest.fixture(scope="module")
+def service(platform):
+    return FitService(state=platform.state, store=platform.store)
+
+
+class Starting:
+    """The keeper's chore that starts fits, with small work."""
+
+    name = "fits"
+
+    def __init__(self, platform):
+        flags = ["--steps-every-s", "0"]
+        self._controller = FitController(platform.state.jobs, RayJobs(platform.settings), work=WORK, job_flags=flags)
+
+    def do(self, lease):
+        self._controller.start(lease.check)
+        return 0.5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keeper(platform):
+    """A keeper that starts fits."""
+    stop = threading.Event()
+    thread = threading.Thread(target=Keeper(platform.state.seats, [Starting(platform)]).run, args=(stop,))
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 @pytest.fixture
@@ -37,7 +63,7 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, st
     """One fit kills its worker once and one kills every worker it gets; their neighbour loses nothing."""
     recordings = [
         fits.recording("poison", die_at=2, deaths=100, steps=40),  # more than it has attempts
-        fits.recording("unlucky", die_at=3, deaths=1, steps=5),
+        fits.recording("unlucky", die_at=3, deaths=1, steps=5, pause_s=0.5),
         fits.recording("neighbour", pause_s=0.5, steps=6),
     ]
     batch = service.submit(tenant, recordings, OPTIONS)
@@ -50,7 +76,7 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, st
     assert (poison.status, poison.attempt, poison.error.code) == ("failed", 3, "worker-died")
     assert unlucky.status == "done"
     assert unlucky.result["resumed"]
-    assert "from 3" in fits.events("unlucky")
+    assert {"from 2", "from 3"} & set(fits.events("unlucky"))  # the copy of the last step may not have been stored
     assert (neighbour.status, neighbour.attempt) == ("done", 1)
     refs = {job.result["ref"] for job in (unlucky, neighbour)}
     assert refs == {f"{tenant}.unlucky@1", f"{tenant}.neighbour@1"}
@@ -60,24 +86,15 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, st
     assert runs == {"unlucky", "neighbour"}
 
 
-def test_a_lost_ray_job_is_noticed_and_resumed_where_it_was(service, fits, tenant, ray_stack):
-    # The fit stays at step 2 until its job is stopped; resumed, it is past that step.
+def test_a_fit_whose_ray_job_is_lost_goes_on_where_it_was_by_itself(service, fits, tenant, ray_stack):
+    # The fit stays at step 2 until its job is stopped; begun again, it is past that step.
     batch = service.submit(tenant, [fits.recording("anna", steps=4, stay_at=2)], OPTIONS)
     (fit_id,) = batch.fit_ids
-
-    def stop_at_step_2():
-        for job in service.follow(batch):
-            if job.stage == "fit: step 2":
-                with pytest.raises(Conflict, match="no Ray job at it"):
-                    service.resume(tenant, [fit_id])
-                RayJobs(ray_stack).stop(batch.submission_id)
-
-    with pytest.raises(ClusterUnavailable, match=f"m2dao-train resume --tenant {tenant} {fit_id}"):
-        stop_at_step_2()
-    (again,) = service.resume(tenant, [fit_id])
-    assert again.submission_id != batch.submission_id
-    for _ in service.follow(again):
-        pass
+    ray, stopped = RayJobs(ray_stack), False
+    for job in service.follow(batch):
+        if job.stage == "fit: step 2" and not stopped and list(fits.platform.store.list(f"{tenant}/fits/")):
+            ray.stop(ray.last(job.request["batch"]))
+            stopped = True
     job = fits.job(fit_id)
     assert job.status == "done"
     assert job.result["resumed"]
@@ -85,5 +102,3 @@ def test_a_lost_ray_job_is_noticed_and_resumed_where_it_was(service, fits, tenan
     assert begun == ["prepare", "from 0", "from 2"]
     (identity,) = fits.platform.state.champions.identities(tenant)
     assert identity.versions == (1,)
-    with pytest.raises(Conflict, match="not done"):
-        service.resume(tenant, [fit_id])

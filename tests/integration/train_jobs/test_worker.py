@@ -6,6 +6,7 @@ import os
 import tarfile
 import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -15,9 +16,11 @@ from cluster.object_keys import object_key
 from cluster.platform import Platform
 from cluster.state.problems import Problem
 from m2dao.errors import ObjectCorrupt, UnknownIdentity
+from tests.support.fault_proxy import FaultProxy
 from tests.support.fits import Fits, WorkerDied, dying_at
 from tests.support.small_work import small_fit
 from tests.support.stack import reaching
+from train_jobs.background import Background
 from train_jobs.members import running_jobs, take_back
 from train_jobs.step_checkpoints import StepCheckpoints
 from train_jobs.worker import ABANDONED_S
@@ -226,30 +229,107 @@ def test_a_registry_that_is_away_costs_the_curve_and_not_the_steps(fits, stack):
     assert fits.job(fit_id).error.code == "registry-unavailable"
 
 
-def test_steps_are_copied_only_when_they_have_changed(fits):
+@pytest.fixture
+def claim(fits):
+    fit_id = fits.queue("anna")
+    return fits.platform.state.jobs.claim("fit", worker="w", lease_s=60, tenant=fits.tenant, job_id=fit_id)
+
+
+def steps_of(fits, claim, folder, background, store=None) -> StepCheckpoints:
+    store = store or fits.platform.store
+    prefix = object_key(fits.tenant, "fits", str(claim.job.id)) + "/"
+    return StepCheckpoints(store, prefix, claim, folder, background, every_s=0)
+
+
+def test_steps_are_copied_only_when_they_have_changed(fits, claim):
     folder = fits.folder / "steps"
     folder.mkdir()
-    key = object_key(fits.tenant, "fits", "f", "steps.tar")
-    steps = StepCheckpoints(fits.platform.store, key, folder, every_s=0)
-    assert not steps.save_if_due()  # nothing there
-    (folder / "step.bin").write_bytes(b"1")
-    assert steps.save_if_due()
-    assert not steps.save_if_due()
-    (folder / "step.bin").write_bytes(b"22")
-    assert steps.save_if_due()
-    other = StepCheckpoints(fits.platform.store, key, fits.folder / "elsewhere", every_s=0)
-    assert other.restore()
-    assert (fits.folder / "elsewhere" / "step.bin").read_bytes() == b"22"
-    assert not other.save_if_due()  # what was restored is what is stored
+    with Background("copies") as background:
+        steps = steps_of(fits, claim, folder, background)
+        assert not steps.save_if_due()  # nothing there
+        (folder / "step.bin").write_bytes(b"1")
+        assert steps.save_if_due()
+    with Background("copies") as background:
+        again = steps_of(fits, claim, folder, background)
+        assert not again.save_if_due()
+        (folder / "step.bin").write_bytes(b"22")
+        assert again.save_if_due()
+    with Background("copies") as background:
+        other = steps_of(fits, claim, fits.folder / "elsewhere", background)
+        assert other.restore()
+        assert (fits.folder / "elsewhere" / "step.bin").read_bytes() == b"22"
+        assert not other.save_if_due()  # what was restored is what is stored
 
 
-def test_an_object_store_that_is_away_costs_a_copy_and_not_the_fit(fits, stack):
+def test_a_worker_that_was_given_up_neither_replaces_nor_deletes_its_successors_steps(fits, claim):
+    jobs = fits.platform.state.jobs
+    claims = [claim]
+    for _ in range(2):
+        jobs.release(claims[-1])
+        claims.append(jobs.claim("fit", worker="w", lease_s=60, tenant=fits.tenant, job_id=claim.job.id))
+    copies = []
+    for number, held in enumerate([claims[1], claims[2], claims[0]]):  # the oldest speaks last
+        folder = fits.folder / f"steps{number}"
+        folder.mkdir()
+        with Background("copies") as background:
+            steps = steps_of(fits, held, folder, background)
+            (folder / "step.bin").write_bytes(str(held.fence).encode())
+            assert steps.save_if_due()
+        copies.append(steps)
+    with Background("copies") as background:
+        assert steps_of(fits, claim, fits.folder / "back", background).restore()
+    assert (fits.folder / "back" / "step.bin").read_bytes() == str(claims[2].fence).encode()
+    copies[2].forget()
+    assert len(list(fits.platform.store.list(f"{fits.tenant}/fits/"))) == 2
+    copies[1].forget()
+    assert list(fits.platform.store.list(f"{fits.tenant}/fits/")) == []
+
+
+def test_the_newest_two_copies_of_steps_are_kept(fits, claim):
+    jobs, folder = fits.platform.state.jobs, fits.folder / "steps"
+    folder.mkdir()
+    for number in range(4):
+        with Background("copies") as background:
+            steps = steps_of(fits, claim, folder, background)
+            (folder / "step.bin").write_text(str(number))
+            assert steps.save_if_due()
+        jobs.release(claim)
+        claim = jobs.claim("fit", worker="w", lease_s=60, tenant=fits.tenant, job_id=claim.job.id)
+    fences = [int(info.key[-10:-4]) for info in fits.platform.store.list(f"{fits.tenant}/fits/")]
+    assert fences == [claim.fence - 2, claim.fence - 1]
+
+
+def test_an_object_store_that_is_away_costs_a_copy_and_not_the_fit(fits, claim, stack):
     folder = fits.folder / "steps"
     folder.mkdir()
     away = Platform(reaching(stack, s3_endpoint="http://127.0.0.1:9"))
-    steps = StepCheckpoints(away.store, object_key(fits.tenant, "x.tar"), folder, every_s=0)
-    (folder / "step.bin").write_bytes(b"1")
-    assert not steps.save_if_due()
+    with Background("copies") as background:
+        steps = steps_of(fits, claim, folder, background, away.store)
+        (folder / "step.bin").write_bytes(b"1")
+        assert steps.save_if_due()  # begun; that it failed is nobody's concern but the log's
+
+
+def test_a_registry_that_hangs_takes_no_time_of_the_fits_steps(fits, stack):
+    port = urllib.parse.urlsplit(stack.require("mlflow.url")).port
+    fit_id, seen = fits.queue("anna"), []
+    with FaultProxy(port) as proxy:
+        hanging = Platform(reaching(stack, mlflow_url=f"http://127.0.0.1:{proxy.port}"))
+        platform = Platform(stack, state=fits.platform.state, store=fits.platform.store, registry=hanging.registry)
+        hanging.registry.check()
+        slow = Fits(platform, fits.tenant, fits.folder)
+        slow.batch = fits.batch
+
+        def work(task, monitor):
+            proxy.stall()
+            for step in range(1, 200):  # far more than fit into what waits to be sent
+                monitor.step(step, {"fit.loss": 1.0})
+                seen.append(step)
+            proxy.heal()
+            return small_fit(task, monitor)
+
+        slow.worker(fit_id, work=work).run()
+    assert seen[-1] == 199
+    assert fits.job(fit_id).status == "done"
 
 
 @pytest.mark.parametrize("kind", ["not an archive", "a link out of the folder", "a path out of the folder"])

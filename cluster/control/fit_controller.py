@@ -1,0 +1,82 @@
+"""Starts the fits that wait: a fit that is queued is a fit that starts, whoever died in between.
+
+``FitService`` only queues fits. The controller looks at all open fits and sees to it that each batch has a job on the
+compute cluster: one that was never submitted, and one whose job has ended and left fits behind. It keeps no record of
+its own, so the next one goes on where this one was killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from cluster.control.batch_jobs import BatchJobs
+from cluster.control.fit_requests import ENGINE_WORK, FitRequest
+from cluster.ids import TenantId
+from cluster.state.jobs import Jobs
+from cluster.state.records import JobRecord
+
+logger = logging.getLogger(__name__)
+
+_FIRST_WAIT_S = 4.0  # before a job is submitted again that left fits behind; doubled each time
+_MOST_WAIT_S = 300.0
+
+
+class FitController:
+    """Gives every open fit a job on the cluster.
+
+    Args:
+        jobs: the fits.
+        cluster: runs one job for each batch.
+        work: the work function that the cluster is to run, as ``module:attribute``.
+        job_flags: more flags for ``train_jobs.job``.
+        job_env: more environment variables for it.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        cluster: BatchJobs,
+        *,
+        work: str = ENGINE_WORK,
+        job_flags: Sequence[str] = (),
+        job_env: Mapping[str, str] | None = None,
+    ):
+        self._jobs, self._cluster = jobs, cluster
+        self._work, self._job_flags, self._job_env = work, tuple(job_flags), dict(job_env or {})
+        self._waits: dict[str, tuple[float, float]] = {}  # batch -> (not before, next wait)
+
+    def start(self, check: Callable[[], None] = lambda: None) -> int:
+        """Submit what has no job; returns how many jobs were submitted.
+
+        Args:
+            check: called before each submission; raises when somebody else has become the controller.
+
+        Raises:
+            ClusterUnavailable: the cluster does not answer; the fits wait.
+        """
+        batches: dict[tuple[TenantId, str], list[JobRecord]] = defaultdict(list)
+        for job in self._jobs.open("fit"):
+            batches[job.tenant, FitRequest.of(job).batch].append(job)
+        self._waits = {batch: wait for batch, wait in self._waits.items() if any(batch == name for _, name in batches)}
+        return sum(self._start(tenant, batch, jobs, check) for (tenant, batch), jobs in batches.items())
+
+    def _start(self, tenant: TenantId, batch: str, jobs: Sequence[JobRecord], check: Callable[[], None]) -> bool:
+        not_before, wait_s = self._waits.get(batch, (0.0, _FIRST_WAIT_S))
+        if time.monotonic() < not_before:
+            return False
+        last = self._cluster.last(batch)
+        if last is not None:
+            state = self._cluster.state(last)
+            if not state.ended:
+                return False
+            logger.warning("a job left fits behind", extra={"submission": last, "message": state.message})
+        check()
+        flags = [word for job in jobs for word in ("--fit", str(job.id))]
+        words = ["--tenant", str(tenant), "--batch", batch, "--work", self._work, *self._job_flags, *flags]
+        submission_id = self._cluster.submit(batch, words, self._job_env)
+        logger.info("fits submitted", extra={"submission": submission_id, "num_fits": len(jobs)})
+        self._waits[batch] = time.monotonic() + wait_s, min(_MOST_WAIT_S, 2 * wait_s)
+        return True
