@@ -158,7 +158,7 @@ def _key_revoke(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _sweep(arguments: argparse.Namespace) -> dict[str, Any]:
     platform = _platform()
-    deleted = sweep_all_renders(platform.state.accounts, platform.store, days=arguments.days)
+    deleted = sweep_all_renders(platform.state, platform.store, days=arguments.days)
     say(f"{sum(deleted.values())} objects of {len(deleted)} tenants deleted")
     return {"days": arguments.days, "deleted": {str(tenant): count for tenant, count in deleted.items()}}
 

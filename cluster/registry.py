@@ -215,10 +215,10 @@ class Registry:
         """
         self._state.versions.retire(ref)
         self._store.delete_prefix(ref.object_prefix)
-        self._delete_entry(ref)
+        self.delete_entry(ref)
         self._state.versions.forget(ref)
 
-    def _delete_entry(self, ref: ModelRef) -> None:
+    def delete_entry(self, ref: ModelRef) -> None:
         """Delete a version from the model registry, with its run; nothing happens when it is not there."""
         with contextlib.suppress(UnknownIdentity), translated(str(ref)):
             version = self._client.get_model_version(ref.registry_name, str(ref.version))
@@ -240,7 +240,7 @@ class Registry:
         for number in self._state.versions.all(tenant, identity):
             self.delete_version(ModelRef(tenant, identity, number))
         for version in self._link.pages("search_model_versions", f"name = '{name}'"):  # incomplete ones
-            self._delete_entry(ModelRef(tenant, identity, int(version.version)))
+            self.delete_entry(ModelRef(tenant, identity, int(version.version)))
         self._store.delete_prefix(f"{tenant}/identities/{identity}/")
         with translated(name):
             self._client.delete_registered_model(name)

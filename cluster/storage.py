@@ -207,6 +207,16 @@ class ObjectStore:
                 self._client.delete_object(Bucket=self._bucket, Key=key)
         return len(keys)
 
+    def abort_uploads(self, *, before: datetime) -> int:
+        """Remove the parts of uploads that were begun before a time and never completed; returns how many."""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket)
+        with _translated(f"bucket {self._bucket}"):
+            begun = [entry for page in pages for entry in page.get("Uploads", ())]
+            old = [entry for entry in begun if entry["Initiated"] < before]
+            for entry in old:
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=entry["Key"], UploadId=entry["UploadId"])
+        return len(old)
+
     def presign_get(self, key: str, *, expires_s: int = 3600, download_name: str | None = None) -> str:
         """A URL from which anybody who has it can fetch the object, until it expires.
 

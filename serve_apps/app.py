@@ -23,6 +23,8 @@ from m2dao.errors import ConfigError, ContainmentUnavailable
 from serve_apps.api.ingress import create_api
 from serve_apps.api.routes import renders
 from serve_apps.api.services import make_services
+from serve_apps.keeper_deployment import DEPLOYMENT as KEEPER
+from serve_apps.keeper_deployment import KeeperReplica
 from serve_apps.rendering.dispatcher import Dispatcher
 from serve_apps.rendering.talker_deployment import DEPLOYMENT as TALKER
 from serve_apps.rendering.talker_deployment import TalkerReplica
@@ -45,9 +47,10 @@ class Ingress:
         renderer: handle of the renderer deployment.
         settings: where the services are.
         config: limits and sizes.
+        beside: deployments that only belong to the same application.
     """
 
-    def __init__(self, renderer: Any, settings: Settings, config: ServeConfig):
+    def __init__(self, renderer: Any, settings: Settings, config: ServeConfig, *beside: Any):
         configure_logging(INGRESS, level=settings.log_level)
         remove_abandoned(renders.SCRATCH)
         self._renderer = renderer
@@ -83,8 +86,12 @@ class Ingress:
             yield word
 
 
-def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
-    """The application, ready for ``serve.run``."""
+def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = True) -> serve.Application:
+    """The application, ready for ``serve.run``.
+
+    Args:
+        with_keeper: whether a keeper belongs to it; the embedded stack has one already.
+    """
     # Called with options alone, serve.deployment is typed as what it is: a decorator.
     renderer = serve.deployment(
         name=TALKER,
@@ -122,7 +129,19 @@ def build_app(settings: Settings, config: ServeConfig) -> serve.Application:
         health_check_timeout_s=_DEAD_AFTER_S,
         logging_config=_LOGGING,
     )(serve.ingress()(Ingress))
-    return ingress.bind(renderer.bind(settings, config), settings, config)
+    beside = [_keeper_deployment().bind(settings)] if with_keeper else []
+    return ingress.bind(renderer.bind(settings, config), settings, config, *beside)
+
+
+def _keeper_deployment() -> serve.Deployment:
+    return serve.deployment(
+        name=KEEPER,
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=5.0,
+        health_check_period_s=_HEALTH_S,
+        health_check_timeout_s=_DEAD_AFTER_S,
+        logging_config=_LOGGING,
+    )(KeeperReplica)
 
 
 def build_from_env(args: dict[str, str]) -> serve.Application:

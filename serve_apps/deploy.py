@@ -12,6 +12,7 @@ from typing import Any
 
 from cluster.compute.client import connect
 from cluster.settings import ServeConfig, Settings
+from cluster.stack.home import StackHome
 from m2dao.errors import ServiceError
 
 _POLL_S = 0.5
@@ -54,6 +55,7 @@ def deploy(
     for name in ("redis.url", "s3.endpoint", "mlflow.url"):
         settings.require(name)
     deadline = time.monotonic() + timeout_s
+    with_keeper = not StackHome(settings.home).is_running("keeper")
     with on_ray(settings):
         from ray import serve
 
@@ -64,7 +66,7 @@ def deploy(
             http_options={"host": settings.api.host, "port": settings.api.port},
             logging_config={"encoding": "JSON", "log_level": settings.log_level},
         )
-        target = serve.RunTarget(build_app(settings, config), name=APP_NAME, route_prefix="/")
+        target = serve.RunTarget(build_app(settings, config, with_keeper=with_keeper), name=APP_NAME, route_prefix="/")
         serve.run_many([target], wait_for_applications_running=False)
         _wait_healthy(APP_NAME, deadline, progress)
     url = api_url(settings)

@@ -6,10 +6,14 @@ that it was decided with, so a decision on old facts is refused.
 
 from __future__ import annotations
 
+import time
+
 from cluster.ids import IdentityName, ModelRef, TenantId
 from cluster.state.champions import Champion, ChampionChange, no_previous
 from cluster.state.store import StateStore
-from m2dao.errors import PromotionConflict
+from m2dao.errors import PromotionConflict, PromotionRefused
+
+PROBE_S = 30.0
 
 
 class Champions:
@@ -17,14 +21,37 @@ class Champions:
 
     Args:
         state: where it is decided, and where moves are announced.
+        probe_s: how long a version has to show that it can be rendered.
     """
 
-    def __init__(self, state: StateStore):
-        self._state = state
+    def __init__(self, state: StateStore, *, probe_s: float = PROBE_S):
+        self._state, self._probe_s = state, probe_s
 
     def current(self, tenant: TenantId, identity: IdentityName) -> Champion:
         """What stands for an identity."""
         return self._state.champions.get(tenant, identity)
+
+    def prove(self, ref: ModelRef) -> None:
+        """Return once a replica that serves the identity has ``ref`` warm and has rendered a frame of it.
+
+        Where no replica serves the identity, the keeper renders the frame.
+
+        Raises:
+            PromotionRefused: it cannot be loaded, its frame shows nobody, or nobody has answered in time.
+        """
+        probes, deadline = self._state.probes, time.monotonic() + self._probe_s
+        probe = probes.new_id()
+        with self._state.events.subscribe(probes.topic(ref, probe)) as answers:
+            probes.ask(ref, probe)
+            while (fault := probes.fault(ref, probe)) is None:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    fault = f"nobody has probed it within {self._probe_s:g} s"
+                    break
+                answers.get(min(left_s, 1.0))
+        if fault:
+            remedy = "fit it again, or see whether a keeper is running"
+            raise PromotionRefused(str(ref), "a version that can be loaded and rendered", fault, remedy)
 
     def move(self, ref: ModelRef, *, decided_with: Champion | None = None, request: str = "") -> ChampionChange:
         """Make ``ref`` the champion of its identity, and the champion until now ``previous``.
@@ -47,10 +74,12 @@ class Champions:
         Raises:
             UnknownIdentity: there is no previous champion.
             PromotionConflict: the champion moved meanwhile.
+            PromotionRefused: it cannot be rendered any more; see ``prove``.
         """
         champion = self.current(tenant, identity)
         if champion.previous is None:
             raise no_previous(tenant, identity)
+        self.prove(ModelRef(tenant, identity, champion.previous))
         return self._state.champions.roll_back(tenant, identity, epoch=champion.epoch)
 
 

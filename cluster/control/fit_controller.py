@@ -7,6 +7,7 @@ its own, so the next one goes on where this one was killed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -16,7 +17,9 @@ from cluster.control.batch_jobs import BatchJobs
 from cluster.control.fit_requests import ENGINE_WORK, FitRequest
 from cluster.ids import TenantId
 from cluster.state.jobs import Jobs
+from cluster.state.problems import Problem
 from cluster.state.records import JobRecord
+from m2dao.errors import InputError, LeaseLost
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +62,21 @@ class FitController:
         """
         batches: dict[tuple[TenantId, str], list[JobRecord]] = defaultdict(list)
         for job in self._jobs.open("fit"):
-            batches[job.tenant, FitRequest.of(job).batch].append(job)
+            try:
+                batches[job.tenant, FitRequest.of(job).batch].append(job)
+            except InputError as error:
+                check()
+                self._refuse(job, error)
         self._waits = {batch: wait for batch, wait in self._waits.items() if any(batch == name for _, name in batches)}
         return sum(self._start(tenant, batch, jobs, check) for (tenant, batch), jobs in batches.items())
+
+    def _refuse(self, job: JobRecord, error: InputError) -> None:
+        """End a fit of another version that nobody can read: it would wait for ever."""
+        claim = self._jobs.claim("fit", worker="fit controller", lease_s=30.0, tenant=job.tenant, job_id=job.id)
+        if claim is not None:
+            logger.warning("a fit is refused", extra={"job": str(job.id), "error": str(error)})
+            with contextlib.suppress(LeaseLost):
+                self._jobs.fail(claim, Problem.of(error))
 
     def _start(self, tenant: TenantId, batch: str, jobs: Sequence[JobRecord], check: Callable[[], None]) -> bool:
         not_before, wait_s = self._waits.get(batch, (0.0, _FIRST_WAIT_S))
@@ -72,7 +87,7 @@ class FitController:
             state = self._cluster.state(last)
             if not state.ended:
                 return False
-            logger.warning("a job left fits behind", extra={"submission": last, "message": state.message})
+            logger.warning("a job left fits behind", extra={"submission": last, "said": state.message})
         check()
         flags = [word for job in jobs for word in ("--fit", str(job.id))]
         words = ["--tenant", str(tenant), "--batch", batch, "--work", self._work, *self._job_flags, *flags]

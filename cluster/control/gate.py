@@ -163,11 +163,12 @@ class Promotions:
         Args:
             thresholds: of the gate.
             expected: the version the caller believes to be the champion now; None for whichever it is.
-            force: move the champion even if the gate refuses; the reasons are kept all the same.
+            force: move the champion even if the gate refuses; the reasons are kept all the same. What cannot be
+                rendered is not promoted by force either.
             request: a name for this wish. Asked for again under the same name, it moves nothing again.
 
         Raises:
-            PromotionRefused: the gate says no; the message holds every reason.
+            PromotionRefused: the gate says no, or it cannot be rendered; the message holds every reason.
             PromotionConflict: the champion is another version than expected, or changed meanwhile.
             UnknownIdentity: there is no such complete version.
         """
@@ -187,6 +188,11 @@ class Promotions:
                 "; ".join(decision.reasons),
                 "fit it longer or on a better recording, or promote it with --force",
             )
+        try:
+            self._champions.prove(candidate.ref)
+        except PromotionRefused as error:
+            self._registry.set_tags(candidate.ref, {GATE_TAG: "refused", REASONS_TAG: error.got})
+            raise
         change = self._champions.move(candidate.ref, decided_with=champion, request=request)
         return Promotion(change=change, decision=decision, forced=forced)
 

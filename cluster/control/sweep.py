@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 from cluster.ids import TenantId
 from cluster.object_keys import object_key
-from cluster.state.accounts import Accounts
-from cluster.state.jobs import RETENTION_S
+from cluster.state.jobs import RETENTION_S, Jobs
+from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import ConfigError
 
@@ -19,8 +19,8 @@ RENDERS = "renders"
 MIN_DAYS = RETENTION_S / (24 * 3600)  # how long the record of a job is kept, which may still lead to its video
 
 
-def sweep_renders(store: ObjectStore, tenant: TenantId, *, days: float, now: datetime | None = None) -> int:
-    """Delete what renders of ``tenant`` stored more than ``days`` ago; returns how many objects that were.
+def sweep_renders(jobs: Jobs, store: ObjectStore, tenant: TenantId, *, days: float, now: datetime | None = None) -> int:
+    """Delete what ended renders stored more than ``days`` ago; returns how many objects.
 
     Args:
         now: the time to go by; the clock's when not given.
@@ -31,12 +31,15 @@ def sweep_renders(store: ObjectStore, tenant: TenantId, *, days: float, now: dat
     if not days >= MIN_DAYS:
         raise ConfigError("--days", f"at least {MIN_DAYS:g}, for which job records are kept", f"{days:g}")
     before = (now or datetime.now(UTC)) - timedelta(days=days)
-    old = [info.key for info in store.list(object_key(tenant, RENDERS) + "/") if info.modified < before]
+    needed = {str(job.id) for job in jobs.open("render") if job.tenant == tenant}  # one may wait for very long
+    prefix = object_key(tenant, RENDERS) + "/"
+    old = [info.key for info in store.list(prefix) if info.modified < before]
+    old = [key for key in old if key.removeprefix(prefix).partition("/")[0] not in needed]
     for key in old:
         store.delete(key)
     return len(old)
 
 
-def sweep_all_renders(accounts: Accounts, store: ObjectStore, *, days: float) -> dict[TenantId, int]:
+def sweep_all_renders(state: StateStore, store: ObjectStore, *, days: float) -> dict[TenantId, int]:
     """``sweep_renders`` for every tenant; returns how many objects each had."""
-    return {tenant: sweep_renders(store, tenant, days=days) for tenant in accounts.list_tenants()}
+    return {tenant: sweep_renders(state.jobs, store, tenant, days=days) for tenant in state.accounts.list_tenants()}

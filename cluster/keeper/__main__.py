@@ -9,19 +9,10 @@ import signal
 import sys
 import threading
 
-from cluster.keeper.fits_chore import FitsChore
-from cluster.keeper.keeper import Keeper
-from cluster.keeper.ledger_chore import LedgerChore
-from cluster.platform import Platform
+from cluster.keeper.chores import make_keeper
 from cluster.settings import Settings
 from cluster.telemetry.logs import configure_logging
 from m2dao.errors import M2daoError
-
-
-def make_keeper(settings: Settings) -> Keeper:
-    """A keeper with all chores, for the services of ``settings``."""
-    platform = Platform(settings)
-    return Keeper(platform.state.seats, [LedgerChore(platform), FitsChore(platform)])
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     turn:<kind>             the tenants with open jobs, in the order of their turn
     script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
     ledger:<what>           what the model registry has not been told yet
+    probes                  versions to be probed, by the time when that was asked
     seat:<name>             who does work that one process at a time does
     events:<topic>          channels for messages (not keys)
 
@@ -23,6 +24,7 @@ from cluster.ids import FitId, IdentityName, JobId, TenantId
 
 KINDS: Final = ("render", "fit")  # of jobs
 TENANTS: Final = "tenants"
+PROBES: Final = "probes"
 
 _PATTERNS: Final = {
     "api_key": "api-key:%s",  # digest -> hash of tenant and key id
@@ -42,6 +44,7 @@ _PATTERNS: Final = {
     "version_of": "%s:version-of:%s",  # tenant, fit id -> the version that the fit makes
     "move": "%s:move:%s",  # tenant, request -> what came of a promotion, should it be asked for again
     "ledger": "ledger:%s",  # list -> what the model registry has not been told yet
+    "probe": "%s:probe:%s",  # tenant, probe id -> a version to be loaded and rendered once, and what came of it
     "seat": "seat:%s",  # name -> who does work that one process at a time does
     "channel": "events:%s",  # topic, or the key of a job
 }
@@ -124,6 +127,11 @@ def move(tenant: TenantId, request: str) -> str:
 def ledger(what: str) -> str:
     """What the model registry has not been told yet."""
     return _PATTERNS["ledger"] % what
+
+
+def probe(tenant: TenantId, name: str) -> str:
+    """A version to be probed."""
+    return _PATTERNS["probe"] % (tenant, name)
 
 
 def seat(name: str) -> str:

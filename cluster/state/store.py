@@ -6,6 +6,7 @@
       .versions   which versions identities have           cluster/state/versions.py
       .champions  which version of an identity serves      cluster/state/champions.py
       .limits     rates and slots                          cluster/state/limits.py
+      .probes     whether versions can be rendered         cluster/state/probes.py
       .seats      work that one process at a time does     cluster/state/seats.py
       .events     messages                                 cluster/state/events.py
 
@@ -22,6 +23,7 @@ from cluster.state.events import Events
 from cluster.state.jobs import Jobs
 from cluster.state.limits import Limits
 from cluster.state.link import RedisLink
+from cluster.state.probes import Probes
 from cluster.state.seats import Seats
 from cluster.state.versions import VersionTable
 
@@ -41,6 +43,7 @@ class StateStore:
         self.versions = VersionTable(self._link)
         self.champions = ChampionTable(self._link, self.versions)
         self.limits = Limits(self._link)
+        self.probes = Probes(self._link)
         self.seats = Seats(self._link)
         self.events = Events(self._link)
 

@@ -18,6 +18,7 @@ from m2dao.errors import ConfigError, ServiceError
 from m2dao.files import locked
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PARTIAL = re.compile(r"\.?([0-9a-f]{64})\.partial")
 
 
 class NodeCache:
@@ -34,6 +35,7 @@ class NodeCache:
         self._root = Path(root)
         self._byte_budget = byte_budget
         self._root.mkdir(parents=True, exist_ok=True)
+        self._remove_partial()
 
     @contextlib.contextmanager
     def folder(self, sha256: str, fetch: Callable[[Path], object]) -> Iterator[Path]:
@@ -72,6 +74,14 @@ class NodeCache:
         folders = [path for path in self._root.iterdir() if _SHA256.fullmatch(path.name)]
         aged = sorted((_mtime(path), path) for path in folders)
         return {path.name: _num_bytes(path) for _, path in aged}
+
+    def _remove_partial(self) -> None:
+        """Remove what killed processes fetched half of. Who fetches holds the lock of the folder."""
+        for path in list(self._root.iterdir()):
+            found = _PARTIAL.match(path.name)
+            if found is not None:
+                with contextlib.suppress(BlockingIOError), locked(self._lock_path(found[1]), wait_s=0):
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _fetch(self, target: Path, fetch: Callable[[Path], object]) -> None:
         partial = target.with_suffix(".partial")

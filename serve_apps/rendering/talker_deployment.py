@@ -26,6 +26,7 @@ from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache, keep_warm
 from serve_apps.rendering.load import Load
+from serve_apps.rendering.probe import ReplicaProber
 from serve_apps.rendering.worker import SCRATCH, RenderWorker
 from serve_apps.tickets import STARTED, RenderTicket
 
@@ -70,7 +71,12 @@ class TalkerReplica:
         )
         self._pool = ThreadPoolExecutor(config.render_concurrency, thread_name_prefix="render")
         self._stats = {"queued_seconds": 0.0, "num_queued": 0.0}
-        self._watch = ChampionWatch(platform.state, on_change=lambda message: keep_warm(self._talkers, message))
+        prober = ReplicaProber(
+            platform.state.probes, self._talkers, name=f"replica {socket.gethostname()}:{os.getpid()}"
+        )
+        self._watch = ChampionWatch(
+            platform.state, on_change=lambda message: keep_warm(self._talkers, message), on_probe=prober.heard
+        )
         self._watch.start()
 
     @serve.multiplexed(max_num_models_per_replica=MAX_ANNOUNCED)  # type: ignore[untyped-decorator]  # in Ray

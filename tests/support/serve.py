@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import os
+import threading
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ import numpy as np
 
 from cluster.control.champions import Champions
 from cluster.ids import IdentityName, ModelRef, TenantId
+from cluster.keeper.keeper import Keeper
+from cluster.keeper.probe_chore import ProbeChore
 from cluster.platform import Platform
 from cluster.settings import MB, ServeConfig, Settings
 from cluster.state.records import Claim
@@ -26,6 +30,7 @@ from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache
 from serve_apps.rendering.load import Load
+from serve_apps.rendering.probe import fault_of_version
 from serve_apps.rendering.worker import RenderWorker
 from serve_apps.tickets import RenderTicket
 from tests.support.http_server import serving
@@ -174,3 +179,23 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> dict:
 def stored(api: Api, tenant: TenantId) -> set[str]:
     """The tenant's renders that have files."""
     return {info.key.split("/")[2] for info in api.services.store.list(f"{tenant}/renders/")}
+
+
+@contextlib.contextmanager
+def probing(platform: Platform, disk: Path) -> Iterator[None]:
+    """A keeper that answers probes, in a thread of the test: versions are loaded and rendered for real."""
+    source = IdentitySource(
+        versions=platform.state.versions,
+        store=platform.store,
+        disk=NodeCache(disk, byte_budget=1000 * MB),
+        load_talker=load_talker,
+    )
+    chore = ProbeChore(platform, probe=functools.partial(fault_of_version, source), replicas_s=0.0)
+    stop = threading.Event()
+    thread = threading.Thread(target=Keeper(platform.state.seats, [chore]).run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -28,6 +28,7 @@ NAMES = [
     (keys.version_of(ACME, FIT), f"acme:version-of:{FIT}", ("version_of", "acme", str(FIT))),
     (keys.move(ACME, "r1"), "acme:move:r1", ("move", "acme", "r1")),
     (keys.ledger("champions"), "ledger:champions", ("ledger", "champions")),
+    (keys.probe(ACME, "p1"), "acme:probe:p1", ("probe", "acme", "p1")),
     (keys.seat("keeper"), "seat:keeper", ("seat", "keeper")),
     (keys.channel("jobs"), "events:jobs", ("channel", "jobs")),
     (keys.job_channel(ACME, JOB), f"events:acme:job:{JOB}", ("channel", f"acme:job:{JOB}")),
@@ -49,7 +50,7 @@ def test_every_name_is_asked_for_here():
 
 
 @pytest.mark.parametrize(
-    "name", sorted({made for made, _, _ in NAMES if not made.startswith("acme:")} | {keys.TENANTS})
+    "name", sorted({made for made, _, _ in NAMES if not made.startswith("acme:")} | {keys.TENANTS, keys.PROBES})
 )
 def test_a_name_without_a_tenant_begins_with_a_word_that_no_tenant_can_have(name):
     assert name.split(":")[0] in RESERVED_TENANTS

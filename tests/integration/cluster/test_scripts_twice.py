@@ -88,6 +88,14 @@ def seated(state: StateStore, tenant: TenantId) -> None:
     state.seats.leave(seat)
 
 
+def probed(state: StateStore, tenant: TenantId) -> None:
+    ref = version(state, tenant)
+    state.probes.ask(ref, "p")
+    assert state.probes.claim(tenant, "p", "me") == ref
+    state.probes.answer(tenant, "p", "me", "")
+    assert state.probes.fault(ref, "p") == ""
+
+
 # script -> what runs it, one way or several
 WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "CREATE_JOB": {
@@ -148,6 +156,9 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     },
     "LEDGER_TOLD": {"newest": after_two(lambda champions, tenant: champions.told(tenant, ANNA, 2))},
     "IMPORT_IDENTITY": {"new": took_over},
+    "ASK_PROBE": {"new": probed},
+    "CLAIM_PROBE": {"free": probed},
+    "ANSWER_PROBE": {"mine": probed},
     "TAKE_SEAT": {"free": seated},
     "RENEW_SEAT": {"mine": seated},
 }
@@ -159,7 +170,9 @@ def kept(state: StateStore, tenant: TenantId) -> dict[str, Any]:
     for key in state._link.scan(f"{tenant}*"):
         kind = state._link.call("TYPE", key)
         if kind == "hash":
-            found[key] = {name: value for name, value in state._link.hash(key).items() if name not in ("updated", "at")}
+            found[key] = {
+                name: value for name, value in state._link.hash(key).items() if name not in ("updated", "at", "until")
+            }
         elif kind == "zset":
             found[key] = state._link.call("ZRANGE", key, 0, -1)
         else:

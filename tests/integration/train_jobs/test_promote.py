@@ -9,8 +9,11 @@ import pytest
 from cluster.control.champions import Champions
 from cluster.control.gate import GateThresholds, Promotions
 from cluster.ids import AliasRef, IdentityName, ModelRef
+from cluster.platform import Platform
 from cluster.registry import Registry
 from m2dao.errors import PromotionConflict, PromotionRefused, UnknownIdentity
+from tests.support.serve import probing
+from tests.support.tiny_identity import make_tiny_identity
 from train_jobs import cli
 
 ANNA = IdentityName("anna")
@@ -22,21 +25,27 @@ def registry(stack):
     return Registry(stack)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def prober(stack, tmp_path_factory):
+    with probing(Platform(stack), tmp_path_factory.mktemp("disk")):
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_tiny_identity(tmp_path_factory.mktemp("identity") / "anna", size=32)
+
+
 @pytest.fixture
 def promotions(registry, state):
     return Promotions(registry, Champions(state))
 
 
 @pytest.fixture
-def register(registry, tenant, tmp_path):
-    (tmp_path / "identity").mkdir()
-    (tmp_path / "identity" / "identity.json").write_text("{}")
-
+def register(registry, tenant, folder):
     def make(psnr_db: float = 30.0, sync_confidence: float = 0.6, capture: str = CAPTURE) -> ModelRef:
         metrics = {"psnr_db": psnr_db, "sync_confidence": sync_confidence, "num_frames": 100.0}
-        return registry.register_version(
-            tenant, ANNA, tmp_path / "identity", metrics=metrics, tags={"capture_sha256": capture}
-        )
+        return registry.register_version(tenant, ANNA, folder, metrics=metrics, tags={"capture_sha256": capture})
 
     return make
 
@@ -95,6 +104,29 @@ def test_force_overrides_the_gate_and_says_so_for_ever(registry, promotions, ten
     tags = registry.describe(poor).tags
     assert tags["gate"] == "forced"
     assert "psnr_db" in tags["gate_reasons"]
+
+
+def test_a_version_that_cannot_be_loaded_never_becomes_champion_not_even_by_force(
+    registry, promotions, tenant, register, tmp_path
+):
+    good = register(30.0)
+    promotions.promote(good)
+    (tmp_path / "identity.json").write_text("{}")
+    metrics = {"psnr_db": 40.0, "sync_confidence": 0.9}
+    broken = registry.register_version(tenant, ANNA, tmp_path, metrics=metrics, tags={})
+    for force in (False, True):
+        with pytest.raises(PromotionRefused, match="loaded and rendered"):
+            promotions.promote(broken, force=force)
+    assert champion(registry, tenant) == good.version
+    assert registry.describe(broken).tags["gate"] == "refused"
+
+
+def test_a_promotion_that_nobody_probes_is_refused(stack, registry, state, tenant, register):
+    nobody = Champions(state, probe_s=0.0)
+    with pytest.raises(PromotionRefused, match="nobody has probed it"):
+        Promotions(registry, nobody).promote(register(30.0))
+    with pytest.raises(UnknownIdentity):
+        champion(registry, tenant)
 
 
 def test_a_promotion_decided_on_old_facts_is_refused(registry, promotions, tenant, register):

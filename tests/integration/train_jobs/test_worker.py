@@ -18,6 +18,7 @@ from cluster.state.problems import Problem
 from m2dao.errors import ObjectCorrupt, UnknownIdentity
 from tests.support.fault_proxy import FaultProxy
 from tests.support.fits import Fits, WorkerDied, dying_at
+from tests.support.serve import probing
 from tests.support.small_work import small_fit
 from tests.support.stack import reaching
 from train_jobs.background import Background
@@ -29,6 +30,12 @@ from train_jobs.worker import ABANDONED_S
 @pytest.fixture(scope="module")
 def platform(stack):
     return Platform(stack)
+
+
+@pytest.fixture
+def prober(platform, tmp_path):
+    with probing(platform, tmp_path / "disk"):
+        yield
 
 
 @pytest.fixture
@@ -103,7 +110,9 @@ def test_a_fit_whose_worker_died_goes_on_from_its_step_checkpoint(fits):
     job = fits.job(fit_id)
     assert job.status == "done"
     assert job.result["resumed"]
-    assert fits.events("anna") == ["begin", "prepare", "from 0", "begin", "from 3", "end"]
+    *before, begun, end = fits.events("anna")
+    assert (before, end) == (["begin", "prepare", "from 0", "begin"], "end")
+    assert begun in ("from 1", "from 2", "from 3")  # one copy is under way at a time; the others are left out
     assert job.attempt == 1  # taken back, so not counted
 
 
@@ -193,6 +202,7 @@ def test_a_worker_whose_fit_was_taken_back_stops_instead_of_taking_it_again(fits
     assert [(job.status, job.attempt) for job in (fits.job(fit_id), fits.job(other))] == [("queued", 0)] * 2
 
 
+@pytest.mark.usefixtures("prober")
 def test_a_version_that_passes_the_gate_is_promoted_by_its_fit(fits):
     fit_id = fits.queue("anna", request={"promote": True})
     fits.worker(fit_id).run()
@@ -201,6 +211,32 @@ def test_a_version_that_passes_the_gate_is_promoted_by_its_fit(fits):
     assert promotion["gate"]["passed"]
     champion = fits.platform.registry.resolve(AliasRef(fits.tenant, IdentityName("anna")))
     assert str(champion) == fits.job(fit_id).result["ref"]
+
+
+@pytest.mark.usefixtures("prober")
+def test_a_fit_that_is_tried_again_does_not_promote_again(fits, monkeypatch):
+    """Its worker dies after the promotion, and an operator rolls back before the next attempt."""
+    first, second = fits.queue("anna"), fits.queue("anna", request={"promote": True})
+    fits.worker(first).run()
+    champions, anna = fits.platform.state.champions, IdentityName("anna")
+    champions.promote(ModelRef(fits.tenant, anna, 1))
+    jobs = fits.platform.state.jobs
+
+    def died(*args):
+        raise WorkerDied
+
+    monkeypatch.setattr(jobs, "finish", died)
+    with pytest.raises(WorkerDied):
+        fits.worker(second).run()
+    monkeypatch.undo()
+    assert champions.get(fits.tenant, anna).version == 2
+    champions.roll_back(fits.tenant, anna)
+    assert take_back(jobs, fits.spec(second)) == 1
+    fits.worker(second, generation="g1").run()
+    assert fits.job(second).result["promotion"]["promoted"]
+    assert fits.job(second).result["ref"].endswith("anna@2")
+    assert champions.get(fits.tenant, anna).version == 1
+    assert fits.platform.state.versions.numbers(fits.tenant, anna) == (1, 2)
 
 
 def test_a_version_that_the_gate_refuses_is_kept_and_its_fit_is_done(fits):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from m2dao.errors import ConfigError, ServiceError, StorageUnavailable
+from m2dao.files import locked
 from serve_apps.identities.node_cache import NodeCache
 
 WAIT_S = 20
@@ -136,3 +137,13 @@ def test_names_are_hashes_and_nothing_else(tmp_path):
 def test_a_budget_must_be_positive(tmp_path):
     with pytest.raises(ConfigError):
         NodeCache(tmp_path, byte_budget=0)
+
+
+def test_what_a_killed_process_fetched_half_of_is_removed_unless_somebody_is_at_it(tmp_path):
+    dead, busy = "a" * 64, "b" * 64
+    for name in (f"{dead}.partial", f".{dead}.partial.x1", f"{busy}.partial", dead):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"a face")
+    with locked(tmp_path / f"{busy}.lock"):
+        NodeCache(tmp_path, byte_budget=1000)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {dead, f"{busy}.partial"}

@@ -12,6 +12,8 @@ from cluster.ids import AliasRef, FitId, IdentityName, ModelRef
 from cluster.platform import Platform
 from cluster.state import keys
 from cluster.state.champions import Champion
+from tests.support.serve import probing
+from tests.support.tiny_identity import make_tiny_identity
 
 ANNA = IdentityName("anna")
 GOOD = {"psnr_db": 31.0, "sync_confidence": 0.6}
@@ -35,12 +37,19 @@ def reconciler(platform):
     return Reconciler(platform.state, platform.registry.ledger, promotions)
 
 
-@pytest.fixture
-def register(platform, tenant, tmp_path):
-    folder = tmp_path / "identity"
-    folder.mkdir()
-    (folder / "identity.json").write_text("{}")
+@pytest.fixture(scope="module", autouse=True)
+def prober(platform, tmp_path_factory):
+    with probing(platform, tmp_path_factory.mktemp("disk")):
+        yield
 
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_tiny_identity(tmp_path_factory.mktemp("identity") / "anna", size=32)
+
+
+@pytest.fixture
+def register(platform, tenant, folder):
     def make(metrics=GOOD) -> ModelRef:
         return platform.registry.register_version(tenant, ANNA, folder, metrics=metrics, tags={})
 

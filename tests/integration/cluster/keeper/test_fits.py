@@ -137,6 +137,17 @@ def test_a_controller_that_was_replaced_submits_nothing(service, controller, clu
     assert of(cluster, batch) == []
 
 
+def test_a_fit_that_nobody_can_read_fails_and_holds_up_no_other(
+    service, controller, cluster, platform, tenant, recording
+):
+    strange, _ = platform.state.jobs.create(tenant, "fit", {"of": "another version"})
+    batch = service.submit(tenant, [recording("anna")], OPTIONS)
+    controller.start()
+    assert len(of(cluster, batch)) == 1
+    job = platform.state.jobs.get(tenant, strange.id)
+    assert (job.status, job.error.code) == ("failed", "invalid-input")
+
+
 def test_a_command_that_is_repeated_makes_no_fit_twice(service, platform, tenant, recording):
     first = service.submit(tenant, [recording("anna")], OPTIONS)  # and then, say, its machine was switched off
     second = service.submit(tenant, [recording("anna"), recording("ben")], OPTIONS)
