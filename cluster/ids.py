@@ -25,7 +25,19 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _NAME_RULE = "1 to 40 lower-case letters, digits and hyphens, not beginning with a hyphen"
 # A tenant's name is the first part of key names that other things share a namespace with.
 RESERVED_TENANTS = frozenset(
-    {"api-key", "tenants", "turn", "script-answer", "events", "idempotency", "mlflow", "ledger", "seat", "probes"}
+    {
+        "api-key",
+        "tenants",
+        "turn",
+        "script-answer",
+        "pulse",
+        "events",
+        "idempotency",
+        "mlflow",
+        "ledger",
+        "seat",
+        "probes",
+    }
 )
 
 

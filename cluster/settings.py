@@ -26,9 +26,11 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cluster.environment import PREFIX, STACK_ENV_NAME, env_name, pick_settings, read_stack_env
+from cluster.faults import Backoff
 from m2dao.errors import ConfigError
 
 MB = 1_000_000
+USUAL_REAL_TIME_FACTOR = 0.5  # of a render: seconds of work for a second of video, until it was measured
 _Text = TypeVar("_Text", str, SecretStr)
 
 
@@ -146,6 +148,20 @@ class ApiSettings(_Group):
     port: int = _number(8000, 1, 65535, "Port of the HTTP API.")
 
 
+class JobSettings(_Group):
+    """How jobs wait for what is ours to mend."""
+
+    retry_base_s: float = _number(
+        1.0, 0.001, 3600, "First wait of a job that met an outage, in seconds; it doubles each time."
+    )
+    retry_max_s: float = _number(30.0, 0.001, 3600, "Longest wait of a job that met an outage, in seconds.")
+
+    @property
+    def backoff(self) -> Backoff:
+        """The waits as an object."""
+        return Backoff(base_s=self.retry_base_s, max_s=self.retry_max_s)
+
+
 class ServeConfig(_Group):
     """What the API allows and how it scales."""
 
@@ -184,7 +200,12 @@ class ServeConfig(_Group):
         1.0, 0, 3600, "How long more replicas must be wanted before they start, in seconds."
     )
     downscale_delay_s: float = _number(60.0, 0, 36_000, "How long fewer must be wanted before some stop, in seconds.")
-    drain_s: float = _number(60.0, 1, 36_000, "How long a replica that stops may finish its renders, in seconds.")
+    drain_s: float = _number(
+        300.0,
+        1,
+        36_000,
+        "How long a replica that stops may finish its renders, in seconds; at least half of the longest speech.",
+    )
     talker_budget_mb: int = _number(2048, 16, 1_000_000, "Memory for identities in one replica, in MB.")
     disk_budget_mb: int = _number(10_240, 16, 10_000_000, "Disk for downloaded identities on one node, in MB.")
 
@@ -192,6 +213,15 @@ class ServeConfig(_Group):
     def _replica_bounds_agree(self) -> ServeConfig:
         if self.max_replicas < self.min_replicas:
             raise ConfigError("M2DAO_SERVE_MAX_REPLICAS", f"at least {self.min_replicas}", str(self.max_replicas))
+        return self
+
+    @model_validator(mode="after")
+    def _a_drain_lasts_as_long_as_the_longest_render(self) -> ServeConfig:
+        longest_s = self.max_audio_s * USUAL_REAL_TIME_FACTOR
+        if self.drain_s < longest_s:
+            expected = f"at least {longest_s:g} s, which a render of {self.max_audio_s:g} s of speech takes"
+            remedy = "raise it, or lower M2DAO_SERVE_MAX_AUDIO_S"
+            raise ConfigError("M2DAO_SERVE_DRAIN_S", expected, f"{self.drain_s:g}", remedy)
         return self
 
 
@@ -215,6 +245,7 @@ class Settings(BaseSettings):
     mlflow: MlflowSettings = MlflowSettings()
     ray: RaySettings = RaySettings()
     api: ApiSettings = ApiSettings()
+    jobs: JobSettings = JobSettings()
     serve: ServeConfig = ServeConfig()
     key_pepper: SecretStr = Field(
         default=SecretStr(""),

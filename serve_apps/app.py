@@ -13,18 +13,20 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import ActorDiedError
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from cluster.ids import ModelRef
 from cluster.scratch import remove_abandoned
 from cluster.settings import ServeConfig, Settings
 from cluster.telemetry.logs import configure_logging
-from m2dao.errors import ConfigError, ContainmentUnavailable
+from m2dao.errors import ConfigError, ContainmentUnavailable, StorageUnavailable
 from serve_apps.api.ingress import create_api
 from serve_apps.api.routes import renders
 from serve_apps.api.services import make_services
 from serve_apps.keeper_deployment import DEPLOYMENT as KEEPER
 from serve_apps.keeper_deployment import KeeperReplica
+from serve_apps.rendering.breaker import Breaker
 from serve_apps.rendering.dispatcher import Dispatcher
 from serve_apps.rendering.talker_deployment import DEPLOYMENT as TALKER
 from serve_apps.rendering.talker_deployment import TalkerReplica
@@ -33,6 +35,7 @@ from serve_apps.tickets import RenderTicket
 APP_NAME = "m2dao"
 INGRESS = "ingress"
 _PACKAGES = Path(__file__).resolve().parent.parent
+_STOPPED = ("killed by `ray.kill`", "its node has died", "node was terminated")
 _LOOK_BACK_S = 12.0  # seconds of reports that Serve keeps; it wants more than its default interval of 10
 _REPORT_S = 0.5  # how often a replica reports to the autoscaler
 _LOGGING = {"encoding": "JSON", "enable_access_log": False}
@@ -60,6 +63,8 @@ class Ingress:
             send=self._send,
             config=config,
             worker=f"dispatcher {socket.gethostname()}:{os.getpid()}",
+            breaker=Breaker({StorageUnavailable.code: self._services.store.check}, settings.jobs.backoff),
+            was_stopped=_was_stopped,
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -82,8 +87,18 @@ class Ingress:
         Nothing else sets a multiplexed model id. Any client can send the header of that name, but it ends here.
         """
         handle = self._renderer.options(multiplexed_model_id=str(ref), stream=True)
-        async for word in handle.render.remote(dataclasses.asdict(ticket)):
-            yield word
+        words = handle.render.remote(dataclasses.asdict(ticket))
+        try:
+            async for word in words:
+                yield word
+        finally:
+            words.cancel()  # nothing when it is over; otherwise it leaves the router's queue
+
+
+def _was_stopped(error: Exception) -> bool:
+    """Whether a replica was ended on purpose or with its node: a drain, a deploy, a smaller cluster."""
+    # Ray has no other sign: a replica that Serve ends after its time to drain dies of ``ray.kill``.
+    return isinstance(error, ActorDiedError) and any(sign in str(error) for sign in _STOPPED)
 
 
 def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = True) -> serve.Application:

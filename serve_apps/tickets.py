@@ -9,7 +9,9 @@ from cluster.ids import RenderId, TenantId
 from cluster.object_keys import object_key
 
 STARTED = "started"
-"""A replica's first word; the second says how the render ended."""
+"""A replica's word once it keeps the claim alive itself; the last word says how the render ended."""
+PUT_OFF = "put off"
+"""How the last word begins when something of ours was away; the code of the error follows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,10 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from cluster.faults import times_to_put_off
 from cluster.platform import Platform
 from cluster.state.problems import Problem
 from cluster.state.records import Claim, JobRecord
@@ -99,11 +101,12 @@ class BatchWorker:
                 for job in fresh:
                     if (claim := self._claim(job)) is not None:
                         return claim
-                if self._rank != 0:
+                put_off = [job for job in fresh if job.retry_at_s]  # nobody can have them yet
+                if self._rank != 0 and not put_off:
                     return None
                 running = [job for job in records if job.status == "running"]
                 suspects = [job for job in records if job.status == "queued" and job.attempt > 0]
-                if not running and not fresh:
+                if self._rank == 0 and not running and not fresh:
                     if not suspects:
                         return None
                     if (claim := self._claim(suspects[0])) is not None:
@@ -132,10 +135,13 @@ class BatchWorker:
             logger.warning("%s", error)
             return not self._taken_back(claim)
         except (InputError, FitError) as error:  # doing it again would end the same way
-            self._fail(claim, error, retry=False)
+            self._fail(claim, error, lambda problem: jobs.fail(claim, problem))
         except Exception as error:
             logger.exception("fit %s", claim.job.id)
-            self._fail(claim, error, retry=True)
+            if most := times_to_put_off(error):  # nothing says that the fit is at fault
+                self._fail(claim, error, lambda problem: jobs.put_off(claim, problem, most=most))
+            else:
+                self._fail(claim, error, lambda problem: jobs.fail(claim, problem, retry=True))
         return True
 
     def _taken_back(self, claim: Claim) -> bool:
@@ -145,9 +151,9 @@ class BatchWorker:
             return job.status == "queued" and job.attempt < claim.job.attempt
         return False
 
-    def _fail(self, claim: Claim, error: Exception, *, retry: bool) -> None:
+    def _fail(self, claim: Claim, error: Exception, say: Callable[[Problem], JobRecord]) -> None:
         logger.warning("fit %s failed: %s", claim.job.id, error)
         try:
-            self._platform.state.jobs.fail(claim, Problem.of(error), retry=retry)
+            say(Problem.of(error))
         except (LeaseLost, ServiceUnavailable) as second:
             logger.warning("fit %s: its failure could not be recorded: %s", claim.job.id, second)

@@ -2,7 +2,8 @@
 
     create -> queued -> claim -> running -> finish -> done
                  ^                 |  \\---- fail ---> failed
-                 `---- the lease ran out, or the worker gave the job back
+                 |---- the lease ran out, or the worker gave the job back
+                 `---- its time has come <- delayed <- the worker put the job off
 
 An open job can also be cancelled; a worker that has it is refused from then on.
 
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.faults import Backoff
 from cluster.ids import FitId, JobId, RenderId, TenantId, parse_job_id
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
@@ -45,6 +47,7 @@ from m2dao.errors import (
 _ID_TYPES = {"render": RenderId, "fit": FitId}
 _IDEMPOTENCY_S = 24 * 3600
 RETENTION_S = 7 * 24 * 3600
+_BACKOFF = Backoff()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +67,10 @@ class Once:
 class Jobs:
     """The jobs of all tenants. See ``StateStore`` for what every method raises."""
 
-    def __init__(self, link: RedisLink, *, retention_s: int = RETENTION_S):
+    def __init__(self, link: RedisLink, *, retention_s: int = RETENTION_S, backoff: Backoff = _BACKOFF):
         self._link = link
         self._retention_s = retention_s
+        self._backoff = backoff
 
     # -- for those who ask ------------------------------------------------------------------------------------
 
@@ -110,6 +114,7 @@ class Jobs:
         text = json.dumps(request, sort_keys=True, allow_nan=False)
         idempotency = _idempotency_key(tenant, kind, once.key) if once is not None else ""
         names = [keys.job(tenant, job_id), idempotency, keys.TENANTS, *keys.job_lists(tenant, kind), keys.turn(kind)]
+        names.append(keys.delayed(tenant, kind))
         what = once.fingerprint if once is not None and once.fingerprint is not None else text
         limit = -1 if max_open is None else max_open
         args = [str(job_id), str(tenant), kind, text, _sha256(what), max_attempts, _IDEMPOTENCY_S, limit, cost]
@@ -159,7 +164,8 @@ class Jobs:
             UnknownJob: there is none, or it is another tenant's.
             Conflict: it is done or failed.
         """
-        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, _kind_of(job_id))]
+        kind = _kind_of(job_id)
+        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, kind)[:2], keys.delayed(tenant, kind)]
         args = [str(job_id), str(tenant), self._retention_s]
         outcome, *found = self._link.run(scripts.CANCEL_JOB, names, args)
         if outcome == "unknown":
@@ -172,8 +178,8 @@ class Jobs:
         """The open jobs of a kind, of one tenant or of all."""
         _check_kind(kind)
         args = [kind, str(tenant) if tenant else ""]
-        queued, running, cost = self._link.run(scripts.BACKLOG_OF_JOBS, [keys.turn(kind)], args)
-        return Backlog(num_queued=queued, num_running=running, queued_cost=float(cost))
+        queued, running, delayed, cost = self._link.run(scripts.BACKLOG_OF_JOBS, [keys.turn(kind)], args)
+        return Backlog(num_queued=queued, num_running=running, num_delayed=delayed, queued_cost=float(cost))
 
     # -- for workers ------------------------------------------------------------------------------------------
 
@@ -186,6 +192,7 @@ class Jobs:
         tenant: TenantId | None = None,
         job_id: JobId | None = None,
         nonce: str | None = None,
+        begun: bool = True,
     ) -> Claim | None:
         """Take the next job, first making jobs whose lease ran out available again.
 
@@ -197,6 +204,8 @@ class Jobs:
             job_id: take only this job (name its tenant as well).
             nonce: names this claim. After a ``StateUnavailable`` it is not known whether a job was taken; with the
                 same nonce, within a minute, that job is the answer, and no second one is taken.
+            begun: False when the job goes to a worker that calls ``begin``. A claim that runs out before is not
+                counted as an attempt.
 
         Returns:
             the claim, or None when nothing is waiting.
@@ -205,12 +214,27 @@ class Jobs:
         if job_id is not None and tenant is None:
             raise TypeError("claim of one job needs its tenant too")
         args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
+        args.append(int(not begun))
         names = [keys.turn(kind), keys.answer(nonce or new_nonce())]
         answer = self._link.run(scripts.CLAIM_JOB, names, args)
         if not answer:
             return None
         job = record_of(fields_of(answer))
         return Claim(job=job, fence=job.fence, worker=worker)
+
+    def begin(self, tenant: TenantId, job_id: JobId, fence: int, *, worker: str, lease_s: float) -> Claim:
+        """Take over a claim that somebody else made; the first heartbeat of ``worker``.
+
+        Raises:
+            LeaseLost: the job is somebody else's now, or gone.
+        """
+        kind = _kind_of(job_id)
+        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, kind), keys.turn(kind)]
+        args = [str(job_id), str(tenant), fence, worker, _milliseconds(lease_s), "starting"]
+        answer, *found = self._link.run(scripts.BEGIN_JOB, names, args)
+        if answer != "ok":
+            raise _lost(job_id, worker, fence)
+        return Claim(job=record_of(fields_of(found[0])), fence=fence, worker=worker)
 
     def heartbeat(
         self, claim: Claim, *, lease_s: float, progress: float | None = None, stage: str | None = None
@@ -225,7 +249,7 @@ class Jobs:
         share = "" if progress is None else progress
         words = [_milliseconds(lease_s), share, "" if stage is None else stage, int(stage is not None)]
         if self._fenced(scripts.HEARTBEAT_JOB, claim, words) != "ok":
-            raise _lost(claim)
+            raise _lost(claim.job.id, claim.worker, claim.fence)
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> JobRecord:
         """Record the result. Saying so again under the same claim changes nothing.
@@ -235,14 +259,44 @@ class Jobs:
         """
         return self._end(claim, "done", json.dumps(result, allow_nan=False))
 
-    def fail(self, claim: Claim, error: Problem, *, retry: bool = False) -> JobRecord:
+    def fail(self, claim: Claim, error: Problem, *, retry: bool = False, failed_on: str = "") -> JobRecord:
         """Record that the job failed, or queue it again when ``retry`` is set and attempts are left.
+
+        Args:
+            claim: what ends.
+            error: why.
+            retry: whether another attempt may end otherwise.
+            failed_on: the worker to be avoided, if any.
 
         Raises:
             LeaseLost: the job is somebody else's now, or gone.
         """
         outcome = "retry" if retry else "failed"
-        return self._end(claim, outcome, json.dumps(error.as_dict()))
+        return self._end(claim, outcome, json.dumps(error.as_dict()), failed_on=failed_on)
+
+    def put_off(self, claim: Claim, error: Problem, *, most: int, failed_on: str = "") -> JobRecord:
+        """Give a job back because of a failure of ours: uncounted, for a wait that grows.
+
+        Args:
+            claim: what ends.
+            error: what is the matter.
+            most: how often the job may be put off in all; once more, and it fails with this error.
+            failed_on: the worker to be avoided, if any.
+
+        Raises:
+            LeaseLost: the job is somebody else's now, or gone.
+        """
+        wait_s = self._backoff.wait_s(claim.job.num_put_off)
+        text = json.dumps(error.as_dict())
+        return self._end(claim, "put off", text, wait_s=wait_s, most=most, failed_on=failed_on)
+
+    def dodge(self, claim: Claim) -> JobRecord:
+        """Leave a job to other workers, uncounted, after the shortest wait: this one has failed it before.
+
+        Raises:
+            LeaseLost: the job is somebody else's now, or gone.
+        """
+        return self._end(claim, "dodged", "", wait_s=self._backoff.wait_s(0))
 
     def release(self, claim: Claim) -> JobRecord:
         """Give a job back unharmed, so that it does not count as an attempt: this worker has to stop.
@@ -252,10 +306,13 @@ class Jobs:
         """
         return self._end(claim, "released", "")
 
-    def _end(self, claim: Claim, outcome: str, text: str) -> JobRecord:
-        answer, *found = self._fenced(scripts.END_JOB, claim, [outcome, text, self._retention_s])
+    def _end(
+        self, claim: Claim, outcome: str, text: str, *, wait_s: float = 0.0, most: int = 0, failed_on: str = ""
+    ) -> JobRecord:
+        words = [outcome, text, self._retention_s, round(wait_s * 1e6), most, failed_on]
+        answer, *found = self._fenced(scripts.END_JOB, claim, words)
         if answer != "ok":
-            raise _lost(claim)
+            raise _lost(claim.job.id, claim.worker, claim.fence)
         return record_of(fields_of(found[0]))
 
     def _fenced(self, script: str, claim: Claim, words: Sequence[Any]) -> Any:
@@ -282,9 +339,9 @@ def _unknown(job_id: JobId) -> UnknownJob:
     return UnknownJob(f"job {job_id}", "a job", "none of that id")
 
 
-def _lost(claim: Claim) -> LeaseLost:
-    expected = f"to be claimed by {claim.worker} (token {claim.fence})"
-    return LeaseLost(f"job {claim.job.id}", expected, "another claim or state", "stop working on it")
+def _lost(job_id: JobId, worker: str, fence: int) -> LeaseLost:
+    expected = f"to be claimed by {worker} (token {fence})"
+    return LeaseLost(f"job {job_id}", expected, "another claim or state", "stop working on it")
 
 
 def _idempotency_key(tenant: TenantId, kind: str, key: str) -> str:

@@ -7,6 +7,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     api-key:<hash>          the hash of an API key -> its tenant
     tenants                 the set of tenants
     turn:<kind>             the tenants with open jobs, in the order of their turn
+    pulse:<kind>            when anybody last spoke of a job
     script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
     ledger:<what>           what the model registry has not been told yet
     probes                  versions to be probed, by the time when that was asked
@@ -32,9 +33,11 @@ _PATTERNS: Final = {
     "job": "%s:job:%s",  # tenant, job id -> hash
     "queue": "%s:queue:%s",  # tenant, kind -> waiting jobs, by time of creation
     "leases": "%s:leases:%s",  # tenant, kind -> running jobs, by the end of the lease
+    "delayed": "%s:delayed:%s",  # tenant, kind -> jobs that are put off, by the end of their wait
     "index": "%s:jobs:%s",  # tenant, kind -> all jobs, by age
     "idempotency": "%s:idempotency:%s",  # tenant, hash of kind and client's key -> job and fingerprint
     "turn": "turn:%s",  # kind -> tenants with open jobs, by their last turn
+    "pulse": "pulse:%s",  # kind -> when anybody last spoke of a job
     "rate": "%s:rate:%s",  # tenant, name -> a token bucket
     "slots": "%s:slots:%s",  # tenant, name -> holders, by the end of their slot
     "answer": "script-answer:%s",  # nonce -> what the script answered
@@ -72,6 +75,11 @@ def job_lists(tenant: TenantId, kind: str) -> tuple[str, str, str]:
         _PATTERNS["leases"] % (tenant, kind),
         _PATTERNS["index"] % (tenant, kind),
     )
+
+
+def delayed(tenant: TenantId, kind: str) -> str:
+    """The tenant's jobs of a kind that are put off."""
+    return _PATTERNS["delayed"] % (tenant, kind)
 
 
 def idempotency(tenant: TenantId, digest: str) -> str:

@@ -33,6 +33,10 @@ class JobRecord:
     fence: int  # token of the last claim; a supervisor that knows the worker to be dead can end its claim with it
     created_s: float  # Unix time
     updated_s: float  # Unix time
+    retry_at_s: float = 0.0  # Unix time until which it is put off; 0 when it is not
+    num_put_off: int = 0  # how often it was put off because something of ours was away
+    num_dodged: int = 0  # how often a worker that had failed it before left it to others
+    failed_on: tuple[str, ...] = ()  # the workers that failed it
 
     @property
     def finished(self) -> bool:
@@ -66,6 +70,7 @@ class Backlog:
 
     num_queued: int
     num_running: int
+    num_delayed: int  # put off
     queued_cost: float  # sum of what ``create`` was told
 
 
@@ -97,5 +102,9 @@ def record_of(fields: Mapping[str, str]) -> JobRecord:
         fence=int(fields["fence"]),
         created_s=int(fields["created"]) / 1e6,
         updated_s=int(fields["updated"]) / 1e6,
+        retry_at_s=int(fields.get("not_before", 0)) / 1e6,
+        num_put_off=int(fields.get("put_off", 0)),
+        num_dodged=int(fields.get("dodged", 0)),
+        failed_on=tuple(fields.get("failed_on", "").split()),
     )
     return record if record.finished else dataclasses.replace(record, result=None, error=None)

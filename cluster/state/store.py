@@ -39,7 +39,7 @@ class StateStore:
         self._settings = settings
         self._link = RedisLink(settings.require("redis.url"))
         self.accounts = Accounts(self._link, pepper=settings.key_pepper.get_secret_value())
-        self.jobs = Jobs(self._link)
+        self.jobs = Jobs(self._link, backoff=settings.jobs.backoff)
         self.versions = VersionTable(self._link)
         self.champions = ChampionTable(self._link, self.versions)
         self.limits = Limits(self._link)

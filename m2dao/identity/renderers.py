@@ -30,6 +30,11 @@ def warm_up() -> str:
     return backend
 
 
+def probe() -> None:
+    """Renders one Gaussian as an identity would be rendered here; raises when that fails."""
+    api.probe(api.default_backend())
+
+
 class BakedRenderer:
     """Frame by frame, by the kernels of the backend ``cpu``.
 

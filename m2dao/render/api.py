@@ -117,9 +117,23 @@ def warm_up(backend: str) -> None:
 
         compile_ahead("m2dao.render")
         return
+    _draw_one(run, backend, backward=True)
+
+
+def probe(backend: str) -> None:
+    """Draws one Gaussian; whatever keeps the backend from rendering here and now is raised.
+
+    Raises:
+        InputError: the backend is unknown.
+        RenderBackendUnavailable: it does not run on this machine.
+    """
+    _draw_one(_backend_function(backend), backend, backward=False)
+
+
+def _draw_one(run, backend: str, *, backward: bool) -> None:
     from m2dao.render.one_gaussian import draw_one_gaussian
 
-    draw_one_gaussian(run, device_of(backend))
+    draw_one_gaussian(run, device_of(backend), backward=backward)
     if backend == "gsplat":
         torch.cuda.synchronize()
 

@@ -22,7 +22,8 @@ from cluster.state.link import new_nonce
 from cluster.state.records import Claim
 from m2dao.errors import LeaseLost, M2daoError
 from serve_apps.problems import ApiProblem, stored_problem
-from serve_apps.tickets import STARTED, RenderTicket
+from serve_apps.rendering.breaker import Breaker
+from serve_apps.tickets import PUT_OFF, STARTED, RenderTicket
 
 log = logging.getLogger(__name__)
 MAX_WAITING = 2  # claims that no replica has begun: one would leave a replica idle for a moment after each render
@@ -50,10 +51,23 @@ class Dispatcher:
         send: gets a ticket to a replica that has, or will load, the model.
         config: the lease.
         worker: the name under which claims are made.
+        breaker: says when renders may be claimed.
+        was_stopped: tells the error of a replica that was stopped on purpose from that of one that died.
     """
 
-    def __init__(self, *, jobs: Jobs, send: SendRender, config: ServeConfig, worker: str):
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        send: SendRender,
+        config: ServeConfig,
+        worker: str,
+        breaker: Breaker,
+        was_stopped: Callable[[Exception], bool] = lambda error: False,
+    ):
         self._jobs = jobs
+        self._breaker = breaker
+        self._was_stopped = was_stopped
         self._send = send
         self._config = config
         self._worker = worker
@@ -88,9 +102,14 @@ class Dispatcher:
         nonce = new_nonce()  # kept until there is an answer: a claim whose answer was lost is not made twice
         while not self._stopping:
             try:
-                while not self._stopping and self._num_waiting() < MAX_WAITING:
+                while not self._stopping and self._num_waiting() < MAX_WAITING and await self._breaker.closed():
                     claim = await asyncio.to_thread(
-                        self._jobs.claim, "render", worker=self._worker, lease_s=self._config.lease_s, nonce=nonce
+                        self._jobs.claim,
+                        "render",
+                        worker=self._worker,
+                        lease_s=self._config.lease_s,
+                        nonce=nonce,
+                        begun=False,
                     )
                     nonce = new_nonce()
                     if claim is None:
@@ -115,7 +134,10 @@ class Dispatcher:
 
     async def _keep(self, trip: _Trip) -> None:
         await trip.lease.keep()
-        # Lost means cancelled: the replica will find that out, but nobody else has to wait for it.
+        try:
+            trip.lease.check()
+        except LeaseLost:  # cancelled, say: its request must not stay in the router's queue
+            trip.tasks[0].cancel()
         self._not_waiting(trip)
 
     def _not_waiting(self, trip: _Trip) -> None:
@@ -126,32 +148,44 @@ class Dispatcher:
     async def _follow(self, trip: _Trip) -> None:
         job = trip.claim.job
         ticket = RenderTicket(tenant=str(job.tenant), job_id=str(job.id), fence=trip.claim.fence)
-        begun = False
+        begun, word = False, ""
         try:
             async with contextlib.aclosing(self._send(ModelRef.parse(job.request["ref"]), ticket)) as words:
                 async for word in words:
                     if word == STARTED:
                         begun = True
+                        self._breaker.recover()
                         self._not_waiting(trip)
         except asyncio.CancelledError:
             if not begun:
-                await asyncio.shield(asyncio.to_thread(self._give_back, trip.claim, False))
+                await asyncio.shield(asyncio.to_thread(self._release, trip.claim))
             raise
         except Exception as error:
             log.warning("a replica was lost", extra={"job": str(job.id), "begun": begun, "error": repr(error)})
-            await asyncio.to_thread(self._give_back, trip.claim, begun)
+            if not begun:
+                self._breaker.rest()  # there may be no replica at all
+            if begun and not self._was_stopped(error):
+                await asyncio.to_thread(self._charge, trip.claim)
+            else:
+                await asyncio.to_thread(self._release, trip.claim)
         finally:
             self._trips.discard(trip)
             self._not_waiting(trip)
+        if word.startswith(PUT_OFF):
+            self._breaker.trip(word.removeprefix(PUT_OFF).strip())
 
-    def _give_back(self, claim: Claim, begun: bool) -> None:
-        """Queue a render again. An attempt that began counts: the render may be what killed the replica."""
+    def _charge(self, claim: Claim) -> None:
+        """Queue a render again, and count the attempt: the render may be what killed the replica."""
+        lost = ApiProblem("internal-error", "the worker stopped while it was rendering")
+        self._give_back(claim, lambda: self._jobs.fail(claim, stored_problem(lost), retry=True))
+
+    def _release(self, claim: Claim) -> None:
+        """Queue a render again, uncounted: no replica had begun it, or it was stopped on purpose."""
+        self._give_back(claim, lambda: self._jobs.release(claim))
+
+    def _give_back(self, claim: Claim, say: Callable[[], object]) -> None:
         try:
-            if begun:
-                lost = ApiProblem("internal-error", "the worker stopped while it was rendering")
-                self._jobs.fail(claim, stored_problem(lost), retry=True)
-            else:
-                self._jobs.release(claim)
+            say()
         except LeaseLost:
             pass  # finished after all, cancelled, or taken over
         except M2daoError:

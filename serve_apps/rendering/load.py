@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from cluster.settings import USUAL_REAL_TIME_FACTOR
+
 
 class Load:
     """How much a replica has to do and how fast it is. Safe between threads."""
@@ -11,7 +13,7 @@ class Load:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._remaining: dict[str, float] = {}  # job -> seconds of video to go
-        self._real_time_factor = 0.5  # until something was measured
+        self._real_time_factor = USUAL_REAL_TIME_FACTOR
 
     def left(self, job_id: str, seconds: float) -> None:
         """Say how many seconds of video a job still has; 0 when it is over."""

@@ -8,10 +8,10 @@ our own cache (``identities/talker_cache.py``), so Serve's eviction can only cos
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ray import serve
@@ -25,10 +25,12 @@ from m2dao.errors import M2daoError, ServiceError
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache, keep_warm
+from serve_apps.rendering.health import Health
 from serve_apps.rendering.load import Load
+from serve_apps.rendering.pool import RenderPool
 from serve_apps.rendering.probe import ReplicaProber
 from serve_apps.rendering.worker import SCRATCH, RenderWorker
-from serve_apps.tickets import STARTED, RenderTicket
+from serve_apps.tickets import RenderTicket
 
 DEPLOYMENT = "talker"
 MAX_ANNOUNCED = 256  # refs a replica announces at the same time
@@ -47,7 +49,7 @@ class TalkerReplica:
         remove_abandoned(SCRATCH)
         # Seconds that the first render shall not pay.
         import m2dao.identity.talker  # noqa: F401
-        from m2dao.identity.renderers import warm_up
+        from m2dao.identity.renderers import probe, warm_up
 
         warm_up()
 
@@ -61,15 +63,19 @@ class TalkerReplica:
         self._jobs = platform.state.jobs
         self._talkers = TalkerCache(source.prepare, byte_budget=config.talker_budget_mb * MB)
         self._load = Load()
-        self._worker = RenderWorker(
+        self._health = Health(probe=probe)
+        self._drain_s = config.drain_s
+        worker = RenderWorker(
             jobs=platform.state.jobs,
             store=platform.store,
             talkers=self._talkers,
             config=config,
             load=self._load,
+            health=self._health,
+            backoff=settings.jobs.backoff,
             name=f"{socket.gethostname()}:{os.getpid()}",
         )
-        self._pool = ThreadPoolExecutor(config.render_concurrency, thread_name_prefix="render")
+        self._pool = RenderPool(worker, concurrency=config.render_concurrency)
         self._stats = {"queued_seconds": 0.0, "num_queued": 0.0}
         prober = ReplicaProber(
             platform.state.probes, self._talkers, name=f"replica {socket.gethostname()}:{os.getpid()}"
@@ -84,13 +90,12 @@ class TalkerReplica:
         return model_id
 
     async def render(self, ticket: dict[str, Any]) -> AsyncIterator[str]:
-        """Do one claimed render. Yields ``STARTED`` at once and the outcome at the end."""
-        yield STARTED
+        """Do one claimed render; see ``RenderPool.words``."""
         ref = serve.get_multiplexed_model_id()
         await self._announce(ref)
-        # In a thread that nobody cancels: a dispatcher that goes away does not take its renders along.
-        outcome = asyncio.get_running_loop().run_in_executor(self._pool, self._worker.run, RenderTicket(**ticket), ref)
-        yield await asyncio.shield(outcome)
+        async with contextlib.aclosing(self._pool.words(RenderTicket(**ticket), ref)) as words:
+            async for word in words:
+                yield word
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What ``BacklogPolicy`` goes by. While Redis does not answer, the queue is what it was."""
@@ -105,13 +110,14 @@ class TalkerReplica:
         """Called by Serve when it stops the replica: finish the renders under way, whoever asked for them.
 
         Serve itself waits only for requests, and a request is over when the dispatcher that sent it has gone. It
-        kills the replica after ``drain_s``; then the leases run out and other replicas take over.
+        kills the replica after ``drain_s``; what is not done shortly before that is given back uncounted.
         """
         pool = getattr(self, "_pool", None)
         if pool is not None:
-            pool.shutdown(wait=True)
+            pool.stop(self._drain_s)
 
     def check_health(self) -> None:
         """Raise when this replica cannot render any more; Serve then replaces it."""
+        self._health.check()
         if not self._watch.alive:
             raise ServiceError("renderer replica", "its listener to run", "a stopped one")

@@ -7,19 +7,22 @@ only slow writes its video under a name of its own attempt, and learns at its ne
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import threading
 import time
 import wave
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from cluster.faults import Backoff, times_to_put_off
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.scratch import scratch_folder
 from cluster.settings import ServeConfig
 from cluster.state.jobs import Jobs
 from cluster.state.lease import Lease
-from cluster.state.records import Claim
+from cluster.state.records import Claim, JobRecord
 from cluster.storage import ObjectStore
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, ServiceUnavailable
 from m2dao.files import file_sha256
@@ -27,12 +30,14 @@ from m2dao.media.mux import VideoWriter
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
 from serve_apps.identities.talker_cache import TalkerCache
 from serve_apps.problems import stored_problem
+from serve_apps.rendering.health import Health
 from serve_apps.rendering.load import Load
-from serve_apps.tickets import RenderTicket, render_prefix
+from serve_apps.tickets import PUT_OFF, RenderTicket, render_prefix
 
 log = logging.getLogger(__name__)
 SCRATCH = "render-"  # what the names of its temporary folders begin with
 _PERMANENT = (InputError, NotFound, ObjectCorrupt)  # trying again would end the same way
+MAX_DODGES = 5  # times a render is left to other replicas: there may be no other
 
 
 class RenderWorker:
@@ -44,44 +49,82 @@ class RenderWorker:
         talkers: where identities come from.
         config: lease and limits.
         load: told what there is to do, for the autoscaler.
+        health: told how renders end, for whoever replaces a broken replica.
         name: who does them, for people who read messages.
+        backoff: the waits while the state store does not take an answer.
     """
 
     def __init__(
-        self, *, jobs: Jobs, store: ObjectStore, talkers: TalkerCache, config: ServeConfig, load: Load, name: str
+        self,
+        *,
+        jobs: Jobs,
+        store: ObjectStore,
+        talkers: TalkerCache,
+        config: ServeConfig,
+        load: Load,
+        health: Health,
+        name: str,
+        backoff: Backoff,
     ):
         self._jobs = jobs
         self._store = store
         self._talkers = talkers
         self._config = config
         self._load = load
+        self._health = health
         self._name = name
+        self._backoff = backoff
+        self._stopping = threading.Event()
+        self._claims: dict[str, Claim] = {}  # of renders under way, by their job ids
 
-    def run(self, ticket: RenderTicket, ref: str) -> str:
+    def run(self, ticket: RenderTicket, ref: str, on_begun: Callable[[], None] = lambda: None) -> str:
         """Do one claimed render and record how it ended.
 
         Args:
             ticket: which one.
             ref: the model id the request was routed by; must be the ref that the render is pinned to.
+            on_begun: called once this worker has the claim and keeps it alive.
 
         Returns:
-            "done", "failed", "retry" (queued again) or "lost" (cancelled, or taken over by another worker).
+            "done", "failed", "retry" (queued again), "lost" (cancelled, or taken over by another worker), or
+            "put off CODE" (an outage or a fault of ours; the code of the error).
+
+        Raises:
+            StateUnavailable: the render was never begun.
         """
         tenant, render_id = TenantId.parse(ticket.tenant), RenderId.parse(ticket.job_id)
         try:
-            job = self._jobs.get(tenant, render_id)
-        except NotFound:
+            claim = self._jobs.begin(tenant, render_id, ticket.fence, worker=self._name, lease_s=self._config.lease_s)
+        except LeaseLost:
             return "lost"
-        claim = Claim(job=job, fence=ticket.fence, worker=self._name)
-        note = {"tenant": ticket.tenant, "job": ticket.job_id, "ref": job.request["ref"], "attempt": job.attempt}
-        video_key = f"{render_prefix(tenant, render_id)}video-{ticket.fence}.mp4"
+        on_begun()
+        self._claims[ticket.job_id] = claim
+        try:
+            with Lease(self._jobs, claim, lease_s=self._config.lease_s) as lease:
+                return self._do(claim, lease, ref)
+        finally:
+            del self._claims[ticket.job_id]
+            self._load.left(ticket.job_id, 0.0)
+
+    def give_up(self) -> None:
+        """Give back, uncounted, what is under way: this process is about to be ended."""
+        self._stopping.set()
+        for claim in list(self._claims.values()):
+            with contextlib.suppress(LeaseLost, ServiceUnavailable):
+                self._jobs.release(claim)
+
+    def _do(self, claim: Claim, lease: Lease, ref: str) -> str:
+        job = claim.job
+        note = {"tenant": str(job.tenant), "job": str(job.id), "ref": job.request["ref"], "attempt": job.attempt}
+        if self._name in job.failed_on and job.num_dodged < MAX_DODGES:
+            log.info("render left to another replica: it failed here before", extra=note)
+            return self._tell(claim, "retry", lambda: self._jobs.dodge(claim))
+        video_key = f"{render_prefix(job.tenant, RenderId.parse(str(job.id)))}video-{claim.fence}.mp4"
         try:
             if ref != job.request["ref"]:
-                raise ServiceError(f"render {render_id}", f"to be routed as {job.request['ref']}", repr(ref))
-            lease_s = self._config.lease_s  # a store silent for longer may have given the job to somebody else
-            with Lease(self._jobs, claim, lease_s=lease_s, patience_s=lease_s) as lease:
-                result = self._render(claim, lease, video_key)
-                lease.tell("storing")
+                raise ServiceError(f"render {job.id}", f"to be routed as {job.request['ref']}", repr(ref))
+            result = self._render(claim, lease, video_key)
+            lease.tell("storing")
         except LeaseLost:
             log.info("render given up: cancelled or taken over", extra=note)
             self._forget(video_key)
@@ -90,33 +133,46 @@ class RenderWorker:
             log.exception("render failed", extra=note)
             self._forget(video_key)
             return self._fail(claim, error)
-        else:
-            return self._finish(claim, result, note)
-        finally:
-            self._load.left(ticket.job_id, 0.0)
-
-    def _finish(self, claim: Claim, result: dict[str, Any], note: dict[str, Any]) -> str:
-        """Announce the stored video; once this is sent, only a refusal makes it safe to delete the video."""
-        try:
-            self._jobs.finish(claim, result)
-        except LeaseLost:
+        # Once this is sent, only a refusal makes it safe to delete the video.
+        outcome = self._tell(claim, "done", lambda: self._jobs.finish(claim, result))
+        if outcome == "lost":
             log.info("render finished too late: cancelled or taken over", extra=note)
-            self._forget(result["key"])
-            return "lost"
-        except ServiceUnavailable:
-            log.exception("whether the render counts as done is not known", extra=note)
-            return "retry"  # it does, or its lease runs out
-        log.info("render done", extra={**note, **result["figures"]})
-        return "done"
+            self._forget(video_key)
+        else:
+            self._health.succeeded()
+            log.info("render finished", extra={**note, "outcome": outcome, **result["figures"]})
+        return outcome
 
     def _fail(self, claim: Claim, error: Exception) -> str:
-        try:
-            job = self._jobs.fail(claim, stored_problem(error), retry=not isinstance(error, _PERMANENT))
-        except LeaseLost:
-            return "lost"
-        except ServiceUnavailable:
-            return "retry"  # the lease will run out, and somebody takes over
-        return "failed" if job.finished else "retry"
+        self._health.failed(error)
+        problem, most = stored_problem(error), times_to_put_off(error)
+        failed_on = "" if isinstance(error, ServiceUnavailable) else self._name  # an outage is no fault of this one
+        if most:
+            code = error.code if isinstance(error, M2daoError) else problem.code
+
+            def put_off() -> JobRecord:
+                return self._jobs.put_off(claim, problem, most=most, failed_on=failed_on)
+
+            return self._tell(claim, f"{PUT_OFF} {code}", put_off)
+        retry = not isinstance(error, _PERMANENT)
+        return self._tell(
+            claim, "retry", lambda: self._jobs.fail(claim, problem, retry=retry, failed_on=failed_on if retry else "")
+        )
+
+    def _tell(self, claim: Claim, outcome: str, say: Callable[[], JobRecord]) -> str:
+        """Record how the render ended, however long the store is away; every word can be said twice."""
+        for num_before in itertools.count():
+            try:
+                job = say()
+            except LeaseLost:
+                return "lost"
+            except ServiceUnavailable as error:
+                log.warning("an outcome waits for the store", extra={"job": str(claim.job.id), "error": str(error)})
+                if self._stopping.wait(self._backoff.wait_s(num_before)):
+                    return "retry"  # the lease will run out, and somebody takes over
+            else:
+                return job.status if job.finished else outcome
+        raise AssertionError("unreachable")
 
     def _forget(self, key: str) -> None:
         """Remove this attempt's file; a left-over costs storage, not correctness."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import io
@@ -9,7 +10,8 @@ import itertools
 import os
 import threading
 import wave
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import httpx
 import numpy as np
 
 from cluster.control.champions import Champions
+from cluster.faults import Backoff
 from cluster.ids import IdentityName, ModelRef, TenantId
 from cluster.keeper.keeper import Keeper
 from cluster.keeper.probe_chore import ProbeChore
@@ -24,18 +27,27 @@ from cluster.platform import Platform
 from cluster.settings import MB, ServeConfig, Settings
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
+from m2dao.errors import StorageUnavailable
+from m2dao.identity.renderers import probe
+from m2dao.identity.talker import Talker
 from serve_apps.api.ingress import create_api
 from serve_apps.api.services import Services, make_services
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache
+from serve_apps.rendering.breaker import Breaker
+from serve_apps.rendering.dispatcher import Dispatcher
+from serve_apps.rendering.health import Health
 from serve_apps.rendering.load import Load
+from serve_apps.rendering.pool import RenderPool
 from serve_apps.rendering.probe import fault_of_version
 from serve_apps.rendering.worker import RenderWorker
 from serve_apps.tickets import RenderTicket
 from tests.support.http_server import serving
+from tests.support.stack import reaching
 
 _names = itertools.count()
+WAIT_S = 120
 SMALL = ServeConfig(max_upload_mb=1, max_audio_s=20, max_image_pixels=100_000, max_active_renders=4, lease_s=20)
 
 
@@ -121,7 +133,8 @@ def cancel_renders(state: StateStore, *tenants: TenantId) -> None:
 
 @contextlib.contextmanager
 def api_over(settings: Settings, config: ServeConfig = SMALL) -> Iterator[Api]:
-    """Serve the API with everything an ingress replica has but the dispatcher."""
+    """Serve the API with all that an ingress has but the dispatcher. What is put off waits briefly."""
+    settings = reaching(settings, jobs_retry_base_s="0.01", jobs_retry_max_s="0.1")
     platform, services = Platform(settings), make_services(settings, config)
     services.state.champions.set_imported()  # the stack of the tests began empty
     try:
@@ -134,7 +147,13 @@ def api_over(settings: Settings, config: ServeConfig = SMALL) -> Iterator[Api]:
 
 
 def make_worker(
-    services: Services, disk: Path, *, lease_s: float = 20.0, budget_bytes: int = 500 * MB, load=load_talker
+    services: Services,
+    disk: Path,
+    *,
+    lease_s: float = 20.0,
+    budget_bytes: int = 500 * MB,
+    load=load_talker,
+    name: str = "test",
 ) -> tuple[RenderWorker, TalkerCache]:
     """A worker as a replica has it, and its cache."""
     source = IdentitySource(
@@ -146,7 +165,14 @@ def make_worker(
     talkers = TalkerCache(source.prepare, byte_budget=budget_bytes)
     config = ServeConfig(lease_s=lease_s)
     worker = RenderWorker(
-        jobs=services.state.jobs, store=services.store, talkers=talkers, config=config, load=Load(), name="test"
+        jobs=services.state.jobs,
+        store=services.store,
+        talkers=talkers,
+        config=config,
+        load=Load(),
+        health=Health(probe),
+        name=name,
+        backoff=Backoff(base_s=0.01, max_s=0.1),
     )
     return worker, talkers
 
@@ -199,3 +225,65 @@ def probing(platform: Platform, disk: Path) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+class Gated:
+    """A talker whose render stops before a frame until a test lets it go on."""
+
+    def __init__(self, folder: Path, stop_before: int = 5):
+        self._talker = Talker.load(folder)
+        self._stop_before = stop_before
+        self.size, self.frame_rate, self.num_bytes = self._talker.size, self._talker.frame_rate, self._talker.num_bytes
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        self.closed = threading.Event()
+
+    def frames(self, waveform, *, background=None):
+        try:
+            for index, frame in enumerate(self._talker.frames(waveform, background=background)):
+                if index == self._stop_before:
+                    self.reached.set()
+                    assert self.go_on.wait(WAIT_S)
+                yield frame
+        finally:
+            self.closed.set()
+
+
+@contextlib.contextmanager
+def renderers(
+    settings: Settings, disk: Path, *, config: ServeConfig = SMALL, concurrency: int = 2, load=load_talker
+) -> Iterator[RenderPool]:
+    """Claim and do renders until the end of the block."""
+    services = make_services(settings, config)
+    quick = Backoff(base_s=0.01, max_s=0.1)
+    worker, _ = make_worker(services, disk, lease_s=config.lease_s, load=load)
+    pool = RenderPool(worker, concurrency=concurrency)
+
+    async def send(ref: ModelRef, ticket: RenderTicket) -> AsyncGenerator[str, None]:
+        async with contextlib.aclosing(pool.words(ticket, str(ref))) as words:
+            async for word in words:
+                yield word
+
+    async def main() -> None:
+        dispatcher = Dispatcher(
+            jobs=services.state.jobs,
+            send=send,
+            config=config,
+            worker="dispatcher",
+            breaker=Breaker({StorageUnavailable.code: services.store.check}, quick),
+        )
+        dispatcher.start()
+        ready.set_result(asyncio.get_running_loop())
+        await over.wait()
+        await dispatcher.stop()
+
+    over: asyncio.Event = asyncio.Event()
+    ready: Future[asyncio.AbstractEventLoop] = Future()
+    thread = threading.Thread(target=lambda: asyncio.run(main()), name="dispatcher")
+    thread.start()
+    try:
+        yield pool
+    finally:
+        ready.result(WAIT_S).call_soon_threadsafe(over.set)
+        thread.join(WAIT_S)
+        pool.stop(WAIT_S)
+        services.state.close()

@@ -1,8 +1,8 @@
 """The Lua scripts: Redis runs each as one step, and each can be run twice.
 
-A script is one file; those about versions and champions are in ``identities/``. ``-- include: NAME`` stands for the
-file of that name, at the place where it stands. In front of every script comes ``key_of``, which makes the names of
-keys (``cluster/state/keys.py``).
+A script is one file; those about tenants are in ``accounts/``, those about versions and champions in ``identities/``.
+``-- include: NAME`` stands for the file of that name, at the place where it stands. In front of every script comes
+``key_of``, which makes the names of keys (``cluster/state/keys.py``).
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ def _script(name: str) -> str:
 
 CREATE_JOB = _script("create_job")
 CLAIM_JOB = _script("claim_job")
+BEGIN_JOB = _script("begin_job")
 HEARTBEAT_JOB = _script("heartbeat_job")
 END_JOB = _script("end_job")
 REQUEUE_JOBS = _script("requeue_jobs")
 BACKLOG_OF_JOBS = _script("backlog_of_jobs")
 CANCEL_JOB = _script("cancel_job")
-CREATE_TENANT = _script("create_tenant")
-CREATE_API_KEY = _script("create_api_key")
-REVOKE_API_KEY = _script("revoke_api_key")
-DELETE_TENANT = _script("delete_tenant")
+CREATE_TENANT = _script("accounts/create_tenant")
+CREATE_API_KEY = _script("accounts/create_api_key")
+REVOKE_API_KEY = _script("accounts/revoke_api_key")
+DELETE_TENANT = _script("accounts/delete_tenant")
 TAKE_FROM_BUCKET = _script("take_from_bucket")
 HOLD_SLOT = _script("hold_slot")
 OPEN_VERSION = _script("identities/open_version")

@@ -1,12 +1,13 @@
 -- Ends an open job without a result; the fence refuses its worker from then on.
 -- Answers {'cancelled', the job}, {'done' or 'failed', the job}, or {'unknown'}.
--- KEYS: job, queue, leases, index   ARGV: id, tenant, retention_s
+-- KEYS: job, queue, leases, delayed   ARGV: id, tenant, retention_s
 -- include: jobs
 if not known(KEYS[1]) then return {'unknown'} end
 local status = redis.call('HGET', KEYS[1], 'status')
 if status ~= 'queued' and status ~= 'running' then return {status, record(KEYS[1])} end
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('HINCRBY', KEYS[1], 'fence', 1)
 redis.call('HSET', KEYS[1], 'status', 'cancelled', 'updated', text(now()))
 redis.call('EXPIRE', KEYS[1], ARGV[3])

@@ -1,5 +1,6 @@
 -- Gives out the next job: the tenants take turns, and within a tenant the oldest comes first.
--- KEYS: turn, answer   ARGV: kind, worker, lease_ms, tenant ('' for any), id ('' for any), retention_s
+-- KEYS: turn, answer   ARGV: kind, worker, lease_ms, tenant ('' for any), id ('' for any), retention_s,
+--   unbegun (1: for a worker that will begin it)
 -- include: jobs
 -- include: answers
 local said = recall(KEYS[2])
@@ -8,6 +9,7 @@ if said then
   if redis.call('HGET', key, 'fence') == fence then return record(key) end
 end
 local t = now()
+hear(ARGV[1], t)
 -- Takes a job from the queue of a tenant. An id whose record is gone leaves the queue on the way.
 local function take(tenant)
   local queue = key_of('queue', tenant, ARGV[1])
@@ -30,11 +32,12 @@ for _, tenant in ipairs(tenants) do
     redis.call('HSET', key, 'status', 'running', 'worker', ARGV[2], 'progress', '0', 'stage', '', 'updated', text(t))
     redis.call('ZADD', leases, text(t + ARGV[3] * 1000), id)
     redis.call('ZADD', KEYS[1], 'XX', text(t), tenant)
+    if ARGV[7] == '1' then redis.call('HSET', key, 'unbegun', '1') end
     announce(key, tenant)
     remember(KEYS[2], key .. ' ' .. fence)
     return record(key)
   end
-  if redis.call('EXISTS', key_of('queue', tenant, ARGV[1]), leases) == 0 then
+  if redis.call('EXISTS', key_of('queue', tenant, ARGV[1]), leases, key_of('delayed', tenant, ARGV[1])) == 0 then
     redis.call('ZREM', KEYS[1], tenant)
   end
 end

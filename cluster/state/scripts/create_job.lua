@@ -1,5 +1,5 @@
 -- Queues a job, once per id and once per idempotency key; answers {outcome, the job where there is one}.
--- KEYS: job, idempotency ('' for none), tenants, queue, leases, index, turn
+-- KEYS: job, idempotency ('' for none), tenants, queue, leases, index, turn, delayed
 -- ARGV: id, tenant, kind, request, fingerprint, max_attempts, idempotency_s, max_open (-1: any), cost
 -- include: jobs
 if redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then return {'no-tenant'} end
@@ -13,7 +13,7 @@ if KEYS[2] ~= '' then
     return f[2] == ARGV[5] and {'same', record(key_of('job', ARGV[2], f[1]))} or {'conflict'}
   end
 end
-local open = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5])
+local open = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[8])
 if tonumber(ARGV[8]) >= 0 and open >= tonumber(ARGV[8]) then return {'quota'} end
 local t = now()
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'tenant', ARGV[2], 'kind', ARGV[3], 'status', 'queued', 'progress', '0',

@@ -1,20 +1,33 @@
--- Ends a claim: done, failed, given back, or tried again while attempts are left; answers {'ok', the job} or {'lost'}.
--- KEYS: job, queue, leases, index, turn   ARGV: id, tenant, fence, outcome, result or error, retention_s
+-- Ends a claim: done, failed, tried again while attempts are left, or put off uncounted; answers {'ok', the job} or {'lost'}.
+-- KEYS: job, queue, leases, index, turn
+-- ARGV: id, tenant, fence, outcome, result or error, retention_s, wait in microseconds, times it may be put off,
+--   who failed it ('' for nobody)
 -- include: fenced
 local outcome = ARGV[4]
 local how = ARGV[3] .. ' ' .. outcome
 if redis.call('HGET', KEYS[1], 'ended') == how then return {'ok', record(KEYS[1])} end
 if not mine or f[1] ~= 'running' then return {'lost'} end
 local t = now()
-local kind = redis.call('HGET', KEYS[1], 'kind')
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('HSET', KEYS[1], 'ended', how)
+if ARGV[9] ~= '' then
+  redis.call('HSET', KEYS[1], 'failed_on', (redis.call('HGET', KEYS[1], 'failed_on') or '') .. ARGV[9] .. '\n')
+end
 if outcome == 'done' then
   redis.call('HSET', KEYS[1], 'status', 'done', 'progress', '1', 'result', ARGV[5], 'updated', text(t))
   redis.call('EXPIRE', KEYS[1], ARGV[6])
-elseif outcome == 'released' then
+elseif outcome == 'released' or outcome == 'dodged' then
   redis.call('HINCRBY', KEYS[1], 'attempt', -1)
-  queue_again(ARGV[2], kind, KEYS[1], ARGV[1], t)
+  if outcome == 'dodged' then redis.call('HINCRBY', KEYS[1], 'dodged', 1) end
+  put_off(ARGV[2], kind, KEYS[1], ARGV[1], t, tonumber(ARGV[7]))
+elseif outcome == 'put off' then
+  redis.call('HSET', KEYS[1], 'error', ARGV[5])
+  if redis.call('HINCRBY', KEYS[1], 'put_off', 1) > tonumber(ARGV[8]) then
+    give_up(KEYS[1], ARGV[5], ARGV[6], t)
+  else
+    redis.call('HINCRBY', KEYS[1], 'attempt', -1)
+    put_off(ARGV[2], kind, KEYS[1], ARGV[1], t, tonumber(ARGV[7]))
+  end
 else
   local a = redis.call('HMGET', KEYS[1], 'attempt', 'max_attempts')
   if outcome == 'retry' and tonumber(a[1]) < tonumber(a[2]) then

@@ -17,20 +17,52 @@ local function announce(key, tenant)
 end
 local function queue_again(tenant, kind, key, id, t)
   redis.call('HSET', key, 'status', 'queued', 'progress', '0', 'stage', '', 'updated', text(t))
+  redis.call('HDEL', key, 'not_before', 'unbegun')
   redis.call('ZADD', key_of('queue', tenant, kind), redis.call('HGET', key, 'created'), id)
+end
+-- The job waits, in no queue, until ``wait`` microseconds have passed.
+local function put_off(tenant, kind, key, id, t, wait)
+  queue_again(tenant, kind, key, id, t)
+  if wait <= 0 then return end
+  redis.call('HSET', key, 'not_before', text(t + wait))
+  redis.call('ZREM', key_of('queue', tenant, kind), id)
+  redis.call('ZADD', key_of('delayed', tenant, kind), text(t + wait), id)
 end
 local function give_up(key, error, retention, t)
   redis.call('HSET', key, 'status', 'failed', 'error', error, 'updated', text(t))
   redis.call('EXPIRE', key, retention)
 end
+-- While the store could not be reached, nobody could renew a lease. So after a silence nothing counts as run out at
+-- once: whoever lives has ``grace`` to speak again.
+local silent, grace = 10 * 1000000, 15 * 1000000
+local function hear(kind, t)
+  local before = redis.call('GETSET', key_of('pulse', kind), text(t))
+  if not before or t - before < silent then return end
+  for _, tenant in ipairs(redis.call('ZRANGE', key_of('turn', kind), 0, -1)) do
+    local leases = key_of('leases', tenant, kind)
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(t))) do
+      redis.call('ZADD', leases, 'XX', text(t + grace), id)
+    end
+  end
+end
+-- Queues again what waits no longer, and what has lost its worker.
 local function requeue(tenant, kind, retention, t)
+  local delayed = key_of('delayed', tenant, kind)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', text(t))) do
+    local key = key_of('job', tenant, id)
+    redis.call('ZREM', delayed, id)
+    if known(key) then queue_again(tenant, kind, key, id, t) end
+  end
   local leases = key_of('leases', tenant, kind)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(t))) do
     local key = key_of('job', tenant, id)
     redis.call('ZREM', leases, id)
-    local f = redis.call('HMGET', key, 'status', 'attempt', 'max_attempts')
+    local f = redis.call('HMGET', key, 'status', 'attempt', 'max_attempts', 'unbegun')
     if known(key) and f[1] == 'running' then
-      if tonumber(f[2]) >= tonumber(f[3]) then
+      if f[4] then  -- whoever sent it on died, and no worker has had it
+        redis.call('HINCRBY', key, 'attempt', -1)
+        queue_again(tenant, kind, key, id, t)
+      elseif tonumber(f[2]) >= tonumber(f[3]) then
         give_up(key, cjson.encode({code = 'attempts-exhausted', title = 'Every worker that tried this job stopped responding',
           detail = f[2] .. ' attempts'}), retention, t)
       else

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.ids import FitId, RenderId, TenantId
+from cluster.ids import RESERVED_TENANTS, FitId, RenderId, TenantId
 from cluster.state import keys
 from cluster.state.jobs import Jobs, Once
 from cluster.state.problems import Problem
@@ -340,7 +340,7 @@ def test_every_key_begins_with_its_tenant_or_is_one_of_the_documented_few(state,
     known = {str(name) for name in state.accounts.list_tenants()}
     for key in state._link.scan("*"):
         first = key.split(":")[0]
-        assert first in known or first in {"api-key", "tenants", "turn", "script-answer"}, key
+        assert first in known or first in RESERVED_TENANTS, key
         if first not in known:
             kind = state._link.call("TYPE", key)
             content = state._link.hash(key) if kind == "hash" else state._link.call("TYPE", key)

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from cluster.faults import Backoff
 from cluster.ids import ModelRef, TenantId
 from cluster.settings import ServeConfig
 from cluster.state.records import JobRecord
 from cluster.state.store import StateStore
+from m2dao.errors import StorageUnavailable
+from serve_apps.rendering.breaker import Breaker
 from serve_apps.rendering.dispatcher import MAX_WAITING, Dispatcher
 from serve_apps.tickets import STARTED, RenderTicket
 from tests.support.serve import cancel_renders
@@ -58,8 +61,20 @@ class Replicas:
             yield word
 
 
-def dispatcher_of(state: StateStore, replicas: Replicas, *, lease_s: float = 5.0) -> Dispatcher:
-    return Dispatcher(jobs=state.jobs, send=replicas.send, config=ServeConfig(lease_s=lease_s), worker="test")
+QUICK = Backoff(base_s=0.01, max_s=0.1)
+
+
+def dispatcher_of(
+    state: StateStore, replicas: Replicas, *, lease_s: float = 5.0, backoff: Backoff = QUICK, check=lambda: None
+) -> Dispatcher:
+    return Dispatcher(
+        jobs=state.jobs,
+        send=replicas.send,
+        config=ServeConfig(lease_s=lease_s),
+        worker="test",
+        breaker=Breaker({"storage-unavailable": check}, backoff),
+        was_stopped=lambda error: isinstance(error, InterruptedError),
+    )
 
 
 def test_a_queued_render_is_sent_with_its_pinned_ref(state, tenant):
@@ -247,3 +262,107 @@ def test_a_state_store_that_fails_once_does_not_end_dispatching(state, tenant, m
         await dispatcher.stop()
 
     asyncio.run(main())
+
+
+def test_a_render_whose_replica_was_stopped_on_purpose_has_used_no_attempt(state, tenant):
+    job = queue(state, tenant, max_attempts=1)
+
+    async def play(attempt):
+        yield STARTED
+        if attempt == 1:
+            raise InterruptedError("drained")
+
+    async def main():
+        replicas = Replicas(play)
+        dispatcher = dispatcher_of(state, replicas)
+        dispatcher.start()
+        await until(lambda: len(replicas.sent) == 2)
+        assert status(state, job) == ("running", 1)
+        await dispatcher.stop()
+
+    asyncio.run(main())
+
+
+def test_a_render_that_is_cancelled_while_it_waits_leaves_the_routers_queue(state, tenant):
+    job = queue(state, tenant)
+    left = []
+
+    async def play(attempt):
+        try:
+            await asyncio.Event().wait()
+            yield STARTED
+        finally:
+            left.append(attempt)
+
+    async def main():
+        replicas = Replicas(play)
+        dispatcher = dispatcher_of(state, replicas, lease_s=1.0)
+        dispatcher.start()
+        await until(lambda: replicas.sent)
+        await asyncio.to_thread(state.jobs.cancel, tenant, job.id)
+        await until(lambda: left)
+        await dispatcher.stop()
+
+    asyncio.run(main())
+    assert status(state, job)[0] == "cancelled"
+
+
+def test_while_there_are_no_replicas_at_all_the_queue_is_left_alone(state, tenant):
+    job = queue(state, tenant)
+
+    async def play(attempt):
+        raise ConnectionError("there is no deployment")
+        yield STARTED
+
+    async def main():
+        replicas = Replicas(play)
+        dispatcher = dispatcher_of(state, replicas, backoff=Backoff(base_s=1000, max_s=1000))
+        dispatcher.start()
+        await until(lambda: replicas.sent and status(state, job) == ("queued", 0))
+        for _ in range(5):
+            dispatcher.wake()
+            await asyncio.sleep(0.02)  # it may look, and must not take anything
+        await dispatcher.stop()
+        return len(replicas.sent)
+
+    assert asyncio.run(main()) == 1
+
+
+def test_no_render_is_claimed_while_a_service_that_each_needs_is_away(state, tenant):
+    jobs = [queue(state, tenant) for _ in range(2)]
+    away = [True]
+    asked = []
+
+    def check():
+        asked.append(len(replicas.sent))
+        if away:
+            raise StorageUnavailable("s3")
+
+    async def play(attempt):
+        yield STARTED
+        yield "put off storage-unavailable" if away else "done"
+
+    replicas = Replicas(play)
+
+    async def main():
+        dispatcher = dispatcher_of(state, replicas, check=check)
+        dispatcher.start()
+        await until(lambda: len(asked) > 3)
+        seen = asked[-3:]
+        away.clear()
+        await asyncio.to_thread(state.jobs.create, tenant, "render", jobs[0].request)
+        count = len(replicas.sent)
+        await until(lambda: len(replicas.sent) > count)
+        await dispatcher.stop()
+        return seen
+
+    seen = asyncio.run(main())
+    assert len(set(seen)) == 1  # nothing was sent between one check and the next
+
+
+def test_a_dispatcher_that_dies_with_a_claim_costs_the_render_no_attempt(state, tenant):
+    job = queue(state, tenant, max_attempts=1)
+    state.jobs.claim("render", worker="dies", lease_s=0.001, tenant=tenant, begun=False)
+    while status(state, job)[0] == "running":
+        state.jobs.requeue_expired("render")
+    assert status(state, job) == ("queued", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import threading
 from pathlib import Path
@@ -13,14 +14,16 @@ import pytest
 from cluster.ids import RenderId
 from cluster.state import keys
 from cluster.state.records import Claim
+from m2dao.errors import RenderBackendUnavailable
 from m2dao.identity.talker import Talker
 from m2dao.media.audio import probe_audio, read_audio
 from m2dao.media.video import probe_video, read_frames
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource
 from serve_apps.identities.talker_cache import TalkerCache
+from serve_apps.rendering.worker import MAX_DODGES
 from serve_apps.tickets import render_prefix
-from tests.support.serve import Api, Customer, api_over, do, make_worker, speech, take, ticket_of
+from tests.support.serve import Api, Customer, Gated, api_over, do, make_worker, speech, take, ticket_of
 from tests.support.tiny_identity import make_tiny_identity
 
 WAIT_S = 120
@@ -43,27 +46,6 @@ def own(api: Api, folders: list[Path]) -> Customer:
     customer = api.customer()
     api.register(customer.tenant, folders[0])
     return customer
-
-
-class Gated:
-    """A talker whose render stops before a frame until a test lets it go on."""
-
-    def __init__(self, folder: Path, stop_before: int = 5):
-        self._talker = Talker.load(folder)
-        self._stop_before = stop_before
-        self.size, self.frame_rate, self.num_bytes = self._talker.size, self._talker.frame_rate, self._talker.num_bytes
-        self.reached, self.go_on = threading.Event(), threading.Event()
-        self.closed = threading.Event()
-
-    def frames(self, waveform, *, background=None):
-        try:
-            for index, frame in enumerate(self._talker.frames(waveform, background=background)):
-                if index == self._stop_before:
-                    self.reached.set()
-                    assert self.go_on.wait(WAIT_S)
-                yield frame
-        finally:
-            self.closed.set()
 
 
 def render_of(customer: Customer, claim: Claim) -> dict:
@@ -206,9 +188,74 @@ def test_a_store_that_does_not_answer_means_trying_again(api, own, tmp_path, mon
 
     with monkeypatch.context() as broken:
         broken.setattr(api.services.store, "put_file", unavailable)
-        assert do(worker, claim) == "retry"
-    assert own.client.get(f"/v1/renders/{claim.job.id}").json()["status"] == "queued"
-    assert do(worker, take(api.services, own.tenant)) == "done"
+        assert do(worker, claim) == "put off storage-unavailable"
+    shown = own.client.get(f"/v1/renders/{claim.job.id}").json()
+    assert (shown["status"], shown["attempt"]) == ("queued", 0)
+    assert do(worker, take_soon(api, own)) == "done"
+
+
+@pytest.mark.parametrize("error", [RenderBackendUnavailable("gsplat"), OSError(errno.ENOSPC, "disk full")])
+def test_a_replica_that_lacks_something_leaves_the_render_to_others_uncounted(api, own, tmp_path, monkeypatch, error):
+    own.ask(1)
+    claim = take(api.services, own.tenant)
+    broken, _ = make_worker(api.services, tmp_path / "a", load=_raising(error), name="broken")
+    assert do(broken, claim).startswith("put off")
+    again = take_soon(api, own)
+    assert again.job.failed_on == ("broken",)
+    assert do(broken, again) == "retry"  # it has failed it before: another replica shall
+    whole, _ = make_worker(api.services, tmp_path / "b", name="whole")
+    last = take_soon(api, own)
+    assert do(whole, last) == "done"
+    assert render_of(own, last)["attempt"] == 1
+
+
+def test_an_error_of_the_engine_counts_and_three_of_them_are_enough(api, own, tmp_path):
+    own.ask(1)
+    worker, _ = make_worker(api.services, tmp_path / "disk", load=_raising(ZeroDivisionError("a bug")))
+    outcomes = []
+    while "failed" not in outcomes:
+        claim = take_soon(api, own)
+        outcomes.append(do(worker, claim))
+    render = render_of(own, claim)
+    assert (render["attempt"], render["error"]["status"]) == (3, 500)
+    assert len(outcomes) - 3 <= MAX_DODGES  # it dodged before it was clear that there is no other
+
+
+def test_a_render_under_way_when_its_process_must_end_is_given_back_uncounted(api, own, tmp_path):
+    own.ask(2)
+    claim = take(api.services, own.tenant)
+    gated: list[Gated] = []
+    worker, _ = make_worker(
+        api.services, tmp_path / "disk", load=lambda folder: gated.append(Gated(folder)) or gated[0]
+    )
+    outcome = []
+    thread = threading.Thread(target=lambda: outcome.append(do(worker, claim)))
+    thread.start()
+    while not gated:
+        thread.join(0.01)
+        assert thread.is_alive()
+    assert gated[0].reached.wait(WAIT_S)
+    worker.give_up()
+    again = take(api.services, own.tenant)
+    assert (again.job.id, again.job.attempt) == (claim.job.id, 1)
+    gated[0].go_on.set()
+    thread.join(WAIT_S)
+    assert outcome == ["lost"]
+
+
+def take_soon(api: Api, own: Customer) -> Claim:
+    """Claim a render that was put off, once its wait is over."""
+    while True:
+        claim = api.services.state.jobs.claim("render", worker="test", lease_s=20, tenant=own.tenant)
+        if claim is not None:
+            return claim
+
+
+def _raising(error: Exception):
+    def load(folder):
+        raise error
+
+    return load
 
 
 def test_evicting_an_identity_does_not_disturb_its_open_render(api, own, folders, tmp_path):

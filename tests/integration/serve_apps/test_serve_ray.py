@@ -41,7 +41,8 @@ CONFIG = ServeConfig(
     lease_s=8.0,
     replica_cpus=0.1,
     render_threads=1,
-    drain_s=20.0,
+    drain_s=60.0,
+    max_audio_s=120.0,
     max_active_renders=20,
 )
 

@@ -252,19 +252,6 @@ def test_a_version_that_the_gate_refuses_is_kept_and_its_fit_is_done(fits):
     assert "psnr_db" in info.tags["gate_reasons"]
 
 
-def test_a_registry_that_is_away_costs_the_curve_and_not_the_steps(fits, stack):
-    """The fit fails only where it needs the registry, and its steps are kept for the next attempt."""
-    fit_id = fits.queue("anna", max_attempts=2)
-    away = Platform(reaching(stack, mlflow_url="http://127.0.0.1:9"))
-    without = Platform(stack, state=fits.platform.state, store=fits.platform.store, registry=away.registry)
-    broken = Fits(without, fits.tenant, fits.folder)
-    broken.batch = fits.batch
-    broken.worker(fit_id).run()
-    assert fits.events("anna").count("end") == 2  # both attempts got as far as registering
-    assert fits.events("anna").count("prepare") == 1
-    assert fits.job(fit_id).error.code == "registry-unavailable"
-
-
 @pytest.fixture
 def claim(fits):
     fit_id = fits.queue("anna")

@@ -114,6 +114,12 @@ def test_replica_bounds_must_agree():
         ServeConfig(min_replicas=5, max_replicas=4)
 
 
+def test_a_drain_that_would_cut_the_longest_render_is_refused():
+    with pytest.raises(ConfigError, match=r"M2DAO_SERVE_DRAIN_S: expected at least 300 s"):
+        ServeConfig(drain_s=60)
+    assert ServeConfig(drain_s=60, max_audio_s=120).drain_s == 60
+
+
 def test_a_refused_url_is_not_repeated_because_it_may_hold_a_password():
     with pytest.raises(ConfigError) as caught:
         Settings.from_env({"M2DAO_REDIS_URL": "rediss//:hunter2@host"})

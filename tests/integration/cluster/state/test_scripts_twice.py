@@ -22,13 +22,6 @@ ANNA = IdentityName("anna")
 FACTS = VersionFacts(files_sha256="a" * 64, num_bytes=3)
 
 
-@pytest.fixture
-def state(stack):
-    state = StateStore(stack)
-    yield state
-    state.close()
-
-
 def taken(state: StateStore, tenant: TenantId, **more: Any) -> Claim:
     state.jobs.create(tenant, "render", {"n": 1}, **more)
     claim = state.jobs.claim("render", worker="w", lease_s=60, tenant=tenant)
@@ -38,6 +31,13 @@ def taken(state: StateStore, tenant: TenantId, **more: Any) -> Claim:
 
 def ended(how: Callable[[StateStore, Claim], Any]) -> Callable[[StateStore, TenantId], Any]:
     return lambda state, tenant: how(state, taken(state, tenant))
+
+
+def begun(state: StateStore, tenant: TenantId) -> None:
+    state.jobs.create(tenant, "render", {})
+    claim = state.jobs.claim("render", worker="dispatcher", lease_s=60, tenant=tenant, begun=False)
+    assert claim is not None
+    state.jobs.begin(tenant, claim.job.id, claim.fence, worker="w", lease_s=60)
 
 
 def expired(state: StateStore, tenant: TenantId) -> None:
@@ -104,6 +104,7 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
         "at the quota": lambda state, tenant: state.jobs.create(tenant, "render", {}, max_open=1),
     },
     "CLAIM_JOB": {"one": taken},
+    "BEGIN_JOB": {"one": begun},
     "HEARTBEAT_JOB": {
         "news": ended(lambda state, claim: state.jobs.heartbeat(claim, lease_s=60, progress=0.5, stage="x")),
     },
@@ -111,6 +112,9 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
         "done": ended(lambda state, claim: state.jobs.finish(claim, {"n": 1})),
         "failed": ended(lambda state, claim: state.jobs.fail(claim, PROBLEM)),
         "retry": ended(lambda state, claim: state.jobs.fail(claim, PROBLEM, retry=True)),
+        "put off": ended(lambda state, claim: state.jobs.put_off(claim, PROBLEM, most=3, failed_on="w")),
+        "put off too often": ended(lambda state, claim: state.jobs.put_off(claim, PROBLEM, most=0)),
+        "dodged": ended(lambda state, claim: state.jobs.dodge(claim)),
         "released": ended(lambda state, claim: state.jobs.release(claim)),
     },
     "CANCEL_JOB": {
