@@ -57,6 +57,7 @@ class SyncResult:
         confidence: correlation at the best lag above the median over all lags; 0.4 to 0.6 for good recordings.
         r: correlation at the best lag.
         sure: the confidence could hardly come about by chance in a recording of this length.
+        needed: the confidence from which on that is so.
         lags: int [L], the lags tried.
         correlation: float [L], at each of them.
     """
@@ -65,6 +66,7 @@ class SyncResult:
     confidence: float
     r: float
     sure: bool
+    needed: float
     lags: np.ndarray
     correlation: np.ndarray
 
@@ -112,13 +114,14 @@ def sync_offset_and_confidence(expected: np.ndarray, seen: np.ndarray, max_lag: 
     correlation = np.array([_correlation(expected[middle + lag], seen[middle]) for lag in lags])
     best = int(np.argmax(correlation))
     r, confidence = float(correlation[best]), float(correlation[best] - np.median(correlation))
-    num_independent = len(middle) / COHERENCE_FRAMES
-    sure = 0 < best < len(lags) - 1 and confidence > SURE_SIGMAS / np.sqrt(num_independent)
+    needed = float(SURE_SIGMAS / np.sqrt(len(middle) / COHERENCE_FRAMES))
+    sure = 0 < best < len(lags) - 1 and confidence > needed
     return SyncResult(
         offset_frames=float(lags[best] + _vertex(correlation, best)),
         confidence=confidence,
         r=r,
         sure=bool(sure),
+        needed=needed,
         lags=lags,
         correlation=correlation,
     )

@@ -184,7 +184,7 @@ def _music(take: Take) -> None:
             pitch = 261.6 * 2 ** (step / 12)
             tones = sum(np.sin(2 * np.pi * pitch * k * age) / k**1.5 for k in range(1, 6))
             tune[part] += tones * np.exp(-1.5 * age) * np.minimum(age / 0.01, 1)
-    _mixed(take, tune, 12.0)
+    _mixed(take, tune, 20.0)
 
 
 def _second_voice(take: Take) -> None:
@@ -250,7 +250,7 @@ def _hand(rgb: np.ndarray, marks: dict[str, np.ndarray], share: float) -> None:
 
 
 def _microphone(rgb: np.ndarray, marks: dict[str, np.ndarray], share: float) -> None:
-    """A microphone that is held before mouth and chin."""
+    """A microphone in blue foam that is held before mouth and chin."""
     unit = _unit_px(marks)
     up = np.clip(min(share, 1 - share) * 4.0, 0, 1)
     head = marks["chin"] + unit * np.array([0.05, -0.20]) + (1 - up) * np.array([0.3, 2.0]) * unit
@@ -260,8 +260,8 @@ def _microphone(rgb: np.ndarray, marks: dict[str, np.ndarray], share: float) -> 
     mask[:] = 0
     _disc(mask, head, unit * np.array([0.42, 0.48]))
     rows, columns = np.indices(mask.shape)
-    mesh = 75.0 + 60.0 * ((rows + columns) // max(int(0.05 * unit), 1) % 2).astype(np.float32)
-    _blend(rgb, mask, np.stack([mesh, mesh, mesh], axis=-1), 0.02 * unit)
+    grain = 0.85 + 0.3 * ((rows + columns) // max(int(0.05 * unit), 1) % 2)
+    _blend(rgb, mask, np.stack([level * grain for level in (46.0, 62.0, 150.0)], axis=-1), 0.02 * unit)
 
 
 def _lenses(marks: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -18,11 +18,11 @@ _DRAWN, _CELLS = (64, 72), (16, 18)  # width, height
 _ODD_LEVELS, _ODD_SPREADS = 20.0, 6.0
 _SPREAD_PERCENT, _SPREAD_GAIN = 30, 1.75  # a spread as of half the frames, from a share that nothing covers for sure
 _EYES = slice(3, 9), slice(3, 13)  # rows and columns with brows, lids and lenses before them
-_MOUTH = slice(12, 15), slice(5, 11)
+_MOUTH = slice(12, 16), slice(5, 11)
 # Cells of the face itself, whatever pose: hair and background beside it come and go.
 _ROWS, _COLUMNS = np.mgrid[0:18, 0:16] + 0.5
 _OVAL = ((_COLUMNS - 8.0) / 5.2) ** 2 + ((_ROWS - 9.8) / 8.0) ** 2 < 1
-_MOSTLY = 0.6
+_MOSTLY = 0.75
 _ON_FACE = 230  # of 255: a cell that is face all over
 _CHEEKS = slice(8, 11), [3, 4, 5, 10, 11, 12]
 _LID_LEVELS = 32.0  # how much a closed lid may differ from the cheeks

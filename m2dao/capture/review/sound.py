@@ -27,7 +27,8 @@ _HUM_SHARE = 0.6  # of the quiet spectra: a tone that never ends is a hum
 _MUSIC_SHARE = 0.25  # of the quiet spectra with a tone
 _QUIET_PERCENT = 40
 # A second voice: speech while the lips of the person in the picture rest.
-_VOICE_S, _LIPS_RANGE = 0.9, 0.02  # range of the lip opening over half a second, outer-eye distances
+_VOICE_S, _LIPS_RANGE = 1.0, 0.045  # range of the lip opening over half a second, outer-eye distances
+_VOICE_SHARE = 0.35  # of a second, loud
 _LIPS_OF_USUAL = 0.3  # of the range that is usual in this recording
 
 
@@ -90,7 +91,8 @@ def sound_findings(sound: SoundMeasures) -> list[Finding]:
     """What the sound costs."""
     found = []
     range_db = sound.speech_dbfs - sound.floor_dbfs
-    if sound.speech_share < _GOOD_SPEECH_SHARE:
+    # in noise, weak speech is not told from none
+    if sound.speech_share < _GOOD_SPEECH_SHARE and range_db >= _GOOD_RANGE_DB:
         found.append(Finding("pauses", f"speech in only {sound.speech_share:.0%} of the recording: talk all the time"))
     if sound.tone_share > _MUSIC_SHARE:
         found.append(Finding("music", "music or other tones are heard in the pauses: record without them"))
@@ -140,8 +142,8 @@ def other_voices(waveform: np.ndarray, lip_opening: np.ndarray) -> list[Finding]
     lips = lip_opening[: len(level)]
     span = maximum_filter1d(lips, 2 * half + 1) - minimum_filter1d(lips, 2 * half + 1)
     rest = span < min(_LIPS_RANGE, _LIPS_OF_USUAL * float(np.percentile(span, 75)))
-    # vowels and pauses between words alternate: speech is where most of half a second is loud
-    speaking = uniform_filter1d(_speech(level).astype(np.float64), 2 * half + 1) > 0.5
+    # loud vowels, closures and pauses between words alternate
+    speaking = uniform_filter1d(_speech(level).astype(np.float64), FRAME_RATE) > _VOICE_SHARE
     begins = [start for start, end in runs_of(rest & speaking) if end - start >= _VOICE_S * FRAME_RATE]
     if not begins:
         return []

@@ -13,6 +13,7 @@ from m2dao.timeline import SAMPLES_PER_FRAME
 
 MAX_LAG_FRAMES = 15
 ROUNDED_UP_FROM = 0.7  # of a frame: a lag nearer to none is not taken away
+ONE_FRAME_CERTAINTY = 1.3  # of the confidence that more frames need: lips half hidden look one frame off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ def find_sync(phone_rows: np.ndarray, lip_opening: np.ndarray) -> SyncFinding:
     found = sync_offset_and_confidence(expected, lip_opening, MAX_LAG_FRAMES)
     size = abs(found.offset_frames)
     whole = int(size + 1 - ROUNDED_UP_FROM) if size < 1 else round(size)
-    corrected = int(np.copysign(whole, found.offset_frames)) if found.sure else 0
+    sure = found.sure and (whole != 1 or found.confidence > ONE_FRAME_CERTAINTY * found.needed)
+    corrected = int(np.copysign(whole, found.offset_frames)) if sure else 0
     problems = []
     if not found.sure:
         text = "whether sound and lips are in time cannot be told: the stored lag is kept"
