@@ -292,7 +292,7 @@ class _Maker:
 
         def frame(index: int) -> np.ndarray:
             self.progress.stage("finding head poses", next(asked) / (tracks.num_frames + 100))
-            return self.writer.frame(index)
+            return self.writer.brightness(index)
 
         return solve_cameras(landmarks, tracks.valid, self.size, frame, masks=self.writer.masks, jumps=self.jumps)
 

@@ -23,7 +23,7 @@ from m2dao.capture.cameras.relief import find_shifts
 from m2dao.capture.cameras.texture_points import TexturePoints, outwards
 from m2dao.capture.prefetch import in_turn
 
-FrameSource = Callable[[int], np.ndarray]  # frame index -> uint8 [H, W, 3]
+FrameSource = Callable[[int], np.ndarray]  # frame index -> uint8 [H, W] brightness, or [H, W, C] masks
 
 _MIN_FACING = 0.25  # cosine between the surface normal and the ray; points turned further away are not seen
 _NUM_TEMPLATE_FRAMES = 96
@@ -217,7 +217,7 @@ class _HeadImage:
         # Pixel centres lie at +0.5; array indices at whole numbers.
         self.origin = np.array([left + 0.5, top + 0.5])
         part = np.ascontiguousarray(frame[top:bottom, left:right])
-        gray = cv2.GaussianBlur(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
+        gray = cv2.GaussianBlur(part.astype(np.float32), (0, 0), 1.0)
         detail = gray - cv2.blur(gray, (window, window))
         contrast = cv2.blur(detail * detail, (window, window))
         brightness = detail / np.sqrt(contrast + 25.0)

@@ -79,7 +79,7 @@ def solve_cameras(
         landmarks: float [T, 478, 3], pixels of the square crop; z in the scale of x, smaller is nearer.
         valid: bool [T]; false where no face was found. Those landmarks are ignored, their poses interpolated.
         size: width and height of the crop in pixels.
-        frames: gives the crop of a frame, uint8 [size, size, 3], by its index. With it the poses are refined on the
+        frames: gives the brightness of a frame, uint8 [size, size], by its index. With it the poses are refined on the
             picture, which is several times more precise than landmarks; called from two threads, once for each valid
             frame after a sample of them.
         masks: gives a frame's region masks, uint8 [size, size, 4], by its index. With them hair and ears count as well

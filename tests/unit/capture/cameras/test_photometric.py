@@ -10,7 +10,7 @@ from m2dao.capture.cameras.texture_points import TexturePoints
 
 SIZE, FOCAL_PX, NUM_FRAMES, PROFILE = 128, 320.0, 8, 5
 RANDOM = np.random.default_rng(0)
-WALL = RANDOM.uniform(0, 255, (SIZE, SIZE, 3)).astype(np.uint8)
+WALL = RANDOM.uniform(0, 255, (SIZE, SIZE)).astype(np.uint8)
 
 
 def flat_face(num_points=400):
