@@ -64,10 +64,14 @@ class ClaimedFit:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self) -> dict[str, Any]:
-        with Background(f"beside fit {self._job.id}") as background:
-            return self._work_with(background)
+        # A thread each: a registry that hangs must not hold up the copies of steps, nor a store that hangs the curve.
+        with (
+            Background(f"copies of {self._job.id}") as copies,
+            Background(f"metrics of {self._job.id}") as metrics,
+        ):
+            return self._work_with(copies, metrics)
 
-    def _work_with(self, background: Background) -> dict[str, Any]:
+    def _work_with(self, copies: Background, metrics: Background) -> dict[str, Any]:
         platform, request, job = self._platform, self._request, self._job
         self._task.work_dir.mkdir()
         steps = StepCheckpoints(
@@ -75,10 +79,10 @@ class ClaimedFit:
             request.steps_prefix(job),
             self._claim,
             self._task.work_dir,
-            background,
+            copies,
             every_s=self._batch.steps_every_s,
         )
-        log = MetricLog(platform, job, request, background)
+        log = MetricLog(platform, job, request, metrics)
 
         def on_step(step: int, values: Mapping[str, float]) -> None:
             log.add(step, values)

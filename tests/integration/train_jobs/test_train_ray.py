@@ -63,7 +63,7 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, st
     """One fit kills its worker once and one kills every worker it gets; their neighbour loses nothing."""
     recordings = [
         fits.recording("poison", die_at=2, deaths=100, steps=40),  # more than it has attempts
-        fits.recording("unlucky", die_at=3, deaths=1, steps=5, pause_s=0.5),
+        fits.recording("unlucky", die_at=6, deaths=1, steps=8, pause_s=0.5),
         fits.recording("neighbour", pause_s=0.5, steps=6),
     ]
     batch = service.submit(tenant, recordings, OPTIONS)
@@ -76,7 +76,9 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, st
     assert (poison.status, poison.attempt, poison.error.code) == ("failed", 3, "worker-died")
     assert unlucky.status == "done"
     assert unlucky.result["resumed"]
-    assert {"from 2", "from 3"} & set(fits.events("unlucky"))  # the copy of the last step may not have been stored
+    begun = [event for event in fits.events("unlucky") if event.startswith("from")]
+    assert begun[0] == "from 0"
+    assert begun[-1] != "from 0"  # which copy was the last to arrive depends on the machine
     assert (neighbour.status, neighbour.attempt) == ("done", 1)
     refs = {job.result["ref"] for job in (unlucky, neighbour)}
     assert refs == {f"{tenant}.unlucky@1", f"{tenant}.neighbour@1"}

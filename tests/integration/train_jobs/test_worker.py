@@ -344,9 +344,12 @@ def test_a_registry_that_hangs_takes_no_time_of_the_fits_steps(fits, stack):
 
         def work(task, monitor):
             proxy.stall()
+            (task.work_dir / "step.bin").write_bytes(b"1")
             for step in range(1, 200):  # far more than fit into what waits to be sent
                 monitor.step(step, {"fit.loss": 1.0})
                 seen.append(step)
+            while not list(platform.store.list(f"{fits.tenant}/fits/")):  # copies of steps do not wait for it either
+                monitor.step(200, {})
             proxy.heal()
             return small_fit(task, monitor)
 
