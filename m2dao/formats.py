@@ -32,7 +32,7 @@ FILE_TABLE = Format("m2dao.files", 1, "files.json")  # of a folder in the object
 STEP_CHECKPOINT_VERSION = "5"
 
 # What the same input gives. Captures and fits of another number are made again, not compared.
-CAPTURE_GENERATION = 2  # captures of the same recording
+CAPTURE_GENERATION = 3  # captures of the same recording
 ENGINE_VERSION = 15  # identities of the same recipe
 EVALUATION_VERSION = 7  # figures of the same identity
 

@@ -15,6 +15,7 @@ from m2dao.capture.regions.segment import RegionSegmenter
 from m2dao.capture.writer import CaptureWriter
 from m2dao.media.container import MediaLimits
 from m2dao.media.video import VideoInfo, read_frames
+from m2dao.timeline import split_recording
 
 NUM_WORKERS = 2
 NUM_PLATE_FRAMES = 250  # spread over the recording
@@ -42,8 +43,10 @@ def cut_and_store(
         The background plate, uint8 [S, S, 3].
     """
     segmenter = RegionSegmenter()
+    learned_from = split_recording(tracks.num_frames).train  # colours of the other parts stay unseen
     for index, rgb in tracks.samples:
-        segmenter.observe(crop.cut(rgb), landmarks[index])
+        if index in learned_from:
+            segmenter.observe(crop.cut(rgb), landmarks[index])
     segmenters = [segmenter, *(segmenter.twin() for _ in range(NUM_WORKERS - 1))]
     workers = [_Cutter(each, writer, landmarks) for each in segmenters]
     plate = PlateBuilder()

@@ -75,7 +75,7 @@ class PoseRefiner:
         self._focal_px = focal_px
         self._centre_px = size / 2
 
-    def refine(self, frames: FrameSource, poses: Poses, valid: np.ndarray) -> RefinedPoses:
+    def refine(self, frames: FrameSource, poses: Poses, valid: np.ndarray, learned: np.ndarray) -> RefinedPoses:
         """Poses of all valid frames, measured on the picture.
 
         Args:
@@ -83,8 +83,9 @@ class PoseRefiner:
                 two threads at once.
             poses: T poses to start from, right to a few pixels.
             valid: bool [T].
+            learned: bool [T], valid frames that the template may be made from.
         """
-        template = self._make_template(frames, poses, np.flatnonzero(valid))
+        template = self._make_template(frames, poses, np.flatnonzero(learned))
         num_frames = len(valid)
         rotations, translations = poses.rotations.copy(), poses.translations.copy()
         information = np.zeros((num_frames, POSE_DIM, POSE_DIM))

@@ -24,6 +24,7 @@ from m2dao.capture.faces.rigid_shape import RigidShape, fit_rigid_shape, frontal
 from m2dao.capture.rotations import best_rotation, interpolate_rotations, turns_between
 from m2dao.errors import CaptureRejected
 from m2dao.regions import NUM_LANDMARKS
+from m2dao.timeline import split_recording
 
 OUTER_EYE_DISTANCE_M = 0.09
 MIN_VALID_FRAMES = 5
@@ -58,6 +59,12 @@ class _Tracked:
     valid: np.ndarray  # bool [T]
     size: int
     jumps: Sequence[int]
+
+    @property
+    def learned(self) -> np.ndarray:
+        """bool [T], frames to learn shape, depths and texture from: the training part if it shows a face."""
+        learned = self.valid & (np.arange(len(self.valid)) < len(split_recording(len(self.valid)).train))
+        return learned if learned.sum() >= MIN_VALID_FRAMES else self.valid
 
     @property
     def centre_px(self) -> np.ndarray:
@@ -97,14 +104,14 @@ def solve_cameras(
         raise CaptureRejected("head pose", f"at least {MIN_VALID_FRAMES} frames with a face", f"{int(valid.sum())}")
     tracked = _Tracked(landmarks=landmarks, valid=valid, size=size, jumps=jumps)
     measured = landmarks[valid] if not valid.all() else landmarks
-    centre_px = tracked.centre_px
-    shape = fit_rigid_shape(measured)
+    centre_px, num_learned = tracked.centre_px, int(tracked.learned.sum())
+    shape = fit_rigid_shape(measured, num_learned)
     sigma_px = landmark_sigma_px(shape)
     observed = measured[:, shape.rigid, :2].astype(np.float64)
-    structure, poses = _solve_structure(shape, observed, sigma_px, size)
+    structure, poses = _solve_structure(shape, observed, sigma_px, size, num_learned)
     poses, _ = solve_poses(observed, sigma_px, structure, poses, centre_px)
     measured_poses = _fill_gaps(poses, valid)
-    motion, on_picture = _smooth(measured_poses, valid, jumps), np.zeros(len(valid), dtype=bool)
+    motion, on_picture = _smooth(measured_poses, tracked), np.zeros(len(valid), dtype=bool)
     if frames is not None:
         motion, on_picture = _refine_on_picture(structure, shape, measured_poses, motion.poses, tracked, frames, masks)
     head, canonical = _to_head_space(structure, shape, motion.poses, tracked)
@@ -139,13 +146,13 @@ def _refine_on_picture(
     canonical = _unproject_landmarks(structure, shape, smooth, tracked)
     texture = face_points(canonical)
     if masks is not None:
-        model = _usual_frame(smooth, valid)
+        model = _usual_frame(smooth, tracked.learned)
         pose = smooth.rotations[model], smooth.translations[model]
         around = head_points(masks(model), *pose, structure.focal_px, canonical)
         if len(around.points) > _ENOUGH_AROUND * len(texture.points):
             texture = below_brows(texture, canonical).joined(around)
     refiner = PoseRefiner(texture, canonical, structure.focal_px, tracked.size)
-    refined = refiner.refine(frames, measured, valid)
+    refined = refiner.refine(frames, measured, valid, tracked.learned)
     information = refined.information
     information[valid & ~refined.measured] = np.diag(1.0 / _disagreement(measured, refined) ** 2)
     # Two independent halves of the texture disagree by twice the noise of their mean.
@@ -186,12 +193,12 @@ def landmark_sigma_px(shape: RigidShape) -> np.ndarray:
 
 
 def _solve_structure(
-    shape: RigidShape, observed: np.ndarray, sigma_px: np.ndarray, size: int
+    shape: RigidShape, observed: np.ndarray, sigma_px: np.ndarray, size: int, num_learned: int
 ) -> tuple[Structure, Poses]:
-    """Points and focal length from a spread of views; every frame's pose as a start for solving it."""
+    """Points and focal length from a spread of the first views, and a first pose of every frame."""
     focal = _FOCAL_PER_SIZE * size
     guess = Structure(points=shape.shape[shape.rigid] * OUTER_EYE_DISTANCE_M, focal_px=focal)
-    chosen = _spread_of_views(shape.rotations)
+    chosen = _spread_of_views(shape.rotations[:num_learned])
     prior = StructurePrior(
         points=guess.points, point_sigma=_POINT_SIGMA_M, focal_px=focal, log_focal_sigma=_LOG_FOCAL_SIGMA
     )
@@ -231,12 +238,12 @@ def _fill_gaps(poses: Poses, valid: np.ndarray) -> Poses:
     return Poses(rotations=rotations, translations=translations)
 
 
-def _smooth(poses: Poses, valid: np.ndarray, jumps: Sequence[int]) -> SmoothedMotion:
+def _smooth(poses: Poses, tracked: _Tracked) -> SmoothedMotion:
     """The most likely motion through the poses of the valid frames."""
-    statistics = motion_statistics(poses, valid)
-    information = np.zeros((len(valid), 6, 6))
-    information[valid] = np.linalg.inv(statistics.noise_covariance)
-    return smooth_poses(poses, information, statistics.jerk_sigma, jumps=jumps)
+    statistics = motion_statistics(poses, tracked.learned)
+    information = np.zeros((len(tracked.valid), 6, 6))
+    information[tracked.valid] = np.linalg.inv(statistics.noise_covariance)
+    return smooth_poses(poses, information, statistics.jerk_sigma, jumps=tracked.jumps)
 
 
 def _to_head_space(
@@ -258,7 +265,7 @@ def _unproject_landmarks(structure: Structure, shape: RigidShape, poses: Poses, 
     # The adjusted rigid points may have been scaled and turned against the first shape: bring that shape along.
     fixed = points[shape.rigid]
     points = _similarity(fixed, structure.points, points)
-    frames = np.flatnonzero(tracked.valid)
+    frames = np.flatnonzero(tracked.learned)
     frames = frames[np.linspace(0, len(frames) - 1, min(len(frames), 1000)).astype(int)]
     part = poses.take(frames)
     for _ in range(3):

@@ -33,13 +33,15 @@ class RigidShape:
     rigid: np.ndarray  # int [R], the landmarks that move with the skull
 
 
-def fit_rigid_shape(landmarks: np.ndarray) -> RigidShape:
+def fit_rigid_shape(landmarks: np.ndarray, num_learned: int | None = None) -> RigidShape:
     """Fit one shape and a pose per frame, weighting every landmark by how still it is.
 
     Args:
         landmarks: float [T, 478, 3], pixels; z in the same scale as x.
+        num_learned: the shape is that of so many first frames; all if None.
     """
-    sample = np.unique(np.linspace(0, len(landmarks) - 1, min(len(landmarks), _MAX_SHAPE_FRAMES)).astype(int))
+    num_learned = len(landmarks) if num_learned is None else num_learned
+    sample = np.unique(np.linspace(0, num_learned - 1, min(num_learned, _MAX_SHAPE_FRAMES)).astype(int))
     shape, spread, weights = _still_shape(landmarks[sample].astype(np.float64))
     rigid = np.sort(np.argsort(spread[: IRIS.start])[: round(RIGID_FRACTION * IRIS.start)])
     chunks = range(0, len(landmarks), _CHUNK_FRAMES)

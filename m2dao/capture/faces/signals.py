@@ -29,6 +29,7 @@ from m2dao.regions import (
     RIGHT_IRIS,
     RIGHT_LID_PAIRS,
 )
+from m2dao.timeline import split_recording
 
 EXPRESSION_NAMES = (
     "blink_left",
@@ -76,6 +77,8 @@ def measure_signals(landmarks: np.ndarray, blendshapes: np.ndarray) -> Signals:
     Args:
         landmarks: float [T, 478, 3] px, z in the unit of x.
         blendshapes: float [T, 52].
+
+    What is usual for the person is that of the training part.
     """
     landmarks = np.asarray(landmarks, np.float64)
     eye_distance = _distance(landmarks, RIGHT_EYE_OUTER, LEFT_EYE_OUTER)
@@ -145,13 +148,18 @@ def _gaze(landmarks: np.ndarray, blink: np.ndarray) -> list[np.ndarray]:
         value = (offset * axis).sum(-1)
         if len(seen):
             value = median_filter(np.interp(np.arange(len(value)), seen, value[seen]), 3, mode="nearest")
-        gaze.append(np.clip((value - np.median(value)) / GAZE_RANGE, -1.0, 1.0))
+        gaze.append(np.clip((value - np.median(_training_part(value))) / GAZE_RANGE, -1.0, 1.0))
     return gaze
+
+
+def _training_part(values: np.ndarray) -> np.ndarray:
+    """The frames of [T, ...] that a fit learns from; all where there are too few to tell."""
+    return values[: max(1, len(split_recording(len(values)).train))]
 
 
 def _closedness(openness: np.ndarray) -> np.ndarray:
     """[T] 0..1 from lid gaps [T]: relative to how far this person's eye is open most of the time."""
-    usual = float(np.percentile(openness, 70))
+    usual = float(np.percentile(_training_part(openness), 70))
     closed = CLOSED_SHARE * usual
     return np.clip((usual - openness) / max(usual - closed, 1e-6), 0.0, 1.0)
 
@@ -162,7 +170,7 @@ def _brow_raise(
     """[T] -1..1: the brow's height over its eye corners, which lids do not move, against its usual one."""
     height = np.linalg.norm(landmarks[:, list(brow)].mean(1) - landmarks[:, list(corners)].mean(1), axis=-1)
     relative = height / eye_distance
-    return np.clip((relative - np.median(relative)) / BROW_RANGE, -1.0, 1.0)
+    return np.clip((relative - np.median(_training_part(relative))) / BROW_RANGE, -1.0, 1.0)
 
 
 def _blendshape_mean(blendshapes: np.ndarray, *names: str) -> np.ndarray:

@@ -39,16 +39,29 @@ def refiner():
 
 
 def test_a_frame_in_which_no_point_faces_the_camera_is_left_to_its_landmarks(refiner):
-    found = refiner.refine(lambda index: WALL, poses(), np.ones(NUM_FRAMES, bool))
+    found = refiner.refine(lambda index: WALL, poses(), *[np.ones(NUM_FRAMES, bool)] * 2)
     assert not found.measured[PROFILE]
     assert found.measured.sum() == NUM_FRAMES - 1
     np.testing.assert_array_equal(found.poses.rotations[PROFILE], poses().rotations[PROFILE])
     assert not found.information[PROFILE].any()
 
 
+def test_the_template_is_made_of_frames_that_may_be_learned_from_and_no_others(refiner):
+    asked, learned = [], np.arange(NUM_FRAMES) < 4
+
+    def look(index):
+        asked.append(int(index))
+        return WALL
+
+    refiner.refine(look, poses(), np.ones(NUM_FRAMES, bool), learned)
+    assert {index: asked.count(index) for index in range(NUM_FRAMES)} == {
+        index: 2 if index < 4 else 1 for index in range(NUM_FRAMES)
+    }, "once for the template, once to be measured"
+
+
 def test_flat_pictures_move_no_pose(refiner):
     grey = np.full_like(WALL, 127)
-    found = refiner.refine(lambda index: grey, poses(), np.ones(NUM_FRAMES, bool))
+    found = refiner.refine(lambda index: grey, poses(), *[np.ones(NUM_FRAMES, bool)] * 2)
     assert not found.measured.any()
     np.testing.assert_array_equal(found.poses.rotations, poses().rotations)
     assert np.isfinite(found.information).all()

@@ -10,7 +10,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from m2dao.capture.cameras.solve import CameraSolution, noise_jitter_deg, solve_cameras
+from m2dao.capture.faces.rigid_shape import fit_rigid_shape
 from m2dao.errors import CaptureRejected
+from m2dao.timeline import split_recording
 from tests.support.simulated_head import SimulatedRecording, head_shape, talking_head
 
 NUM_FRAMES = 90
@@ -53,6 +55,21 @@ def solved_on_pictures() -> CameraSolution:
 def solved_by_landmarks() -> CameraSolution:
     truth, landmarks, _ = seen_recording()
     return solve_cameras(landmarks, np.ones(NUM_FRAMES, bool), truth.size)
+
+
+def test_the_shape_is_that_of_the_training_part_whatever_comes_after():
+    truth = talking_head(110, swing_deg=10, seed=1)
+    landmarks = truth.landmarks(noise_px=0.3)
+    num_learned = len(split_recording(110).train)
+    another, rng = landmarks.copy(), np.random.default_rng(0)
+    another[num_learned:] += 5 * rng.standard_normal(another[num_learned:].shape)
+    one, other = (fit_rigid_shape(each, num_learned) for each in (landmarks, another))
+    np.testing.assert_array_equal(one.rigid, other.rigid)
+    np.testing.assert_array_equal(one.spread, other.spread)
+    everything = [fit_rigid_shape(each).spread for each in (landmarks, another)]
+    assert not np.array_equal(*everything), "or the noise would say nothing"
+    solved = [solve_cameras(each, np.ones(110, bool), truth.size) for each in (landmarks, another)]
+    np.testing.assert_array_equal(solved[0].rigid_landmarks, solved[1].rigid_landmarks)
 
 
 def test_poses_are_recovered_from_noisy_landmarks():

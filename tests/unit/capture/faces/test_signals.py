@@ -103,3 +103,14 @@ def test_irises_behind_closed_lids_move_evenly_to_where_they_come_up_again():
     assert np.abs(told["gaze_down"]).max() < 0.02
     assert (np.diff(told["gaze_across"][24:34]) >= -1e-6).all()
     assert np.ptp(told["gaze_across"]) == pytest.approx(0.8, abs=0.05)
+
+
+def test_what_is_usual_for_a_person_is_that_of_the_training_part():
+    rng = np.random.default_rng(0)
+    still = faces(lip_gap=np.zeros(T), left_lids=np.full(T, 0.12), right_lids=np.full(T, 0.12))
+    landmarks = np.repeat(still[:1], 110, axis=0) + 0.5 * rng.standard_normal((110, 478, 3))
+    another = landmarks.copy()
+    another[90:] += 8 * rng.standard_normal(another[90:].shape)  # the last two elevenths
+    one, other = (measure_signals(each, np.zeros((110, 52))) for each in (landmarks, another))
+    np.testing.assert_array_equal(one.blink[:90], other.blink[:90])
+    np.testing.assert_array_equal(one.expression[:88], other.expression[:88])  # odd frames of the gaze are filtered
