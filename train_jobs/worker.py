@@ -93,7 +93,7 @@ class BatchWorker:
 
     def _next(self) -> Claim | None:
         jobs = self._platform.state.jobs
-        with self._platform.state.events.subscribe("jobs") as changes:
+        with self._platform.state.events.subscribe(jobs=(self._batch.tenant, "fit")) as changes:
             while True:
                 jobs.requeue_expired("fit")
                 records = known_jobs(jobs, self._batch)

@@ -147,7 +147,7 @@ class FitService:
     def follow(self, batch: Batch) -> Iterator[JobRecord]:
         """Every change of the batch's fits, until all have ended."""
         seen: dict[FitId, float] = {}
-        with self._state.events.subscribe("jobs") as changes:
+        with self._state.events.subscribe(jobs=(batch.tenant, "fit")) as changes:
             while True:
                 jobs = [self._state.jobs.get(batch.tenant, fit_id) for fit_id in batch.fit_ids]
                 for job in jobs:

@@ -22,9 +22,13 @@ class Events:
         self._link = link
 
     @contextlib.contextmanager
-    def subscribe(self, *topics: str, job: tuple[TenantId, JobId] | None = None) -> Iterator[Subscription]:
-        """Listen to topics or to the changes of one job; listening has begun on entry."""
-        channels = [keys.channel(topic) for topic in topics] + ([keys.job_channel(*job)] if job else [])
+    def subscribe(
+        self, *topics: str, job: tuple[TenantId, JobId] | None = None, jobs: tuple[TenantId, str] | None = None
+    ) -> Iterator[Subscription]:
+        """Listen to topics, to one job or to a tenant's jobs of a kind; listening has begun on entry."""
+        channels = [keys.channel(topic) for topic in topics]
+        channels += [keys.job_channel(*job)] if job else []
+        channels += [keys.jobs_channel(*jobs)] if jobs else []
         with self._link.listen(channels) as listener:
             yield Subscription(listener)
 

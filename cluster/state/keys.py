@@ -35,6 +35,7 @@ _PATTERNS: Final = {
     "leases": "%s:leases:%s",  # tenant, kind -> running jobs, by the end of the lease
     "delayed": "%s:delayed:%s",  # tenant, kind -> jobs that are put off, by the end of their wait
     "index": "%s:jobs:%s",  # tenant, kind -> all jobs, by age
+    "leaving": "%s:leaving:%s",  # tenant, kind -> ended jobs, by the time when their records leave
     "idempotency": "%s:idempotency:%s",  # tenant, hash of kind and client's key -> job and fingerprint
     "turn": "turn:%s",  # kind -> tenants with open jobs, by their last turn
     "pulse": "pulse:%s",  # kind -> when anybody last spoke of a job
@@ -160,6 +161,11 @@ def channel(topic: str) -> str:
 def job_channel(tenant: TenantId, job_id: JobId) -> str:
     """The channel on which every change of a job is announced."""
     return channel(job(tenant, job_id))
+
+
+def jobs_channel(tenant: TenantId, kind: str) -> str:
+    """The channel on which every change of the tenant's jobs of a kind is announced."""
+    return channel(_PATTERNS["index"] % (tenant, kind))
 
 
 def topic_of(channel_name: str) -> str:

@@ -16,6 +16,7 @@ end
 local open = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[8])
 if tonumber(ARGV[8]) >= 0 and open >= tonumber(ARGV[8]) then return {'quota'} end
 local t = now()
+tidy(ARGV[2], ARGV[3], t)
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'tenant', ARGV[2], 'kind', ARGV[3], 'status', 'queued', 'progress', '0',
   'stage', '', 'request', ARGV[4], 'attempt', '0', 'max_attempts', ARGV[6], 'fence', '0', 'worker', '',
   'cost', ARGV[9], 'created', text(t), 'updated', text(t), 'fingerprint', ARGV[5])

@@ -15,7 +15,7 @@ if ARGV[9] ~= '' then
 end
 if outcome == 'done' then
   redis.call('HSET', KEYS[1], 'status', 'done', 'progress', '1', 'result', ARGV[5], 'updated', text(t))
-  redis.call('EXPIRE', KEYS[1], ARGV[6])
+  leave(ARGV[2], kind, KEYS[1], ARGV[1], ARGV[6], t)
 elseif outcome == 'released' or outcome == 'dodged' then
   redis.call('HINCRBY', KEYS[1], 'attempt', -1)
   if outcome == 'dodged' then redis.call('HINCRBY', KEYS[1], 'dodged', 1) end
@@ -23,7 +23,7 @@ elseif outcome == 'released' or outcome == 'dodged' then
 elseif outcome == 'put off' then
   redis.call('HSET', KEYS[1], 'error', ARGV[5])
   if redis.call('HINCRBY', KEYS[1], 'put_off', 1) > tonumber(ARGV[8]) then
-    give_up(KEYS[1], ARGV[5], ARGV[6], t)
+    give_up(ARGV[2], kind, KEYS[1], ARGV[1], ARGV[5], ARGV[6], t)
   else
     redis.call('HINCRBY', KEYS[1], 'attempt', -1)
     put_off(ARGV[2], kind, KEYS[1], ARGV[1], t, tonumber(ARGV[7]))
@@ -34,7 +34,7 @@ else
     redis.call('HSET', KEYS[1], 'error', ARGV[5])
     queue_again(ARGV[2], kind, KEYS[1], ARGV[1], t)
   else
-    give_up(KEYS[1], ARGV[5], ARGV[6], t)
+    give_up(ARGV[2], kind, KEYS[1], ARGV[1], ARGV[5], ARGV[6], t)
   end
 end
 announce(KEYS[1], ARGV[2])

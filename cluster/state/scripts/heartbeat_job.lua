@@ -5,7 +5,17 @@ if not mine or f[1] ~= 'running' then return 'lost' end
 local t = now()
 redis.call('ZADD', KEYS[3], text(t + ARGV[4] * 1000), ARGV[1])
 redis.call('HSET', KEYS[1], 'updated', text(t))
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'progress', ARGV[5]) end
+-- Followers hear of a new stage at once, and of progress when it is a hundredth, once a second.
+local said = redis.call('HMGET', KEYS[1], 'stage', 'said', 'said_at')
+local news = ARGV[7] == '1' and ARGV[6] ~= said[1]
+if ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[1], 'progress', ARGV[5])
+  local step, pause = math.abs(ARGV[5] - (said[2] or 0)), t - (said[3] or 0)
+  news = news or (step >= 0.01 and pause >= 1000000)
+end
 if ARGV[7] == '1' then redis.call('HSET', KEYS[1], 'stage', ARGV[6]) end
-if ARGV[5] ~= '' or ARGV[7] == '1' then announce(KEYS[1], ARGV[2]) end
+if news then
+  redis.call('HSET', KEYS[1], 'said', redis.call('HGET', KEYS[1], 'progress'), 'said_at', text(t))
+  announce(KEYS[1], ARGV[2])
+end
 return 'ok'

@@ -13,7 +13,7 @@ local function announce(key, tenant)
   local message = cjson.encode({tenant = tenant, job = f[1], kind = f[2], status = f[3],
     progress = tonumber(f[4]), stage = f[5], attempt = tonumber(f[6])})
   redis.call('PUBLISH', key_of('channel', key), message)
-  redis.call('PUBLISH', key_of('channel', 'jobs'), message)
+  redis.call('PUBLISH', key_of('channel', key_of('index', tenant, f[2])), message)
 end
 local function queue_again(tenant, kind, key, id, t)
   redis.call('HSET', key, 'status', 'queued', 'progress', '0', 'stage', '', 'updated', text(t))
@@ -28,9 +28,26 @@ local function put_off(tenant, kind, key, id, t, wait)
   redis.call('ZREM', key_of('queue', tenant, kind), id)
   redis.call('ZADD', key_of('delayed', tenant, kind), text(t + wait), id)
 end
-local function give_up(key, error, retention, t)
-  redis.call('HSET', key, 'status', 'failed', 'error', error, 'updated', text(t))
+-- The record leaves after ``retention`` seconds, and what leads to it soon after.
+local function leave(tenant, kind, key, id, retention, t)
   redis.call('EXPIRE', key, retention)
+  redis.call('ZADD', key_of('leaving', tenant, kind), text(t + retention * 1000000), id)
+end
+-- Takes out of the index what has left, a bounded number at a time. Records of older versions left no trace: those are
+-- found where the index is oldest.
+local function tidy(tenant, kind, t)
+  local index, leaving = key_of('index', tenant, kind), key_of('leaving', tenant, kind)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', leaving, '-inf', text(t), 'LIMIT', 0, 100)) do
+    redis.call('ZREM', index, id)
+    redis.call('ZREM', leaving, id)
+  end
+  for _, id in ipairs(redis.call('ZRANGE', index, 0, 19)) do
+    if not known(key_of('job', tenant, id)) then redis.call('ZREM', index, id) end
+  end
+end
+local function give_up(tenant, kind, key, id, error, retention, t)
+  redis.call('HSET', key, 'status', 'failed', 'error', error, 'updated', text(t))
+  leave(tenant, kind, key, id, retention, t)
 end
 -- While the store could not be reached, nobody could renew a lease. So after a silence nothing counts as run out at
 -- once: whoever lives has ``grace`` to speak again.
@@ -63,7 +80,7 @@ local function requeue(tenant, kind, retention, t)
         redis.call('HINCRBY', key, 'attempt', -1)
         queue_again(tenant, kind, key, id, t)
       elseif tonumber(f[2]) >= tonumber(f[3]) then
-        give_up(key, cjson.encode({code = 'attempts-exhausted', title = 'Every worker that tried this job stopped responding',
+        give_up(tenant, kind, key, id, cjson.encode({code = 'attempts-exhausted', title = 'Every worker that tried this job stopped responding',
           detail = f[2] .. ' attempts'}), retention, t)
       else
         queue_again(tenant, kind, key, id, t)

@@ -84,7 +84,7 @@ def url(serve_settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture
-def own(url: str, services: Services, folders: list[Path]) -> Iterator[Customer]:
+def own(url: str, services: Services, platform: Platform, folders: list[Path]) -> Iterator[Customer]:
     customer = new_customer(services.state, url)
     register(platform, customer.tenant, folders[0])
     yield customer
@@ -139,7 +139,7 @@ def test_a_render_goes_all_the_way(own):
     assert video.content[4:8] == b"ftyp"
 
 
-def test_the_header_that_serve_routes_by_has_no_effect_when_a_client_sends_it(own, services, folders, url):
+def test_the_header_that_serve_routes_by_has_no_effect_when_a_client_sends_it(own, services, platform, folders, url):
     victim = new_customer(services.state, url)
     try:
         ref = register(platform, victim.tenant, folders[1])
@@ -168,7 +168,7 @@ def test_errors_are_problem_documents_behind_serve_too(own, url):
 
 
 def test_a_promotion_is_served_without_a_restart_while_open_renders_keep_their_version(
-    own, services, folders, serve_settings
+    own, platform, folders, serve_settings
 ):
     pids = talker_pids(serve_settings)
     open_render = own.ask(20.0)
