@@ -8,6 +8,7 @@ from torso; hair that hangs below it belongs to the head if the recording shows 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,7 @@ _DOME_HEIGHT = 0.42  # how far above the tracked oval the forehead may reach
 _HAIR_LOW_V = 2.4  # hanging hair is not looked for below this
 _HAIR_HALF_WIDTH_U = 1.8
 _NO_SKIN_BESIDE = 8.0  # how much less likely (log density) skin is beside the neck than in front of it
+_ALL_HEAD = 0.9999  # of a share, but for rounding
 _JAW_ANGLES = (58, 288)  # where the line between head and neck leaves the oval
 _EAR_LOBES = (132, 361)
 _OVAL_TOP = (162, 21, 54, 103, 67, 109, 10, 338, 297, 332, 284, 251, 389)  # from temple to temple over the forehead
@@ -145,8 +147,7 @@ class RegionSegmenter:
         facial, oral = _face_shapes(points, frame, self._skin(models, small, edges, points, frame, side))
         head_side = soft_polygon(_head_side(points, frame), side, side, _BORDER_SIGMA * frame.unit_px)
         if self._has_long_hair:
-            hair = self._hair_share(models, ColourModels.indices(small), HeadFrame.of(points * (MATTE_SIDE / side)))
-            head_side = np.maximum(head_side, _resize(edges(hair), side))
+            head_side = np.maximum(head_side, self._hanging_hair(models, small, edges, points, head_side))
         # Away from its edge the network is right, and the picture's noise has no say.
         window = np.ones((2 * _EDGE_RADIUS + 1,) * 2, dtype=np.uint8)
         lowest, highest = cv2.erode(matte, window), cv2.dilate(matte, window)
@@ -192,6 +193,24 @@ class RegionSegmenter:
         skin = np.zeros((MATTE_SIDE, MATTE_SIDE), np.float32)
         skin[part] = edges.within(*part)(self._skin_share(models, ColourModels.indices(small[part])))
         return _resize(skin, side)
+
+    def _hanging_hair(
+        self, models: ColourModels, small: np.ndarray, edges: GuidedFilter, points, head_side: np.ndarray
+    ) -> np.ndarray:
+        """Hair beside and below the face with the picture's edges, float32 like ``head_side``.
+
+        Where all is head anyway it is not looked for.
+        """
+        side = len(head_side)
+        hair = np.zeros((MATTE_SIDE, MATTE_SIDE), np.float32)
+        open_rows = np.flatnonzero(head_side.min(axis=1) < _ALL_HEAD)
+        if len(open_rows):
+            top = max(open_rows[0] * MATTE_SIDE // side - 4 * _EDGE_RADIUS - 2, 0)
+            part = slice(top, MATTE_SIDE), slice(0, MATTE_SIDE)
+            frame = HeadFrame.of(points * (MATTE_SIDE / side))
+            frame = dataclasses.replace(frame, origin_px=frame.origin_px - [0.0, float(top)])
+            hair[part] = edges.within(*part)(self._hair_share(models, ColourModels.indices(small[part]), frame))
+        return _resize(hair, side)
 
     @staticmethod
     def _skin_share(models: ColourModels, indices: np.ndarray) -> np.ndarray:
