@@ -138,7 +138,7 @@ def sent_format(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS, track
     Raises:
         MediaError: no sound in it, not decodable, or outside `limits`.
     """
-    heard = choose_sound(path, limits, track, sound_only=True).track
+    heard = choose_sound(path, limits, track, sound_only=True, listen=False).track
     return SoundFormat.nearest(heard.sample_rate, heard.num_channels)
 
 
@@ -153,8 +153,10 @@ def read_sent(
         MediaError: no sound in it, not decodable, or outside `limits`.
     """
     path = Path(path)
-    heard = choose_sound(path, limits, track, sound_only=True)
     sent = sent_format(path, limits=limits, track=track)
+    heard = choose_sound(path, limits, track, sound_only=True, listen=False)
+    if heard.track.num_channels > sent.num_channels:
+        heard = choose_sound(path, limits, track, sound_only=True)
     resampler = Resampler(sent.sample_rate, sent.num_channels)
 
     def converted() -> Iterator[np.ndarray]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ log = logging.getLogger(__name__)
 _WORKER = "serve_apps.api.decode_worker"
 _FIELD = {"audio": "audio", "image": "background_image"}
 _BUSY_AGAIN_S = 2
+_MAX_BYTES_PER_S = 192_000  # of 16-bit stereo at 48 kHz, which no FLAC exceeds by much
 
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """Normalised speech: a 16 kHz mono PCM16 WAV file."""
+    """Normalised speech: a 16 kHz mono PCM16 WAV file, and the same as it was sent, in FLAC."""
 
     path: Path
+    sent: Path
     seconds: float
     num_samples: int
 
@@ -71,9 +73,11 @@ class UploadDecoder:
             ApiProblem: 503, all decoders are busy.
             ContainmentUnavailable: no contained process can be made.
         """
-        target, seconds = work_dir / "speech.wav", self._config.max_audio_s
-        answer = await self._decode("audio", source, target, int(seconds * 32_000) + MB, {"max_audio_s": seconds})
-        return DecodedAudio(target, seconds=float(answer["seconds"]), num_samples=int(answer["num_samples"]))
+        target, sent, seconds = work_dir / "speech.wav", work_dir / "sound.flac", self._config.max_audio_s
+        limits = {"max_audio_s": seconds}
+        file_bytes = int(seconds * _MAX_BYTES_PER_S) + MB
+        answer = await self._decode("audio", source, {"target": target, "sent": sent}, file_bytes, limits)
+        return DecodedAudio(target, sent, seconds=float(answer["seconds"]), num_samples=int(answer["num_samples"]))
 
     async def decode_image(self, source: Path, work_dir: Path) -> Path:
         """Normalise an uploaded picture into ``work_dir``; the path of an RGB PNG.
@@ -82,25 +86,27 @@ class UploadDecoder:
             MediaError, ApiProblem, ContainmentUnavailable: as for sound.
         """
         target = work_dir / "background.png"
-        await self._decode("image", source, target, 64 * MB, {"max_image_pixels": self._config.max_image_pixels})
+        limits = {"max_image_pixels": self._config.max_image_pixels}
+        await self._decode("image", source, {"target": target}, 64 * MB, limits)
         return target
 
     async def _decode(
-        self, kind: str, source: Path, target: Path, file_bytes: int, limits: dict[str, float]
+        self, kind: str, source: Path, targets: dict[str, Path], file_bytes: int, limits: Mapping[str, float]
     ) -> dict[str, Any]:
         config = self._config
-        # The process is another user: it may read this one file, and fill that one. Their folder is shut.
+        # The process is another user: it may read this one file, and fill those. Their folder is shut.
         source.chmod(0o444)
-        target.touch(mode=0o600)
+        for target in targets.values():
+            target.touch(mode=0o600)
         box = Box(
             readable=(str(source),),
-            writable=(str(target),),
+            writable=tuple(map(str, targets.values())),
             cpu_s=math.ceil(config.decode_timeout_s),
             wall_s=config.decode_timeout_s,
             memory_bytes=config.decode_memory_mb * MB,
             file_bytes=file_bytes,
         )
-        arguments = {"source": str(source), "target": str(target), **limits}
+        arguments = {"source": str(source), **{name: str(path) for name, path in targets.items()}, **limits}
         done: dict[str, Any] | None = None
         try:
             async with self._slot():
@@ -113,7 +119,8 @@ class UploadDecoder:
             raise MediaError(*(str(text).replace(str(source), "the upload") for text in error.args)) from None
         finally:
             if done is None:
-                target.unlink()
+                for target in targets.values():
+                    target.unlink()
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

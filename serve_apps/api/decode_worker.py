@@ -14,8 +14,9 @@ import PIL.WebPImagePlugin  # noqa: F401  # later would be inside, once for each
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from m2dao.errors import MediaError
-from m2dao.media.audio import read_audio, write_wav
+from m2dao.media.audio import read_audio, read_sent, sent_format, write_wav
 from m2dao.media.container import MediaLimits
+from m2dao.media.sound.storing import write_flac
 from m2dao.media.sound.voices import load_detector
 from m2dao.timeline import SAMPLE_RATE, SAMPLES_PER_FRAME
 
@@ -27,17 +28,19 @@ Image.preinit()
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before any pixel is decoded
 
 
-def decode_audio(say: object, source: str, target: str, max_audio_s: float) -> dict[str, Any]:
-    """Write the upload's sound to ``target`` as 16 kHz mono PCM16 WAV.
+def decode_audio(say: object, source: str, target: str, sent: str, max_audio_s: float) -> dict[str, Any]:
+    """Write the upload's sound to ``target`` as 16 kHz mono PCM16 WAV, and to ``sent`` as it came, as FLAC.
 
     Raises:
         MediaError: it is no sound file of a known kind, or its length, sample rate or channels are out of bounds.
     """
-    waveform = read_audio(source, limits=MediaLimits(max_duration_s=max_audio_s), sound_only=True)  # [S]
+    limits = MediaLimits(max_duration_s=max_audio_s)
+    waveform = read_audio(source, limits=limits, sound_only=True)  # [S]
     seconds = len(waveform) / SAMPLE_RATE
     if len(waveform) < SAMPLES_PER_FRAME:
         raise MediaError("the sound", f"at least {SAMPLES_PER_FRAME / SAMPLE_RATE:g} s", f"{seconds:.3f} s")
     write_wav(Path(target), waveform)
+    write_flac(Path(sent), read_sent(source, limits=limits), sent_format(source, limits=limits))
     return {"seconds": seconds, "num_samples": len(waveform)}
 
 

@@ -72,16 +72,19 @@ class RenderRequests:
         services = self._services
         render_id = RenderId.new()
         prefix = render_prefix(tenant, render_id)
-        audio_key, background = prefix + "speech.wav", _background(form, prefix)
+        audio_key, sound_key = prefix + "speech.wav", prefix + "sound.flac"
+        background = _background(form, prefix)
         request = {
             "identity": form.identity,
             "ref": str(parts.ref),
             "audio_key": audio_key,
+            "sound_key": sound_key,
             "audio_seconds": parts.audio.seconds,
             "background": background,
         }
         try:
             services.store.put_file(audio_key, parts.audio.path, content_type="audio/wav")
+            services.store.put_file(sound_key, parts.audio.sent, content_type="audio/flac")
             if parts.image is not None:
                 services.store.put_file(background["key"], parts.image, content_type="image/png")
         except BaseException:

@@ -26,6 +26,7 @@ from cluster.state.records import Claim, JobRecord
 from cluster.storage import ObjectStore
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, ServiceUnavailable
 from m2dao.files import file_sha256
+from m2dao.media.audio import read_sent, sent_format
 from m2dao.media.mux import VideoWriter
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
 from serve_apps.identities.talker_cache import TalkerCache
@@ -186,11 +187,13 @@ class RenderWorker:
         lease.tell("loading")
         with scratch_folder(SCRATCH) as work:
             self._store.get_file(request["audio_key"], work / "speech.wav")
+            # renders that were queued by an older release have their speech alone
+            self._store.get_file(request.get("sound_key", request["audio_key"]), work / "sound.flac")
             waveform = _read_pcm16(work / "speech.wav")
             with self._talkers.lease(ModelRef.parse(request["ref"])) as talker:
                 loaded = time.monotonic()
                 background = self._background(request["background"], work)
-                num_frames = self._write_video(claim, lease, talker, waveform, background, work / "video.mp4")
+                num_frames = self._write_video(claim, lease, talker, waveform, background, work)
                 size = talker.size
                 frame_rate = float(talker.frame_rate)
             lease.tell("storing", 0.99)
@@ -211,13 +214,19 @@ class RenderWorker:
         }
         return {"key": video_key, "num_bytes": num_bytes, "sha256": digest, "figures": figures}
 
-    def _write_video(self, claim: Claim, lease: Lease, talker: Any, waveform: Any, background: Any, path: Path) -> int:
+    def _write_video(self, claim: Claim, lease: Lease, talker: Any, waveform: Any, background: Any, work: Path) -> int:
         num_expected = num_frames_for_samples(len(waveform))
         num_frames = 0
         frames: Generator[Any, None, None] = talker.frames(waveform, background=background)
         with (
             contextlib.closing(frames),
-            VideoWriter(path, width=talker.size, height=talker.size, waveform=waveform) as writer,
+            VideoWriter(
+                work / "video.mp4",
+                width=talker.size,
+                height=talker.size,
+                waveform=read_sent(work / "sound.flac"),
+                sound=sent_format(work / "sound.flac"),
+            ) as writer,
         ):
             for frame in frames:
                 writer.write(frame)

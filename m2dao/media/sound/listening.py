@@ -41,7 +41,7 @@ class Heard:
 
 
 def choose_sound(
-    path: Path | str, limits: MediaLimits, wanted: int | None = None, *, sound_only: bool = False
+    path: Path | str, limits: MediaLimits, wanted: int | None = None, *, sound_only: bool = False, listen: bool = True
 ) -> Heard:
     """The track with the voice and the channels that hold it; unchanged files are not heard twice.
 
@@ -50,17 +50,20 @@ def choose_sound(
         limits: of what is read.
         wanted: number of the track to use, if it was asked for.
         sound_only: touch no decoder of pictures.
+        listen: choose channels too; where they are all wanted anyway, one track needs no listening.
 
     Raises:
         MediaError: no track that can be used; says which there are.
     """
     status = Path(path).stat() if Path(path).is_file() else None
     changed = (status.st_size, status.st_mtime_ns, status.st_ino) if status else ()
-    return _choose(Path(path), limits, wanted, sound_only, *changed)
+    return _choose(Path(path), limits, wanted, sound_only, listen, *changed)
 
 
 @functools.lru_cache(maxsize=16)
-def _choose(path: Path, limits: MediaLimits, wanted: int | None, sound_only: bool, *_changed: int) -> Heard:
+def _choose(
+    path: Path, limits: MediaLimits, wanted: int | None, sound_only: bool, listen: bool, *_changed: int
+) -> Heard:
     found = survey(path, sound_only=sound_only)
     choices = found.choices("audio", wanted)
     if wanted is None:
@@ -69,6 +72,8 @@ def _choose(path: Path, limits: MediaLimits, wanted: int | None, sound_only: boo
     for track in choices:
         if (beyond := _beyond(track, limits)) is not None:
             raise MediaError(f"sound of {path}", *beyond)
+    if len(choices) == 1 and not listen:
+        return Heard(choices[0], Mix(choices[0].num_channels, tuple(range(choices[0].num_channels))))
     mixes = {track.index: _mix_of(found, track) for track in choices}
     chosen, reason = choices[0], ""
     if len(choices) > 1:

@@ -16,13 +16,14 @@ from cluster.state import keys
 from cluster.state.records import Claim
 from m2dao.errors import RenderBackendUnavailable
 from m2dao.identity.talker import Talker
-from m2dao.media.audio import probe_audio, read_audio
+from m2dao.media.audio import probe_audio, read_audio, read_sent
 from m2dao.media.video import probe_video, read_frames
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource
 from serve_apps.identities.talker_cache import TalkerCache
 from serve_apps.rendering.worker import MAX_DODGES
 from serve_apps.tickets import render_prefix
+from tests.support.media.sounds import tone, wav_bytes
 from tests.support.serve import Api, Customer, Gated, api_over, do, make_worker, speech, take, ticket_of
 from tests.support.tiny_identity import make_tiny_identity
 
@@ -79,6 +80,24 @@ def test_a_render_becomes_a_video_of_exactly_its_sound(api, own, tmp_path):
     sound = read_audio(video)
     assert np.abs(sound).max() > 0.2
     assert len(sound) == pytest.approx(51 * 640, abs=1024)  # AAC ends on a block
+
+
+def test_a_video_carries_the_sound_as_it_was_sent_in_sync_to_the_sample(api, own, tmp_path):
+    click = np.zeros((2, 2 * 44_100), np.float32)
+    click[:, 44_100:44_200] = 0.9
+    click[1] += tone(2.0, 44_100, hz=10_000.0, level=0.2)
+    own.ask(audio=wav_bytes(click, 44_100))
+    worker, _ = make_worker(api.services, tmp_path / "node")
+    claim = take(api.services, own.tenant)
+    assert do(worker, claim) == "done"
+    video = tmp_path / "sent.mp4"
+    video.write_bytes(httpx.get(render_of(own, claim)["result"]["url"], trust_env=False).content)
+    info = probe_audio(video)
+    assert (info.sample_rate, info.num_channels) == (44_100, 2)
+    samples = np.concatenate(list(read_sent(video)), axis=1)
+    assert np.argmax(np.abs(samples[0]) > 0.4) == pytest.approx(44_100, abs=8)
+    spectrum = np.abs(np.fft.rfft(samples[1, :22_050]))
+    assert np.argmax(spectrum) * 2 == pytest.approx(10_000, abs=4)
 
 
 def test_the_same_request_gives_the_same_video_whoever_renders_it(api, own, tmp_path):

@@ -10,6 +10,7 @@ import struct
 import wave
 import zlib
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from m2dao.errors import MediaError
 from m2dao.media.audio import write_wav
 from serve_apps.api.decode import UploadDecoder
 from serve_apps.problems import ApiProblem
+from tests.support.media.sounds import similarity, spoken, wav_bytes
 
 
 @contextlib.contextmanager
@@ -74,6 +76,19 @@ def test_sound_comes_out_as_16_khz_mono(decoder, tmp_path):
         assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (1, 16_000, 2)
         assert file.getnframes() == decoded.num_samples
     assert decoded.seconds == pytest.approx(1.0, abs=0.01)
+
+
+def test_sound_is_kept_as_it_was_sent_beside_what_lips_follow(decoder, tmp_path):
+    samples = np.stack([spoken(1.0, 48_000), 0.3 * np.sin(np.arange(48_000) * 2 * np.pi * 10_000 / 48_000)])
+    decoded = decode_audio(decoder, saved(tmp_path, wav_bytes(samples, 48_000)), tmp_path)
+    with av.open(str(decoded.sent)) as container:
+        stream = container.streams.audio[0]
+        assert (stream.codec_context.name, stream.rate, stream.channels) == ("flac", 48_000, 2)
+        kept = np.concatenate([frame.to_ndarray().reshape(-1, 2) for frame in container.decode(stream)]).T / 32768
+    np.testing.assert_allclose(kept, samples, atol=1e-3)
+    with wave.open(str(decoded.path), "rb") as file:
+        heard = np.frombuffer(file.readframes(1 << 20), "<i2") / 32768
+    assert similarity(heard, spoken(1.0)) > 0.99  # the whistle on the other channel is not heard
 
 
 @pytest.mark.parametrize(
