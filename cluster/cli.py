@@ -16,6 +16,7 @@ from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.stack.services import SERVICES
 from m2dao.command_line import run_command, say
+from m2dao.errors import ServiceError
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 _Run = Callable[[argparse.Namespace], dict[str, Any]]
@@ -23,6 +24,7 @@ _EXAMPLES = """examples:
   m2dao-cluster up                              start Valkey, SeaweedFS, MLflow, Ray and a keeper
   m2dao-cluster up --services redis,s3,mlflow   the same without Ray
   m2dao-cluster status --json
+  m2dao-cluster doctor                          try Redis, S3, MLflow and Ray for all that is needed of them
   m2dao-cluster tenant create acme
   m2dao-cluster key create acme --label website
   m2dao-cluster sweep --days 30                 delete videos and sound of renders that are older (for a daily job)
@@ -65,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     up.add_argument("--owner-pid", type=int, metavar="PID", help="stop the stack when this process ends")
     add(commands, "down", _down, "Stop everything that up started; data stays.")
     add(commands, "status", _status, "Say how each service is.")
+    add(commands, "doctor", _doctor, "Try every service for what we need of it, and say what is missing.")
     tenant = commands.add_parser("tenant", help="Make, list and remove tenants.").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -112,6 +115,21 @@ def _status(arguments: argparse.Namespace) -> dict[str, Any]:
     for entry in entries:
         say(f"{entry.name:8} {entry.state:14} {entry.address:22} {'' if entry.pid is None else f'pid {entry.pid}'}")
     return {"home": str(settings.home), "services": [asdict(entry) for entry in entries]}
+
+
+def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:
+    from cluster.doctor import examine
+
+    findings = []
+    for finding in examine(_platform()):
+        findings.append(finding)
+        say(f"{finding.service:7} {'ok' if not finding.trouble else 'MISSING':8} {finding.needed}")
+        if finding.trouble:
+            say(f"        {finding.trouble}")
+    missing = [finding for finding in findings if finding.trouble]
+    if missing and not arguments.json:
+        raise ServiceError("services", "all that is needed", f"{len(missing)} trials failed", "see above")
+    return {"ok": not missing, "findings": [asdict(finding) for finding in findings]}
 
 
 def _platform() -> Platform:

@@ -20,10 +20,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cluster.environment import PREFIX, STACK_ENV_NAME, env_name, pick_settings, read_stack_env
 from cluster.faults import Backoff
@@ -66,6 +75,17 @@ def _bucket(value: str) -> str:
     return value
 
 
+def _origins(value: object) -> object:
+    """Origins out of text with commas."""
+    if not isinstance(value, str):
+        return value
+    origins = tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+", origin):
+            raise ValueError("https://HOST[:PORT], several by comma, or *")
+    return origins
+
+
 def _ray_address(value: str) -> str:
     host, _, port = value.rpartition(":")
     if value == "auto" or (host and port.isdigit() and 0 < int(port) < 65536):
@@ -104,10 +124,15 @@ class S3Settings(_Group):
     )
     region: str = Field(default="us-east-1", description="Region that requests are signed for.")
     access_key: SecretStr | None = Field(
-        default=None, description="Access key of the object store. Embedded: made per home."
+        default=None,
+        description="Access key of the object store. Embedded: made per home. Unset: the chain of boto3 decides "
+        "(AWS_ variables, profiles, roles of a pod or a machine).",
     )
     secret_key: SecretStr | None = Field(
-        default=None, description="Secret key of the object store. Embedded: made per home."
+        default=None, description="Secret key of the object store, which goes with the access key."
+    )
+    session_token: SecretStr | None = Field(
+        default=None, description="Session token, where the keys are temporary ones. Links live no longer than they do."
     )
 
 
@@ -165,6 +190,11 @@ class JobSettings(_Group):
 class ServeConfig(_Group):
     """What the API allows and how it scales."""
 
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field(
+        default=(),
+        description="Origins of web pages that may call the API and fetch results, by comma, such as "
+        "`https://app.example.com`; `*` for all. Unset: pages cannot, only servers.",
+    )
     max_upload_mb: int = _number(64, 1, 4096, "Largest request body of POST /v1/renders, in MB; 413 beyond it.")
     max_audio_s: float = _number(600.0, 1, 36_000, "Longest speech of one render, in seconds; 422 beyond it.")
     max_image_pixels: int = _number(

@@ -43,6 +43,19 @@ class ObjectInfo:
     modified: datetime  # with its time zone
 
 
+@dataclass(frozen=True)
+class ObjectPart:
+    """Bytes of an object on their way; close ``body`` when done."""
+
+    body: Any  # a StreamingBody of botocore
+    num_bytes: int
+    content_range: str | None  # set where it is not the whole object
+
+    def chunks(self) -> Iterator[bytes]:
+        with contextlib.closing(self.body) as body, _translated("object"):
+            yield from body.iter_chunks(_CHUNK_BYTES)
+
+
 class ObjectStore:
     """Objects in the bucket of ``settings``; threads may share it, processes may be sent it.
 
@@ -78,10 +91,20 @@ class ObjectStore:
             "s3",
             endpoint_url=endpoint,
             region_name=self._settings.s3.region,
-            aws_access_key_id=self._settings.require("s3.access_key"),
-            aws_secret_access_key=self._settings.require("s3.secret_key"),
+            **self._credentials(),
             config=config,
         )
+
+    def _credentials(self) -> dict[str, str | None]:
+        """Keys of ours; nothing where boto3 is to find them by itself, as roles of pods and machines need it."""
+        settings = self._settings
+        if settings.plain("s3.access_key") is None and settings.plain("s3.secret_key") is None:
+            return {}
+        return {
+            "aws_access_key_id": settings.require("s3.access_key"),
+            "aws_secret_access_key": settings.require("s3.secret_key"),
+            "aws_session_token": settings.plain("s3.session_token"),
+        }
 
     # -- the bucket -------------------------------------------------------------------------------------------
 
@@ -96,6 +119,18 @@ class ObjectStore:
                     raise
             with contextlib.suppress(self._client.exceptions.BucketAlreadyOwnedByYou):  # another process was faster
                 self._client.create_bucket(Bucket=self._bucket)
+
+    def allow_origins(self, origins: tuple[str, ...]) -> None:
+        """Let web pages of ``origins`` fetch objects by presigned URLs."""
+        rule = {
+            "AllowedOrigins": list(origins),
+            "AllowedMethods": ["GET", "HEAD"],
+            "AllowedHeaders": ["*"],
+            "ExposeHeaders": ["Content-Range", "Content-Length", "Accept-Ranges", "ETag"],
+            "MaxAgeSeconds": 3600,
+        }
+        with _translated(f"CORS of bucket {self._bucket}"):
+            self._client.put_bucket_cors(Bucket=self._bucket, CORSConfiguration={"CORSRules": [rule]})
 
     def check(self) -> None:
         """Return when the store answers and the bucket is there; raise otherwise."""
@@ -146,6 +181,27 @@ class ObjectStore:
                 if max_bytes is not None and answer["ContentLength"] > max_bytes:
                     raise ObjectCorrupt(key, f"at most {max_bytes} bytes", f"{answer['ContentLength']}")
                 return bytes(body.read())
+
+    def read_range(self, key: str, wanted: str | None = None) -> ObjectPart:
+        """The object under ``key``, or a part of it, as it streams in.
+
+        Args:
+            key: the object.
+            wanted: a ``Range`` header such as ``bytes=0-1``.
+
+        Raises:
+            UnknownObject: there is no such object.
+            InputError: it has no such part.
+        """
+        more = {} if wanted is None else {"Range": wanted}
+        with _translated(check_key(key)):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=key, **more)
+            except self._client.exceptions.ClientError as error:
+                if _code(error) in ("InvalidRange", "416"):
+                    raise InputError("Range", "a part of the file", str(wanted)) from error
+                raise
+        return ObjectPart(answer["Body"], answer["ContentLength"], answer.get("ContentRange"))
 
     def get_file(self, key: str, path: Path) -> str:
         """Fetch the object under ``key`` into ``path``, which appears only when it is whole.
@@ -217,21 +273,22 @@ class ObjectStore:
                 self._client.abort_multipart_upload(Bucket=self._bucket, Key=entry["Key"], UploadId=entry["UploadId"])
         return len(old)
 
-    def presign_get(self, key: str, *, expires_s: int = 3600, download_name: str | None = None) -> str:
+    def presign_get(self, key: str, *, expires_s: int = 3600, name: str | None = None, download: bool = False) -> str:
         """A URL from which anybody who has it can fetch the object, until it expires.
 
         Args:
             key: the object; it need not exist yet.
             expires_s: seconds from now, at most a week (the protocol's limit).
-            download_name: the file name a browser saves it under.
+            name: the file name a browser saves it under.
+            download: whether a browser saves it at once instead of showing it.
         """
         if not 1 <= expires_s <= 7 * 24 * 3600:
             raise InputError("expires_s", "1 second to 7 days", str(expires_s))
         params = {"Bucket": self._bucket, "Key": check_key(key)}
-        if download_name is not None:
-            if not KEY_PART.fullmatch(download_name):  # it goes into a header
-                raise InputError("download_name", "letters, digits and ._=-", repr(download_name[:80]))
-            params["ResponseContentDisposition"] = f'attachment; filename="{download_name}"'
+        if name is not None:
+            if not KEY_PART.fullmatch(name):  # it goes into a header
+                raise InputError("name", "letters, digits and ._=-", repr(name[:80]))
+            params["ResponseContentDisposition"] = f'{"attachment" if download else "inline"}; filename="{name}"'
         return str(self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
 
 
@@ -244,7 +301,7 @@ def _code(error: Any) -> str:
 def _translated(subject: str) -> Iterator[None]:
     """Turn errors of boto3 into ours."""
     from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     try:
         yield
@@ -268,5 +325,12 @@ def _translated(subject: str) -> Iterator[None]:
                 subject, "an answer of the object store", f"{code} ({status})", "try again later"
             ) from error
         raise ServiceError(subject, "the object store to accept the request", f"{code} ({status})") from error
+    except NoCredentialsError as error:
+        raise AccessRefused(
+            subject,
+            "keys for the object store",
+            "none",
+            "set M2DAO_S3_ACCESS_KEY and M2DAO_S3_SECRET_KEY, or give this process a role",
+        ) from error
     except (BotoCoreError, Boto3Error) as error:
         raise StorageUnavailable(subject, "an answer of the object store", str(error), "try again later") from error

@@ -13,6 +13,7 @@ from typing import Any
 from cluster.compute.client import connect
 from cluster.settings import ServeConfig, Settings
 from cluster.stack.home import StackHome
+from cluster.storage import ObjectStore
 from m2dao.errors import ServiceError
 
 _POLL_S = 0.5
@@ -56,6 +57,7 @@ def deploy(
         settings.require(name)
     deadline = time.monotonic() + timeout_s
     with_keeper = not StackHome(settings.home).is_running("keeper")
+    _allow_origins(settings, config, progress)
     with on_ray(settings):
         from ray import serve
 
@@ -75,6 +77,16 @@ def deploy(
             raise ServiceError(f"API at {url}", "an answer", "none", "is the port taken? set M2DAO_API_PORT")
         time.sleep(_POLL_S)
     return url
+
+
+def _allow_origins(settings: Settings, config: ServeConfig, progress: Callable[[str], None]) -> None:
+    """Let pages fetch results, where there are such; the bucket of another site may forbid us to say so."""
+    if not config.allowed_origins:
+        return
+    try:
+        ObjectStore(settings).allow_origins(config.allowed_origins)
+    except ServiceError as error:
+        progress(f"pages cannot fetch results until the bucket allows {', '.join(config.allowed_origins)}: {error}")
 
 
 def undeploy(settings: Settings, *, timeout_s: float = 600.0) -> bool:

@@ -38,6 +38,8 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "already-exists": ProblemKind(409, "There is one of that name"),
     "conflict": ProblemKind(409, "It has changed, or is not in a state that allows this"),
     "promotion-conflict": ProblemKind(412, "The champion is not the version that was expected"),
+    "no-video": ProblemKind(404, "There is no video"),
+    "range-not-satisfiable": ProblemKind(416, "The file has no such part"),
     "render-finished": ProblemKind(409, "The render is finished"),
     "upload-too-large": ProblemKind(413, "The upload is too large"),
     "unsupported-media-type": ProblemKind(415, "The body is of another media type"),

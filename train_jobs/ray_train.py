@@ -131,8 +131,9 @@ def _filesystem(settings: Settings) -> Any:
 
     parts = urlsplit(settings.require("s3.endpoint"))
     return pyarrow.fs.S3FileSystem(
-        access_key=settings.require("s3.access_key"),
-        secret_key=settings.require("s3.secret_key"),
+        access_key=settings.plain("s3.access_key"),  # without keys the chain of AWS decides, as it does for boto3
+        secret_key=settings.plain("s3.secret_key"),
+        session_token=settings.plain("s3.session_token"),
         region=settings.s3.region,
         endpoint_override=parts.netloc,
         scheme=parts.scheme,

@@ -75,7 +75,8 @@ def _allowed_methods(request: Request) -> list[str]:
     """All methods of this path; the framework tells only those of the first route that fits."""
     routes = iter_route_contexts(request.app.routes)  # those of included routers too
     fitting = (route for route in routes if route.matches(request.scope)[0] != Match.NONE)
-    return sorted({method for route in fitting for method in route.methods or ()})
+    methods = {method for route in fitting for method in route.methods or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 class _CatchAll:

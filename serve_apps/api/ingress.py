@@ -11,6 +11,7 @@ from serve_apps.api.error_handlers import install_error_handlers
 from serve_apps.api.openapi import openapi_document
 from serve_apps.api.routes import health, identities, renders
 from serve_apps.api.services import Services
+from serve_apps.api.web import install_web_manners
 
 VERSION = "1"
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -36,6 +37,7 @@ def create_api(
         lifespan=lifespan,
     )
     install_error_handlers(app)
+    install_web_manners(app, () if services is None else services.config.allowed_origins)
     app.state.services = services
     app.state.on_created = on_created
     for resource in (renders, identities, health):

@@ -16,6 +16,7 @@ _MEANINGS = {
     404: "Not there, or another tenant's.",
     409: "The render is finished.",
     413: "The upload is too large.",
+    416: "The video has no such part.",
     415: "The body is not multipart/form-data.",
     422: "The request or an upload cannot be used.",
     429: "Too many renders at once; see Retry-After.",

@@ -147,6 +147,17 @@ class RenderRequests:
         """Renders, the newest first."""
         return self._jobs.list(tenant, "render", limit=limit, offset=offset)
 
+    def video_key(self, tenant: TenantId, text: str) -> str:
+        """Where the finished video of a render is stored.
+
+        Raises:
+            ApiProblem: unknown, or not done.
+        """
+        job = self.get(tenant, text)
+        if job.result is None:
+            raise ApiProblem("no-video", f"the render is {job.status}")
+        return str(job.result["key"])
+
     def cancel(self, tenant: TenantId, text: str) -> JobRecord:
         """End an open render; of one that is cancelled already, nothing changes.
 
@@ -187,7 +198,7 @@ class RenderRequests:
     def _result(self, name: str, result: dict[str, Any]) -> schemas.RenderResult:
         life_s = self._services.config.result_url_s
         expires_at = datetime.now(UTC) + timedelta(seconds=life_s)
-        url = self._services.store.presign_get(result["key"], expires_s=life_s, download_name=f"{name}.mp4")
+        url = self._services.store.presign_get(result["key"], expires_s=life_s, name=f"{name}.mp4")
         return schemas.RenderResult(
             url=url, expires_at=expires_at, num_bytes=result["num_bytes"], sha256=result["sha256"]
         )

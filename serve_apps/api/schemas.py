@@ -46,7 +46,7 @@ class RenderFigures(_Body):
 class RenderResult(_Body):
     """The finished video."""
 
-    url: str = Field(description="Presigned; works without an API key until it expires.")
+    url: str = Field(description="Presigned: works without an API key until it expires, for GET. Plays in a page.")
     expires_at: datetime = Field(description="When the URL stops working. Ask again for a fresh one.")
     num_bytes: int = Field(description="Size of the file.")
     sha256: str = Field(description="Hash of the file.")

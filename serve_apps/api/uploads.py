@@ -23,6 +23,7 @@ _TEXTS = ("identity", "background")
 _BACKGROUND = re.compile(r"plate|#[0-9a-fA-F]{6}")
 _MAX_TEXT_BYTES = 1024
 _CHUNK_BYTES = 1 << 20
+_NO_FILE = "a file is expected; send it with a filename"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +52,41 @@ async def read_render_form(request: Request, *, max_bytes: int, work_dir: Path) 
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise ApiProblem("unsupported-media-type", "the body must be multipart/form-data")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise ApiProblem("unsupported-media-type", f"the body is packed ({coding[:40]}); send it as it is")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
     try:
-        parser = MultiPartParser(
+        parser = _Parser(
             request.headers, _bounded(request, max_bytes), max_files=4, max_fields=8, max_part_size=_MAX_TEXT_BYTES
         )
         form = await parser.parse()
     except MultiPartException as error:
-        raise ApiProblem("malformed-request", error.message) from error
+        detail = error.message
+        if "boundary" in detail:
+            detail += " Let your client set Content-Type by itself: it knows the boundary."
+        raise ApiProblem("malformed-request", detail) from error
     except ClientDisconnect as error:
         raise ApiProblem("malformed-request", "the body ended early") from error
     try:
         return await run_in_threadpool(_checked, form, work_dir)
     finally:
         await form.close()
+
+
+class _Parser(MultiPartParser):
+    """Names the field where a file comes without a file name, and so as a text that is too long."""
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        try:
+            super().on_part_data(data, start, end)
+        except MultiPartException as error:
+            name = self._current_part.field_name[:80]
+            detail = _NO_FILE if name in _FILES else f"text of at most {_MAX_TEXT_BYTES} bytes is expected"
+            errors = [{"field": name, "detail": detail}]
+            raise ApiProblem("invalid-request", "the form is not valid", errors=errors) from error
 
 
 async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -92,10 +112,10 @@ def _checked(form: FormData, work_dir: Path) -> RenderForm:
         elif len(form.getlist(name)) > 1:
             faults.append((name, "given more than once"))
         elif isinstance(form[name], UploadFile) != (name in _FILES):
-            faults.append((name, "a file is expected" if name in _FILES else "text is expected, not a file"))
+            faults.append((name, _NO_FILE if name in _FILES else "text is expected, not a file"))
     faults.extend((name, "is needed") for name in ("audio", "identity") if name not in form)
     background = form.get("background", "plate")
-    if isinstance(background, str) and not _BACKGROUND.fullmatch(background):
+    if isinstance(background, str) and not _BACKGROUND.fullmatch(background.strip()):
         faults.append(("background", "plate or #rrggbb is expected"))
     if "background" in form and "background_image" in form:
         faults.append(("background", "give either background or background_image"))
@@ -113,7 +133,7 @@ def _checked(form: FormData, work_dir: Path) -> RenderForm:
 
 def _text(field: UploadFile | str) -> str:
     assert isinstance(field, str)  # _checked refuses files here
-    return field
+    return field.strip()
 
 
 def _save(upload: UploadFile | str, path: Path) -> SavedFile:

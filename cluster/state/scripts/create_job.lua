@@ -9,8 +9,11 @@ if own[1] then  -- asked again, because the first answer was lost
 end
 if KEYS[2] ~= '' then
   local f = redis.call('HMGET', KEYS[2], 'job', 'fingerprint')
-  if f[1] and known(key_of('job', ARGV[2], f[1])) then
-    return f[2] == ARGV[5] and {'same', record(key_of('job', ARGV[2], f[1]))} or {'conflict'}
+  local before = f[1] and key_of('job', ARGV[2], f[1])
+  if before and known(before) then
+    if f[2] ~= ARGV[5] then return {'conflict'} end
+    -- a render that failed may be asked for again; the key then stands for the new one
+    if ARGV[3] ~= 'render' or redis.call('HGET', before, 'status') ~= 'failed' then return {'same', record(before)} end
   end
 end
 local open = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[8])

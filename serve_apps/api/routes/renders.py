@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from starlette.responses import StreamingResponse
 
 from cluster.scratch import scratch_folder
 from cluster.settings import MB
+from m2dao.errors import InputError
 from serve_apps.api import schemas
 from serve_apps.api.authentication import Tenant
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.renders import RenderRequests
 from serve_apps.api.services import ServicesOf
 from serve_apps.api.uploads import read_render_form
+from serve_apps.api.web import is_head
+from serve_apps.problems import ApiProblem
 
 SCRATCH = "upload-"  # what the names of temporary folders of requests begin with
+_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")  # others are ignored, as the protocol has it
+_MP4 = "video/mp4"
 router = APIRouter(prefix="/v1/renders", tags=["renders"])
 
 
@@ -91,6 +98,44 @@ def list_renders(
 def get_render(tenant: Tenant, requests: Requests, render_id: str) -> schemas.Render:
     """How far a render is; when done, where the video is."""
     return requests.body(requests.get(tenant, render_id))
+
+
+@router.get(
+    "/{render_id}/video",
+    operation_id="getRenderVideo",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "The video.", "content": {"video/mp4": {}}},
+        206: {"description": "The part of it that `Range` asked for.", "content": {"video/mp4": {}}},
+        **problem_responses(401, 404, 416, 422),
+    },
+)
+def get_render_video(
+    request: Request,
+    tenant: Tenant,
+    services: ServicesOf,
+    requests: Requests,
+    render_id: str,
+    download: Annotated[bool, Query(description="Save it as a file instead of playing it.")] = False,
+    range: Annotated[str | None, Header(max_length=200, description="A part, such as `bytes=0-1023`.")] = None,
+) -> Response:
+    """The finished video itself, to play in a page or, with `download=1`, to save."""
+    key = requests.video_key(tenant, render_id)
+    kind = "attachment" if download else "inline"
+    headers = {"Accept-Ranges": "bytes", "Content-Disposition": f'{kind}; filename="{render_id}.mp4"'}
+    wanted = range if range is not None and _RANGE.fullmatch(range) else None
+    if is_head(request):
+        headers["Content-Length"] = str(services.store.head(key).num_bytes)
+        return Response(media_type=_MP4, headers=headers)
+    try:
+        part = services.store.read_range(key, wanted)
+    except InputError as error:
+        raise ApiProblem("range-not-satisfiable", error.got) from error
+    headers["Content-Length"] = str(part.num_bytes)
+    if part.content_range is not None:
+        headers["Content-Range"] = part.content_range
+    status = 200 if part.content_range is None else 206
+    return StreamingResponse(part.chunks(), status, headers, _MP4)
 
 
 @router.delete(

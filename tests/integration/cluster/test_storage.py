@@ -148,12 +148,14 @@ def test_listing_and_deleting_a_prefix_leave_its_neighbours_alone(store, tenant)
     assert [info.key for info in store.list(f"{tenant}/")] == [f"{tenant}/ab/3"]
 
 
-def test_a_presigned_url_serves_the_object_under_its_download_name(store, tenant):
+@pytest.mark.parametrize(("download", "kind"), [(False, "inline"), (True, "attachment")])
+def test_a_presigned_url_plays_the_object_or_saves_it_under_its_name(store, tenant, download, kind):
     key = object_key(tenant, "renders", "x.mp4")
     store.put_bytes(key, b"video", content_type="video/mp4")
-    with urllib.request.urlopen(store.presign_get(key, expires_s=60, download_name="anna.mp4"), timeout=10) as answer:
+    url = store.presign_get(key, expires_s=60, name="anna.mp4", download=download)
+    with urllib.request.urlopen(url, timeout=10) as answer:
         assert answer.read() == b"video"
-        assert answer.headers["Content-Disposition"] == 'attachment; filename="anna.mp4"'
+        assert answer.headers["Content-Disposition"] == f'{kind}; filename="anna.mp4"'
         assert answer.headers["Content-Type"] == "video/mp4"
 
 
@@ -168,7 +170,7 @@ def test_a_presigned_url_for_another_object_or_without_signature_is_refused(stor
         assert caught.value.code == 403
 
 
-@pytest.mark.parametrize("arguments", [{"expires_s": 0}, {"expires_s": 604801}, {"download_name": 'x"; y'}])
+@pytest.mark.parametrize("arguments", [{"expires_s": 0}, {"expires_s": 604801}, {"name": 'x"; y'}])
 def test_a_presigned_url_with_unusable_terms_is_refused(store, arguments):
     with pytest.raises(InputError):
         store.presign_get("acme/x", **arguments)

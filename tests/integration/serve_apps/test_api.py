@@ -208,7 +208,11 @@ def test_unknown_routes_and_methods_are_problems(api):
     assert_problem(api.client.get("/"), 404, "not-found")
     assert_problem(api.client.get("/v1/renders/"), 404, "not-found")
     assert_problem(api.client.get("/docs"), 404, "not-found")
-    for path, methods in (("/v1/renders", "GET, POST"), ("/v1/renders/r-x", "DELETE, GET"), ("/healthz", "GET")):
+    for path, methods in (
+        ("/v1/renders", "GET, HEAD, POST"),
+        ("/v1/renders/r-x", "DELETE, GET, HEAD"),
+        ("/healthz", "GET, HEAD"),
+    ):
         answer = api.client.put(path)
         assert_problem(answer, 405, "method-not-allowed")
         assert answer.headers["allow"] == methods
