@@ -102,12 +102,9 @@ def parse_background(text: str) -> Background:
         return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
     if not Path(text).is_file():
         raise InputError(f"background {text!r}", "plate, transparent, #rrggbb or a picture file", "none of these")
-    import cv2
+    from m2dao.media.photo import read_photo
 
-    picture = cv2.imread(text, cv2.IMREAD_COLOR)
-    if picture is None:
-        raise MediaError(f"background {text}", "a PNG or JPEG picture", "something that cannot be decoded")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return read_photo(text, subject=f"background {text}")
 
 
 def _write_pngs(frames: Iterable[np.ndarray], folder: Path) -> int:

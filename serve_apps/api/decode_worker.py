@@ -10,26 +10,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import PIL.WebPImagePlugin  # noqa: F401  # later would be inside, once for each picture
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from m2dao.errors import MediaError
 from m2dao.media.audio import read_audio, read_sent, sent_format, write_wav
 from m2dao.media.container import MediaLimits
+from m2dao.media.photo import WEB_FORMATS, read_photo
 from m2dao.media.sound.storing import write_flac
 from m2dao.media.sound.voices import load_detector
 from m2dao.timeline import SAMPLE_RATE, SAMPLES_PER_FRAME
 
-PICTURE_FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BACKGROUND_SIDE = 2048  # pixels; more is never shown
 
 load_detector()  # a process that is shut in could not read its file any more
-Image.preinit()
-Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before any pixel is decoded
 
 
 def decode_audio(say: object, source: str, target: str, sent: str, max_audio_s: float) -> dict[str, Any]:
-    """Write the upload's sound to ``target`` as 16 kHz mono PCM16 WAV, and to ``sent`` as it came, as FLAC.
+    """Write the upload's sound to ``target`` as 16 kHz mono WAV, and to ``sent`` as it came, as FLAC.
 
     Raises:
         MediaError: it is no sound file of a known kind, or its length, sample rate or channels are out of bounds.
@@ -50,16 +47,8 @@ def decode_image(say: object, source: str, target: str, max_image_pixels: int) -
     Raises:
         MediaError: it is no JPEG, PNG or WebP, it is damaged, or it has too many pixels.
     """
-    try:
-        with Image.open(source, formats=PICTURE_FORMATS) as picture:
-            width, height = picture.size
-            if width * height > max_image_pixels:
-                raise MediaError("background_image", f"at most {max_image_pixels} pixels", f"{width} x {height}")
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-    except UnidentifiedImageError as error:
-        raise MediaError("background_image", "a JPEG, PNG or WebP picture", "something else") from error
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow's decoders raise all of these on damaged files
-        raise MediaError("background_image", "a picture that can be decoded", str(error)) from error
+    rgb = read_photo(source, subject="background_image", formats=WEB_FORMATS, max_pixels=max_image_pixels)
+    upright = Image.fromarray(rgb)
     upright.thumbnail((MAX_BACKGROUND_SIDE, MAX_BACKGROUND_SIDE))
     upright.save(target, format="PNG", compress_level=1)
     return {"width": upright.width, "height": upright.height}

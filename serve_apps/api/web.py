@@ -1,4 +1,4 @@
-"""What browsers, players and monitors expect of any web server: HEAD, and answers to pages of other origins."""
+"""What browsers, players and monitors expect: HEAD, and answers to pages of other origins."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ LAYERS = (
 # in a slash.
 EVERYWHERE = {"numpy", "torch", "cv2", "scipy", "safetensors"}
 OWNERS = {
-    "PIL": {"serve_apps/api/decode_worker.py", "serve_apps/rendering/worker.py"},
+    "PIL": {"m2dao/media/photo.py", "serve_apps/api/decode_worker.py", "serve_apps/rendering/worker.py"},
     "ai_edge_litert": {"m2dao/capture/faces/models.py", "m2dao/capture/regions/matte.py"},
     "av": {"m2dao/media/"},
     "boto3": {"cluster/storage.py"},
