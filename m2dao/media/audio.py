@@ -64,15 +64,19 @@ def probe_audio(
     found = survey(path, sound_only=sound_only)
     heard = choose_sound(path, limits, track, sound_only=sound_only)
     clocks = [source.clock(_track_of(source, heard)) for source in found.sources]
+    duration_s = sum(clock.length_s for clock in clocks)
+    if not duration_s:
+        raise _empty(path)
+    jumps = [note for clock in clocks for note in _told(Mended(), clock.jumps, 0.0)]
     return AudioInfo(
         path=path,
         index=heard.track.index,
         codec=heard.track.codec,
         sample_rate=heard.track.sample_rate,
         num_channels=heard.track.num_channels,
-        duration_s=sum(clock.end_s - clock.spans[0].start_s for clock in clocks),
+        duration_s=duration_s,
         channel=heard.mix.channel,
-        notes=heard.notes,
+        notes=(*heard.notes, *jumps),
     )
 
 
@@ -217,7 +221,7 @@ def _whole(
         is_last = number == len(found.sources) - 1
         yield from pieces if is_last or length_s is None else _of_length(pieces, length_s)
         told += _told(mended, clock.jumps, passed_s)
-        passed_s += length_s or clock.end_s - clock.spans[0].start_s
+        passed_s += length_s or clock.length_s
     if notes is not None:
         notes += told
 
@@ -262,4 +266,8 @@ def _limited(path: Path, chunks: Iterator[np.ndarray], sample_rate: int, limits:
             )
         yield samples
     if not num_samples:
-        raise MediaError(f"sound of {path}", "samples", "an empty sound track", "record or export it again")
+        raise _empty(path)
+
+
+def _empty(path: Path) -> MediaError:
+    return MediaError(f"sound of {path}", "samples", "an empty sound track", "record or export it again")

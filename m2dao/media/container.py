@@ -159,7 +159,9 @@ def open_media(
         options["format_whitelist"] = raw.format
         options |= {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.num_channels}c"}
     try:
-        with av.open(name, format=raw.format if raw else None, container_options=options) as container:
+        with av.open(
+            name, format=raw.format if raw else None, container_options=options, metadata_errors="replace"
+        ) as container:
             yield container
     except av.error.FFmpegError as error:
         raise not_media(path, error) from error

@@ -101,7 +101,7 @@ def _duration_s(found: Survey, video: VideoInfo | None, audio: AudioInfo | None)
     """From the first stamp of the tracks that are used to their end, of all parts together."""
     used = [track.index for track in (video, audio) if track is not None]
     clocks = [source.clock(*used) for source in found.sources]
-    return sum(clock.end_s - clock.spans[0].start_s for clock in clocks)
+    return sum(clock.length_s for clock in clocks)
 
 
 def _nothing(found: Survey) -> MediaError:

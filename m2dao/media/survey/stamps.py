@@ -69,6 +69,12 @@ class Clock:
         return stamp_s + self.spans[span].shift_s - cut_s
 
     @property
+    def length_s(self) -> float:
+        """From what is first shown or heard to the end; what decoders take to warm up lies before 0."""
+        start_s = self.spans[0].start_s
+        return max(0.0, self.end_s - (max(start_s, 0.0) if start_s > -1.0 else start_s))
+
+    @property
     def end_s(self) -> float:
         return self.at_s(self.spans[-1].end_s, len(self.spans) - 1)
 
