@@ -63,7 +63,7 @@ def _trials(platform: Platform) -> Iterator[tuple[str, str, Callable[[Platform],
     yield "s3", "refuses a second object under If-None-Match", _s3_conditions
     yield "s3", "serves presigned links, whole and in ranges, at the public address", _s3_links
     yield "s3", f"has a clock that differs from ours by less than {MAX_CLOCK_ERROR_S} s", _s3_clock
-    if platform.settings.serve.allowed_origins:
+    if platform.settings.serve.origins:
         yield "s3", "lets pages of M2DAO_SERVE_ALLOWED_ORIGINS fetch results", _s3_origins
     yield "mlflow", "answers and lists registered models", _mlflow
     yield "ray", "answers at its address and at its dashboard", _ray
@@ -143,7 +143,7 @@ def _s3_clock(platform: Platform) -> None:
 
 
 def _s3_origins(platform: Platform) -> None:
-    origin = platform.settings.serve.allowed_origins[0]
+    origin = platform.settings.serve.origins[0]
     with _object(platform.store) as key:
         url = platform.store.presign_get(key, expires_s=60)
         with _open(url, {"Origin": "https://app.example" if origin == "*" else origin}) as answer:

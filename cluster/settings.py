@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -32,7 +31,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cluster.environment import PREFIX, STACK_ENV_NAME, env_name, pick_settings, read_stack_env
 from cluster.faults import Backoff
@@ -75,15 +74,12 @@ def _bucket(value: str) -> str:
     return value
 
 
-def _origins(value: object) -> object:
-    """Origins out of text with commas."""
-    if not isinstance(value, str):
-        return value
-    origins = tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
-    for origin in origins:
-        if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+", origin):
-            raise ValueError("https://HOST[:PORT], several by comma, or *")
-    return origins
+def _origins(value: str) -> str:
+    """Origins by comma."""
+    origins = [part.strip().rstrip("/") for part in value.split(",") if part.strip()]
+    if not all(part == "*" or re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+", part) for part in origins):
+        raise ValueError("https://HOST[:PORT], several by comma, or *")
+    return ",".join(origins)
 
 
 def _ray_address(value: str) -> str:
@@ -190,8 +186,8 @@ class JobSettings(_Group):
 class ServeConfig(_Group):
     """What the API allows and how it scales."""
 
-    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field(
-        default=(),
+    allowed_origins: Annotated[str, AfterValidator(_origins)] | None = Field(
+        default=None,
         description="Origins of web pages that may call the API and fetch results, by comma, such as "
         "`https://app.example.com`; `*` for all. Unset: pages cannot, only servers.",
     )
@@ -238,6 +234,11 @@ class ServeConfig(_Group):
     )
     talker_budget_mb: int = _number(2048, 16, 1_000_000, "Memory for identities in one replica, in MB.")
     disk_budget_mb: int = _number(10_240, 16, 10_000_000, "Disk for downloaded identities on one node, in MB.")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of pages that may call the API."""
+        return tuple(filter(None, (self.allowed_origins or "").split(",")))
 
     @model_validator(mode="after")
     def _replica_bounds_agree(self) -> ServeConfig:

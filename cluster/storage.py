@@ -289,7 +289,8 @@ class ObjectStore:
             if not KEY_PART.fullmatch(name):  # it goes into a header
                 raise InputError("name", "letters, digits and ._=-", repr(name[:80]))
             params["ResponseContentDisposition"] = f'{"attachment" if download else "inline"}; filename="{name}"'
-        return str(self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
+        with _translated(key):
+            return str(self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
 
 
 def _code(error: Any) -> str:

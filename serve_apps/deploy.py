@@ -81,12 +81,12 @@ def deploy(
 
 def _allow_origins(settings: Settings, config: ServeConfig, progress: Callable[[str], None]) -> None:
     """Let pages fetch results, where there are such; the bucket of another site may forbid us to say so."""
-    if not config.allowed_origins:
+    if not config.origins:
         return
     try:
-        ObjectStore(settings).allow_origins(config.allowed_origins)
+        ObjectStore(settings).allow_origins(config.origins)
     except ServiceError as error:
-        progress(f"pages cannot fetch results until the bucket allows {', '.join(config.allowed_origins)}: {error}")
+        progress(f"pages cannot fetch results until the bucket allows {config.allowed_origins}: {error}")
 
 
 def undeploy(settings: Settings, *, timeout_s: float = 600.0) -> bool:

@@ -37,7 +37,7 @@ def create_api(
         lifespan=lifespan,
     )
     install_error_handlers(app)
-    install_web_manners(app, () if services is None else services.config.allowed_origins)
+    install_web_manners(app, () if services is None else services.config.origins)
     app.state.services = services
     app.state.on_created = on_created
     for resource in (renders, identities, health):

@@ -78,7 +78,7 @@ def test_the_presigned_link_plays_and_serves_ranges(done):
 
 
 def test_pages_of_allowed_origins_may_call_and_others_may_not(stack, folder):
-    config = ServeConfig(**{**SMALL.model_dump(), "allowed_origins": (PAGE,)})
+    config = ServeConfig(**{**SMALL.model_dump(), "allowed_origins": PAGE})
     with api_over(stack, config) as api:
         asked = {
             "Access-Control-Request-Method": "POST",
