@@ -23,7 +23,7 @@ def _serve_settings() -> Rows:
 
     for env, row in all_settings().items():
         if row.name.startswith("serve."):
-            yield {"name": env, "default": row.default, "meaning": row.help}
+            yield {"name": env, "default": row.default or "unset", "meaning": row.help}
 
 
 def _errors() -> Rows:

@@ -1,4 +1,4 @@
-"""Keys of the object store: ours, temporary ones, or those that boto3 finds by itself. No store is asked."""
+"""Keys of the object store: ours, temporary ones, or those that boto3 finds. No store is asked."""
 
 from urllib.parse import parse_qs, urlsplit
 
