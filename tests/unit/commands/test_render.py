@@ -10,9 +10,11 @@ import pytest
 
 from m2dao.cli import main
 from m2dao.identity import Talker
-from m2dao.media.audio import read_audio, write_wav
+from m2dao.media.audio import probe_audio, read_audio, read_sent, write_wav
 from m2dao.media.video import read_frames
+from tests.support.media.sounds import spoken, wav_bytes, write_sound
 from tests.support.tiny_identity import make_tiny_identity
+from tests.support.videos import click_track, gray_code_frame, write_video
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,31 @@ def test_the_video_lasts_as_long_as_the_sound(identity, speech, tmp_path, capsys
     result = json.loads(capsys.readouterr().out)
     assert result["num_frames"] == 63 == len(list(read_frames(tmp_path / "a.mp4")))
     assert len(read_audio(tmp_path / "a.mp4")) == pytest.approx(63 * 640, abs=1024)
+
+
+def test_the_film_carries_the_sound_as_it_was_sent_and_the_track_that_was_asked_for(identity, tmp_path):
+    click = np.zeros((2, 44_100), np.float32)
+    click[:, 22_050:22_150] = 0.9
+    path = tmp_path / "speech.wav"
+    path.write_bytes(wav_bytes(click, 44_100))
+    assert run("render", identity, "--audio", path, "--out", tmp_path / "a.mp4") == 0
+    info = probe_audio(tmp_path / "a.mp4")
+    assert (info.sample_rate, info.num_channels) == (44_100, 2)
+    samples = np.concatenate(list(read_sent(tmp_path / "a.mp4")), axis=1)
+    assert np.argmax(np.abs(samples[0]) > 0.4) == pytest.approx(22_050, abs=8)
+    meeting = write_sound(tmp_path / "meeting.mkv", [spoken(0.4), spoken(1.2, seed=1)])
+    for track, num_frames in ((0, 10), (1, 30)):
+        out = tmp_path / f"{track}.mp4"
+        assert run("render", identity, "--audio", meeting, "--audio-track", track, "--out", out) == 0
+        assert len(list(read_frames(out))) == pytest.approx(num_frames, abs=4)
+    assert run("render", identity, "--audio", meeting, "--audio-track", 9, "--out", tmp_path / "b.mp4") == 2
+
+
+def test_all_sound_of_a_film_is_spoken_whenever_its_picture_begins(identity, tmp_path):
+    frames, times = [gray_code_frame(number) for number in range(25)], [1 + number / 25 for number in range(25)]
+    film = write_video(tmp_path / "film.mkv", times, frames, waveform=click_track(32_000, 4000))
+    assert run("render", identity, "--audio", film, "--out", tmp_path / "a.mp4") == 0
+    assert len(list(read_frames(tmp_path / "a.mp4"))) == pytest.approx(50, abs=4)
 
 
 def test_a_transparent_render_is_a_folder_of_pictures_that_equal_the_talkers(identity, speech, tmp_path):
