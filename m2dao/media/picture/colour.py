@@ -6,8 +6,7 @@ compressed into the rest.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from fractions import Fraction
 
 import av
 import av.filter
@@ -18,7 +17,8 @@ TRANSFERS = {16: PQ, 18: HLG}  # codes of ITU-T H.273; all others are standard d
 WHITE_NITS = 203.0
 HLG_PEAK_NITS, PQ_PEAK_NITS = 1000.0, 10_000.0
 KNEE = 0.9  # of the code; brighter parts are compressed
-LUT_SIDE = 33
+TABLE_LEVEL = 6  # its square is the number of steps of each primary
+_TIME_BASE = Fraction(1, 25)
 _TO_BT709 = np.array(  # linear light of BT.2020 primaries
     [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]]
 )
@@ -63,43 +63,61 @@ class ToneMapper:
     def __init__(self, transfer: str):
         self._transfer = transfer
         self._key: tuple = ()
-        self._graph: av.filter.Graph | None = None
+        self._num_pushed = 0
+        self._source: av.filter.FilterContext
+        self._sink: av.filter.FilterContext
 
     def rgb(self, frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
         """uint8 [H, W, 3] in BT.709, resized."""
         key = (frame.width, frame.height, frame.format.name, size)
         if key != self._key:
-            self._graph, self._key = self._build(frame, size), key
-        assert self._graph is not None
-        frame.pts = None
-        self._graph.push(frame)
-        converted = self._graph.pull()
+            self._build(frame, size)
+            self._key = key
+        frame.pts, frame.time_base = self._num_pushed, _TIME_BASE
+        self._num_pushed += 1
+        self._source.push(frame)
+        converted = self._sink.pull()
         assert isinstance(converted, av.VideoFrame)
         return converted.to_ndarray(format="rgb24")
 
-    def _build(self, frame: av.VideoFrame, size: tuple[int, int]) -> av.filter.Graph:
-        with tempfile.TemporaryDirectory(prefix="m2dao-lut-") as folder:
-            table = Path(folder) / "table.cube"
-            table.write_text(_table(self._transfer), encoding="ascii")
-            graph = av.filter.Graph()
-            source = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
-            filters = [
-                graph.add("buffer", f"{source}:time_base=1/1000:pixel_aspect=1/1"),
-                graph.add("scale", f"{size[0]}:{size[1]}:flags=area+accurate_rnd:in_color_matrix=bt2020"),
-                graph.add("format", "gbrp10"),
-                graph.add("lut3d", f"file={table}:interp=tetrahedral"),
-                graph.add("format", "rgb24"),
-                graph.add("buffersink"),
-            ]
-            graph.link_nodes(*filters).configure()
-        return graph
+    def _build(self, frame: av.VideoFrame, size: tuple[int, int]) -> None:
+        """A filter that looks colours up in a picture: where no file may be read, a table has no place."""
+        graph, self._num_pushed = av.filter.Graph(), 0
+        table = _table(self._transfer)
+        self._source, table_source = graph.add("buffer", _shape(frame)), graph.add("buffer", _shape(table))
+        scale = graph.add("scale", f"{size[0]}:{size[1]}:flags=area+accurate_rnd:in_color_matrix=bt2020")
+        deep, table_deep = graph.add("format", "rgb48"), graph.add("format", "rgb48")
+        look_up, plain = graph.add("haldclut", "interp=tetrahedral:clut=first"), graph.add("format", "rgb24")
+        self._sink = graph.add("buffersink")
+        for one, other in (
+            (self._source, scale),
+            (scale, deep),
+            (deep, look_up),
+            (look_up, plain),
+            (plain, self._sink),
+        ):
+            one.link_to(other)
+        table_source.link_to(table_deep)
+        table_deep.link_to(look_up, 0, 1)
+        graph.configure()
+        self._graph = graph  # it owns the filters
+        table.pts, table.time_base = 0, _TIME_BASE
+        table_source.push(table)
+        table_source.push(None)
 
 
-def _table(transfer: str) -> str:
-    """The conversion as a .cube file: red runs fastest."""
-    steps = np.linspace(0, 1, LUT_SIDE)
+def _shape(frame: av.VideoFrame) -> str:
+    """What a filter must know of its pictures."""
+    size = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
+    return f"{size}:time_base={_TIME_BASE.numerator}/{_TIME_BASE.denominator}:pixel_aspect=1/1"
+
+
+def _table(transfer: str) -> av.VideoFrame:
+    """The conversion as a picture whose pixels count through all colours, red fastest."""
+    num_steps = TABLE_LEVEL**2
+    steps = np.linspace(0, 1, num_steps)
     blue, green, red = np.meshgrid(steps, steps, steps, indexing="ij")
     code = np.stack([red, green, blue], -1).reshape(-1, 3)
     nits, peak = (hlg_nits(code), HLG_PEAK_NITS) if transfer == HLG else (pq_nits(code), PQ_PEAK_NITS)
-    rows = "\n".join(f"{r:.6f} {g:.6f} {b:.6f}" for r, g, b in to_bt709(nits, peak))
-    return f"LUT_3D_SIZE {LUT_SIDE}\n{rows}\n"
+    colours = np.round(to_bt709(nits, peak) * 65_535).astype(np.uint16)
+    return av.VideoFrame.from_ndarray(colours.reshape(TABLE_LEVEL**3, TABLE_LEVEL**3, 3), format="rgb48le")

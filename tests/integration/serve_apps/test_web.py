@@ -136,7 +136,7 @@ def test_a_failed_render_can_be_asked_for_again_under_its_key(api, own):
     first = own.ask(headers=headers).json()["id"]
     assert own.ask(headers=headers).json()["id"] == first
     claim = take(api.services, own.tenant)
-    api.services.state.jobs.fail(claim, Problem("internal-error"), retry=False)
+    api.services.state.jobs.fail(claim, Problem(code="internal-error", title="t"), retry=False)
     second = own.ask(headers=headers).json()
     assert second["id"] != first
     assert second["status"] == "queued"
