@@ -118,7 +118,7 @@ def _status(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:
-    from cluster.doctor import examine
+    from cluster.stack.doctor import examine
 
     findings = []
     for finding in examine(_platform()):

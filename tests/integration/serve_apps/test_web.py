@@ -7,8 +7,8 @@ import gzip
 import httpx
 import pytest
 
-from cluster.doctor import examine
 from cluster.settings import ServeConfig
+from cluster.stack.doctor import examine
 from cluster.state.problems import Problem
 from tests.support.serve import SMALL, api_over, assert_problem, do, make_worker, speech, take
 from tests.support.stack import reaching
