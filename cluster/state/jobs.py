@@ -178,8 +178,14 @@ class Jobs:
         """The open jobs of a kind, of one tenant or of all."""
         _check_kind(kind)
         args = [kind, str(tenant) if tenant else ""]
-        queued, running, delayed, cost = self._link.run(scripts.BACKLOG_OF_JOBS, [keys.turn(kind)], args)
-        return Backlog(num_queued=queued, num_running=running, num_delayed=delayed, queued_cost=float(cost))
+        queued, running, delayed, *costs = self._link.run(scripts.BACKLOG_OF_JOBS, [keys.turn(kind)], args)
+        return Backlog(
+            num_queued=queued,
+            num_running=running,
+            num_delayed=delayed,
+            queued_cost=costs[0] / 1000,
+            running_cost=costs[1] / 1000,
+        )
 
     # -- for workers ------------------------------------------------------------------------------------------
 

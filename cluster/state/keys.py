@@ -34,6 +34,7 @@ _PATTERNS: Final = {
     "queue": "%s:queue:%s",  # tenant, kind -> waiting jobs, by time of creation
     "leases": "%s:leases:%s",  # tenant, kind -> running jobs, by the end of the lease
     "delayed": "%s:delayed:%s",  # tenant, kind -> jobs that are put off, by the end of their wait
+    "backlog": "%s:backlog:%s",  # tenant, kind -> hash of sums of costs: queued, running, put off
     "index": "%s:jobs:%s",  # tenant, kind -> all jobs, by age
     "leaving": "%s:leaving:%s",  # tenant, kind -> ended jobs, by the time when their records leave
     "idempotency": "%s:idempotency:%s",  # tenant, hash of kind and client's key -> job and fingerprint

@@ -72,6 +72,7 @@ class Backlog:
     num_running: int
     num_delayed: int  # put off
     queued_cost: float  # sum of what ``create`` was told
+    running_cost: float  # the same of claimed jobs, however far they are
 
 
 def fields_of(flat: Sequence[str]) -> dict[str, str]:

@@ -46,7 +46,9 @@ def desired_replicas(
 
     Args:
         stats: figure -> replica -> value. ``queued_seconds`` and ``num_queued`` are the same queue seen by each
-            replica (the largest counts); ``running_seconds`` and ``num_running`` are each replica's own (the sum).
+            replica (the largest counts), and so are ``claimed_seconds`` and ``num_claimed`` of what was taken from it.
+            ``running_seconds``, ``begun_seconds`` and ``num_running`` are each replica's own (the sum). What is
+            claimed and not begun is on its way to a replica.
         target_wait_s: seconds.
         concurrency: renders a replica does at the same time.
         current: the answer while no replica has reported yet.
@@ -59,6 +61,8 @@ def desired_replicas(
         return current
     factors = values("real_time_factor") or [1.0]
     speed = sum(factors) / len(factors)  # seconds of work per second of video
-    work_s = speed * (max(values("queued_seconds")) + sum(values("running_seconds")))
-    num_open = max(values("num_queued"), default=0.0) + sum(values("num_running"))
+    on_its_way_s = max(0.0, max(values("claimed_seconds"), default=0.0) - sum(values("begun_seconds")))
+    work_s = speed * (max(values("queued_seconds")) + on_its_way_s + sum(values("running_seconds")))
+    num_taken = max(sum(values("num_running")), max(values("num_claimed"), default=0.0))
+    num_open = max(values("num_queued"), default=0.0) + num_taken
     return min(math.ceil(work_s / target_wait_s - 1e-9), math.ceil(num_open / concurrency - 1e-9))

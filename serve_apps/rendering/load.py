@@ -13,6 +13,7 @@ class Load:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._remaining: dict[str, float] = {}  # job -> seconds of video to go
+        self._whole: dict[str, float] = {}  # job -> seconds of video when it began
         self._real_time_factor = USUAL_REAL_TIME_FACTOR
 
     def left(self, job_id: str, seconds: float) -> None:
@@ -20,8 +21,10 @@ class Load:
         with self._lock:
             if seconds > 0:
                 self._remaining[job_id] = seconds
+                self._whole.setdefault(job_id, seconds)
             else:
                 self._remaining.pop(job_id, None)
+                self._whole.pop(job_id, None)
 
     def measured(self, real_time_factor: float) -> None:
         """Count a finished render's speed in."""
@@ -33,6 +36,7 @@ class Load:
         with self._lock:
             return {
                 "running_seconds": sum(self._remaining.values()),
+                "begun_seconds": sum(self._whole.values()),
                 "num_running": float(len(self._remaining)),
                 "real_time_factor": self._real_time_factor,
             }

@@ -76,7 +76,7 @@ class TalkerReplica:
             name=f"{socket.gethostname()}:{os.getpid()}",
         )
         self._pool = RenderPool(worker, concurrency=config.render_concurrency)
-        self._stats = {"queued_seconds": 0.0, "num_queued": 0.0}
+        self._stats = {"queued_seconds": 0.0, "num_queued": 0.0, "claimed_seconds": 0.0, "num_claimed": 0.0}
         prober = ReplicaProber(
             platform.state.probes, self._talkers, name=f"replica {socket.gethostname()}:{os.getpid()}"
         )
@@ -101,7 +101,12 @@ class TalkerReplica:
         """What ``BacklogPolicy`` goes by. While Redis does not answer, the queue is what it was."""
         try:
             backlog = await asyncio.to_thread(self._jobs.backlog, "render")
-            self._stats = {"queued_seconds": backlog.queued_cost, "num_queued": float(backlog.num_queued)}
+            self._stats = {
+                "queued_seconds": backlog.queued_cost,
+                "num_queued": float(backlog.num_queued),
+                "claimed_seconds": backlog.running_cost,
+                "num_claimed": float(backlog.num_running),
+            }
         except M2daoError:
             pass
         return {**self._stats, **self._load.figures()}

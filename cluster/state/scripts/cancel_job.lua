@@ -5,12 +5,11 @@
 if not known(KEYS[1]) then return {'unknown'} end
 local status = redis.call('HGET', KEYS[1], 'status')
 if status ~= 'queued' and status ~= 'running' then return {status, record(KEYS[1])} end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])
+local kind = redis.call('HGET', KEYS[1], 'kind')
+for _, place in ipairs({'queue', 'leases', 'delayed'}) do exit(place, ARGV[2], kind, ARGV[1]) end
 redis.call('HINCRBY', KEYS[1], 'fence', 1)
 local t = now()
 redis.call('HSET', KEYS[1], 'status', 'cancelled', 'updated', text(t))
-leave(ARGV[2], redis.call('HGET', KEYS[1], 'kind'), KEYS[1], ARGV[1], ARGV[3], t)
+leave(ARGV[2], kind, KEYS[1], ARGV[1], ARGV[3], t)
 announce(KEYS[1], ARGV[2])
 return {'cancelled', record(KEYS[1])}

@@ -16,7 +16,7 @@ local function take(tenant)
   repeat
     local id = ARGV[5]
     if id == '' then id = redis.call('ZRANGE', queue, 0, 0)[1] end
-    if not id or redis.call('ZREM', queue, id) == 0 then return end
+    if not id or not exit('queue', tenant, ARGV[1], id) then return end
     if known(key_of('job', tenant, id)) then return id end
   until ARGV[5] ~= ''
 end
@@ -30,7 +30,7 @@ for _, tenant in ipairs(tenants) do
     local fence = redis.call('HINCRBY', key, 'fence', 1)
     redis.call('HINCRBY', key, 'attempt', 1)
     redis.call('HSET', key, 'status', 'running', 'worker', ARGV[2], 'progress', '0', 'stage', '', 'updated', text(t))
-    redis.call('ZADD', leases, text(t + ARGV[3] * 1000), id)
+    enter('leases', tenant, ARGV[1], id, text(t + ARGV[3] * 1000))
     redis.call('ZADD', KEYS[1], 'XX', text(t), tenant)
     if ARGV[7] == '1' then redis.call('HSET', key, 'unbegun', '1') end
     announce(key, tenant)

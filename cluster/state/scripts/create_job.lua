@@ -23,7 +23,7 @@ tidy(ARGV[2], ARGV[3], t)
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'tenant', ARGV[2], 'kind', ARGV[3], 'status', 'queued', 'progress', '0',
   'stage', '', 'request', ARGV[4], 'attempt', '0', 'max_attempts', ARGV[6], 'fence', '0', 'worker', '',
   'cost', ARGV[9], 'created', text(t), 'updated', text(t), 'fingerprint', ARGV[5])
-redis.call('ZADD', KEYS[4], text(t), ARGV[1])
+enter('queue', ARGV[2], ARGV[3], ARGV[1], text(t))
 redis.call('ZADD', KEYS[6], text(t), ARGV[1])
 redis.call('ZADD', KEYS[7], 'NX', 0, ARGV[2])
 if KEYS[2] ~= '' then

@@ -8,7 +8,7 @@ local how = ARGV[3] .. ' ' .. outcome
 if redis.call('HGET', KEYS[1], 'ended') == how then return {'ok', record(KEYS[1])} end
 if not mine or f[1] ~= 'running' then return {'lost'} end
 local t = now()
-redis.call('ZREM', KEYS[3], ARGV[1])
+exit('leases', ARGV[2], kind, ARGV[1])
 redis.call('HSET', KEYS[1], 'ended', how)
 if ARGV[9] ~= '' then
   redis.call('HSET', KEYS[1], 'failed_on', (redis.call('HGET', KEYS[1], 'failed_on') or '') .. ARGV[9] .. '\n')

@@ -15,18 +15,51 @@ local function announce(key, tenant)
   redis.call('PUBLISH', key_of('channel', key), message)
   redis.call('PUBLISH', key_of('channel', key_of('index', tenant, f[2])), message)
 end
+-- Sums of costs, in thousandths, beside the queue, the leases and the delayed jobs of a tenant, so that nobody has to
+-- add them up. Made from what is there when an older version has kept none.
+local function cost_of(tenant, id)
+  local cost = redis.call('HGET', key_of('job', tenant, id), 'cost')
+  return math.floor((tonumber(cost or 0) or 0) * 1000 + 0.5)
+end
+local function sums_of(tenant, kind)
+  local sums = key_of('backlog', tenant, kind)
+  if redis.call('EXISTS', sums) == 0 then
+    for _, place in ipairs({'queue', 'leases', 'delayed'}) do
+      local sum = 0
+      for _, id in ipairs(redis.call('ZRANGE', key_of(place, tenant, kind), 0, -1)) do sum = sum + cost_of(tenant, id) end
+      redis.call('HSET', sums, place, text(sum))
+    end
+  end
+  return sums
+end
+local function enter(place, tenant, kind, id, score)
+  local sums = sums_of(tenant, kind)
+  if redis.call('ZADD', key_of(place, tenant, kind), score, id) == 1 then
+    redis.call('HINCRBY', sums, place, text(cost_of(tenant, id)))
+  end
+end
+local function exit(place, tenant, kind, id)
+  local sums, key = sums_of(tenant, kind), key_of(place, tenant, kind)
+  if redis.call('ZREM', key, id) == 0 then return false end
+  if redis.call('EXISTS', key) == 0 then
+    redis.call('HSET', sums, place, '0')  -- also ends what records that vanished have left in it
+  else
+    redis.call('HINCRBY', sums, place, text(0 - cost_of(tenant, id)))
+  end
+  return true
+end
 local function queue_again(tenant, kind, key, id, t)
   redis.call('HSET', key, 'status', 'queued', 'progress', '0', 'stage', '', 'updated', text(t))
   redis.call('HDEL', key, 'not_before', 'unbegun')
-  redis.call('ZADD', key_of('queue', tenant, kind), redis.call('HGET', key, 'created'), id)
+  enter('queue', tenant, kind, id, redis.call('HGET', key, 'created'))
 end
 -- The job waits, in no queue, until ``wait`` microseconds have passed.
 local function put_off(tenant, kind, key, id, t, wait)
   queue_again(tenant, kind, key, id, t)
   if wait <= 0 then return end
   redis.call('HSET', key, 'not_before', text(t + wait))
-  redis.call('ZREM', key_of('queue', tenant, kind), id)
-  redis.call('ZADD', key_of('delayed', tenant, kind), text(t + wait), id)
+  exit('queue', tenant, kind, id)
+  enter('delayed', tenant, kind, id, text(t + wait))
 end
 -- The record leaves after ``retention`` seconds, and what leads to it soon after.
 local function leave(tenant, kind, key, id, retention, t)
@@ -67,13 +100,13 @@ local function requeue(tenant, kind, retention, t)
   local delayed = key_of('delayed', tenant, kind)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', text(t))) do
     local key = key_of('job', tenant, id)
-    redis.call('ZREM', delayed, id)
+    exit('delayed', tenant, kind, id)
     if known(key) then queue_again(tenant, kind, key, id, t) end
   end
   local leases = key_of('leases', tenant, kind)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(t))) do
     local key = key_of('job', tenant, id)
-    redis.call('ZREM', leases, id)
+    exit('leases', tenant, kind, id)
     local f = redis.call('HMGET', key, 'status', 'attempt', 'max_attempts', 'unbegun')
     if known(key) and f[1] == 'running' then
       if f[4] then  -- whoever sent it on died, and no worker has had it

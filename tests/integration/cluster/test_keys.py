@@ -19,6 +19,7 @@ NAMES = [
     (INDEX, "acme:jobs:render", ("index", "acme", "render")),
     (keys.delayed(ACME, "fit"), "acme:delayed:fit", ("delayed", "acme", "fit")),
     (keys._PATTERNS["pulse"] % "fit", "pulse:fit", ("pulse", "fit")),
+    (keys._PATTERNS["backlog"] % ("acme", "fit"), "acme:backlog:fit", ("backlog", "acme", "fit")),
     (keys.idempotency(ACME, "d2"), "acme:idempotency:d2", ("idempotency", "acme", "d2")),
     (keys.turn("fit"), "turn:fit", ("turn", "fit")),
     (keys.answer("n1"), "script-answer:n1", ("answer", "n1")),

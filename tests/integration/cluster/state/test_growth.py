@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+
 import pytest
 
+from cluster.faults import Backoff
 from cluster.ids import RenderId, TenantId
 from cluster.state import keys
 from cluster.state.jobs import Jobs
 from cluster.state.problems import Problem
+from m2dao.errors import LeaseLost
 
 
 def take(jobs, tenant):
@@ -79,3 +84,43 @@ def test_progress_is_announced_by_the_hundredth_and_a_stage_at_once(state, tenan
             heard.append((message[1]["stage"], message[1]["progress"]))
     assert heard == [("rendering", 0), ("storing", 0.5)]
     assert state.jobs.get(tenant, job.id).progress == 0.5
+
+
+def test_the_sums_follow_jobs_wherever_they_go(state, tenant):
+    """Random walks through every change a job can meet; the sums are then what the records add up to."""
+    jobs, rng, claims = Jobs(state._link, backoff=Backoff(base_s=0.001, max_s=0.001)), random.Random(7), []
+    away = Problem(code="x")
+    ends = [
+        lambda claim: jobs.finish(claim, {}),
+        lambda claim: jobs.fail(claim, away),
+        lambda claim: jobs.fail(claim, away, retry=True),
+        lambda claim: jobs.put_off(claim, away, most=99),
+        jobs.release,
+        jobs.dodge,
+        lambda claim: jobs.cancel(tenant, claim.job.id),
+        lambda claim: state._link.call("ZADD", f"{tenant}:leases:render", 1, str(claim.job.id)),
+    ]
+    for _ in range(150):
+        if rng.random() < 0.5:
+            jobs.create(tenant, "render", {}, cost=rng.choice([0.5, 2.125, 600]))
+        if rng.random() < 0.7 and (claim := take(jobs, tenant)):
+            claims.append(claim)
+        if claims and rng.random() < 0.6:
+            with contextlib.suppress(LeaseLost):
+                rng.choice(ends)(claims.pop(rng.randrange(len(claims))))
+    sums = state._link.hash(f"{tenant}:backlog:render")
+    for place in ("queue", "leases", "delayed"):
+        ids = state._link.call("ZRANGE", f"{tenant}:{place}:render", 0, -1)
+        costs = [float(state._link.call("HGET", keys.job(tenant, RenderId.parse(each)), "cost")) for each in ids]
+        assert int(sums[place]) == round(1000 * sum(costs)), place
+    backlog = jobs.backlog("render", tenant=tenant)
+    assert (backlog.queued_cost, backlog.running_cost) == (int(sums["queue"]) / 1000, int(sums["leases"]) / 1000)
+
+
+def test_the_sums_of_what_an_older_version_queued_are_made_from_its_records(state, tenant):
+    for cost in (1.5, 2):
+        state.jobs.create(tenant, "render", {}, cost=cost)
+    take(state.jobs, tenant)
+    state._link.call("DEL", f"{tenant}:backlog:render")
+    backlog = state.jobs.backlog("render", tenant=tenant)
+    assert (backlog.queued_cost, backlog.running_cost) == (2.0, 1.5)

@@ -74,3 +74,12 @@ def test_the_policy_uses_the_newest_report_and_stays_within_bounds(queued_s, exp
         capacity_adjusted_max_replicas=4,
     )
     assert policy(ctx) == (expected, {})
+
+
+def test_renders_that_are_claimed_and_not_begun_are_work_too():
+    busy = {"running_seconds": {"a": 1.0}, "begun_seconds": {"a": 10.0}, "num_running": {"a": 1.0}}
+    queue = {"queued_seconds": {"a": 0.0}, "num_queued": {"a": 0.0}, "real_time_factor": {"a": 0.5}}
+    claimed = {"claimed_seconds": {"a": 1210.0}, "num_claimed": {"a": 3.0}}  # this one, and two of 600 s
+    wanted = {"target_wait_s": 20.0, "concurrency": 1, "current": 1}
+    assert desired_replicas({**busy, **queue}, **wanted) == 1
+    assert desired_replicas({**busy, **queue, **claimed}, **wanted) == 3
