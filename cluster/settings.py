@@ -192,6 +192,24 @@ class ServeConfig(_Group):
         "`https://app.example.com`; `*` for all. Unset: pages cannot, only servers.",
     )
     max_upload_mb: int = _number(64, 1, 4096, "Largest request body of POST /v1/renders, in MB; 413 beyond it.")
+    request_rate: float = _number(
+        50.0, 0.1, 100_000, "Requests a second that a tenant may make for long; 429 beyond it."
+    )
+    request_burst: float = _number(
+        200.0, 20, 1_000_000, "Requests that a tenant may make at once, after a pause; 429 beyond it."
+    )
+    max_uploads: int = _number(
+        8, 1, 1000, "Uploads of a tenant that are received and decoded at the same time; 429 beyond it."
+    )
+    upload_timeout_s: float = _number(
+        120.0, 1, 3600, "Longest time a request body may take to arrive, in seconds; 408 beyond it."
+    )
+    upload_min_kb_s: float = _number(
+        16.0, 0.1, 100_000, "Slowest a request body may arrive after its first seconds, in kB a second; 408 below it."
+    )
+    upload_disk_mb: int = _number(
+        8192, 64, 10_000_000, "Temporary disk for the uploads of an ingress replica, in MB; 503 beyond it."
+    )
     max_audio_s: float = _number(600.0, 1, 36_000, "Longest speech of one render, in seconds; 422 beyond it.")
     max_image_pixels: int = _number(
         16_000_000, 4096, 200_000_000, "Most pixels of an uploaded background image; 422 beyond it."

@@ -41,6 +41,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "no-video": ProblemKind(404, "There is no video"),
     "range-not-satisfiable": ProblemKind(416, "The file has no such part"),
     "render-finished": ProblemKind(409, "The render is finished"),
+    "upload-too-slow": ProblemKind(408, "The upload came too slowly"),
     "upload-too-large": ProblemKind(413, "The upload is too large"),
     "unsupported-media-type": ProblemKind(415, "The body is of another media type"),
     "malformed-request": ProblemKind(400, "The request cannot be read"),
@@ -49,6 +50,8 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "unreadable-media": ProblemKind(422, "The media cannot be used"),
     "idempotency-conflict": ProblemKind(422, "The idempotency key was used for another request"),
     "quota-exceeded": ProblemKind(429, "Too many renders at once"),
+    "too-many-uploads": ProblemKind(429, "Too many uploads at once"),
+    "too-many-requests": ProblemKind(429, "Too many requests"),
     "internal-error": ProblemKind(500, "Something went wrong on our side"),
     "service-unavailable": ProblemKind(503, "A service behind the API does not answer"),
 }

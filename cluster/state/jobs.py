@@ -112,7 +112,7 @@ class Jobs:
         if not isinstance(job_id, _ID_TYPES[kind]):
             raise TypeError(f"a {kind} job has a {_ID_TYPES[kind].__name__}, not {type(job_id).__name__}")
         text = json.dumps(request, sort_keys=True, allow_nan=False)
-        idempotency = _idempotency_key(tenant, kind, once.key) if once is not None else ""
+        idempotency = keys.idempotency(tenant, idempotency_digest(kind, once.key)) if once is not None else ""
         names = [keys.job(tenant, job_id), idempotency, keys.TENANTS, *keys.job_lists(tenant, kind), keys.turn(kind)]
         names.append(keys.delayed(tenant, kind))
         what = once.fingerprint if once is not None and once.fingerprint is not None else text
@@ -350,11 +350,14 @@ def _lost(job_id: JobId, worker: str, fence: int) -> LeaseLost:
     return LeaseLost(f"job {job_id}", expected, "another claim or state", "stop working on it")
 
 
-def _idempotency_key(tenant: TenantId, kind: str, key: str) -> str:
+def idempotency_digest(kind: str, key: str) -> str:
+    """The end of the Redis key of a client's own name for a request.
+
+    Hashed, so that whatever a client sends has the same length and no meaning in a key name.
+    """
     if not 1 <= len(key) <= 200 or not key.isprintable():
         raise InputError("idempotency key", "1 to 200 printable characters", f"{len(key)} characters")
-    # Hashed, so that whatever a client sends has the same length and no meaning in a key name.
-    return keys.idempotency(tenant, _sha256(f"{kind} {key}"))
+    return _sha256(f"{kind} {key}")
 
 
 def _sha256(text: str) -> str:

@@ -1,4 +1,7 @@
-"""Connections to Redis. The only module that imports redis; every key and command goes through it."""
+"""Connections to Redis for threads; ``async_link.py`` is the twin for event loops.
+
+No other module imports redis, and every key and command goes through these two.
+"""
 
 from __future__ import annotations
 
@@ -46,17 +49,17 @@ class RedisLink:
 
     def call(self, *command: Any) -> Any:
         """Run one command."""
-        with _translated():
+        with translated():
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py has no type for it
 
     def hash(self, key: str) -> dict[str, str]:
         """All fields of a hash; empty when there is none."""
-        with _translated():
+        with translated():
             return cast("dict[str, str]", self._client.hgetall(key))  # decode_responses leaves no bytes
 
     def hashes(self, keys: Sequence[str]) -> list[dict[str, str]]:
         """Many hashes in one round trip."""
-        with _translated():
+        with translated():
             pipeline = self._client.pipeline(transaction=False)
             for key in keys:
                 pipeline.hgetall(key)
@@ -64,14 +67,14 @@ class RedisLink:
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a Lua script (one of ``cluster.state.scripts``), which Redis executes as one step."""
-        with _translated():
+        with translated():
             if script not in self._scripts:
                 self._scripts[script] = self._client.register_script(script)
             return self._scripts[script](keys=keys, args=args)
 
     def scan(self, pattern: str) -> Iterator[str]:
         """The names of all keys that match; slow on a large store."""
-        with _translated():
+        with translated():
             yield from self._client.scan_iter(match=pattern, count=500)
 
     @contextlib.contextmanager
@@ -94,7 +97,7 @@ class Listener:
         self._pubsub = pubsub
 
     def _begin(self, channels: Sequence[str]) -> None:
-        with _translated():
+        with translated():
             self._pubsub.subscribe(*channels)
             confirmed = 0
             while confirmed < len(channels):
@@ -112,13 +115,13 @@ class Listener:
             StateUnavailable: the connection broke. The next call connects and subscribes anew; what was sent
                 meanwhile is lost.
         """
-        with _translated():
+        with translated():
             message = self._pubsub.get_message(ignore_subscribe_messages=True, timeout=timeout_s)
         return None if message is None else (message["channel"], message["data"])
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turn errors of redis into ours."""
     from redis import exceptions
 

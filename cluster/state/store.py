@@ -5,7 +5,6 @@
       .jobs       durable jobs with leases and fencing     cluster/state/jobs.py
       .versions   which versions identities have           cluster/state/versions.py
       .champions  which version of an identity serves      cluster/state/champions.py
-      .limits     rates and slots                          cluster/state/limits.py
       .probes     whether versions can be rendered         cluster/state/probes.py
       .seats      work that one process at a time does     cluster/state/seats.py
       .events     messages                                 cluster/state/events.py
@@ -21,7 +20,6 @@ from cluster.state.accounts import Accounts
 from cluster.state.champions import ChampionTable
 from cluster.state.events import Events
 from cluster.state.jobs import Jobs
-from cluster.state.limits import Limits
 from cluster.state.link import RedisLink
 from cluster.state.probes import Probes
 from cluster.state.seats import Seats
@@ -42,7 +40,6 @@ class StateStore:
         self.jobs = Jobs(self._link, backoff=settings.jobs.backoff)
         self.versions = VersionTable(self._link)
         self.champions = ChampionTable(self._link, self.versions)
-        self.limits = Limits(self._link)
         self.probes = Probes(self._link)
         self.seats = Seats(self._link)
         self.events = Events(self._link)

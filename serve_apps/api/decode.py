@@ -23,6 +23,13 @@ _FIELD = {"audio": "audio", "image": "background_image"}
 _BUSY_AGAIN_S = 2
 _MAX_BYTES_PER_S = 192_000  # of 16-bit stereo at 48 kHz, which no FLAC exceeds by much
 
+PICTURE_BYTES = 16 * MB  # a background as we keep it: at most 2048 x 2048 pixels
+
+
+def speech_bytes(seconds: float) -> int:
+    """The size of decoded speech and of the sound as it was sent, with room to spare."""
+    return int(seconds * (32_000 + _MAX_BYTES_PER_S)) + 2 * MB
+
 
 @dataclass(frozen=True)
 class DecodedAudio:
@@ -87,7 +94,7 @@ class UploadDecoder:
         """
         target = work_dir / "background.png"
         limits = {"max_image_pixels": self._config.max_image_pixels}
-        await self._decode("image", source, {"target": target}, 64 * MB, limits)
+        await self._decode("image", source, {"target": target}, PICTURE_BYTES, limits)
         return target
 
     async def _decode(

@@ -24,6 +24,7 @@ _BY_STATUS = {
     401: "missing-credentials",
     404: "not-found",
     405: "method-not-allowed",
+    408: "upload-too-slow",
     413: "upload-too-large",
     415: "unsupported-media-type",
     422: "invalid-request",

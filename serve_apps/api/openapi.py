@@ -15,11 +15,12 @@ _MEANINGS = {
     401: "No API key, or one that is not valid.",
     404: "Not there, or another tenant's.",
     409: "The render is finished.",
+    408: "The upload came too slowly.",
     413: "The upload is too large.",
     416: "The video has no such part.",
     415: "The body is not multipart/form-data.",
     422: "The request or an upload cannot be used.",
-    429: "Too many renders at once; see Retry-After.",
+    429: "Too many requests, uploads or renders; see Retry-After.",
     500: "Our fault.",
     503: "A service behind the API does not answer.",
 }

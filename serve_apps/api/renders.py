@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from cluster.state.jobs import Once
 from cluster.state.records import JobRecord
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded
 from serve_apps.api import schemas
+from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_renders
 from serve_apps.api.decode import DecodedAudio
 from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
@@ -44,32 +44,29 @@ class RenderRequests:
         self._services = services
         self._jobs = services.state.jobs
 
-    async def create(
-        self, tenant: TenantId, form: RenderForm, idempotency_key: str | None, work_dir: Path
-    ) -> JobRecord:
-        """Queue a render, pinned to the version its identity stands for now.
+    async def create(self, place: UploadPlace, form: RenderForm, work_dir: Path) -> JobRecord:
+        """Queue a render in its place, pinned to the version its identity stands for now.
 
         Raises:
-            ApiProblem: unknown identity, quota, malformed identity; no decoder is free.
+            ApiProblem: unknown identity, malformed identity; no decoder is free.
             MediaError: an upload cannot be used.
             IdempotencyConflict: the key was used for another request.
         """
         in_thread = self._services.in_thread
-        ref = await in_thread(self._resolve, tenant, form, idempotency_key)
+        try:
+            ref = await in_thread(resolve_identity, self._services.state.champions, form.identity, place.tenant)
+        except ApiProblem as error:
+            if error.code == "unknown-identity":
+                await self._services.door.charge(place.tenant, LOOKUP_COST)
+            raise
         audio = await self._services.decoder.decode_audio(form.audio.path, work_dir)
         image = None
         if form.background_image is not None:
             image = await self._services.decoder.decode_image(form.background_image.path, work_dir)
-        return await in_thread(self._store, tenant, form, idempotency_key, _Parts(ref, audio, image))
+        return await in_thread(self._store, place, form, _Parts(ref, audio, image))
 
-    def _resolve(self, tenant: TenantId, form: RenderForm, idempotency_key: str | None) -> ModelRef:
-        ref = resolve_identity(self._services.state.champions, form.identity, tenant)
-        if idempotency_key is None:
-            self._refuse_when_full(tenant)  # before an upload is decoded for nothing
-        return ref
-
-    def _store(self, tenant: TenantId, form: RenderForm, idempotency_key: str | None, parts: _Parts) -> JobRecord:
-        services = self._services
+    def _store(self, place: UploadPlace, form: RenderForm, parts: _Parts) -> JobRecord:
+        services, tenant = self._services, place.tenant
         render_id = RenderId.new()
         prefix = render_prefix(tenant, render_id)
         audio_key, sound_key = prefix + "speech.wav", prefix + "sound.flac"
@@ -91,7 +88,7 @@ class RenderRequests:
             self._forget(prefix)
             raise
         try:
-            job = self._create_job(tenant, render_id, request, _fingerprint(form), idempotency_key)
+            job = self._create_job(tenant, render_id, request, _fingerprint(form), place.idempotency_key)
         except (ApiProblem, Conflict, NotFound):  # refused; after any other error the render may be queued
             self._forget(prefix)
             raise
@@ -120,21 +117,7 @@ class RenderRequests:
             )
             return job
         except QuotaExceeded as error:
-            raise self._full(tenant) from error
-
-    def _refuse_when_full(self, tenant: TenantId) -> None:
-        open_jobs = self._jobs.backlog("render", tenant=tenant)
-        if open_jobs.num_queued + open_jobs.num_running >= self._services.config.max_active_renders:
-            raise self._full(tenant)
-
-    def _full(self, tenant: TenantId) -> ApiProblem:
-        """The 429. A place is free when one render ends; a render takes about half as long as its audio plays."""
-        backlog = self._jobs.backlog("render", tenant=tenant)
-        seconds_each = backlog.queued_cost / backlog.num_queued if backlog.num_queued else 2.0
-        wait_s = max(1, min(60, math.ceil(seconds_each / 2)))
-        limit = self._services.config.max_active_renders
-        detail = f"at most {limit} renders may be queued or running; try again in about {wait_s} s"
-        return ApiProblem("quota-exceeded", detail, {"Retry-After": str(wait_s)})
+            raise too_many_renders(self._services) from error
 
     def get(self, tenant: TenantId, text: str) -> JobRecord:
         """One render. A malformed id, an unknown one and another tenant's get the same answer."""

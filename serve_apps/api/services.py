@@ -11,12 +11,16 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 
 from cluster.platform import Platform
-from cluster.settings import ServeConfig, Settings
+from cluster.settings import MB, ServeConfig, Settings
+from cluster.state.async_link import AsyncRedisLink
+from cluster.state.door import Door, Terms
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from serve_apps.api.decode import UploadDecoder
+from serve_apps.api.disk import DiskBudget
 from serve_apps.api.readiness import Readiness
 
+STORING_S = 60.0  # an upload may take this long to be stored and queued, until its place is free by itself
 UPLOAD_THREADS = 16  # they wait for services
 Result = TypeVar("Result")
 
@@ -30,6 +34,8 @@ class Services:
     store: ObjectStore
     readiness: Readiness
     decoder: UploadDecoder
+    door: Door
+    disk: DiskBudget
     threads: ThreadPoolExecutor
 
     async def in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
@@ -47,11 +53,24 @@ def make_services(settings: Settings, config: ServeConfig) -> Services:
         store=platform.store,
         readiness=Readiness.of(platform, decoder),
         decoder=decoder,
+        door=Door(AsyncRedisLink(settings.require("redis.url")), platform.state.accounts, _terms(config)),
+        disk=DiskBudget(config.upload_disk_mb * MB),
         threads=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload"),
     )
 
 
-def services_of(request: Request) -> Services:
+def _terms(config: ServeConfig) -> Terms:
+    received_and_decoded_s = config.upload_timeout_s + 2 * (config.decode_wait_s + config.decode_timeout_s)
+    return Terms(
+        rate=config.request_rate,
+        burst=config.request_burst,
+        uploads=config.max_uploads,
+        open_renders=config.max_active_renders,
+        place_s=received_and_decoded_s + STORING_S,
+    )
+
+
+async def services_of(request: Request) -> Services:
     """The services of the application that answers ``request``."""
     services = request.app.state.services
     assert isinstance(services, Services)

@@ -1,29 +1,33 @@
-"""Reading the multipart body of ``POST /v1/renders``: streamed, bounded, and checked field by field."""
+"""Reads the multipart body of ``POST /v1/renders``: bounded, straight to disk, checked by field."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import re
-import shutil
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from cluster.settings import MB
-from m2dao.files import file_sha256
+from cluster.settings import MB, ServeConfig
+from serve_apps.api.decode import PICTURE_BYTES, speech_bytes
 from serve_apps.problems import ApiProblem
 
 _FILES = ("audio", "background_image")
 _TEXTS = ("identity", "background")
 _BACKGROUND = re.compile(r"plate|#[0-9a-fA-F]{6}")
 _MAX_TEXT_BYTES = 1024
-_CHUNK_BYTES = 1 << 20
 _NO_FILE = "a file is expected; send it with a filename"
+_MAX_FILES = 4  # two too many, so that the answer can name them
+_FIRST_SECONDS_S = 10.0  # in which a body may be as slow as it likes
+# Without this header the server would go on to receive what it does not want, however long it is.
+_CLOSE = {"Connection": "close"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +48,33 @@ class RenderForm:
     background_image: SavedFile | None
 
 
-async def read_render_form(request: Request, *, max_bytes: int, work_dir: Path) -> RenderForm:
-    """Read the whole body, files into ``work_dir``.
+def disk_need(request: Request, config: ServeConfig) -> int:
+    """Temporary disk that a request may need, in bytes: its body as it comes, and what is made of it.
 
     Raises:
-        ApiProblem: the body is of another type, larger than ``max_bytes``, malformed, or has wrong fields.
+        ApiProblem: the body says that it is too large.
+    """
+    max_bytes, declared = config.max_upload_mb * MB, request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    return (int(declared) if declared.isdigit() else max_bytes) + speech_bytes(config.max_audio_s) + PICTURE_BYTES
+
+
+async def read_render_form(request: Request, config: ServeConfig, work_dir: Path) -> RenderForm:
+    """Read the whole body, its files straight into ``work_dir``.
+
+    Raises:
+        ApiProblem: the body is of another type, too large, too slow, malformed, or has wrong fields.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise ApiProblem("unsupported-media-type", "the body must be multipart/form-data")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
         raise ApiProblem("unsupported-media-type", f"the body is packed ({coding[:40]}); send it as it is")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
     try:
-        parser = _Parser(
-            request.headers, _bounded(request, max_bytes), max_files=4, max_fields=8, max_part_size=_MAX_TEXT_BYTES
-        )
-        form = await parser.parse()
+        with ThreadPoolExecutor(1, thread_name_prefix="upload-file") as writer:
+            parser = _FormParser(request.headers, _arriving(request, config), work_dir=work_dir, writer=writer)
+            form = await parser.parse()
     except MultiPartException as error:
         detail = error.message
         if "boundary" in detail:
@@ -70,16 +82,75 @@ async def read_render_form(request: Request, *, max_bytes: int, work_dir: Path) 
         raise ApiProblem("malformed-request", detail) from error
     except ClientDisconnect as error:
         raise ApiProblem("malformed-request", "the body ended early") from error
-    try:
-        return await run_in_threadpool(_checked, form, work_dir)
-    finally:
-        await form.close()
+    return _checked(form)
 
 
-class _Parser(MultiPartParser):
-    """Names the field where a file comes without a file name, and so as a text that is too long."""
+async def _arriving(request: Request, config: ServeConfig) -> AsyncGenerator[bytes, None]:
+    """The body piece by piece, as long as it comes fast enough and is not too large."""
+    max_bytes, num_bytes = config.max_upload_mb * MB, 0
+    started = asyncio.get_running_loop().time()
+    body = request.stream()
+    while True:
+        enough_s = _FIRST_SECONDS_S + num_bytes / (config.upload_min_kb_s * 1000)
+        try:
+            async with asyncio.timeout_at(started + min(enough_s, config.upload_timeout_s)):
+                chunk = await anext(body, None)
+        except TimeoutError:
+            detail = f"at least {config.upload_min_kb_s:g} kB a second, within {config.upload_timeout_s:g} s"
+            raise ApiProblem("upload-too-slow", detail, _CLOSE) from None
+        if chunk is None:
+            return
+        num_bytes += len(chunk)
+        if num_bytes > max_bytes:
+            raise _too_large(max_bytes)
+        yield chunk
+
+
+def _too_large(max_bytes: int) -> ApiProblem:
+    return ApiProblem("upload-too-large", f"a request may have at most {max_bytes / MB:g} MB", _CLOSE)
+
+
+class _KeptFile(UploadFile):
+    """A file of a form, written where it stays and hashed on the way."""
+
+    def __init__(self, path: Path, writer: ThreadPoolExecutor):
+        super().__init__(path.open("wb"), size=0)  # closed by _FormParser.parse
+        self.path, self._writer, self._hash = path, writer, hashlib.sha256()
+
+    async def write(self, data: bytes) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._write, data)
+
+    async def seek(self, offset: int) -> None:
+        """Nothing: the parser rewinds files that are complete, and this one is not read through it."""
+
+    def _write(self, data: bytes) -> None:
+        self.file.write(data)
+        self._hash.update(data)
+
+    def saved(self) -> SavedFile:
+        return SavedFile(path=self.path, sha256=self._hash.hexdigest())
+
+
+class _FormParser(MultiPartParser):
+    """The framework's parser, but files go to their place at once instead of through a temporary copy."""
+
+    def __init__(
+        self, headers: Headers, stream: AsyncGenerator[bytes, None], *, work_dir: Path, writer: ThreadPoolExecutor
+    ):
+        super().__init__(headers, stream, max_files=_MAX_FILES, max_fields=8, max_part_size=_MAX_TEXT_BYTES)
+        self._work_dir, self._writer = work_dir, writer
+        self._kept: list[_KeptFile] = []
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        if self._current_part.file is not None:
+            self._current_part.file.file.close()  # the temporary one, still empty
+            kept = _KeptFile(self._work_dir / f"upload-{len(self._kept)}", self._writer)
+            self._kept.append(kept)
+            self._current_part.file = kept
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Names the field where a file comes without a file name, and so as a text that is too long."""
         try:
             super().on_part_data(data, start, end)
         except MultiPartException as error:
@@ -88,23 +159,15 @@ class _Parser(MultiPartParser):
             errors = [{"field": name, "detail": detail}]
             raise ApiProblem("invalid-request", "the form is not valid", errors=errors) from error
 
-
-async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    num_bytes = 0
-    async for chunk in request.stream():
-        num_bytes += len(chunk)
-        if num_bytes > max_bytes:
-            raise _too_large(max_bytes)
-        yield chunk
+    async def parse(self) -> FormData:
+        try:
+            return await super().parse()
+        finally:
+            for kept in self._kept:
+                kept.file.close()
 
 
-def _too_large(max_bytes: int) -> ApiProblem:
-    # Without this the server would go on to receive what it does not want, however long it is.
-    close = {"Connection": "close"}
-    return ApiProblem("upload-too-large", f"a request may have at most {max_bytes / MB:g} MB", close)
-
-
-def _checked(form: FormData, work_dir: Path) -> RenderForm:
+def _checked(form: FormData) -> RenderForm:
     faults = []
     for name in dict.fromkeys(name for name, _ in form.multi_items()):
         if name not in (*_FILES, *_TEXTS):
@@ -126,8 +189,8 @@ def _checked(form: FormData, work_dir: Path) -> RenderForm:
     return RenderForm(
         identity=_text(form["identity"]),
         background=_text(background).lower(),
-        audio=_save(form["audio"], work_dir / "upload-audio"),
-        background_image=None if image is None else _save(image, work_dir / "upload-image"),
+        audio=_saved(form["audio"]),
+        background_image=None if image is None else _saved(image),
     )
 
 
@@ -136,9 +199,6 @@ def _text(field: UploadFile | str) -> str:
     return field.strip()
 
 
-def _save(upload: UploadFile | str, path: Path) -> SavedFile:
-    assert isinstance(upload, UploadFile)  # _checked refuses text here
-    upload.file.seek(0)
-    with open(path, "wb") as file:
-        shutil.copyfileobj(upload.file, file, _CHUNK_BYTES)
-    return SavedFile(path=path, sha256=file_sha256(path))
+def _saved(field: UploadFile | str) -> SavedFile:
+    assert isinstance(field, _KeptFile)  # _checked refuses text here, and the parser makes no other files
+    return field.saved()

@@ -13,7 +13,7 @@ from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import RegistryUnavailable, ServiceUnavailable, StateUnavailable, StorageUnavailable, UnknownIdentity
 from tests.support.fault_proxy import FaultProxy
-from tests.support.stack import reaching
+from tests.support.stack import reaching, tenant_of
 
 
 def publish(state, topic, message):
@@ -48,7 +48,7 @@ def test_redis_down_is_state_unavailable_and_it_recovers(behind_proxy, tenant):
         state.check,
         lambda: state.jobs.create(tenant, "render", {}),
         lambda: state.jobs.heartbeat(claim, lease_s=60),
-        lambda: state.accounts.authenticate("m2dao_" + "A" * 43),
+        lambda: tenant_of(state, "m2dao_" + "A" * 43),
         lambda: publish(state, "champion", {}),
     ):
         with pytest.raises(StateUnavailable) as caught:

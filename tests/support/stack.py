@@ -86,3 +86,10 @@ def tenant(state: StateStore) -> TenantId:
 def reaching(settings: Settings, **changes: str) -> Settings:
     """The settings with some services at other addresses, as behind a fault proxy: ``redis_url=...``."""
     return settings.with_env({f"{PREFIX}{name.upper()}": value for name, value in changes.items()})
+
+
+def tenant_of(state: StateStore, api_key: str) -> TenantId | None:
+    """The tenant that an API key lets in, or None."""
+    entry = state.accounts.key_of(api_key)
+    tenant = None if entry is None else state._link.call("HGET", entry, "tenant")
+    return None if tenant is None else TenantId(tenant)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from serve_apps.api import schemas
-from serve_apps.api.authentication import Tenant
+from serve_apps.api.authentication import Lookup
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.services import ServicesOf
 
@@ -15,10 +15,10 @@ router = APIRouter(prefix="/v1/identities", tags=["identities"])
 
 
 @router.get(
-    "", operation_id="listIdentities", response_model=schemas.IdentityList, responses=problem_responses(401, 422)
+    "", operation_id="listIdentities", response_model=schemas.IdentityList, responses=problem_responses(401, 422, 429)
 )
 def list_identities(
-    tenant: Tenant,
+    tenant: Lookup,
     services: ServicesOf,
     limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
     after: Annotated[

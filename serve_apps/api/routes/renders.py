@@ -7,18 +7,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from cluster.scratch import scratch_folder
-from cluster.settings import MB
 from m2dao.errors import InputError
 from serve_apps.api import schemas
-from serve_apps.api.authentication import Tenant
+from serve_apps.api.authentication import Tenant, Upload
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.renders import RenderRequests
 from serve_apps.api.services import ServicesOf
-from serve_apps.api.uploads import read_render_form
+from serve_apps.api.uploads import disk_need, read_render_form
 from serve_apps.api.web import is_head
 from serve_apps.problems import ApiProblem
 
@@ -28,7 +27,7 @@ _MP4 = "video/mp4"
 router = APIRouter(prefix="/v1/renders", tags=["renders"])
 
 
-def _requests(services: ServicesOf) -> RenderRequests:
+async def _requests(services: ServicesOf) -> RenderRequests:
     return RenderRequests(services)
 
 
@@ -38,15 +37,6 @@ async def _work_dir() -> AsyncIterator[Path]:
 
 
 Requests = Annotated[RenderRequests, Depends(_requests)]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[!-~]+$",
-        description="Your own name for this request. The same key within 24 hours makes no second render.",
-    ),
-]
 
 
 @router.post(
@@ -60,27 +50,30 @@ IdempotencyKey = Annotated[
             "description": "Queued. `Location` is where to ask for it.",
             "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
         },
-        **problem_responses(400, 401, 404, 413, 415, 422, 429),
+        **problem_responses(400, 401, 404, 408, 413, 415, 422, 429),
     },
 )
 async def create_render(
     request: Request,
     response: Response,
-    tenant: Tenant,
+    place: Upload,
     services: ServicesOf,
     requests: Requests,
     work_dir: Annotated[Path, Depends(_work_dir)],
-    idempotency_key: IdempotencyKey = None,
 ) -> schemas.Render:
     """Queue a video of an identity speaking the uploaded audio."""
-    form = await read_render_form(request, max_bytes=services.config.max_upload_mb * MB, work_dir=work_dir)
-    job = await requests.create(tenant, form, idempotency_key, work_dir)
+    with services.disk.reserved(disk_need(request, services.config)):
+        form = await read_render_form(request, services.config, work_dir)
+        job = await requests.create(place, form, work_dir)
     request.app.state.on_created()
+    await place.give_back()  # now, so that the next request of this client finds it
     response.headers["Location"] = f"{router.prefix}/{job.id}"
     return await services.in_thread(requests.body, job)
 
 
-@router.get("", operation_id="listRenders", response_model=schemas.RenderList, responses=problem_responses(401, 422))
+@router.get(
+    "", operation_id="listRenders", response_model=schemas.RenderList, responses=problem_responses(401, 422, 429)
+)
 def list_renders(
     tenant: Tenant,
     requests: Requests,
@@ -93,7 +86,7 @@ def list_renders(
 
 
 @router.get(
-    "/{render_id}", operation_id="getRender", response_model=schemas.Render, responses=problem_responses(401, 404)
+    "/{render_id}", operation_id="getRender", response_model=schemas.Render, responses=problem_responses(401, 404, 429)
 )
 def get_render(tenant: Tenant, requests: Requests, render_id: str) -> schemas.Render:
     """How far a render is; when done, where the video is."""
@@ -142,7 +135,7 @@ def get_render_video(
     "/{render_id}",
     operation_id="cancelRender",
     response_model=schemas.Render,
-    responses=problem_responses(401, 404, 409),
+    responses=problem_responses(401, 404, 409, 429),
 )
 def cancel_render(tenant: Tenant, requests: Requests, render_id: str) -> schemas.Render:
     """Cancel a queued or running render. Cancelling it again changes nothing."""

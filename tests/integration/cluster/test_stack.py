@@ -25,6 +25,7 @@ from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from m2dao.errors import ServiceUnavailable, StackError
 from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
+from tests.support.stack import tenant_of
 
 LIGHT = ("redis", "s3")
 ROOT = Path(__file__).parents[3]
@@ -151,7 +152,7 @@ def test_down_leaves_no_process_and_the_data_outlives_it_even_on_other_ports(sta
         second = Stack(Settings(home=home)).up(services=LIGHT)
     assert second.redis != first.redis
     assert second.s3.endpoint != first.s3.endpoint
-    assert StateStore(second).accounts.authenticate(key) == TenantId("acme")
+    assert tenant_of(StateStore(second), key) == TenantId("acme")
     assert ObjectStore(second).get_bytes("acme/x") == b"kept"
     ObjectStore(second).put_bytes("acme/y", b"new")
     assert ObjectStore(second).get_bytes("acme/y") == b"new"
@@ -355,12 +356,12 @@ def test_the_commands_speak_json_and_exit_codes(home):
     code, made, _ = run("key", "create", "acme", "--label", "web", "--json")
     state = StateStore(Settings.from_env({"M2DAO_HOME": str(home)}))
     assert code == 0
-    assert state.accounts.authenticate(made["key"]) == TenantId("acme")
+    assert tenant_of(state, made["key"]) == TenantId("acme")
     code, listed, _ = run("key", "list", "acme", "--json")
     assert [key["label"] for key in listed["keys"]] == ["web"]
     assert made["key"] not in json.dumps(listed)
     assert run("key", "revoke", "acme", listed["keys"][0]["key_id"], "--json")[1]["revoked"] is True
-    assert state.accounts.authenticate(made["key"]) is None
+    assert tenant_of(state, made["key"]) is None
     assert run("tenant", "create", "No Name")[0] == 2
     assert run("up", "--services", "postgres")[0] in (1, 2)
     code, down, _ = run("down", "--json")

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import time
 
 import pytest
 
@@ -11,7 +10,7 @@ from cluster.state import keys
 from cluster.state.jobs import Once
 from cluster.state.store import StateStore
 from m2dao.errors import AlreadyExists, InputError, ServiceError, UnknownTenant
-from tests.support.stack import reaching
+from tests.support.stack import reaching, tenant_of
 
 
 def publish(state, topic, message):
@@ -30,10 +29,10 @@ def test_an_api_key_lets_in_its_tenant_and_nobody_else(state, tenant):
     key, another = state.accounts.create_api_key(tenant), state.accounts.create_api_key(tenant, label="web")
     assert key != another
     assert len(key) >= len("m2dao_") + 43
-    assert state.accounts.authenticate(key) == tenant == state.accounts.authenticate(another)
+    assert tenant_of(state, key) == tenant == tenant_of(state, another)
     flipped = key[:-2] + ("A" if key[-2] != "A" else "B") + key[-1]
-    for wrong in ("", "m2dao_", flipped, key + "A", key.upper(), f" {key}", f"{key}\n", "*", None, b"x"):
-        assert state.accounts.authenticate(wrong) is None
+    for wrong in ("", "m2dao_", flipped, key + "A", key.upper(), f" {key}", f"{key}\n", "*"):
+        assert tenant_of(state, wrong) is None
 
 
 def test_no_key_is_in_the_store_in_any_form_that_lets_in(state, tenant, stack):
@@ -48,7 +47,7 @@ def test_no_key_is_in_the_store_in_any_form_that_lets_in(state, tenant, stack):
     assert key.removeprefix("m2dao_") not in text
     # Without the pepper a copy of the store cannot even confirm a key.
     thief = StateStore(reaching(stack, key_pepper="guessed"))
-    assert thief.accounts.authenticate(key) is None
+    assert tenant_of(thief, key) is None
 
 
 def test_a_revoked_key_stops_at_once_and_the_others_go_on(state, tenant):
@@ -57,8 +56,8 @@ def test_a_revoked_key_stops_at_once_and_the_others_go_on(state, tenant):
     assert [info.label for info in infos] == ["k0", "k1"]
     assert infos[0].created_s <= infos[1].created_s
     assert state.accounts.revoke(tenant, infos[0].key_id)
-    assert state.accounts.authenticate(keys[0]) is None
-    assert state.accounts.authenticate(keys[1]) == tenant
+    assert tenant_of(state, keys[0]) is None
+    assert tenant_of(state, keys[1]) == tenant
     assert not state.accounts.revoke(tenant, infos[0].key_id)
     assert [info.label for info in state.accounts.list_api_keys(tenant)] == ["k1"]
 
@@ -69,7 +68,7 @@ def test_a_tenant_cannot_revoke_anothers_key(state, tenant):
     key = state.accounts.create_api_key(tenant)
     (info,) = state.accounts.list_api_keys(tenant)
     assert not state.accounts.revoke(other, info.key_id)
-    assert state.accounts.authenticate(key) == tenant
+    assert tenant_of(state, key) == tenant
 
 
 def test_a_deleted_tenant_leaves_nothing_and_its_neighbour_loses_nothing(state, tenant):
@@ -81,10 +80,10 @@ def test_a_deleted_tenant_leaves_nothing_and_its_neighbour_loses_nothing(state, 
     for name in keys:
         state.jobs.create(name, "render", {}, once=Once(key="k"))
     state.accounts.delete_tenant(tenant)
-    assert state.accounts.authenticate(keys[tenant]) is None
+    assert tenant_of(state, keys[tenant]) is None
     assert list(state._link.scan(f"{tenant}:*")) == []
     assert tenant not in state.accounts.list_tenants()
-    assert state.accounts.authenticate(keys[neighbour]) == neighbour
+    assert tenant_of(state, keys[neighbour]) == neighbour
     assert len(state.jobs.list(neighbour, "render")) == 1
     with pytest.raises(UnknownTenant):
         state.accounts.delete_tenant(tenant)
@@ -106,35 +105,6 @@ def test_a_message_reaches_every_listener_of_its_topic_only(state):
         assert two.get(5) == ("other", {"n": 1})
         assert one.get(0.01) is None
     assert publish(state, "champion", {}) == 0
-
-
-def test_a_rate_lets_through_its_capacity_then_says_how_long_to_wait(state, tenant):
-    taken = [state.limits.take(tenant, "api", capacity=3, per_second=0.001) for _ in range(4)]
-    assert taken[:3] == [0, 0, 0]
-    assert 900 < taken[3] <= 1000
-    assert state.limits.take(tenant, "other", capacity=1, per_second=1) == 0
-    with pytest.raises(InputError):
-        state.limits.take(tenant, "api", capacity=1, per_second=1, cost=2)
-
-
-def test_a_rate_refills_with_time(state, tenant):
-    for _ in range(2):
-        began = time.monotonic()
-        while state.limits.take(tenant, "fast", capacity=1, per_second=50):
-            assert time.monotonic() - began < 10
-
-
-def test_slots_are_limited_kept_freed_and_forgotten(state, tenant):
-    hold = lambda who, ttl=60: state.limits.hold(tenant, "streams", who, limit=2, ttl_s=ttl)  # noqa: E731
-    assert hold("a")
-    assert hold("b")
-    assert not hold("c")
-    assert hold("a")  # its own again
-    state.limits.let_go(tenant, "streams", "a")
-    assert hold("c", ttl=0.001)
-    while not hold("d"):  # c's time ends by itself
-        pass
-    assert not hold("e")
 
 
 def test_a_store_can_be_sent_to_another_process(state, tenant):

@@ -335,7 +335,6 @@ def test_every_change_of_a_job_is_announced_in_order(state, jobs, tenant):
 
 def test_every_key_begins_with_its_tenant_or_is_one_of_the_documented_few(state, jobs, tenant):
     state.accounts.create_api_key(tenant)
-    state.limits.take(tenant, "x", capacity=1, per_second=1)
     jobs.create(tenant, "render", {"marker": "looked-for"}, once=Once(key="k"))
     known = {str(name) for name in state.accounts.list_tenants()}
     for key in state._link.scan("*"):

@@ -9,6 +9,7 @@ from cluster.control.tenants import Tenants
 from cluster.object_keys import object_key
 from cluster.platform import Platform
 from m2dao.errors import AlreadyExists, InvalidId
+from tests.support.stack import tenant_of
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,12 @@ def test_a_tenant_is_made_once_and_listed(tenants, tenant):
 
 def test_a_key_lets_in_until_it_is_revoked(tenants, platform, tenant):
     new = tenants.create_key(str(tenant), label="web")
-    assert platform.state.accounts.authenticate(new.key) == new.tenant == tenant
+    assert tenant_of(platform.state, new.key) == new.tenant == tenant
     (info,) = tenants.keys(str(tenant))
     assert info.label == "web"
     assert tenants.revoke_key(str(tenant), info.key_id)
     assert not tenants.revoke_key(str(tenant), info.key_id)
-    assert platform.state.accounts.authenticate(new.key) is None
+    assert tenant_of(platform.state, new.key) is None
 
 
 def test_a_name_that_cannot_be_a_tenants_is_refused_everywhere(tenants):

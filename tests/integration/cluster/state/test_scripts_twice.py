@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from cluster.ids import FitId, IdentityName, ModelRef, TenantId
 from cluster.state import scripts
 from cluster.state.champions import Champion, ChampionTable
+from cluster.state.door import Door, Terms
 from cluster.state.jobs import Once
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
@@ -96,6 +98,30 @@ def probed(state: StateStore, tenant: TenantId) -> None:
     assert state.probes.fault(ref, "p") == ""
 
 
+def at_door(state: StateStore, do: Callable[[Door], Any], *, burst: float = 9, uploads: int = 1) -> None:
+    class Link:  # the link that the test watches
+        async def run(self, *arguments: Any) -> Any:
+            return state._link.run(*arguments)
+
+        async def call(self, *command: Any) -> Any:
+            return state._link.call(*command)
+
+    terms = Terms(rate=0.001, burst=burst, uploads=uploads, open_renders=1, place_s=60)
+    asyncio.run(do(Door(Link(), state.accounts, terms)))
+
+
+def passed(times: int = 1, place: str | None = None, **terms: Any) -> Callable[[StateStore, TenantId], Any]:
+    async def do(door: Door, key: str) -> None:
+        for n in range(times):
+            await door.enter(key, place=place and f"{place}{n}")
+
+    def way(state: StateStore, tenant: TenantId) -> None:
+        key = state.accounts.create_api_key(tenant)
+        at_door(state, lambda door: do(door, key), **terms)
+
+    return way
+
+
 # script -> what runs it, one way or several
 WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "CREATE_JOB": {
@@ -127,17 +153,14 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "DELETE_TENANT": {"known": lambda state, tenant: state.accounts.delete_tenant(tenant)},
     "CREATE_API_KEY": {"new": lambda state, tenant: state.accounts.create_api_key(tenant)},
     "REVOKE_API_KEY": {"known": revoke},
-    "TAKE_FROM_BUCKET": {
-        "some": lambda state, tenant: state.limits.take(tenant, "x", capacity=10, per_second=0.001, cost=4),
-        "too much": lambda state, tenant: [
-            state.limits.take(tenant, "x", capacity=10, per_second=0.001, cost=6) for _ in range(2)
-        ],
-    },
-    "HOLD_SLOT": {
-        "free": lambda state, tenant: state.limits.hold(tenant, "x", "me", limit=1, ttl_s=60),
-        "none free": lambda state, tenant: [
-            state.limits.hold(tenant, "x", holder, limit=1, ttl_s=60) for holder in ("me", "you")
-        ],
+    "PASS_DOOR": {
+        "request": passed(),
+        "too often": passed(times=3, burst=2),
+        "upload": passed(place="u"),
+        "busy": passed(times=2, place="u"),
+        "full": passed(times=2, place="u", uploads=9),
+        "unknown": lambda state, tenant: at_door(state, lambda door: door.enter("m2dao_" + "A" * 43)),
+        "charge": lambda state, tenant: at_door(state, lambda door: door.charge(tenant, 3)),
     },
     "OPEN_VERSION": {
         "open": lambda state, tenant: state.versions.open(fitted(state, tenant)),

@@ -1,0 +1,109 @@
+"""Who may come in: API key, rate, uploads at once and a place in the queue, asked in one step.
+
+An upload takes a *place* before its body is read. A place counts as an open render until the render is queued or the
+upload is given up, so a tenant cannot send a hundred bodies into the last free place. A place that its holder never
+gives back, because the holder died, is free again after ``Terms.place_s``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from cluster.ids import TenantId
+from cluster.state import keys, scripts
+from cluster.state.accounts import Accounts
+from cluster.state.jobs import idempotency_digest
+from cluster.state.link import new_nonce
+
+
+class Verdict(StrEnum):
+    """What the door says."""
+
+    IN = "in"
+    UNKNOWN = "unknown"  # the key is no key, or was revoked
+    TOO_OFTEN = "too-often"
+    BUSY = "busy"  # as many uploads at once as a tenant may have
+    FULL = "full"  # as many open renders as a tenant may have
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a tenant may do.
+
+    Args:
+        rate: requests a second, each of cost 1.
+        burst: requests at once, after a pause.
+        uploads: uploads that are received and decoded at the same time.
+        open_renders: renders queued and running, with the places of uploads.
+        place_s: how long a place lasts that is not given back.
+    """
+
+    rate: float
+    burst: float
+    uploads: int
+    open_renders: int
+    place_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The verdict about one request.
+
+    Args:
+        verdict: whether it may come in, or why not.
+        tenant: whose request it is; None when the key is unknown.
+        wait_s: after how many seconds a tenant that came too often may come again.
+    """
+
+    verdict: Verdict
+    tenant: TenantId | None
+    wait_s: float
+
+
+class _Link(Protocol):
+    async def run(self, script: str, keys: list[str], args: list[Any]) -> Any: ...
+
+    async def call(self, *command: Any) -> Any: ...
+
+
+class Door:
+    """Lets requests in. Every method raises ``StateUnavailable`` when Redis does not answer."""
+
+    def __init__(self, link: _Link, accounts: Accounts, terms: Terms):
+        self._link, self._accounts, self._terms = link, accounts, terms
+
+    async def enter(
+        self, key: str, *, cost: float = 1.0, place: str | None = None, idempotency_key: str | None = None
+    ) -> Answer:
+        """Ask for one request.
+
+        Args:
+            key: the API key.
+            cost: what it takes from the tenant's rate.
+            place: the name of an upload, which takes a place under it.
+            idempotency_key: of the upload. One that has led to a render adds none, so it needs no free place.
+        """
+        terms = self._terms
+        entry = self._accounts.key_of(key)
+        if entry is None:
+            return Answer(verdict=Verdict.UNKNOWN, tenant=None, wait_s=0.0)
+        args: list[Any] = [cost, terms.burst, terms.rate, ""]
+        if place is not None:
+            digest = "" if idempotency_key is None else idempotency_digest("render", idempotency_key)
+            args += [place, terms.uploads, terms.open_renders, round(terms.place_s * 1000), digest]
+        outcome, tenant, wait_s = await self._link.run(scripts.PASS_DOOR, [entry, keys.answer(new_nonce())], args)
+        known = None if outcome == Verdict.UNKNOWN else TenantId(tenant)
+        return Answer(verdict=Verdict(outcome), tenant=known, wait_s=float(wait_s))
+
+    async def charge(self, tenant: TenantId, cost: float) -> None:
+        """Take ``cost`` from a tenant's rate for what a request turned out to need, even if that makes a debt."""
+        args = [cost, self._terms.burst, self._terms.rate, str(tenant)]
+        await self._link.run(scripts.PASS_DOOR, [keys.api_key(""), keys.answer(new_nonce())], args)
+
+    async def leave(self, tenant: TenantId, place: str, idempotency_key: str | None = None) -> None:
+        """Give a place back; nothing happens when it is back already."""
+        await self._link.call("ZREM", keys.slots(tenant, "uploads"), place)
+        shared = place if idempotency_key is None else idempotency_digest("render", idempotency_key)
+        await self._link.call("ZREM", keys.slots(tenant, "places"), shared)

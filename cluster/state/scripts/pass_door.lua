@@ -1,0 +1,55 @@
+-- Lets a request in, or says why not: {outcome, tenant, seconds to wait}. Or charges a tenant that is in already.
+-- KEYS: API key, answer
+-- ARGV: cost, capacity, refill per second, tenant to charge ('' for none), then for an upload: its name, uploads at once, open renders, milliseconds
+--       until its place is free by itself, digest of the client's idempotency key ('' for none)
+-- include: answers
+-- A token bucket: take(bucket, cost, capacity, per second) answers 0, or the seconds after which there is enough.
+-- With owe, the cost is always taken, and what is missing is a debt that later calls wait for.
+local function take(bucket, cost, capacity, rate, owe)
+  local t = redis.call('TIME')
+  local now = t[1] + t[2] / 1000000
+  local f = redis.call('HMGET', bucket, 'tokens', 'at')
+  local tokens = capacity
+  if f[1] then tokens = math.min(capacity, tonumber(f[1]) + math.max(0, now - tonumber(f[2])) * rate) end
+  local wait = 0
+  if tokens < cost then wait = (cost - tokens) / rate end
+  if owe or wait == 0 then tokens = math.max(-capacity, tokens - cost) end
+  redis.call('HSET', bucket, 'tokens', string.format('%.9g', tokens), 'at', string.format('%.6f', now))
+  redis.call('EXPIRE', bucket, math.ceil(2 * capacity / rate) + 1)
+  return wait
+end
+local said = recall(KEYS[2])
+if said then return cjson.decode(said) end
+local cost, capacity, rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local charged = ARGV[4] ~= ''
+local tenant = charged and ARGV[4] or redis.call('HGET', KEYS[1], 'tenant')
+if not tenant then return {'unknown', '', '0'} end
+local function answer(outcome, wait)
+  local words = {outcome, tenant, string.format('%.6f', wait or 0)}
+  remember(KEYS[2], cjson.encode(words))
+  return words
+end
+local wait = take(key_of('rate', tenant, 'requests'), cost, capacity, rate, charged)
+if charged then return answer('in', wait) end
+if wait > 0 then return answer('too-often', wait) end
+local name, digest = ARGV[5], ARGV[9]
+if not name then return answer('in') end
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local uploads, places = key_of('slots', tenant, 'uploads'), key_of('slots', tenant, 'places')
+for _, slots in ipairs({uploads, places}) do redis.call('ZREMRANGEBYSCORE', slots, '-inf', now) end
+if redis.call('ZCARD', uploads) >= tonumber(ARGV[6]) then return answer('busy') end
+-- Requests under one key share a place, and one that has led to a render needs none: they add one render together.
+local place = digest ~= '' and digest or name
+local job = digest ~= '' and redis.call('HGET', key_of('idempotency', tenant, digest), 'job')
+if not (job and redis.call('EXISTS', key_of('job', tenant, job)) == 1) and not redis.call('ZSCORE', places, place) then
+  local open = redis.call('ZCARD', places)
+  for _, list in ipairs({'queue', 'leases', 'delayed'}) do
+    open = open + redis.call('ZCARD', key_of(list, tenant, 'render'))
+  end
+  if open >= tonumber(ARGV[7]) then return answer('full') end
+  redis.call('ZADD', places, now + ARGV[8], place)
+end
+redis.call('ZADD', uploads, now + ARGV[8], name)
+for _, slots in ipairs({uploads, places}) do redis.call('PEXPIRE', slots, ARGV[8]) end  -- this one is the newest
+return answer('in')
