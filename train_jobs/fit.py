@@ -47,12 +47,13 @@ class ClaimedFit:
         self._task = FitTask(
             name=str(self._request.identity),
             recording=self._folder / f"recording{self._request.recording_suffix}",
-            capture_dir=self._folder / "capture",
+            capture_dir=self._folder / "prepared" / "capture",
             work_dir=self._folder / "steps",
             identity_dir=self._folder / "identity",
             report_dir=self._folder / "reports",
             options=self._request.options,
             num_threads=num_threads,
+            allow_uncontained=platform.settings.allow_uncontained_decoders,
         )
 
     def run(self) -> dict[str, Any]:
@@ -74,6 +75,7 @@ class ClaimedFit:
     def _work_with(self, copies: Background, metrics: Background) -> dict[str, Any]:
         platform, request, job = self._platform, self._request, self._job
         self._task.work_dir.mkdir()
+        self._task.capture_dir.parent.mkdir()
         steps = StepCheckpoints(
             platform.store,
             request.steps_prefix(job),

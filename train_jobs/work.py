@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from cluster.control.fit_requests import FitOptions
 from m2dao.errors import ConfigError
 from m2dao.formats import CAPTURE
+from train_jobs.recordings import prepare_contained
 
 if TYPE_CHECKING:  # the engine is slow to import; only a worker pays
     from m2dao.training.progress import FitProgress
@@ -27,7 +28,8 @@ class FitTask:
     """The folders and options of one fit.
 
     ``work_dir`` holds step checkpoints: what was in it when the last worker died is in it again. ``capture_dir`` may
-    be filled already, from an earlier attempt or an earlier fit of the same recording.
+    be filled already, from an earlier attempt or an earlier fit of the same recording. Its parent holds nothing else.
+    ``allow_uncontained`` is the setting ``M2DAO_ALLOW_UNCONTAINED_DECODERS``.
     """
 
     name: str
@@ -38,6 +40,7 @@ class FitTask:
     report_dir: Path
     options: FitOptions
     num_threads: int = 1
+    allow_uncontained: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +104,16 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
         LeaseLost: another worker has taken the fit over.
     """
     from m2dao.capture.dataset import Capture
-    from m2dao.capture.prepare import prepare
     from m2dao.training.fit import fit
 
     options = task.options
     if not (task.capture_dir / CAPTURE.manifest).exists():
-        prepare(
+        prepare_contained(
             task.recording,
             task.capture_dir,
             size=options.capture_size,
+            num_threads=task.num_threads,
+            allow_uncontained=task.allow_uncontained,
             on_progress=lambda stage, fraction: monitor.stage("prepare", fraction, stage),
         )
         monitor.capture_ready()

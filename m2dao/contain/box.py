@@ -21,7 +21,8 @@ from m2dao.contain import landlock, linux, seccomp
 
 FIRST_USER, NUM_USERS = 62_000, 1000  # nobody else's: systemd's dynamic users end at 65519 and begin at 61184
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/sys/devices/system/cpu")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_PROCESSORS = ("/proc/cpuinfo", "/sys/devices/system/cpu")  # inference picks its kernels by them
 _ROOT_OPTIONS = "size=1m,mode=0755"
 
 
@@ -142,7 +143,9 @@ def shared_paths(packages: Iterable[str]) -> tuple[str, ...]:
     """What every box shows for reading: Python with what is installed, these packages, and a few devices."""
     paths = sysconfig.get_paths()
     folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")} | set(site.getsitepackages())
-    return tuple(path for path in (*_LIBRARIES, *_DEVICES, *sorted(folders), *packages) if os.path.exists(path))
+    return tuple(
+        path for path in (*_LIBRARIES, *_DEVICES, *_PROCESSORS, *sorted(folders), *packages) if os.path.exists(path)
+    )
 
 
 def _limit(box: Box) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import socket
 import time
@@ -102,3 +103,20 @@ def fill(say, path: str) -> None:
         while True:
             file.write(b"x")
             time.sleep(0.001)
+
+
+def prepare_recording(say, recording: str, capture_dir: str, size: int) -> None:
+    """Stands where a preparation stands, and tries what it must not be able to do."""
+    folder = Path(capture_dir)
+    folder.mkdir()
+    if size == 666:
+        (folder / "frames").symlink_to("/etc")
+    tenant = folder.parents[1]
+    tried = {
+        "recording": attempt(say, "read", recording),
+        "steps": attempt(say, "read", str(tenant / "steps" / "secret")),
+        "neighbour": attempt(say, "read", str(tenant.parent / "other" / "recording.mp4")),
+        "socket": attempt(say, "connect", "127.0.0.1:1"),
+        "environment": "hunter2" if "hunter2" in str(os.environ) else "clean",
+    }
+    (folder / "found.json").write_text(json.dumps(tried))
