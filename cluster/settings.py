@@ -17,8 +17,8 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -30,16 +30,16 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from cluster.checks.values import is_bucket, is_origins, is_ray_address, is_url
 from cluster.environment import PREFIX, STACK_ENV_NAME, env_name, pick_settings, read_stack_env
 from cluster.faults import Backoff
 from m2dao.errors import ConfigError
+from m2dao.secrets import hide
 
 MB = 1_000_000
 USUAL_REAL_TIME_FACTOR = 0.5  # of a render: seconds of work for a second of video, until it was measured
-_Text = TypeVar("_Text", str, SecretStr)
 
 
 def _number(default: float | None, low: float, high: float, help: str) -> Any:
@@ -51,45 +51,7 @@ def _path(value: Path) -> Path:
     return value.expanduser().absolute()
 
 
-def _url(*schemes: str) -> AfterValidator:
-    """The check of a URL; its error does not repeat the value, which may hold a password."""
-
-    def check(value: _Text) -> _Text:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        try:
-            parts = urlsplit(text)
-            usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # a port that is no number
-            usable = False
-        if not usable:
-            raise PydanticCustomError("url", " or ".join(f"{scheme}://HOST[:PORT]" for scheme in schemes))
-        return type(value)(text.rstrip("/"))
-
-    return AfterValidator(check)
-
-
-def _bucket(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", value):
-        raise ValueError("3 to 63 lower-case letters, digits and hyphens")
-    return value
-
-
-def _origins(value: str) -> str:
-    """Origins by comma."""
-    origins = [part.strip().rstrip("/") for part in value.split(",") if part.strip()]
-    if not all(part == "*" or re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+", part) for part in origins):
-        raise ValueError("https://HOST[:PORT], several by comma, or *")
-    return ",".join(origins)
-
-
-def _ray_address(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if value == "auto" or (host and port.isdigit() and 0 < int(port) < 65536):
-        return value
-    raise ValueError("HOST:PORT or auto")
-
-
-_HttpUrl = Annotated[str, _url("http", "https")]
+_HttpUrl = Annotated[str, is_url("http", "https")]
 _AbsolutePath = Annotated[Path, AfterValidator(_path)]
 
 
@@ -100,7 +62,7 @@ class _Group(BaseModel):
 class RedisSettings(_Group):
     """The state store."""
 
-    url: Annotated[SecretStr, _url("redis", "rediss")] | None = Field(
+    url: Annotated[SecretStr, is_url("redis", "rediss")] | None = Field(
         default=None, description="State store (Redis or Valkey). Unset: `up` starts an embedded Valkey."
     )
 
@@ -115,7 +77,7 @@ class S3Settings(_Group):
         default=None,
         description="Address put into presigned URLs, where clients reach the object store by another name than we do.",
     )
-    bucket: Annotated[str, AfterValidator(_bucket)] = Field(
+    bucket: Annotated[str, AfterValidator(is_bucket)] = Field(
         default="m2dao", description="Bucket that holds everything; made when missing."
     )
     region: str = Field(default="us-east-1", description="Region that requests are signed for.")
@@ -135,7 +97,7 @@ class S3Settings(_Group):
 class MlflowSettings(_Group):
     """The model registry."""
 
-    url: Annotated[SecretStr, _url("http", "https")] | None = Field(
+    url: Annotated[SecretStr, is_url("http", "https")] | None = Field(
         default=None, description="Model registry (MLflow server). Unset: `up` starts an embedded one on sqlite."
     )
 
@@ -143,7 +105,7 @@ class MlflowSettings(_Group):
 class RaySettings(_Group):
     """The compute cluster."""
 
-    address: Annotated[str, AfterValidator(_ray_address)] | None = Field(
+    address: Annotated[str, AfterValidator(is_ray_address)] | None = Field(
         default=None, description="Head of the Ray cluster, HOST:PORT. Unset: `up` starts a local head."
     )
     dashboard_url: _HttpUrl | None = Field(
@@ -186,30 +148,18 @@ class JobSettings(_Group):
 class ServeConfig(_Group):
     """What the API allows and how it scales."""
 
-    allowed_origins: Annotated[str, AfterValidator(_origins)] | None = Field(
+    allowed_origins: Annotated[str, AfterValidator(is_origins)] | None = Field(
         default=None,
         description="Origins of web pages that may call the API and fetch results, by comma, such as "
         "`https://app.example.com`; `*` for all. Unset: pages cannot, only servers.",
     )
     max_upload_mb: int = _number(64, 1, 4096, "Largest request body of POST /v1/renders, in MB; 413 beyond it.")
-    request_rate: float = _number(
-        50.0, 0.1, 100_000, "Requests a second that a tenant may make for long; 429 beyond it."
-    )
-    request_burst: float = _number(
-        200.0, 20, 1_000_000, "Requests that a tenant may make at once, after a pause; 429 beyond it."
-    )
-    max_uploads: int = _number(
-        8, 1, 1000, "Uploads of a tenant that are received and decoded at the same time; 429 beyond it."
-    )
-    upload_timeout_s: float = _number(
-        120.0, 1, 3600, "Longest time a request body may take to arrive, in seconds; 408 beyond it."
-    )
-    upload_min_kb_s: float = _number(
-        16.0, 0.1, 100_000, "Slowest a request body may arrive after its first seconds, in kB a second; 408 below it."
-    )
-    upload_disk_mb: int = _number(
-        8192, 64, 10_000_000, "Temporary disk for the uploads of an ingress replica, in MB; 503 beyond it."
-    )
+    request_rate: float = _number(50.0, 0.1, 100_000, "Requests a second that a tenant may make; 429 beyond it.")
+    request_burst: float = _number(200.0, 20, 1_000_000, "Requests that a tenant may make at once; 429 beyond it.")
+    max_uploads: int = _number(8, 1, 1000, "Uploads of a tenant at the same time; 429 beyond it.")
+    upload_timeout_s: float = _number(120.0, 1, 3600, "Longest time of a request body, in seconds; 408 beyond it.")
+    upload_min_kb_s: float = _number(16.0, 0.1, 100_000, "Slowest request body, in kB a second; 408 below it.")
+    upload_disk_mb: int = _number(8192, 64, 10_000_000, "Temporary disk of an ingress, in MB; 503 beyond it.")
     max_audio_s: float = _number(600.0, 1, 36_000, "Longest speech of one render, in seconds; 422 beyond it.")
     max_image_pixels: int = _number(
         16_000_000, 4096, 200_000_000, "Most pixels of an uploaded background image; 422 beyond it."
@@ -217,9 +167,7 @@ class ServeConfig(_Group):
     decode_timeout_s: float = _number(60.0, 1, 3600, "Longest time the decoding of one upload may take, in seconds.")
     decode_memory_mb: int = _number(2048, 512, 65_536, "Address space of the subprocess that decodes an upload, in MB.")
     decode_processes: int = _number(4, 1, 64, "Uploads an ingress replica decodes at the same time.")
-    decode_wait_s: float = _number(
-        10.0, 0.1, 600, "Longest time an upload waits for a decoder, in seconds; 503 beyond it."
-    )
+    decode_wait_s: float = _number(10.0, 0.1, 600, "Longest wait for a decoder, in seconds; 503 beyond it.")
     max_active_renders: int = _number(
         16, 1, 100_000, "Renders a tenant may have queued and running together; 429 beyond it."
     )
@@ -231,8 +179,8 @@ class ServeConfig(_Group):
     render_concurrency: int = _number(
         1, 1, 64, "Renders one replica works on at the same time; on a GPU they share its calls."
     )
-    render_threads: int = _number(2, 1, 256, "Threads of the CPU renderer in one replica.")
-    replica_cpus: float = _number(0.5, 0.0, 256, "Cores Ray reserves for a renderer replica.")
+    render_threads: int = _number(1, 1, 256, "Threads of a replica. More make one render quicker, all no faster.")
+    replica_cpus: float | None = _number(None, 0.0, 256, "Cores reserved for a replica. Unset: one for each thread.")
     replica_gpus: float = _number(0.0, 0.0, 16, "GPUs (or a part of one) Ray reserves for a renderer replica.")
     min_replicas: int = _number(1, 1, 1000, "Renderer replicas that are always kept.")
     max_replicas: int = _number(4, 1, 1000, "Most renderer replicas.")
@@ -273,6 +221,11 @@ class ServeConfig(_Group):
             raise ConfigError("M2DAO_SERVE_DRAIN_S", expected, f"{self.drain_s:g}", remedy)
         return self
 
+    @property
+    def reserved_cpus(self) -> float:
+        """Cores that a renderer replica reserves: those that its threads use, unless the site says otherwise."""
+        return float(self.render_threads) if self.replica_cpus is None else self.replica_cpus
+
 
 class Settings(BaseSettings):
     """Every setting of the platform. Made by ``from_env``; the constructor reads no environment."""
@@ -299,7 +252,7 @@ class Settings(BaseSettings):
     key_pepper: SecretStr = Field(
         default=SecretStr(""),
         description="Secret mixed into the stored hashes of API keys; changing it voids all keys. "
-        "Embedded: made per home.",
+        "Embedded: made per home. Needed with a Redis of your own, by every process that uses it.",
     )
     allow_uncontained_decoders: bool = Field(
         default=False,
@@ -327,6 +280,8 @@ class Settings(BaseSettings):
     def from_env(cls, env: Mapping[str, str] | None = None, *, use_stack: bool = True) -> Settings:
         """Read all settings; see the module's docstring for the order. An empty variable counts as unset.
 
+        From then on their secrets are taken out of every error and log line of this process.
+
         Args:
             env: the environment; ``os.environ`` when not given.
             use_stack: whether ``stack.env`` counts. ``up`` leaves it out: what an earlier ``up`` wrote must not
@@ -342,9 +297,12 @@ class Settings(BaseSettings):
         source = EnvSettingsSource(cls)
         source.env_vars = {name.lower(): values[name] for name in all_settings() if values.get(name)}
         try:
-            return cls(**source())
+            settings = cls(**source())
         except ValidationError as error:
             raise _refusal(error) from None  # the cause would hold the value
+        names = [row.name for row in all_settings().values() if row.secret]
+        hide(secret for name in names for secret in _secrets_of(settings.plain(name)))
+        return settings
 
     def with_env(self, changes: Mapping[str, str]) -> Settings:
         """The same settings but for these variables."""
@@ -408,6 +366,16 @@ def all_settings() -> dict[str, Setting]:
         )
         for name, field in rows.items()
     }
+
+
+def _secrets_of(value: str | None) -> tuple[str, ...]:
+    """What nobody may read of a secret setting: of a URL its password, as it is written and as it is sent."""
+    if value is None:
+        return ()
+    if "://" not in value:
+        return (value,)
+    password = urlsplit(value).password or ""
+    return (password, unquote(password))
 
 
 def _refusal(error: ValidationError) -> ConfigError:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from m2dao.errors import M2daoError
+from m2dao.secrets import scrub
 
 EXIT_INTERRUPTED = 130
 _STDOUT, _STDERR = 1, 2  # file descriptors
@@ -55,7 +56,7 @@ def _outcome(name: str, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, A
         print(f"{name}: interrupted", file=sys.stderr)
         return None, EXIT_INTERRUPTED
     except Exception:  # whatever is left is a defect of ours, and the reader needs the trace to report it
-        traceback.print_exc()
+        print(scrub(traceback.format_exc()), end="", file=sys.stderr)
         print(f"{name}: an internal error; please report the lines above", file=sys.stderr)
         return {"error": M2daoError.code, "detail": "an internal error"}, M2daoError.exit_code
     return result, 1 if result.get("failed") else 0

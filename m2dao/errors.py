@@ -53,6 +53,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from m2dao.secrets import scrub
+
 
 class M2daoError(Exception):
     """An error that says which thing, what was expected, what came and what to do.
@@ -68,6 +70,8 @@ class M2daoError(Exception):
     code = "internal-error"  # stable, machine-readable; the API uses it as the problem type
 
     def __init__(self, subject: str, expected: str = "", got: str = "", remedy: str = ""):
+        # What a library said may hold a password or a signed URL, and an error is stored, printed and sent.
+        subject, expected, got, remedy = (scrub(str(part)) for part in (subject, expected, got, remedy))
         super().__init__(subject, expected, got, remedy)
         self.subject = subject
         self.expected = expected

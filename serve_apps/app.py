@@ -48,12 +48,13 @@ class Ingress:
 
     Args:
         renderer: handle of the renderer deployment.
-        settings: where the services are.
-        config: limits and sizes.
+        config: limits and sizes. Where the services are comes from the environment, because Serve writes these
+            arguments into Ray's tables, and the settings hold secrets.
         beside: deployments that only belong to the same application.
     """
 
-    def __init__(self, renderer: Any, settings: Settings, config: ServeConfig, *beside: Any):
+    def __init__(self, renderer: Any, config: ServeConfig, *beside: Any):
+        settings = Settings.from_env()
         configure_logging(INGRESS, level=settings.log_level)
         remove_abandoned(renders.SCRATCH)
         self._renderer = renderer
@@ -102,11 +103,15 @@ def _was_stopped(error: Exception) -> bool:
 
 
 def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = True) -> serve.Application:
-    """The application, ready for ``serve.run``.
+    """The application, ready for ``serve.run``. No secret is in it.
+
+    Replicas find secrets where fits find them: in the file that ``M2DAO_HOME`` leads to, or in the environment of the
+    cluster's machines.
 
     Args:
         with_keeper: whether a keeper belongs to it; the embedded stack has one already.
     """
+    environment = settings.to_env(secrets=False, serve=False)
     # Called with options alone, serve.deployment is typed as what it is: a decorator.
     renderer = serve.deployment(
         name=TALKER,
@@ -123,9 +128,9 @@ def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = Tr
             ),
         ),
         ray_actor_options={
-            "num_cpus": config.replica_cpus,
+            "num_cpus": config.reserved_cpus,
             "num_gpus": config.replica_gpus,
-            "runtime_env": {"env_vars": _renderer_env(config)},
+            "runtime_env": {"env_vars": {**environment, **_renderer_env(config)}},
         },
         graceful_shutdown_timeout_s=config.drain_s,
         graceful_shutdown_wait_loop_s=0.5,
@@ -137,21 +142,21 @@ def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = Tr
         name=INGRESS,
         num_replicas=config.ingress_replicas,
         max_ongoing_requests=256,  # connections, not renders: the work here is small or in threads
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": environment}},
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=_HEALTH_S,
         health_check_timeout_s=_DEAD_AFTER_S,
         logging_config=_LOGGING,
     )(serve.ingress()(Ingress))
-    beside = [_keeper_deployment().bind(settings)] if with_keeper else []
-    return ingress.bind(renderer.bind(settings, config), settings, config, *beside)
+    beside = [_keeper_deployment(environment).bind()] if with_keeper else []
+    return ingress.bind(renderer.bind(config), config, *beside)
 
 
-def _keeper_deployment() -> serve.Deployment:
+def _keeper_deployment(environment: dict[str, str]) -> serve.Deployment:
     return serve.deployment(
         name=KEEPER,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": environment}},
         graceful_shutdown_timeout_s=5.0,
         health_check_period_s=_HEALTH_S,
         health_check_timeout_s=_DEAD_AFTER_S,

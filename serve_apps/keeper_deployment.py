@@ -13,9 +13,10 @@ DEPLOYMENT = "keeper"
 
 
 class KeeperReplica:
-    """One keeper. It waits while another one works."""
+    """One keeper. It waits while another one works. Where the services are comes from the environment."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self) -> None:
+        settings = Settings.from_env()
         configure_logging(DEPLOYMENT, level=settings.log_level)
         self._stop = threading.Event()
         keeper = make_keeper(settings)

@@ -1,4 +1,7 @@
-"""Prepares a tenant's recording in a contained process: the fit worker, which holds credentials, decodes nothing."""
+"""Prepares a tenant's recording in a contained process.
+
+The fit worker holds credentials, so it decodes nothing itself.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def prepare_contained(
     from m2dao.capture.prepare import MODELS
     from m2dao.kernels.compiled import compile_ahead
 
-    compile_ahead("m2dao.capture")  # inside, kernels can be loaded but not kept
+    compile_ahead()  # those of prepare too: inside, kernels can be loaded but not kept
     folder = capture_dir.parent
     folder.mkdir(exist_ok=True)
     recording.chmod(0o444)  # the process is another user; the folder around the recording is shut

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from cluster.control.batch_jobs import BatchJobState
 from cluster.settings import Settings
 from m2dao.errors import ClusterUnavailable, ConfigError
+from m2dao.secrets import hide
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -86,9 +87,11 @@ class RayJobs:
         if path is None:
             return None
         try:
-            return {"authorization": f"Bearer {path.read_text().strip()}"}
+            token = path.read_text().strip()
         except OSError as error:
             raise ConfigError("M2DAO_RAY_TOKEN_FILE", "a readable file", str(error)) from error
+        hide([token])
+        return {"authorization": f"Bearer {token}"}
 
     def _info(self, submission_id: str) -> JobDetails | None:
         with _translated(f"Ray job {submission_id}"):

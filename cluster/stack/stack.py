@@ -94,10 +94,10 @@ class Stack:
         """
         with self._home.exclusive(self._settings.start_timeout_s):
             self._cancelled.clear()
-            settings = self._settings
             started: list[str] = []
             try:
                 planned = self._plan(services)
+                settings = self._settings
                 for service in planned:
                     settings = settings.with_env(service.reached_by)
                 if owner_pid is not None:
@@ -159,12 +159,13 @@ class Stack:
         self._home.make_folders()
         credentials = self._home.credentials()
         ports = self._home.choose_ports(embedded)
-        settings, planned = self._settings.with_env({"M2DAO_KEY_PEPPER": credentials["key_pepper"]}), []
+        pepper = self._settings.plain("key_pepper") or credentials["key_pepper"]  # a site's own wins
+        settings, planned = self._settings.with_env({"M2DAO_KEY_PEPPER": pepper}), []
         for name in embedded:
             service = make_service(name, settings, ports[name], credentials)
             settings = settings.with_env(service.reached_by)
             planned.append(service)
-        self._settings = self._settings.with_env({"M2DAO_KEY_PEPPER": credentials["key_pepper"]})
+        self._settings = self._settings.with_env({"M2DAO_KEY_PEPPER": pepper})
         return planned
 
     def _start_all(self, planned: list[Service], settings: Settings, started: list[str], progress: Progress) -> None:

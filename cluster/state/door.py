@@ -67,6 +67,8 @@ class _Link(Protocol):
 
     async def call(self, *command: Any) -> Any: ...
 
+    async def close(self) -> None: ...
+
 
 class Door:
     """Lets requests in. Every method raises ``StateUnavailable`` when Redis does not answer."""
@@ -107,3 +109,7 @@ class Door:
         await self._link.call("ZREM", keys.slots(tenant, "uploads"), place)
         shared = place if idempotency_key is None else idempotency_digest("render", idempotency_key)
         await self._link.call("ZREM", keys.slots(tenant, "places"), shared)
+
+    async def close(self) -> None:
+        """Close the connections; the door can be used again and opens new ones."""
+        await self._link.close()

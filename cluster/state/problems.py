@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from m2dao.errors import M2daoError
+from m2dao.secrets import scrub
 
 _URN = "urn:m2dao:problem:"
 
@@ -32,7 +33,7 @@ class Problem:
         if isinstance(error, M2daoError):
             title = (type(error).__doc__ or error.code).splitlines()[0]
             return cls(code=error.code, title=title, detail=str(error))
-        detail = f"{type(error).__name__}: {error}"
+        detail = scrub(f"{type(error).__name__}: {error}")
         return cls(code="internal-error", title="An unexpected error", detail=detail)
 
     def as_dict(self) -> dict[str, str]:

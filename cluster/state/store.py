@@ -36,7 +36,7 @@ class StateStore:
     def __init__(self, settings: Settings):
         self._settings = settings
         self._link = RedisLink(settings.require("redis.url"))
-        self.accounts = Accounts(self._link, pepper=settings.key_pepper.get_secret_value())
+        self.accounts = Accounts(self._link, pepper=settings.require("key_pepper"))
         self.jobs = Jobs(self._link, backoff=settings.jobs.backoff)
         self.versions = VersionTable(self._link)
         self.champions = ChampionTable(self._link, self.versions)

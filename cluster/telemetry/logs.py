@@ -4,7 +4,8 @@
      "message": "render accepted", "tenant": "acme", "job": "r-..."}
 
 The message says what happened and stays the same from line to line. Whom it concerns goes into fields, by ``extra=``.
-Log lines may name tenants and identities. They never hold API keys or passwords in URLs.
+Log lines may name tenants and identities. They never hold secrets (``m2dao/secrets.py``). That is also so for lines
+of libraries that go to files of their own, such as those of Ray Serve.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-import re
 import sys
 import traceback
 from typing import IO, Any
 
+from m2dao.secrets import scrub
+
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _OWN = ("time", "level", "component", "logger", "message")
-# API keys and passwords in URLs: a careless message must not become a leak.
-_SECRETS = re.compile(r"m2dao_[A-Za-z0-9_-]{43}|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)")
 _MAX_TEXT = 20_000
 
 
@@ -64,6 +64,19 @@ def configure_logging(component: str, *, level: str = "INFO", stream: IO[str] | 
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    logging.setLogRecordFactory(_ScrubbedRecord)
+
+
+class _ScrubbedRecord(logging.LogRecord):
+    """A record without secrets, whoever writes it to wherever."""
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        if self.exc_info and self.exc_info[1] is not None:
+            self.exc_text = scrub("".join(traceback.format_exception(self.exc_info[1])).rstrip("\n"))
+
+    def getMessage(self) -> str:
+        return scrub(super().getMessage())
 
 
 def _plain(value: Any) -> Any:
@@ -80,5 +93,5 @@ def _plain(value: Any) -> Any:
 
 
 def _clean(text: str) -> str:
-    text = _SECRETS.sub("[secret]", text)
+    text = scrub(text)
     return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + " [cut]"

@@ -205,6 +205,7 @@ class _Server:
             socket.send_fds(self.control, [call], [answers.fileno()])
         except OSError:
             self.process.kill()
+            self.process.wait()  # so that nobody takes it for alive
             return False
         return True
 

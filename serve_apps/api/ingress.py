@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
@@ -27,6 +28,14 @@ def create_api(
         on_created: called on the event loop whenever a render may have been queued.
         lifespan: what to do at start and end.
     """
+
+    @contextlib.asynccontextmanager
+    async def whole_life(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.nullcontext() if lifespan is None else lifespan(app):
+            yield
+        if services is not None:
+            await services.door.close()
+
     app = FastAPI(
         title="Talking identities",
         version=VERSION,
@@ -34,7 +43,7 @@ def create_api(
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lifespan,
+        lifespan=whole_life,
     )
     install_error_handlers(app)
     install_web_manners(app, () if services is None else services.config.origins)

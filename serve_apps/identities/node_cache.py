@@ -34,7 +34,8 @@ class NodeCache:
             raise ConfigError("node cache", "a positive byte budget", str(byte_budget))
         self._root = Path(root)
         self._byte_budget = byte_budget
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root.chmod(0o700)  # faces and voices: also in a folder that an earlier version made
         self._remove_partial()
 
     @contextlib.contextmanager
@@ -88,6 +89,7 @@ class NodeCache:
         shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed; we hold its lock now
         try:
             fetch(partial)
+            _shut(partial)
             self._make_room(_num_bytes(partial))
             os.rename(partial, target)
         except FileNotFoundError as error:
@@ -111,6 +113,12 @@ class NodeCache:
 
     def _lock_path(self, sha256: str) -> Path:
         return self._root / f"{sha256}.lock"
+
+
+def _shut(folder: Path) -> None:
+    """Let nobody else read what is in a folder, even where it is moved to another place."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def _num_bytes(folder: Path) -> int:

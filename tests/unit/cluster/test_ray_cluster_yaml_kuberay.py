@@ -82,11 +82,16 @@ SERVICE = {
     "!serveConfigV2": TEXT,
     "!rayClusterConfig": CLUSTER,
 }
-PEER = {"podSelector": {"!matchLabels": LABELS}, "namespaceSelector": {"!matchLabels": LABELS}}
+PEER = {
+    "podSelector": {"!matchLabels": LABELS},
+    "namespaceSelector": {"!matchLabels": LABELS},
+    "ipBlock": {"!cidr": re.compile(r"[0-9.]+/\d+")},
+}
 POLICY = {
     "!podSelector": {"!matchLabels": LABELS},
     "!policyTypes": [TEXT],
     "!ingress": [{"!from": [PEER], "ports": [{"!protocol": TEXT, "!port": NUMBER}]}],
+    "!egress": [{"!to": [PEER], "ports": [{"!protocol": TEXT, "!port": NUMBER}]}],
 }
 
 
@@ -283,3 +288,16 @@ def test_the_policies_cover_every_pod_and_open_only_http_to_the_outside(clusters
                 outside = peer.get("namespaceSelector", {}).get("matchLabels", {})
                 if outside and "kuberay-system" not in outside.values():
                     assert [port["port"] for port in rule["ports"]] == [8000]
+
+
+def test_no_pod_may_talk_to_whom_it_likes(clusters):
+    policies = [policy["spec"] for policy in load("network-policy.yaml")]
+    assert len(policies) == len(clusters)
+    for policy in policies:
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        own = policy["podSelector"]["matchLabels"]
+        for rule in policy["egress"]:
+            (peer,) = rule["to"]
+            if "ports" not in rule:  # every port, but only of pods of its own cluster
+                assert peer == {"podSelector": {"matchLabels": own}}
+            assert peer.get("ipBlock", {}).get("cidr") != "0.0.0.0/0"

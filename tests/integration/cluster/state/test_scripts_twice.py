@@ -106,6 +106,9 @@ def at_door(state: StateStore, do: Callable[[Door], Any], *, burst: float = 9, u
         async def call(self, *command: Any) -> Any:
             return state._link.call(*command)
 
+        async def close(self) -> None:
+            pass
+
     terms = Terms(rate=0.001, burst=burst, uploads=uploads, open_renders=1, place_s=60)
     asyncio.run(do(Door(Link(), state.accounts, terms)))
 

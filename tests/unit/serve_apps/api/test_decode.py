@@ -148,7 +148,7 @@ def test_a_decoder_that_does_not_come_back_is_stopped(tmp_path):
 
 
 def test_a_decoder_that_dies_is_the_uploads_fault(tmp_path):
-    with decoding(ServeConfig(max_audio_s=36_000, decode_timeout_s=1)) as decoder:
+    with decoding(ServeConfig(max_audio_s=36_000, decode_timeout_s=1, drain_s=36_000)) as decoder:
         with wave.open(str(tmp_path / "upload"), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)

@@ -40,6 +40,19 @@ def test_a_folder_is_fetched_once_and_shared(tmp_path):
         assert again == folder
 
 
+def test_nobody_else_can_read_what_is_kept(tmp_path):
+    root = tmp_path / "cache"
+    root.mkdir(mode=0o755)
+
+    def fetch(dest: Path) -> None:
+        (dest / "inner").mkdir(parents=True)
+        (dest / "inner" / "face").write_bytes(b"x")
+
+    with NodeCache(root, byte_budget=100).folder(sha("a"), fetch) as folder:
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (root, folder, *folder.rglob("*"))}
+    assert modes == {"cache": 0o700, sha("a"): 0o700, "inner": 0o700, "face": 0o600}
+
+
 def test_side_by_side_readers_cause_one_fetch(tmp_path):
     fetches = []
     gate = threading.Barrier(4, timeout=WAIT_S)

@@ -1,0 +1,44 @@
+"""What Serve is given of the application: no secret, and the cores that threads use."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.settings import ServeConfig, Settings
+
+# Importing Ray Serve warns about its own use of pydantic.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+]
+SECRETS = {
+    "M2DAO_REDIS_URL": "redis://:hunter2-redis@h:1",
+    "M2DAO_MLFLOW_URL": "http://ops:hunter2-mlflow@h",
+    "M2DAO_S3_ACCESS_KEY": "hunter2-access",
+    "M2DAO_S3_SECRET_KEY": "hunter2-secret",
+    "M2DAO_KEY_PEPPER": "hunter2-pepper",
+}
+
+
+def deployments(config: ServeConfig):
+    """The ingress, the renderer and the keeper, as Serve gets them."""
+    from serve_apps.app import build_app
+
+    settings = Settings.from_env({**SECRETS, "M2DAO_S3_ENDPOINT": "http://h:2"}, use_stack=False)
+    ingress = build_app(settings, config)._bound_deployment
+    beside = [arg._bound_deployment for arg in ingress.init_args if hasattr(arg, "_bound_deployment")]
+    return ingress, *beside
+
+
+def test_nothing_that_serve_writes_into_rays_tables_holds_a_secret():
+    for deployment in deployments(ServeConfig()):
+        told = [arg for arg in deployment.init_args if not hasattr(arg, "_bound_deployment")]
+        text = repr((told, deployment.init_kwargs, deployment.ray_actor_options)) + str([vars(arg) for arg in told])
+        assert "M2DAO_S3_ENDPOINT" in text  # what is no secret is there
+        assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(("changes", "cpus"), [({}, 1), ({"render_threads": 3}, 3), ({"replica_cpus": 0.5}, 0.5)])
+def test_a_replica_reserves_the_cores_that_its_threads_use(changes, cpus):
+    _, renderer, _ = deployments(ServeConfig(**changes))
+    assert renderer.ray_actor_options["num_cpus"] == cpus
