@@ -134,9 +134,7 @@ class ApiSettings(_Group):
 class JobSettings(_Group):
     """How jobs wait for what is ours to mend."""
 
-    retry_base_s: float = _number(
-        1.0, 0.001, 3600, "First wait of a job that met an outage, in seconds; it doubles each time."
-    )
+    retry_base_s: float = _number(1.0, 0.001, 3600, "First wait after an outage, in seconds; it doubles each time.")
     retry_max_s: float = _number(30.0, 0.001, 3600, "Longest wait of a job that met an outage, in seconds.")
 
     @property
@@ -171,6 +169,9 @@ class ServeConfig(_Group):
     max_active_renders: int = _number(
         16, 1, 100_000, "Renders a tenant may have queued and running together; 429 beyond it."
     )
+    max_running_renders: int = _number(
+        16, 1, 100_000, "Renders of a tenant that run at the same time; the others wait, so that no tenant has all."
+    )
     result_url_s: int = _number(3600, 60, 604_800, "Life of a presigned result URL, in seconds.")
     lease_s: float = _number(
         15.0, 1, 600, "A render whose worker is silent for this long is given to another one, in seconds."
@@ -193,10 +194,7 @@ class ServeConfig(_Group):
     )
     downscale_delay_s: float = _number(60.0, 0, 36_000, "How long fewer must be wanted before some stop, in seconds.")
     drain_s: float = _number(
-        300.0,
-        1,
-        36_000,
-        "How long a replica that stops may finish its renders, in seconds; at least half of the longest speech.",
+        300.0, 1, 36_000, "Time of a stopping replica to finish, in seconds; at least half of the longest speech."
     )
     talker_budget_mb: int = _number(2048, 16, 1_000_000, "Memory for identities in one replica, in MB.")
     disk_budget_mb: int = _number(10_240, 16, 10_000_000, "Disk for downloaded identities on one node, in MB.")

@@ -199,6 +199,7 @@ class Jobs:
         job_id: JobId | None = None,
         nonce: str | None = None,
         begun: bool = True,
+        max_running: int | None = None,
     ) -> Claim | None:
         """Take the next job, first making jobs whose lease ran out available again.
 
@@ -212,6 +213,7 @@ class Jobs:
                 same nonce, within a minute, that job is the answer, and no second one is taken.
             begun: False when the job goes to a worker that calls ``begin``. A claim that runs out before is not
                 counted as an attempt.
+            max_running: tenants that have so many claimed jobs of this kind are passed over.
 
         Returns:
             the claim, or None when nothing is waiting.
@@ -220,7 +222,7 @@ class Jobs:
         if job_id is not None and tenant is None:
             raise TypeError("claim of one job needs its tenant too")
         args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
-        args.append(int(not begun))
+        args += [int(not begun), -1 if max_running is None else max_running]
         names = [keys.turn(kind), keys.answer(nonce or new_nonce())]
         answer = self._link.run(scripts.CLAIM_JOB, names, args)
         if not answer:

@@ -110,6 +110,7 @@ class Dispatcher:
                         lease_s=self._config.lease_s,
                         nonce=nonce,
                         begun=False,
+                        max_running=self._config.max_running_renders,
                     )
                     nonce = new_nonce()
                     if claim is None:

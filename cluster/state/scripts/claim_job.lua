@@ -1,6 +1,6 @@
 -- Gives out the next job: the tenants take turns, and within a tenant the oldest comes first.
 -- KEYS: turn, answer   ARGV: kind, worker, lease_ms, tenant ('' for any), id ('' for any), retention_s,
---   unbegun (1: for a worker that will begin it)
+--   unbegun (1: for a worker that will begin it), max_running of one tenant (-1: any)
 -- include: jobs
 -- include: answers
 local said = recall(KEYS[2])
@@ -23,8 +23,9 @@ end
 local tenants = ARGV[4] ~= '' and {ARGV[4]} or redis.call('ZRANGE', KEYS[1], 0, -1)
 for _, tenant in ipairs(tenants) do
   requeue(tenant, ARGV[1], ARGV[6], t)
-  local id = take(tenant)
   local leases = key_of('leases', tenant, ARGV[1])
+  local most = tonumber(ARGV[8])
+  local id = (most < 0 or redis.call('ZCARD', leases) < most) and take(tenant)
   if id then
     local key = key_of('job', tenant, id)
     local fence = redis.call('HINCRBY', key, 'fence', 1)

@@ -124,3 +124,14 @@ def test_the_sums_of_what_an_older_version_queued_are_made_from_its_records(stat
     state._link.call("DEL", f"{tenant}:backlog:render")
     backlog = state.jobs.backlog("render", tenant=tenant)
     assert (backlog.queued_cost, backlog.running_cost) == (2.0, 1.5)
+
+
+def test_a_tenant_that_has_as_much_running_as_it_may_is_passed_over(state, tenant):
+    jobs, kind = state.jobs, "render"
+    made = [jobs.create(tenant, kind, {})[0] for _ in range(3)]
+    words = {"worker": "w", "lease_s": 60, "tenant": tenant, "max_running": 2}
+    first, second = jobs.claim(kind, **words), jobs.claim(kind, **words)
+    assert jobs.claim(kind, **words) is None
+    jobs.finish(first, {})
+    assert jobs.claim(kind, **words).job.id == made[2].id
+    assert second.job.id == made[1].id
