@@ -89,18 +89,18 @@ def test_killed_workers_cost_only_the_fit_they_were_at(service, fits, tenant, st
 
 
 def test_a_fit_whose_ray_job_is_lost_goes_on_where_it_was_by_itself(service, fits, tenant, ray_stack):
-    # The fit stays at step 2 until its job is stopped; begun again, it is past that step.
-    batch = service.submit(tenant, [fits.recording("anna", steps=4, stay_at=2)], OPTIONS)
+    # The fit stays at step 1 until its job is stopped, which is once that step is stored; begun again, it is past it.
+    batch = service.submit(tenant, [fits.recording("anna", steps=4, stay_at=1)], OPTIONS)
     (fit_id,) = batch.fit_ids
     ray, stopped = RayJobs(ray_stack), False
     for job in service.follow(batch):
-        if job.stage == "fit: step 2" and not stopped and list(fits.platform.store.list(f"{tenant}/fits/")):
+        if job.stage == "fit: step 1" and not stopped and list(fits.platform.store.list(f"{tenant}/fits/")):
             ray.stop(ray.last(job.request["batch"]))
             stopped = True
     job = fits.job(fit_id)
     assert job.status == "done"
     assert job.result["resumed"]
     begun = [event for event in fits.events("anna") if event.startswith(("from", "prepare"))]
-    assert begun == ["prepare", "from 0", "from 2"]
+    assert begun == ["prepare", "from 0", "from 1"]
     (identity,) = fits.platform.state.champions.identities(tenant)
     assert identity.versions == (1,)
