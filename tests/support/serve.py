@@ -44,7 +44,7 @@ from serve_apps.rendering.probe import fault_of_version
 from serve_apps.rendering.worker import RenderWorker
 from serve_apps.tickets import RenderTicket
 from tests.support.http_server import serving
-from tests.support.stack import reaching
+from tests.support.stack import cancel_open_jobs, reaching
 
 _names = itertools.count()
 WAIT_S = 120
@@ -111,7 +111,7 @@ class Api:
         """A new tenant; its client is closed with the API."""
         customer = new_customer(self.services.state, self.client.base_url)
         self.resources.callback(customer.client.close)
-        self.resources.callback(cancel_renders, self.services.state, customer.tenant)
+        self.resources.callback(cancel_open_jobs, self.services.state, customer.tenant)
         return customer
 
     def register(self, tenant: TenantId, folder: Path, *, name: str = "anna", promote: bool = True) -> ModelRef:
@@ -128,14 +128,6 @@ def register(
     if promote:
         Champions(platform.state).move(ref)
     return ref
-
-
-def cancel_renders(state: StateStore, *tenants: TenantId) -> None:
-    """End the open renders of tenants, so that no dispatcher of another test finds them."""
-    for tenant in tenants:
-        for job in state.jobs.list(tenant, "render", limit=1000):
-            if not job.finished:
-                state.jobs.cancel(tenant, job.id)
 
 
 @contextlib.contextmanager

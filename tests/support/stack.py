@@ -66,6 +66,7 @@ def state(stack: Settings) -> Iterator[StateStore]:
     """The state that the stack keeps in Valkey."""
     store = StateStore(stack)
     yield store
+    cancel_open_jobs(store, *store.accounts.list_tenants())
     store.close()
 
 
@@ -81,6 +82,15 @@ def tenant(state: StateStore) -> TenantId:
     name = TenantId(f"t{os.getpid()}-{next(_names)}")
     state.accounts.create_tenant(name)
     return name
+
+
+def cancel_open_jobs(state: StateStore, *tenants: TenantId) -> None:
+    """End the open jobs of tenants, so that no dispatcher and no keeper of another test finds them."""
+    for tenant in tenants:
+        for kind in ("render", "fit"):
+            for job in state.jobs.list(tenant, kind, limit=1000):
+                if not job.finished:
+                    state.jobs.cancel(tenant, job.id)
 
 
 def reaching(settings: Settings, **changes: str) -> Settings:

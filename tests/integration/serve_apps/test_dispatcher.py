@@ -17,7 +17,7 @@ from m2dao.errors import StorageUnavailable
 from serve_apps.rendering.breaker import Breaker
 from serve_apps.rendering.dispatcher import MAX_WAITING, Dispatcher
 from serve_apps.tickets import STARTED, RenderTicket
-from tests.support.serve import cancel_renders
+from tests.support.stack import cancel_open_jobs
 
 WAIT_S = 60
 
@@ -26,9 +26,9 @@ WAIT_S = 60
 def state(stack):
     state = StateStore(stack)
     # The queue of renders is shared by all tests of the session; these need it for themselves, and leave nothing.
-    cancel_renders(state, *state.accounts.list_tenants())
+    cancel_open_jobs(state, *state.accounts.list_tenants())
     yield state
-    cancel_renders(state, *state.accounts.list_tenants())
+    cancel_open_jobs(state, *state.accounts.list_tenants())
     state.close()
 
 

@@ -21,7 +21,7 @@ from cluster.platform import Platform
 from cluster.settings import ServeConfig, Settings
 from serve_apps.api.services import Services, make_services
 from tests.support.serve import Customer, new_customer, register
-from tests.support.stack import reaching
+from tests.support.stack import cancel_open_jobs, reaching
 from tests.support.tiny_identity import make_tiny_identity
 
 # Importing Ray Serve warns about its own use of pydantic, and it lets go of sockets only when its process ends.
@@ -75,9 +75,10 @@ def folders(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def url(serve_settings: Settings) -> Iterator[str]:
+def url(serve_settings: Settings, services: Services) -> Iterator[str]:
     from serve_apps.deploy import deploy, on_ray, undeploy
 
+    cancel_open_jobs(services.state, *services.state.accounts.list_tenants())
     with on_ray(serve_settings):
         yield deploy(serve_settings, CONFIG, timeout_s=WAIT_S, progress=lambda line: print(f"[serve] {line}"))
         undeploy(serve_settings)

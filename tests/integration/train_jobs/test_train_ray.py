@@ -14,6 +14,7 @@ from cluster.keeper.keeper import Keeper
 from cluster.platform import Platform
 from tests.support.fits import Fits
 from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
+from tests.support.stack import cancel_open_jobs
 
 WORK = "tests.support.small_work:small_fit"
 OPTIONS = FitOptions(protocols=("paper",))
@@ -46,6 +47,7 @@ class Starting:
 @pytest.fixture(scope="module", autouse=True)
 def keeper(platform):
     """A keeper that starts fits."""
+    cancel_open_jobs(platform.state, *platform.state.accounts.list_tenants())
     stop = threading.Event()
     thread = threading.Thread(target=Keeper(platform.state.seats, [Starting(platform)]).run, args=(stop,))
     thread.start()
