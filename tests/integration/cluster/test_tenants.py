@@ -47,4 +47,4 @@ def test_a_name_that_cannot_be_a_tenants_is_refused_everywhere(tenants):
 
 def test_a_sweep_goes_through_all_tenants_and_leaves_what_is_young(platform, tenant):
     platform.store.put_bytes(object_key(tenant, "renders", "r-1", "video.mp4"), b"x")
-    assert sweep_all_renders(platform.state.accounts, platform.store, days=8)[tenant] == 0
+    assert sweep_all_renders(platform.state, platform.store, days=8)[tenant] == 0

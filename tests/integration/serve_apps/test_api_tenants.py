@@ -13,6 +13,7 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("post", "/v1/renders"): "identity",
     ("get", "/v1/renders"): None,
     ("get", "/v1/renders/{render_id}"): "render",
+    ("get", "/v1/renders/{render_id}/video"): "render",
     ("delete", "/v1/renders/{render_id}"): "render",
     ("get", "/v1/identities"): None,
     ("get", "/healthz"): None,
@@ -67,7 +68,7 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
     for text in made_up:  # some never reach the route; whatever answers says no more than "not found"
         assert other.client.get(f"/v1/renders/{text}").status_code == 404
     assert other.client.get("/v1/renders").json() == {"renders": []}
-    assert other.client.get("/v1/identities").json() == {"identities": []}
+    assert other.client.get("/v1/identities").json() == {"identities": [], "next": None}
     states = {render["id"]: render["status"] for render in owner.client.get("/v1/renders").json()["renders"]}
     assert states == {queued: "queued", running: "queued", cancelled: "cancelled"}  # nobody has begun the claimed one
 

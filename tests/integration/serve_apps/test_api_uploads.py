@@ -54,12 +54,8 @@ def test_another_media_type_is_refused(anna, content_type):
         ("multipart/form-data; boundary=b", b"no parts here"),
         ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"),
         ("multipart/form-data; boundary=b", b"--b\r\n" + b"X-Long: " + b"y" * 9000 + b"\r\n\r\nx\r\n--b--\r\n"),
-        (
-            "multipart/form-data; boundary=b",
-            b'--b\r\nContent-Disposition: form-data; name="identity"\r\n\r\n' + b"y" * 5000,
-        ),
     ],
-    ids=["no-boundary", "no-parts", "no-name", "long-header", "long-text"],
+    ids=["no-boundary", "no-parts", "no-name", "long-header"],
 )
 def test_a_broken_body_is_refused(anna, content_type, body):
     assert_problem(
@@ -72,6 +68,7 @@ def test_a_broken_body_is_refused(anna, content_type, body):
     [
         ({}, {"identity": "anna"}, "audio"),
         ({"audio": ("a", b"x")}, {}, "identity"),
+        ({"audio": ("a", b"x")}, {"identity": "y" * 5000}, "identity"),
         ({"audio": ("a", b"x"), "extra": ("e", b"x")}, {"identity": "anna"}, "extra"),
         ({"audio": ("a", b"x"), "identity": ("i", b"anna")}, {}, "identity"),
         ({"x": ("x", b"")}, {"identity": "anna", "audio": "text"}, "audio"),
