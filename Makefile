@@ -73,6 +73,7 @@ lock: $(STAMP)
 release: check
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	rm -rf build *.egg-info  # left here, its old entry points would hide those that are installed
 	tests/release/smoke.sh dist/m2dao-*.whl $(PYTHON)
 
 clean:

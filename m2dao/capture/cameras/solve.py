@@ -151,6 +151,8 @@ def _refine_on_picture(
         around = head_points(masks(model), *pose, structure.focal_px, canonical)
         if len(around.points) > _ENOUGH_AROUND * len(texture.points):
             texture = below_brows(texture, canonical).joined(around)
+    if not len(texture.points):  # landmarks that are shaped like no face: nothing of the picture can be followed
+        return _smooth(measured, tracked), np.zeros(len(valid), dtype=bool)
     refiner = PoseRefiner(texture, canonical, structure.focal_px, tracked.size)
     refined = refiner.refine(frames, measured, valid, tracked.learned)
     information = refined.information

@@ -11,7 +11,7 @@ from tests.support.serve import assert_problem, do, make_worker, stored, take
 
 @pytest.fixture
 def lose(api, monkeypatch):
-    """Makes the store do what a script says and lose the answer once; ``again`` is what redis-py then tries."""
+    """Loses the answer of a script once, after it acted; ``again`` is what redis-py then tries."""
     link = api.services.state._link
     run = link.run
 
