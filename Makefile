@@ -10,7 +10,7 @@ AUDIO ?=
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py tests/unit/docs/test_docs_links.py
 
-.PHONY: help demo up down status check fix test docs figures lock release clean
+.PHONY: help demo up down status check fix test test-faults docs figures lock release clean
 
 help:
 	@echo "make demo                         two synthetic people: fitted, registered, promoted, speaking (10 minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "make check                        layout, lint, types, spelling, links, house rules (a minute or two)"
 	@echo "make fix                          repair what check can repair by itself"
 	@echo "make test                         the whole test suite"
+	@echo "make test-faults                  break each part of a running service and look at what is left (FULL=1: every step)"
 	@echo "make docs                         the generated pages and tables of docs/ anew"
 	@echo "make figures                      files and lines of each folder, longest file and function, import circles"
 	@echo "make release                      a wheel in dist/, tried in a clean environment"
@@ -58,8 +59,12 @@ fix: $(STAMP)
 	$(BIN)/codespell --write-changes
 
 test: $(STAMP)
-	@$(PYTEST) tests/integration tests/faults tests/e2e; services=$$?; \
+	@$(PYTEST) -m "not cell" tests/integration tests/faults tests/e2e; services=$$?; \
 	$(PYTEST) tests/unit tests/parity tests/gpu; computing=$$?; exit $$((services | computing))
+
+# One deployment for all cells, one process: what is broken must be the only thing that is.
+test-faults: $(STAMP)
+	@$(BIN)/python -m tests.faults
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.docs

@@ -4,6 +4,7 @@
         ...                       # proxy.port behaves like port
         proxy.refuse()            # open connections break, new ones are refused
         proxy.stall()             # everything hangs: connections are taken, nothing is passed on
+        proxy.cut()               # requests arrive, but the connection breaks in the middle of each reply
         proxy.heal()              # works again
 
 It runs in a thread with an event loop of its own, so that it can fail while the test blocks.
@@ -29,6 +30,7 @@ class FaultProxy:
         self._connections: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
         self._flow: asyncio.Event | None = None
+        self._cuts = False
         self.port = 0
         self.num_connections = 0
 
@@ -51,8 +53,13 @@ class FaultProxy:
         """Pass nothing on any more, as when the service hangs or the network swallows packets."""
         self._do(self._set_flow(False))
 
+    def cut(self) -> None:
+        """Pass requests on, and break the connection in the middle of each reply."""
+        self._do(self._set_cuts(True))
+
     def heal(self) -> None:
         """Work again."""
+        self._do(self._set_cuts(False))
         self._do(self._set_flow(True))
         if self._listener is None:
             self._do(self._listen())
@@ -71,6 +78,9 @@ class FaultProxy:
 
     async def _set_flow(self, flows: bool) -> None:
         self._flow.set() if flows else self._flow.clear()
+
+    async def _set_cuts(self, cuts: bool) -> None:
+        self._cuts = cuts
 
     async def _stop_listening(self) -> None:
         if self._listener is not None:
@@ -107,11 +117,15 @@ class FaultProxy:
             ends.callback(near_writer.transport.abort)  # a reset, not a polite end
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             ends.callback(far_writer.transport.abort)
-            await asyncio.gather(self._pass(near_reader, far_writer), self._pass(far_reader, near_writer))
+            await asyncio.gather(self._pass(near_reader, far_writer), self._pass(far_reader, near_writer, replies=True))
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool = False) -> None:
         while data := await reader.read(65536):
             await self._flow.wait()
+            if replies and self._cuts:
+                writer.write(data[: len(data) // 2])
+                await writer.drain()
+                raise ConnectionResetError("cut in the middle of a reply")
             writer.write(data)
             await writer.drain()
         with contextlib.suppress(OSError, RuntimeError):
