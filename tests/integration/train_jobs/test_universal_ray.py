@@ -1,12 +1,13 @@
 """`m2dao universal` on a private Ray: the rounds give what they give in one process."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import psutil
 from safetensors.torch import load_file
 
 from m2dao.training.universal import TENSORS_NAME
@@ -15,19 +16,15 @@ from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses
 from tests.support.small_capture import make_small_capture
 
 
-def descendants(root: int) -> list[int]:
-    """Processes that a process started, and that those started."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # gone meanwhile
-            continue
-        parents[int(stat.parent.name)] = int(after_name[1])
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
+def living(processes):
+    """Those that have not ended some time later; a zombie has, whoever waits for it."""
+    _, left = psutil.wait_procs(processes, timeout=10)
+    alive = []
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                alive.append(process)
+    return alive
 
 
 CONFIG = UniversalConfig(size=64, rounds=2, steps_per_round=4, speech_steps=30)
@@ -46,14 +43,15 @@ def test_on_ray_as_in_one_process(tmp_path):
     )
     listening, started = set(), set()
     while process.poll() is None:
-        started.update(descendants(process.pid))
-        listening |= listening_addresses(started)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started.update(psutil.Process(process.pid).children(recursive=True))
+        listening |= listening_addresses(child.pid for child in started)
         time.sleep(0.3)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert listening, "Ray listens"
     assert listening <= LOOPBACK_ADDRESSES, "and on the loopback alone"
-    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()], "nothing is left of it"
+    assert not living(started), "nothing is left of it"
     here = learn_universal(captures, tmp_path / "here", CONFIG, num_threads=1)
     assert json.loads(out)["psnr_train_db"] == here.as_dict()["psnr_train_db"]
     first, second = (load_file(tmp_path / name / TENSORS_NAME) for name in ("ray", "here"))
