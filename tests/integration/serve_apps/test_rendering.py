@@ -128,25 +128,29 @@ def test_a_request_routed_by_another_model_id_is_not_rendered(api, own, tmp_path
     assert talkers.resident() == []
 
 
-def test_a_cancelled_render_stops_and_leaves_nothing(api, own, tmp_path):
-    own.ask(4)
-    claim = take(api.services, own.tenant)
+def under_way(api, claim, folder):
+    """A render in a thread, held at its first frame: worker, talker, thread, list for its outcome."""
     gated: list[Gated] = []
-    worker, _ = make_worker(
-        api.services, tmp_path / "disk", load=lambda folder: gated.append(Gated(folder)) or gated[0]
-    )
-    outcome = []
+    worker, _ = make_worker(api.services, folder, load=lambda folder: gated.append(Gated(folder)) or gated[0])
+    outcome: list[str] = []
     thread = threading.Thread(target=lambda: outcome.append(do(worker, claim)))
     thread.start()
     while not gated:
         thread.join(0.01)
         assert thread.is_alive()
     assert gated[0].reached.wait(WAIT_S)
+    return worker, gated[0], thread, outcome
+
+
+def test_a_cancelled_render_stops_and_leaves_nothing(api, own, tmp_path):
+    own.ask(4)
+    claim = take(api.services, own.tenant)
+    _, talker, thread, outcome = under_way(api, claim, tmp_path / "disk")
     assert own.client.delete(f"/v1/renders/{claim.job.id}").json()["status"] == "cancelled"
-    gated[0].go_on.set()
+    talker.go_on.set()
     thread.join(WAIT_S)
     assert outcome == ["lost"]
-    assert gated[0].closed.is_set()
+    assert talker.closed.is_set()
     assert render_of(own, claim)["status"] == "cancelled"
     assert files_of(api, own, claim) == []
 
@@ -243,21 +247,11 @@ def test_an_error_of_the_engine_counts_and_three_of_them_are_enough(api, own, tm
 def test_a_render_under_way_when_its_process_must_end_is_given_back_uncounted(api, own, tmp_path):
     own.ask(2)
     claim = take(api.services, own.tenant)
-    gated: list[Gated] = []
-    worker, _ = make_worker(
-        api.services, tmp_path / "disk", load=lambda folder: gated.append(Gated(folder)) or gated[0]
-    )
-    outcome = []
-    thread = threading.Thread(target=lambda: outcome.append(do(worker, claim)))
-    thread.start()
-    while not gated:
-        thread.join(0.01)
-        assert thread.is_alive()
-    assert gated[0].reached.wait(WAIT_S)
+    worker, talker, thread, outcome = under_way(api, claim, tmp_path / "disk")
     worker.give_up()
     again = take(api.services, own.tenant)
     assert (again.job.id, again.job.attempt) == (claim.job.id, 1)
-    gated[0].go_on.set()
+    talker.go_on.set()
     thread.join(WAIT_S)
     assert outcome == ["lost"]
 
