@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from cluster.ids import RenderId
+from cluster.settings import Settings
 from cluster.state.records import JobRecord
 from tests.support.fault_proxy import FaultProxy
 from tests.support.serve import WAIT_S, Api, Customer, Gated, api_over, renderers
@@ -112,12 +114,21 @@ def assert_all_done_once(api: Api, own: Customer) -> None:
     assert (backlog.num_queued, backlog.num_running, backlog.num_delayed) == (0, 0, 0)
 
 
-def test_while_the_object_store_refuses_renders_wait(api, own, behind, tmp_path):
-    settings, proxy = behind("s3.endpoint")
+@contextlib.contextmanager
+def under_way(
+    api: Api, own: Customer, service: tuple[Settings, FaultProxy], folder: Path
+) -> Iterator[tuple[FaultProxy, Gates]]:
+    """Renders through a proxy, the first of them held in the middle: the proxy and the gates that hold it."""
+    settings, proxy = service
     gates = Gates()
     ask(own)
-    with renderers(settings, tmp_path, load=gates.load), contextlib.closing(gates):
+    with renderers(settings, folder, load=gates.load), contextlib.closing(gates):
         wait_until(api, own, lambda: bool(gates.talkers) and gates.talkers[0].reached.is_set())
+        yield proxy, gates
+
+
+def test_while_the_object_store_refuses_renders_wait(api, own, behind, tmp_path):
+    with under_way(api, own, behind("s3.endpoint"), tmp_path) as (proxy, gates):
         proxy.refuse()
         gates.open()
         wait_until(api, own, lambda: any(job.num_put_off for job in jobs_of(api, own)))
@@ -127,11 +138,7 @@ def test_while_the_object_store_refuses_renders_wait(api, own, behind, tmp_path)
 
 
 def test_while_the_object_store_says_nothing_renders_wait(api, own, behind, tmp_path):
-    settings, proxy = behind("s3.endpoint")
-    gates = Gates()
-    ask(own)
-    with renderers(settings, tmp_path, load=gates.load), contextlib.closing(gates):
-        wait_until(api, own, lambda: bool(gates.talkers) and gates.talkers[0].reached.is_set())
+    with under_way(api, own, behind("s3.endpoint"), tmp_path) as (proxy, gates):
         proxy.stall()
         gates.open()
         wait_until(api, own, lambda: any(job.stage == "storing" for job in jobs_of(api, own)))
@@ -140,11 +147,7 @@ def test_while_the_object_store_says_nothing_renders_wait(api, own, behind, tmp_
 
 
 def test_while_the_state_store_refuses_renders_go_on_and_say_so_later(api, own, behind, tmp_path, caplog):
-    settings, proxy = behind("redis.url")
-    gates = Gates()
-    ask(own)
-    with renderers(settings, tmp_path, load=gates.load), contextlib.closing(gates):
-        wait_until(api, own, lambda: bool(gates.talkers) and gates.talkers[0].reached.is_set())
+    with under_way(api, own, behind("redis.url"), tmp_path) as (proxy, gates):
         proxy.refuse()
         gates.open()
         wait_until(api, own, lambda: "an outcome waits for the store" in caplog.text)
