@@ -11,6 +11,7 @@ The function is called as ``function(say, **arguments)``; what it passes to ``sa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -24,7 +25,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import m2dao.errors
 from m2dao.contain.box import NUM_USERS, Box
@@ -92,6 +93,12 @@ class ContainedCalls:
             self._server.stop()
         self._server = None
 
+    def _replace(self, server: _Server) -> None:
+        """Let the next call start another server. One that dies takes calls until the very end, so nobody asks it."""
+        with self._lock:
+            if self._server is server:
+                self._stop()
+
     def run(
         self, function: str, arguments: Mapping[str, Any], box: Box, *, on_progress: Progress = lambda *words: None
     ) -> Any:
@@ -106,16 +113,15 @@ class ContainedCalls:
             ServiceError: the function has a fault.
         """
         for _ in range(_TRIES):
-            with self._begin(function, arguments, box) as answers, answers.makefile("rb") as lines:
+            server, answers = self._begin(function, arguments, box)
+            with answers, answers.makefile("rb") as lines:
                 answers.settimeout(box.wall_s + _GRACE_S)
-                try:
-                    while line := lines.readline(_MAX_LINE):
-                        message = _read(line)
-                        if "progress" not in message:
-                            return _answer(function, message)
-                        on_progress(*message["progress"])
-                except TimeoutError:
-                    self.close()  # it does not even end its children: start another one
+                while line := _next_line(lines):
+                    message = _read(line)
+                    if "progress" not in message:
+                        return _answer(function, message)
+                    on_progress(*message["progress"])
+            self._replace(server)
         raise _no_answer(function)
 
     async def run_async(self, function: str, arguments: Mapping[str, Any], box: Box) -> Any:
@@ -123,22 +129,22 @@ class ContainedCalls:
         for _ in range(_TRIES):
             if self._server is None or not self._server.alive:
                 await asyncio.to_thread(self.start)
-            answers = self._begin(function, arguments, box)
+            server, answers = self._begin(function, arguments, box)
             reader, writer = await asyncio.open_unix_connection(sock=answers, limit=_MAX_LINE)
             try:
-                async with asyncio.timeout(box.wall_s + _GRACE_S):
-                    while line := await reader.readline():
-                        message = _read(line)
-                        if "progress" not in message:
-                            return _answer(function, message)
-            except TimeoutError:
-                self.close()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(box.wall_s + _GRACE_S):
+                        while line := await reader.readline():
+                            message = _read(line)
+                            if "progress" not in message:
+                                return _answer(function, message)
             finally:
                 writer.close()
+            self._replace(server)
         raise _no_answer(function)
 
-    def _begin(self, function: str, arguments: Mapping[str, Any], box: Box) -> socket.socket:
-        """Send a call; returns the socket on which answers come."""
+    def _begin(self, function: str, arguments: Mapping[str, Any], box: Box) -> tuple[_Server, socket.socket]:
+        """Send a call; returns the server that took it, and the socket on which answers come."""
         call = {"function": function, "arguments": dict(arguments), "box": dataclasses.asdict(box)}
         ours, theirs = socket.socketpair()
         with theirs:
@@ -146,7 +152,7 @@ class ContainedCalls:
                 self.start()
                 with self._lock:
                     if self._server is not None and self._server.send(json.dumps(call).encode(), theirs):
-                        return ours
+                        return self._server, ours
         ours.close()
         raise _no_answer(function)
 
@@ -235,6 +241,14 @@ def _environment(packages: Iterable[str], more: Mapping[str, str]) -> dict[str, 
         "MALLOC_ARENA_MAX": "2",
         **more,
     }
+
+
+def _next_line(lines: BinaryIO) -> bytes:
+    """The next line of a call; nothing at its end, or when its server is stuck and does not even end its children."""
+    try:
+        return lines.readline(_MAX_LINE)
+    except TimeoutError:
+        return b""
 
 
 def _read(line: bytes) -> dict[str, Any]:

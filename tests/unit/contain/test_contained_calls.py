@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -196,6 +197,30 @@ def test_a_server_that_was_killed_is_started_again(folder):
         assert attempt(calls, folder, "read", folder / "upload") == "done"
     finally:
         calls.close()
+
+
+def test_a_call_that_a_dying_server_took_and_dropped_is_made_by_another(folder):
+    """A process that is killed still counts as alive, and takes messages, until its last descriptor is closed."""
+    calls = ContainedCalls([PROBES])
+    calls.start()
+    dying, taken = calls._server, []
+
+    def take() -> None:
+        while (message := socket.recv_fds(theirs, 1 << 16, 1))[0]:
+            taken.append(message[0])
+            os.close(message[1][0])
+
+    dying.control.close()
+    dying.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, closing(calls):
+        taker = threading.Thread(target=take)
+        taker.start()
+        try:
+            assert attempt(calls, folder, "read", folder / "upload") == "done"
+        finally:
+            dying.control.close()
+            taker.join()
+    assert len(taken) == 1
 
 
 def without_namespaces(program: str) -> subprocess.CompletedProcess:
