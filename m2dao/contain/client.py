@@ -94,7 +94,7 @@ class ContainedCalls:
         self._server = None
 
     def _replace(self, server: _Server) -> None:
-        """Let the next call start another server. One that dies takes calls until the very end, so nobody asks it."""
+        """Let the next call start another server: one that dies takes calls until the very end."""
         with self._lock:
             if self._server is server:
                 self._stop()
@@ -244,10 +244,10 @@ def _environment(packages: Iterable[str], more: Mapping[str, str]) -> dict[str, 
 
 
 def _next_line(lines: BinaryIO) -> bytes:
-    """The next line of a call; nothing at its end, or when its server is stuck and does not even end its children."""
+    """The next line of a call; nothing at its end, or when its server is stuck."""
     try:
         return lines.readline(_MAX_LINE)
-    except TimeoutError:
+    except TimeoutError:  # it does not even end its children
         return b""
 
 

@@ -200,7 +200,7 @@ def test_a_server_that_was_killed_is_started_again(folder):
 
 
 def test_a_call_that_a_dying_server_took_and_dropped_is_made_by_another(folder):
-    """A process that is killed still counts as alive, and takes messages, until its last descriptor is closed."""
+    """A process that is killed counts as alive until its last descriptor is closed."""
     calls = ContainedCalls([PROBES])
     calls.start()
     dying, taken = calls._server, []
