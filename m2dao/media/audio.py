@@ -161,14 +161,74 @@ def read_sent(
     heard = choose_sound(path, limits, track, sound_only=True, listen=False)
     if heard.track.num_channels > sent.num_channels:
         heard = choose_sound(path, limits, track, sound_only=True)
+    pieces = _whole(survey(path, sound_only=True), heard)
+    yield from _limited(path, _as_sent(pieces, heard, sent), sent.sample_rate, limits)
+
+
+def read_both(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What `read_audio` gives with ``sound_only`` and what `read_sent` gives, decoded once.
+
+    Yields:
+        float32 [s] at 16 kHz and float32 [C, s'] in the `sent_format`, for the same time but for what filters hold.
+
+    Raises:
+        MediaError: no sound in it, not decodable, or outside `limits`.
+    """
+    path = Path(path)
+    heard = choose_sound(path, limits, sound_only=True)
+    sent = sent_format(path, limits=limits)
+    pieces = _joined(_whole(survey(path, sound_only=True), heard))
+    if sent == SoundFormat():
+        for samples in _limited(path, _as_sent(pieces, heard, sent), SAMPLE_RATE, limits):
+            yield samples[0], samples
+        return
+    resampler = Resampler(SAMPLE_RATE)
+    waiting: list[np.ndarray] = []  # [1, s] each
+
+    def listening() -> Iterator[Piece]:
+        for piece in pieces:
+            waiting.extend(resampler.push(heard.mix.mono(piece.samples)[None], piece.sample_rate))
+            yield piece
+
+    for samples in _limited(path, _as_sent(listening(), heard, sent), sent.sample_rate, limits):
+        yield _taken(waiting), samples
+    waiting.extend(resampler.finish())
+    yield _taken(waiting), np.zeros((sent.num_channels, 0), np.float32)
+
+
+def _taken(waiting: list[np.ndarray]) -> np.ndarray:
+    """All that waits, [1, s] each, as [s]; nothing waits any more."""
+    joined = np.concatenate([np.zeros((1, 0), np.float32), *waiting], axis=1)[0]
+    waiting.clear()
+    return joined
+
+
+def _joined(pieces: Iterator[Piece], *, at_least_s: float = 0.5) -> Iterator[Piece]:
+    """The same sound in fewer pieces: some files hold a hundred in a second, and every step costs."""
+    held: list[Piece] = []
+    for piece in pieces:
+        if held and (piece.sample_rate, len(piece.samples)) != (held[0].sample_rate, len(held[0].samples)):
+            yield _one(held)
+            held = []
+        held.append(piece)
+        if sum(each.length_s for each in held) >= at_least_s:
+            yield _one(held)
+            held = []
+    if held:
+        yield _one(held)
+
+
+def _one(pieces: list[Piece]) -> Piece:
+    samples = np.concatenate([piece.samples for piece in pieces], axis=1)
+    return Piece(pieces[0].time_s, samples, pieces[0].sample_rate)
+
+
+def _as_sent(pieces: Iterator[Piece], heard: Heard, sent: SoundFormat) -> Iterator[np.ndarray]:
+    """Pieces in the format in which they were sent, float32 [C, s]."""
     resampler = Resampler(sent.sample_rate, sent.num_channels)
-
-    def converted() -> Iterator[np.ndarray]:
-        for piece in _whole(survey(path, sound_only=True), heard):
-            yield from resampler.push(_of_channels(piece.samples, heard, sent.num_channels), piece.sample_rate)
-        yield from resampler.finish()
-
-    yield from _limited(path, converted(), sent.sample_rate, limits)
+    for piece in pieces:
+        yield from resampler.push(_of_channels(piece.samples, heard, sent.num_channels), piece.sample_rate)
+    yield from resampler.finish()
 
 
 def _of_channels(samples: np.ndarray, heard: Heard, num_wanted: int) -> np.ndarray:

@@ -7,13 +7,15 @@ a plain normalised file and a few numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from m2dao.errors import MediaError
-from m2dao.media.audio import read_audio, read_sent, sent_format, write_wav
+from m2dao.media.audio import read_both, sent_format, write_wav
 from m2dao.media.container import MediaLimits
 from m2dao.media.photo import WEB_FORMATS, read_photo
 from m2dao.media.sound.storing import write_flac
@@ -31,13 +33,19 @@ def decode_audio(say: object, source: str, target: str, sent: str, max_audio_s: 
     Raises:
         MediaError: it is no sound file of a known kind, or its length, sample rate or channels are out of bounds.
     """
-    limits = MediaLimits(max_duration_s=max_audio_s)
-    waveform = read_audio(source, limits=limits, sound_only=True)  # [S]
+    limits, heard = MediaLimits(max_duration_s=max_audio_s), []
+
+    def as_sent() -> Iterator[np.ndarray]:
+        for piece, same_as_sent in read_both(source, limits=limits):
+            heard.append(piece)
+            yield same_as_sent
+
+    write_flac(Path(sent), as_sent(), sent_format(source, limits=limits))
+    waveform = np.concatenate(heard)  # [S]
     seconds = len(waveform) / SAMPLE_RATE
     if len(waveform) < SAMPLES_PER_FRAME:
         raise MediaError("the sound", f"at least {SAMPLES_PER_FRAME / SAMPLE_RATE:g} s", f"{seconds:.3f} s")
     write_wav(Path(target), waveform)
-    write_flac(Path(sent), read_sent(source, limits=limits), sent_format(source, limits=limits))
     return {"seconds": seconds, "num_samples": len(waveform)}
 
 

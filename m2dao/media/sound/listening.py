@@ -50,7 +50,8 @@ def choose_sound(
         limits: of what is read.
         wanted: number of the track to use, if it was asked for.
         sound_only: touch no decoder of pictures.
-        listen: choose channels too; where they are all wanted anyway, one track needs no listening.
+        listen: choose channels too; where they are all wanted anyway, one track needs no listening. Nor does one
+            track of one channel.
 
     Raises:
         MediaError: no track that can be used; says which there are.
@@ -72,8 +73,9 @@ def _choose(
     for track in choices:
         if (beyond := _beyond(track, limits)) is not None:
             raise MediaError(f"sound of {path}", *beyond)
-    if len(choices) == 1 and not listen:
-        return Heard(choices[0], Mix(choices[0].num_channels, tuple(range(choices[0].num_channels))))
+    if len(choices) == 1 and (not listen or choices[0].num_channels == 1):
+        mix = Mix(choices[0].num_channels, tuple(range(choices[0].num_channels)))
+        return Heard(choices[0], mix, tuple(_notes(found, choices[0], {choices[0].index: mix}, "")))
     mixes = {track.index: _mix_of(found, track) for track in choices}
     chosen, reason = choices[0], ""
     if len(choices) > 1:

@@ -20,6 +20,8 @@ def write_flac(path: Path, pieces: Iterable[np.ndarray], sound: SoundFormat) -> 
         stream.format = "s16"
         num_samples = 0
         for piece in pieces:
+            if not piece.shape[1]:
+                continue
             samples = np.round(np.clip(piece, -1.0, 1.0).T * 32767.0).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(
                 np.ascontiguousarray(samples.reshape(1, -1)), format="s16", layout=sound.layout

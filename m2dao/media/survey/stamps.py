@@ -82,6 +82,8 @@ class Clock:
 def scan(container: av.container.InputContainer, indices: Iterable[int]) -> dict[int, Stamps]:
     """Read the stamps of some tracks by walking through all packets once."""
     found = {index: Stamps() for index in indices}
+    if not found:
+        return found
     streams = [container.streams[index] for index in found]
     num_packets = 0
     try:

@@ -131,15 +131,17 @@ def survey(path: Path | str, *, sound_only: bool = False) -> Survey:
         MediaError: it is no media file, or holds more than one way to read it.
     """
     path = Path(path)
-    with open_media(path, sound_only=sound_only):  # refuses what is no media file
-        status = path.stat()
-    return _survey(path, sound_only, status.st_size, status.st_mtime_ns, status.st_ino)
+    status = path.stat() if path.is_file() else None
+    changed = (status.st_size, status.st_mtime_ns, status.st_ino) if status else ()
+    return _survey(path, sound_only, *changed)
 
 
 @functools.lru_cache(maxsize=16)
 def _survey(path: Path, sound_only: bool, *_changed: int) -> Survey:
     sources: list[Source] = []
     name = ""
+    with open_media(path, sound_only=sound_only):
+        pass  # refuses what is no media file
     for part in find_parts(path):
         source, found = _look(path, part, sound_only)
         name = name or found
@@ -156,11 +158,20 @@ def _look(path: Path, part: Part, sound_only: bool) -> tuple[Source, str]:
         name = container_name(container, path)
         streams = itertools.islice(container.streams, MAX_TRACKS)
         tracks = tuple(_describe(stream, sound_only) for stream in streams)
+        if not _is_choice(tracks):  # the readers tell what is wrong
+            return Source(part=part, tracks=tracks, stamps=scan(container, _used(tracks))), name
     tracks = _try(path, part, tracks, sound_only)
-    used = [track.index for track in tracks if track.kind in ("video", "audio") and not track.trouble]
     with open_media(path, part, sound_only=sound_only) as container:
-        stamps = scan(container, used) if used else {}
-    return Source(part=part, tracks=tracks, stamps=stamps), name
+        return Source(part=part, tracks=tracks, stamps=scan(container, _used(tracks))), name
+
+
+def _used(tracks: tuple[Track, ...]) -> list[int]:
+    return [track.index for track in tracks if track.kind in ("video", "audio") and not track.trouble]
+
+
+def _is_choice(tracks: tuple[Track, ...]) -> bool:
+    """Whether there are several tracks of a kind."""
+    return any(sum(track.kind == kind for track in tracks) > 1 for kind in ("video", "audio"))
 
 
 def _restart_positions(source: Source) -> list[int]:
@@ -220,9 +231,7 @@ def _handler(stream: av.stream.Stream) -> str:
 
 def _try(path: Path, part: Part, tracks: tuple[Track, ...], sound_only: bool) -> tuple[Track, ...]:
     """The tracks, those marked that do not decode although their codec is known."""
-    waiting = {track.index for track in tracks if track.kind in ("video", "audio") and not track.trouble}
-    if sum(track.kind == "audio" for track in tracks) <= 1 and sum(track.kind == "video" for track in tracks) <= 1:
-        return tracks  # nothing to choose: the readers tell what is wrong
+    waiting = set(_used(tracks))
     seen: dict[int, str] = {}
     with open_media(path, part, sound_only=sound_only) as container:
         streams = [container.streams[index] for index in waiting]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from m2dao.errors import MediaError
-from m2dao.media.audio import probe_audio, read_audio, read_sent, sent_format
+from m2dao.media import audio
+from m2dao.media.audio import probe_audio, read_audio, read_both, read_sent, sent_format
 from tests.support.media.sounds import hide_codec, similarity, spoken, tone, wav_bytes, write_sound
 
 VOICE = spoken(4.0)
@@ -129,3 +130,16 @@ def test_what_is_sent_on_has_at_most_48_khz_and_two_channels(tmp_path, rate, num
     samples = np.concatenate(list(read_sent(path)), axis=1)
     assert (sent.sample_rate, sent.num_channels) == expected
     assert samples.shape == (expected[1], pytest.approx(expected[0], abs=2))
+
+
+@pytest.mark.parametrize(("rate", "num_channels"), [(16_000, 1), (44_100, 1), (48_000, 2), (16_000, 6), (6000, 1)])
+def test_what_is_heard_and_what_is_sent_on_can_be_read_in_one_go(tmp_path, rate, num_channels, monkeypatch):
+    channels = [spoken(2.5, 48_000)[: round(2.5 * rate)], *[tone(2.5, rate, hz=900.0)] * (num_channels - 1)]
+    path = of_channels(tmp_path / "a.wav", *channels, rate=rate)
+    heard, sent = read_audio(path, sound_only=True), np.concatenate(list(read_sent(path)), axis=1)
+    num_decoded, decode = [], audio.decode_sound
+    monkeypatch.setattr(audio, "decode_sound", lambda *args: num_decoded.append(1) or decode(*args))
+    pairs = list(read_both(path))
+    np.testing.assert_allclose(np.concatenate([pair[0] for pair in pairs]), heard, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate([pair[1] for pair in pairs], axis=1), sent, atol=1e-5)
+    assert len(num_decoded) == 1
