@@ -31,9 +31,9 @@ from m2dao.capture.faces.tracker import FaceTracker
 from m2dao.capture.faces.tracking import TRACKING_SIDE, Tracks, track_recording
 from m2dao.capture.measurements import Measurements, write_measurements
 from m2dao.capture.review.cuts import find_cuts
+from m2dao.capture.review.early import EarlyReview, LostFace
 from m2dao.capture.review.findings import Finding, told_by_reader
 from m2dao.capture.review.quality import (
-    LostFace,
     QualityRules,
     check_faces,
     check_length,
@@ -206,7 +206,7 @@ class _Maker:
         sound = measure_sound(waveform, self.name)
         num_heard = -(-len(waveform) // SAMPLES_PER_FRAME)
         check_length(num_heard, self.name, self.rules)
-        tracks = self._track(LostFace(self.name, num_heard, self.rules), told)
+        tracks = self._track(num_heard, told)
         self.problems += [told_by_reader(note) for note in dict.fromkeys(told)]
         num_frames = self._num_frames(tracks, waveform)
         tracks = tracks.cut_to(num_frames)
@@ -246,8 +246,10 @@ class _Maker:
             problems=self.problems + sync.problems,
         )
 
-    def _track(self, lost_face: LostFace, notes: list[str]) -> Tracks:
+    def _track(self, num_heard: int, notes: list[str]) -> Tracks:
+        """First pass, which ends early where nothing that follows can help."""
         expected = (self.info.duration_s or 60.0) * FRAME_RATE
+        lost_face = LostFace(self.name, num_heard, self.rules)
 
         def on_frame(done: int, found: bool) -> None:
             lost_face(done - 1, found)
@@ -261,6 +263,7 @@ class _Maker:
             journals=self.writer.notes,
             limits=LIMITS,
             on_frame=on_frame,
+            on_piece=EarlyReview(self.name, num_heard, self.rules),
             notes=notes,
         )
 

@@ -1,7 +1,11 @@
-"""Small recordings of a face, from the public-domain portrait in scikit-image (Eileen Collins, NASA)."""
+"""Small recordings of a face, and tracks of one.
+
+The face is the public-domain portrait in scikit-image (Eileen Collins, NASA).
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from fractions import Fraction
@@ -10,10 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from m2dao.capture.faces.layout import face_layout
+from m2dao.capture.faces.tracking import Tracks
 from tests.support.speech import speech_like
 from tests.support.videos import write_video
 
 SIDE = 288
+T = 200  # frames of `tracks`
 
 
 @functools.cache
@@ -57,3 +64,36 @@ def write_recording(
     if isinstance(waveform, str):
         waveform = speech_like(seconds, seed=1)
     return write_video(path, times, frames, waveform=waveform, **options)
+
+
+def tracks(face_px: float = 300.0, **changes) -> Tracks:
+    """Tracks of a face that sways a little in the middle of a 1280 x 720 picture."""
+    face = np.zeros((478, 3))
+    face[:468, :2] = face_layout() * face_px / 1.85  # the layout is about 1.85 eye distances high
+    phase = np.arange(T) / 25
+    sway = np.stack([640 + 20 * np.sin(phase), 360 + 8 * np.cos(1.3 * phase), np.zeros(T)], -1)
+    rng = np.random.default_rng(0)
+    made = Tracks(
+        width=1280,
+        height=720,
+        landmarks=(face + sway[:, None] + rng.normal(0, 0.1, (T, 1, 3))).astype(np.float32),
+        blendshapes=np.zeros((T, 52), np.float32),
+        valid=np.ones(T, bool),
+        num_faces=np.where(np.arange(T) % 12 == 0, 1, -1),
+        change=rng.uniform(0.3, 0.8, T).astype(np.float32),
+        median_change=np.zeros(T, np.float32),
+        source_times_s=np.arange(T) / 25,
+        sharpness=np.full(T, 150, np.float32),
+        brightness=np.tile(np.array([60, 130, 190], np.float32), (T, 1)),
+        covered=np.where(np.arange(T) % 5 == 0, np.float32(0.02), np.float32(np.nan)),
+        glare=np.where(np.arange(T) % 5 == 0, np.float32(0.0), np.float32(np.nan)),
+        samples=[],
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def with_rows(values: np.ndarray, rows, value) -> np.ndarray:
+    """A copy with other values in some rows."""
+    changed = np.array(values, copy=True)
+    changed[rows] = value
+    return changed

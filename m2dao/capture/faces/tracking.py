@@ -20,6 +20,7 @@ from m2dao.capture.prefetch import in_turn, prefetch
 from m2dao.errors import CaptureRejected
 from m2dao.media.container import MediaLimits
 from m2dao.media.video import Frame, VideoInfo, read_frames
+from m2dao.timeline import FRAME_RATE
 
 TRACKING_SIDE = 1280  # longest side the tracker looks at; the landmark model itself sees 256 px of the face
 THUMB_SIZE = (48, 48)
@@ -28,6 +29,7 @@ FACE_PATCH_SIDE = 128
 # A repeated picture: grey levels of the small picture, and as a share of the largest change near it.
 _REPEATED_LEVELS, _REPEATED_OF_NEAR, _NEAR = 0.15, 0.25, 9
 _SAME_TIME_S = 1e-6
+PIECE_FRAMES = 4 * FRAME_RATE  # judged while the recording is still being read
 LOOK_EVERY = 5  # frames between two measurements of sharpness and brightness
 
 
@@ -99,6 +101,7 @@ def track_recording(
     journals: Path,
     limits: MediaLimits,
     on_frame: Callable[[int, bool], None],
+    on_piece: Callable[[int, Tracks], None],
     notes: list[str],
 ) -> Tracks:
     """Follow the face through the whole recording, in memory that does not hold its pictures.
@@ -108,6 +111,8 @@ def track_recording(
             leaves room for what it moves within two frames.
         on_frame: called with the number of frames done, and whether the last of them shows a face; may raise what rules
             the recording out.
+        on_piece: called every second with the number of a frame and the tracks from there to the last face, of four
+            seconds at most; may raise likewise.
         notes: takes what the reader of the pictures has to tell.
         journals: folder where their findings are kept; those that lie there already are not made again.
 
@@ -128,6 +133,8 @@ def track_recording(
             for frame, found in followed:
                 collected.add(frame, found)
                 on_frame(frame.index + 1, found is not None)
+                if frame.index % FRAME_RATE == FRAME_RATE - 1:
+                    collected.tell_latest(on_piece)
     return collected.finish()
 
 
@@ -176,34 +183,50 @@ class _Collector:
                 self._stride *= 2
                 self._samples = [sample for sample in self._samples if sample[0] % self._stride == 0]
 
+    def tell_latest(self, on_piece: Callable[[int, Tracks], None]) -> None:
+        """Give away the tracks of the last four seconds, from a face to a face; their samples are left out."""
+        begin = max(len(self.valid) - PIECE_FRAMES, 0)
+        seen = begin + np.flatnonzero(self.valid[begin:])
+        if len(seen):
+            first = int(seen[0]) if begin else 0
+            on_piece(first, self._tracks(first, int(seen[-1]) + 1))
+
     def finish(self) -> Tracks:
-        valid = np.array(self.valid, bool)
-        if not valid.any():
+        if not any(self.valid):
             raise CaptureRejected(
                 str(self._info.path),
                 "a face",
-                f"none in {len(valid)} frames",
+                f"none in {len(self.valid)} frames",
                 "film the face from the front, upright and at least a tenth of the picture's height",
             )
+        return dataclasses.replace(self._tracks(0, len(self.valid)), samples=self._samples)
+
+    def _tracks(self, first: int, end: int) -> Tracks:
+        """Of the frames from ``first`` to before ``end``, without samples."""
+        part = slice(first, end)
+        valid = np.array(self.valid[part], bool)
         covered, glare = np.full((2, len(valid)), np.nan, np.float32)
-        if self._patches:
-            looked, patches = list(self._patches), np.stack(list(self._patches.values()))
-            covered[looked], glare[looked] = covered_share(patches), glare_share(patches)
+        looked = [index for index in self._patches if first <= index < end]
+        if looked:
+            patches = np.stack([self._patches[index] for index in looked])
+            rows = np.array(looked) - first
+            covered[rows], glare[rows] = covered_share(patches), glare_share(patches)
+        change = np.array(self._change[part], np.float32)
         return Tracks(
             width=self._info.width,
             height=self._info.height,
-            landmarks=_interpolated(self._landmarks, valid),
-            blendshapes=_interpolated(self._blendshapes, valid),
+            landmarks=_interpolated(self._landmarks[part], valid),
+            blendshapes=_interpolated(self._blendshapes[part], valid),
             valid=valid,
-            num_faces=np.array(self._num_faces),
-            change=np.array(self._change, np.float32)[:, 0],
-            median_change=np.array(self._change, np.float32)[:, 1],
-            source_times_s=np.array(self._times),
-            sharpness=np.array(self._sharpness, np.float32),
-            brightness=np.array(self._brightness, np.float32),
+            num_faces=np.array(self._num_faces[part]),
+            change=change[:, 0],
+            median_change=change[:, 1],
+            source_times_s=np.array(self._times[part]),
+            sharpness=np.array(self._sharpness[part], np.float32),
+            brightness=np.array(self._brightness[part], np.float32),
             covered=covered,
             glare=glare,
-            samples=self._samples,
+            samples=[],
         )
 
 

@@ -21,6 +21,7 @@ _LEAP_STEP, _LEAP_OF_NEIGHBOURS = 0.25, 3.5
 _SCENE_CHANGE, _SCENE_MEDIAN_CHANGE, _SCENE_OF_NEIGHBOURS = 20.0, 10.0, 3.0
 _USUAL_STEP_S = 0.04
 _APART = 2  # frames; closer cuts are one
+_REACH = 5  # frames to either side that tell whether a picture repeats the one before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,24 @@ def find_cuts(tracks: Tracks) -> Cuts:
     jump &= (change > _JUMP_CHANGE) & (change > _CHANGE_OF_NEIGHBOURS * change_around)
     scenes = _apart(fresh[scene | leap])
     return Cuts(scenes=scenes, jumps=[frame for frame in _apart(fresh[jump]) if frame not in scenes])
+
+
+def find_certain_cuts(tracks: Tracks, *, begins: bool) -> Cuts:
+    """Find the cuts in a piece of a recording that are found in the whole of it too.
+
+    Args:
+        tracks: of the piece.
+        begins: whether the recording begins with it.
+    """
+    inside = np.zeros(tracks.num_frames, bool)
+    inside[0 if begins else _REACH : max(tracks.num_frames - _REACH, 0)] = True  # what repeats is certain there
+    fresh = np.flatnonzero(tracks.fresh & inside)
+    certain = set(fresh[0 if begins else _AROUND + 1 + _APART : max(len(fresh) - _AROUND, 0)].tolist())
+    found = find_cuts(tracks)
+    return Cuts(
+        scenes=[frame for frame in found.scenes if frame in certain],
+        jumps=[frame for frame in found.jumps if frame in certain],
+    )
 
 
 def _steps(tracks: Tracks, fresh: np.ndarray) -> np.ndarray:

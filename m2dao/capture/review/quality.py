@@ -32,7 +32,8 @@ class QualityRules:
     max_enlargement: float = 1.34
     max_roll_deg: float = 40.0
     max_jumps_per_minute: float = 6.0
-    several_faces_share: float = 0.05  # of the counts
+    several_faces_share: float = 0.05  # of the frames
+    passing_s: float = 0.5  # somebody who passes by is seen for so long in any recording
     good_yaw_deg: float = 35.0
     good_pose_jitter_deg: float = 0.1
     good_turn_deg_per_s: float = 75.0  # of all but a twentieth of the frames
@@ -74,26 +75,11 @@ def check_faces(tracks: Tracks, cuts: Cuts, name: str, rules: QualityRules) -> l
         CaptureRejected: several faces, gaps, a face that leaves the picture, is too small or lies on its side, cuts.
     """
     problems = []
-    counted = tracks.num_faces[tracks.num_faces > 0]
-    several = counted > 1
-    if several.sum() >= 2 and several.mean() > rules.several_faces_share:
-        where = np.flatnonzero(tracks.num_faces > 1)
-        raise CaptureRejected(
-            name,
-            "one face",
-            f"{counted.max()} faces, from {clock(where[0])} on",
-            "crop the recording to one person",
-        )
-    if several.any():
-        problems.append(Finding("other face", f"another face at {clock(np.flatnonzero(tracks.num_faces > 1)[0])}"))
-    if cuts.scenes or len(cuts.jumps) > rules.max_jumps_per_minute * max(tracks.num_frames / FRAME_RATE / 60, 1):
-        found = sorted(cuts.scenes + cuts.jumps)
-        raise CaptureRejected(
-            name,
-            "one continuous shot",
-            f"{len(found)} cut{'s' if len(found) > 1 else ''} at {clocks(found)}",
-            "give the longest part between two cuts",
-        )
+    counts = held_counts(tracks.num_faces)
+    refuse_several_faces(counts, tracks.num_frames, name, rules)
+    if (counts > 1).any():
+        problems.append(Finding("other face", f"another face at {clock(int(np.argmax(counts > 1)))}"))
+    refuse_cuts(cuts, tracks.num_frames, name, rules)
     if cuts.jumps:
         number = f"{len(cuts.jumps)} jump cut{'s' if len(cuts.jumps) > 1 else ''}"
         problems.append(Finding("jump cut", f"{number}, at {clocks(cuts.jumps)}: the head leaps there"))
@@ -105,6 +91,51 @@ def check_faces(tracks: Tracks, cuts: Cuts, name: str, rules: QualityRules) -> l
         problems.append(Finding("gap", f"no face in {missing} frames, at {clocks(begins)}: interpolated"))
     _check_place_and_size(tracks, name, rules)
     return problems
+
+
+def held_counts(num_faces: np.ndarray) -> np.ndarray:
+    """Faces in each frame [T] as last counted, from counts that are not positive where nobody counted."""
+    last = np.maximum.accumulate(np.where(num_faces > 0, np.arange(len(num_faces)), 0))
+    return np.maximum(num_faces[last], 0)
+
+
+def refuse_several_faces(counts: np.ndarray, num_frames: int, name: str, rules: QualityRules) -> None:
+    """Refuse a recording of several people.
+
+    Args:
+        counts: faces in the first frames, of `held_counts`.
+        num_frames: of the whole recording.
+        name: of the recording.
+        rules: how long others may be seen.
+
+    Raises:
+        CaptureRejected: they are seen for longer.
+    """
+    several = counts > 1
+    if several.sum() <= max(rules.several_faces_share * num_frames, rules.passing_s * FRAME_RATE):
+        return
+    raise CaptureRejected(
+        name,
+        "one face",
+        f"{counts.max()} faces, from {clock(int(np.argmax(several)))} on",
+        "crop the recording to one person",
+    )
+
+
+def refuse_cuts(cuts: Cuts, num_frames: int, name: str, rules: QualityRules) -> None:
+    """Refuse a recording of several shots, or one with too many jumps for its length.
+
+    Raises:
+        CaptureRejected: it is one.
+    """
+    if cuts.scenes or len(cuts.jumps) > rules.max_jumps_per_minute * max(num_frames / FRAME_RATE / 60, 1):
+        found = sorted(cuts.scenes + cuts.jumps)
+        raise CaptureRejected(
+            name,
+            "one continuous shot",
+            f"{len(found)} cut{'s' if len(found) > 1 else ''} at {clocks(found)}",
+            "give the longest part between two cuts",
+        )
 
 
 def _check_still(tracks: Tracks, name: str, rules: QualityRules) -> None:
@@ -123,14 +154,15 @@ def _check_still(tracks: Tracks, name: str, rules: QualityRules) -> None:
 def _check_gaps(tracks: Tracks, name: str, rules: QualityRules) -> None:
     for what, bad in (
         ("no face in the picture", ~tracks.valid),
-        ("a face that leaves the picture", _outside(tracks, rules)),
+        ("a face that leaves the picture", frames_outside(tracks, rules)),
     ):
         start, end = max(runs_of(bad), key=lambda run: run[1] - run[0], default=(0, 0))
         if end - start > rules.max_gap_frames:
-            raise _gap(name, rules, f"{what} from {clock(start)} to {clock(end)}")
+            raise gap(name, rules, f"{what} from {clock(start)} to {clock(end)}")
 
 
-def _gap(name: str, rules: QualityRules, got: str) -> CaptureRejected:
+def gap(name: str, rules: QualityRules, got: str) -> CaptureRejected:
+    """The refusal of a recording without the whole face in too many frames."""
     return CaptureRejected(
         name,
         f"the whole face in every frame (gaps of up to {rules.max_gap_frames} frames are bridged)",
@@ -139,43 +171,7 @@ def _gap(name: str, rules: QualityRules, got: str) -> CaptureRejected:
     )
 
 
-class LostFace:
-    """Refuses a recording as soon as its face is gone for too long; is told of every frame in turn.
-
-    Args:
-        num_frames: that will be used; what comes after them does not count.
-    """
-
-    def __init__(self, name: str, num_frames: int, rules: QualityRules):
-        self._name, self._num_frames, self._rules = name, num_frames, rules
-        self._num_seen = self._num_missing = 0
-
-    def __call__(self, frame: int, found: bool) -> None:
-        """Take note of a frame.
-
-        Raises:
-            CaptureRejected: the face has come back after too long, or is gone for a second.
-        """
-        if frame >= self._num_frames:
-            return
-        lost = frame - self._num_missing
-        self._num_missing = 0 if found else self._num_missing + 1
-        self._num_seen += found
-        if found and frame - lost > self._rules.max_gap_frames:
-            raise _gap(self._name, self._rules, f"no face in the picture from {clock(lost)} to {clock(frame)}")
-        if self._num_missing < FRAME_RATE:
-            return
-        if self._num_seen:
-            raise _gap(self._name, self._rules, f"no face in the picture from {clock(lost)} on")
-        raise CaptureRejected(
-            self._name,
-            "a face",
-            f"none in the first {self._num_missing} frames",
-            "film the face from the front, upright and at least a tenth of the picture's height",
-        )
-
-
-def _outside(tracks: Tracks, rules: QualityRules) -> np.ndarray:
+def frames_outside(tracks: Tracks, rules: QualityRules) -> np.ndarray:
     """bool [T]: the face reaches beyond the picture's edge."""
     points = tracks.landmarks[:, :, :2]
     low, high = points.min(1), points.max(1)

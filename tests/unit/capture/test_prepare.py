@@ -8,7 +8,7 @@ import pytest
 
 from m2dao.capture.dataset import Capture
 from m2dao.capture.faces.tracker import FaceTracker
-from m2dao.capture.prepare import prepare
+from m2dao.capture.prepare import STAGES, prepare
 from m2dao.cli import main
 from m2dao.errors import CaptureRejected, ConfigError, MediaError
 from m2dao.regions import REGIONS
@@ -132,6 +132,17 @@ def test_a_recording_that_will_not_do_is_refused_with_the_reason_and_nothing_is_
     assert caught.value.exit_code == 2
     assert caught.value.remedy
     assert [path.name for path in tmp_path.iterdir()] == [video.name]
+
+
+@pytest.mark.parametrize("case", ["several faces", "a cut", "leaving"])
+def test_a_long_recording_is_refused_before_half_of_it_was_looked_at(tmp_path, case):
+    options, error, message = REFUSED[case]
+    video = write_recording(tmp_path / "a.mp4", **{"seconds": 12, **options})
+    shares = []
+    with pytest.raises(error, match=message):
+        prepare(video, tmp_path / "capture", size=64, on_progress=lambda stage, share: shares.append(share))
+    begin, end = STAGES["following the face"], STAGES["cutting out regions"]
+    assert max(shares) < (begin + end) / 2
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
