@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
@@ -249,8 +250,10 @@ def _hand(rgb: np.ndarray, marks: dict[str, np.ndarray], share: float) -> None:
     _blend(rgb, np.minimum(lines, mask), 0.35 * cheek, 0.01 * unit)
 
 
-def _microphone(rgb: np.ndarray, marks: dict[str, np.ndarray], share: float) -> None:
-    """A microphone in blue foam that is held before mouth and chin."""
+def _held_microphone(
+    foam: tuple[float, float, float], rgb: np.ndarray, marks: dict[str, np.ndarray], share: float
+) -> None:
+    """A microphone in foam of a colour that is held before mouth and chin."""
     unit = _unit_px(marks)
     up = np.clip(min(share, 1 - share) * 4.0, 0, 1)
     head = marks["chin"] + unit * np.array([0.05, -0.20]) + (1 - up) * np.array([0.3, 2.0]) * unit
@@ -261,7 +264,7 @@ def _microphone(rgb: np.ndarray, marks: dict[str, np.ndarray], share: float) -> 
     _disc(mask, head, unit * np.array([0.42, 0.48]))
     rows, columns = np.indices(mask.shape)
     grain = 0.85 + 0.3 * ((rows + columns) // max(int(0.05 * unit), 1) % 2)
-    _blend(rgb, mask, np.stack([level * grain for level in (46.0, 62.0, 150.0)], axis=-1), 0.02 * unit)
+    _blend(rgb, mask, np.stack([level * grain for level in foam], axis=-1), 0.02 * unit)
 
 
 def _lenses(marks: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -310,7 +313,12 @@ def _twice(name: str, length_s: float) -> Callable[[Take], None]:
 
 INCIDENTS: dict[str, Incident] = {
     "hand": Incident(finding="covered", act=_twice("hand", 1.4), draw=_hand),
-    "microphone": Incident(finding="covered", act=_twice("microphone", 1.6), draw=_microphone),
+    "microphone": Incident(
+        finding="covered", act=_twice("microphone", 1.6), draw=partial(_held_microphone, (46.0, 62.0, 150.0))
+    ),
+    "grey microphone": Incident(
+        finding="covered", act=_twice("grey microphone", 1.6), draw=partial(_held_microphone, (88.0, 88.0, 90.0))
+    ),
     "glasses": Incident(finding=None, act=_always("glasses"), draw=_glasses),
     "glare": Incident(finding="glare", act=_twice("glare", 0.8), draw=_glare),
     "profile": Incident(finding="turned", act=_profile),

@@ -69,7 +69,7 @@ class Recording:
 def make_recording(
     out_dir: str | Path,
     *,
-    person: str,
+    person: str | Person,
     seconds: float = 20,
     seed: int = 0,
     size: int = 512,
@@ -83,7 +83,7 @@ def make_recording(
 
     Args:
         out_dir: made when missing.
-        person: one of ``persons()``.
+        person: one of ``persons()``, or somebody else.
         seconds: length, 1 to 600; the sentence is repeated or cut to fit.
         seed: of everything that is random: head motion, blinks, freckles, hair.
         size: side of the square picture in pixels, even, 64 to 1024.
@@ -94,7 +94,7 @@ def make_recording(
     Raises:
         ConfigError: an argument out of its range, or an unknown person.
     """
-    who = get_person(person)
+    who = get_person(person) if isinstance(person, str) else person
     for change in (get_incident(name).person for name in incidents):
         who = change(who) if change else who
     _check(seconds, size)
@@ -104,17 +104,17 @@ def make_recording(
     num_frames = int(round(seconds * FRAME_RATE))
     text = sentence or who.sentence
     speech = _fill(synthesise(text, who.voice, seed=seed), num_frames)
-    own_seed = seed * 65_537 + zlib.crc32(person.encode()) % 65_537  # two people must not move alike
+    own_seed = seed * 65_537 + zlib.crc32(who.name.encode()) % 65_537  # two people must not move alike
     states = performance.perform(speech.phones, num_frames, seed=own_seed)
     states, speech, spans = _with_incidents(incidents, states, speech, who, own_seed)
     num_frames = len(states)
     stage = scene.Scene(who, size=size, seed=own_seed)
-    video = out / f"{person}.mp4"
+    video = out / f"{who.name}.mp4"
     retouch = functools.partial(draw_incidents, incidents, spans)
     kept = _film(video, stage, states, speech, retouch, on_progress or (lambda share: None))
     truth, description = _write_truth(out, who, stage, states, speech, kept, text, spans)
     return Recording(
-        person=person,
+        person=who.name,
         video=video,
         truth=truth,
         truth_description=description,

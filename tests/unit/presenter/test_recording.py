@@ -12,6 +12,7 @@ from m2dao.capture.faces.signals import measure_signals
 from m2dao.errors import ConfigError
 from m2dao.media.audio import read_audio
 from m2dao.presenter import make_recording, persons
+from m2dao.presenter.people import get_person, somebody_like
 from m2dao.presenter.scene import Scene
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
 
@@ -179,6 +180,16 @@ def test_the_same_seed_gives_the_same_recording_and_another_seed_another(tmp_pat
     assert made["a"] == made["b"]
     assert made["a"][0] != made["c"][0]
     assert made["a"][1] != made["c"][1]
+
+
+def test_people_of_other_looks_differ_and_keep_voice_and_style():
+    person = get_person(NAMES[0])
+    looks = [somebody_like(person, seed) for seed in range(1, 6)]
+    assert somebody_like(person, 3) == looks[2]
+    assert len({(one.skin, one.hair, one.cloth, one.jaw_width) for one in [person, *looks]}) == 6
+    assert {(one.name, one.voice, one.sentence, one.hair_style) for one in looks} == {
+        (person.name, person.voice, person.sentence, person.hair_style)
+    }
 
 
 def test_a_sentence_of_ones_own_is_said(tmp_path):
