@@ -101,14 +101,27 @@ def _write_maps(process: int, users: str, groups: str) -> None:
             file.write(text)
 
 
-def shut_in(box: Box, user: int, *, root: str, visible: Sequence[str], tolerant: bool) -> list[str]:
+def furnish(root: str, visible: Sequence[str]) -> None:
+    """Begin a root that holds what every box shows. Called in a mount namespace of its own."""
+    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    linux.mount("none", root, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, _ROOT_OPTIONS)
+    for path in _outermost(map(os.path.realpath, visible)):
+        _bind(path, root, linux.ATTR_RDONLY | linux.ATTR_NOSUID)
+    for path in visible:
+        _link(path, root)
+
+
+def shut_in(
+    box: Box, user: int, *, root: str, visible: Sequence[str], tolerant: bool, unfurnished: OSError | None
+) -> list[str]:
     """Enter the box, for good. Called by the only thread of the first process of a process namespace.
 
     Args:
         user: who to become, where this process is root.
-        root: an empty folder, on which the new root is mounted.
+        root: what was furnished.
         visible: what every box shows, of ``shared_paths``.
         tolerant: whether to go on where the site lacks a part.
+        unfurnished: why ``furnish`` failed; None when it did not.
 
     Returns:
         what the site lacks; empty unless ``tolerant``.
@@ -120,7 +133,7 @@ def shut_in(box: Box, user: int, *, root: str, visible: Sequence[str], tolerant:
     readable = [*visible, *box.readable]
     steps: list[tuple[str, Callable[[], None]]] = [
         ("limits", lambda: _limit(box)),
-        ("a file system of its own", lambda: _see_only(root, readable=readable, writable=box.writable)),
+        ("a file system of its own", lambda: _move_in(root, visible, box, unfurnished)),
         ("a user of its own", lambda: _become(user)),
         ("no capabilities", linux.drop_capabilities),
         ("no inspection", linux.refuse_inspection),
@@ -160,15 +173,17 @@ def _limit(box: Box) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (box.cpu_s, box.cpu_s + 1))  # one second between the two signals
 
 
-def _see_only(root: str, *, readable: Iterable[str], writable: Iterable[str]) -> None:
-    """Make a root that holds these paths, at their own names, and leave every other file."""
-    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
-    linux.mount("none", root, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, _ROOT_OPTIONS)
-    for path in _outermost(os.path.realpath(path) for path in readable):
-        _bind(path, root, linux.ATTR_RDONLY | linux.ATTR_NOSUID)
-    for path in writable:
+def _move_in(root: str, visible: Sequence[str], box: Box, unfurnished: OSError | None) -> None:
+    """Add the paths of the box to the root, at their own names, and leave every other file."""
+    if unfurnished is not None:
+        raise unfurnished
+    shown = set(_outermost(map(os.path.realpath, visible)))
+    for path in _outermost({*shown, *map(os.path.realpath, box.readable)}):
+        if path not in shown:
+            _bind(path, root, linux.ATTR_RDONLY | linux.ATTR_NOSUID)
+    for path in box.writable:
         _bind(path, root, linux.ATTR_NOSUID | linux.ATTR_NODEV | linux.ATTR_NOEXEC)
-    for path in readable:
+    for path in box.readable:
         _link(path, root)
     linux.change_root(root)
     linux.restrict_mount("/", linux.ATTR_RDONLY, recursive=False)

@@ -46,6 +46,9 @@ class ContainedCalls:
     Args:
         modules: what the server imports, once; functions of other modules are imported by each call.
         allow_uncontained: whether calls are made where the site lacks a part of the containment.
+        warm_up: ``module:function`` that does what calls do, on a file that it makes in the folder it is given. The
+            server and every spare process call it, so that the calls need not warm up.
+        num_spare: processes that are made before their calls.
         env: variables that the processes see, beside a few of our own. They see nothing else of our environment.
         python: the interpreter.
     """
@@ -55,11 +58,14 @@ class ContainedCalls:
         modules: Sequence[str],
         *,
         allow_uncontained: bool = False,
+        warm_up: str = "",
+        num_spare: int = 0,
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
     ):
         self._modules, self._allow_uncontained = list(modules), allow_uncontained
         self._env, self._python = dict(env or {}), python
+        self._warm_up, self._num_spare = warm_up, num_spare
         self._lock = threading.Lock()
         self._server: _Server | None = None
 
@@ -178,6 +184,8 @@ class _Server:
             "root": str(root),
             "user": os.getpid() % NUM_USERS,
             "tolerant": calls._allow_uncontained,
+            "warm_up": calls._warm_up,
+            "spare": calls._num_spare if calls._warm_up else 0,
         }
         with theirs:
             process = subprocess.Popen(

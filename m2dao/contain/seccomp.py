@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 
 from m2dao.contain import linux
 
@@ -52,6 +53,16 @@ def refuse_dangerous_calls() -> None:
     Raises:
         OSError: the kernel has no seccomp filters, or the machine is of another kind.
     """
+    linux.set_filter(program())
+
+
+@functools.cache
+def program() -> ctypes.Structure:
+    """The filter, which is made once.
+
+    Raises:
+        OSError: the machine is of another kind.
+    """
     if linux.MACHINE not in _ARCHITECTURE:
         raise OSError(f"no seccomp filter for {linux.MACHINE}")
     column = list(_ARCHITECTURE).index(linux.MACHINE)
@@ -76,4 +87,4 @@ def refuse_dangerous_calls() -> None:
         (_RETURN, 0, 0, _ALLOW),
     ]
     instructions = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
-    linux.set_filter(_Program(length=len(steps), instructions=instructions))
+    return _Program(length=len(steps), instructions=instructions)

@@ -1,8 +1,11 @@
 """Imports once, then makes a contained process for each call; ``client.py`` starts it.
 
-    server   imports the code, in an empty network; touches no file of a caller
-      warden     one for each call, makes the process namespace, kills the child when the caller leaves or time is up
+    server   imports the code; touches no file of a caller
+      warden     one for each call, makes the namespaces, kills the child when the caller leaves or time is up
         child        shuts itself in, makes the call, sends what it found, ends
+
+Some wardens and children are made before their calls. Such a child has done everything already that needs no caller's
+file: it has a root with all that every box shows, and has warmed up on a file of its own. It still serves one call.
 
 A call arrives as one JSON message with the socket on which its caller listens. The child sends lines of JSON there:
 ``{"progress": [...]}`` any number of times, then ``{"ok": ...}``, ``{"refused": [kind, *arguments]}`` or
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import importlib
 import itertools
 import json
@@ -22,16 +26,19 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from m2dao.contain import linux
-from m2dao.contain.box import FIRST_USER, NUM_USERS, Box, enter_namespaces, shared_paths, shut_in
+from m2dao.contain import linux, seccomp
+from m2dao.contain.box import FIRST_USER, NUM_USERS, Box, enter_namespaces, furnish, shared_paths, shut_in
 from m2dao.errors import InputError
 
 _MAX_MESSAGE = 1 << 16
 _TRIAL_S = 30.0
+_QUIET_MS = 5  # without a call, until a spare process is made: calls that come together are not held up by it
+_KEPT = 3  # the number of the only file that a child keeps open beside the standard ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +49,13 @@ class Server:
         root: an empty folder to mount roots on.
         visible: what every box shows for reading.
         tolerant: whether calls are made where the site lacks a part.
+        warm_up: a function that does what calls do, on a file that it makes in the folder it is given; empty for none.
     """
 
     root: str
     visible: tuple[str, ...]
     tolerant: bool
+    warm_up: str = ""
 
 
 def main() -> int:
@@ -55,54 +64,102 @@ def main() -> int:
     first = json.loads(control.recv(_MAX_MESSAGE))
     for module in first["modules"]:
         importlib.import_module(module)
-    server = Server(root=first["root"], visible=shared_paths(first["packages"]), tolerant=first["tolerant"])
+    visible, warm_up = shared_paths(first["packages"]), first["warm_up"]
+    server = Server(root=first["root"], visible=visible, tolerant=first["tolerant"], warm_up=warm_up)
+    with contextlib.suppress(OSError):  # said by the trial
+        seccomp.program()
+    if warm_up:
+        _function(warm_up)(server.root)  # what this process has done once, no child needs to do
+    gc.collect()
+    gc.freeze()  # a child that collected garbage would have to copy all of this
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for wardens
     control.send(json.dumps({"lacks": _lacking(server)}).encode())
-    for turn in itertools.count(first["user"]):
+    _serve(server, control, (FIRST_USER + turn % NUM_USERS for turn in itertools.count(first["user"])), first["spare"])
+    return 0
+
+
+def _serve(server: Server, control: socket.socket, users: Iterator[int], num_spare: int) -> None:
+    """Hand each call to a warden; in quiet moments, make wardens for the next calls."""
+    spare: deque[socket.socket] = deque()
+    arrives = select.poll()
+    arrives.register(control, select.POLLIN)
+    while True:
+        if len(spare) < num_spare and not arrives.poll(_QUIET_MS):
+            spare.append(_make_warden(server, next(users), (control, *spare), warm=True))
+            continue
         data, descriptors, _, _ = socket.recv_fds(control, _MAX_MESSAGE, 1)
         if not data:
-            return 0
-        caller = socket.socket(fileno=descriptors[0])
-        if os.fork() == 0:
-            control.close()
-            _guard(server, json.loads(data), caller, FIRST_USER + turn % NUM_USERS)
-        caller.close()
-    raise AssertionError("unreachable")
+            return
+        while not _hand_over(spare, data, descriptors):
+            spare.append(_make_warden(server, next(users), (control, *spare), warm=False))
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _hand_over(spare: deque[socket.socket], data: bytes, descriptors: list[int]) -> bool:
+    """Give a call to the first warden that takes it; False when there is none."""
+    while spare:
+        with spare.popleft() as warden, contextlib.suppress(OSError):  # a warden that was killed
+            socket.send_fds(warden, [data], descriptors)
+            return True
+    return False
+
+
+def _make_warden(server: Server, user: int, of_others: Iterable[socket.socket], *, warm: bool) -> socket.socket:
+    """Fork a warden; returns the socket on which it takes its one call.
+
+    Args:
+        of_others: sockets that it must not keep: its siblings end when the server's ends of theirs are closed.
+        warm: whether its child warms up.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        for other in (ours, *of_others):
+            other.close()
+        _guard(server, theirs, user, warm=warm)
+    theirs.close()
+    return ours
 
 
 def _lacking(server: Server) -> list[str]:
     """What this site lacks, found by shutting a child in."""
     box = Box(readable=(), writable=(), cpu_s=10, wall_s=_TRIAL_S, memory_bytes=1 << 40, file_bytes=0)
+    call = {"function": None, "arguments": {}, "box": vars(box)}
     ours, theirs = socket.socketpair()
-    if os.fork() == 0:
-        ours.close()
-        trial = dataclasses.replace(server, tolerant=True)
-        call = {"function": None, "arguments": {}, "box": vars(box)}
-        _guard(trial, call, theirs, FIRST_USER)
-    theirs.close()
+    trial = dataclasses.replace(server, tolerant=True)
+    with _make_warden(trial, FIRST_USER, (ours,), warm=False) as warden, theirs:
+        socket.send_fds(warden, [json.dumps(call).encode()], [theirs.fileno()])
     with ours, ours.makefile() as lines:
         answer = json.loads(lines.readline() or "{}")
     return list(answer.get("ok", [f"a contained process that answers ({answer})"]))
 
 
-def _guard(server: Server, call: dict[str, Any], caller: socket.socket, user: int) -> NoReturn:
+def _guard(server: Server, orders: socket.socket, user: int, *, warm: bool) -> NoReturn:
     """Make the child, and end it when its time is up or nobody listens any more. Does not return."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    box = Box(**{**call["box"], "readable": tuple(call["box"]["readable"]), "writable": tuple(call["box"]["writable"])})
+    lacks = []
+    try:
+        enter_namespaces(user)
+    except OSError as error:
+        lacks = [f"namespaces ({error.strerror or error})"]
+    inside, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = os.fork()
+    if child == 0:
+        orders.close()
+        inside.close()
+        _work(server, theirs, user, lacks, warm=warm)
+    theirs.close()
+    data, descriptors, _, _ = socket.recv_fds(orders, _MAX_MESSAGE, 1)
+    if not data:  # the server has ended; the child learns it from us
+        os._exit(0)
+    call, caller = json.loads(data), socket.socket(fileno=descriptors[0])
     with contextlib.suppress(OSError):  # the caller is gone
-        _give(box.writable, user)
-        lacks = []
-        try:
-            enter_namespaces(user)
-        except OSError as error:
-            lacks = [f"namespaces ({error.strerror or error})"]
-            if not server.tolerant:
-                _say(caller, {"broken": lacks[0]})
-                os._exit(1)
-        child = os.fork()
-        if child == 0:
-            _work(server, call, box, caller, user, lacks)
-        if died := _watch(child, caller, box.wall_s):
+        if lacks and not server.tolerant:
+            _say(caller, {"broken": lacks[0]})
+            os._exit(1)
+        _give(tuple(call["box"]["writable"]), user)
+        socket.send_fds(inside, [data], [caller.fileno()])
+        if died := _watch(child, caller, call["box"]["wall_s"]):
             _say(caller, {"died": died})
     os._exit(0)
 
@@ -136,19 +193,36 @@ def _watch(child: int, caller: socket.socket, wall_s: float) -> tuple[str, str] 
     return "within its limits", f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _work(
-    server: Server, call: dict[str, Any], box: Box, caller: socket.socket, user: int, lacks: list[str]
-) -> NoReturn:
-    """Shut this process in and make the call. Does not return."""
+def _work(server: Server, orders: socket.socket, user: int, lacks: list[str], *, warm: bool) -> NoReturn:
+    """Get ready, wait for the call, shut this process in and make the call. Does not return."""
+    _keep_only(orders)
+    orders = socket.socket(fileno=_KEPT)
     try:
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(null, standard)
-        os.dup2(caller.fileno(), 3)
-        os.closerange(4, 1 << 12)
-        caller.detach()
-        caller = socket.socket(fileno=3)
-        lacks = lacks + shut_in(box, user, root=server.root, visible=server.visible, tolerant=server.tolerant)
+        unfurnished = OSError("no namespaces") if lacks else _furnished(server)
+        if warm:
+            _function(server.warm_up)(server.root)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    data, descriptors, _, _ = socket.recv_fds(orders, _MAX_MESSAGE, 1)
+    if not data:
+        os._exit(0)
+    os.dup2(descriptors[0], _KEPT)
+    os.close(descriptors[0])
+    orders.detach()
+    caller = socket.socket(fileno=_KEPT)
+    call = json.loads(data)
+    try:
+        sent = call["box"]
+        box = Box(**{**sent, "readable": tuple(sent["readable"]), "writable": tuple(sent["writable"])})
+        lacks = lacks + shut_in(
+            box,
+            user,
+            root=server.root,
+            visible=server.visible,
+            tolerant=server.tolerant,
+            unfurnished=unfurnished,
+        )
         answer: dict[str, Any] = {"ok": lacks}
         if call["function"] is not None:
             function = _function(call["function"])
@@ -163,6 +237,25 @@ def _work(
         _say(caller, answer)
     finally:
         os._exit(0)
+
+
+def _keep_only(orders: socket.socket) -> None:
+    """Close every file but one, which becomes number ``_KEPT``."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.dup2(orders.fileno(), _KEPT)
+    os.closerange(_KEPT + 1, 1 << 12)
+    orders.detach()
+
+
+def _furnished(server: Server) -> OSError | None:
+    """Make the root; returns why that failed."""
+    try:
+        furnish(server.root, server.visible)
+    except OSError as error:
+        return error
+    return None
 
 
 def _function(name: str) -> Callable[..., Any]:

@@ -54,7 +54,12 @@ class UploadDecoder:
 
     def __init__(self, config: ServeConfig, *, allow_uncontained: bool = False):
         self._config = config
-        self._calls = ContainedCalls([_WORKER], allow_uncontained=allow_uncontained)
+        self._calls = ContainedCalls(
+            [_WORKER],
+            allow_uncontained=allow_uncontained,
+            warm_up=f"{_WORKER}:warm_up",
+            num_spare=config.decode_processes,
+        )
         self._slots = asyncio.Semaphore(config.decode_processes)
 
     def start(self) -> list[str]:

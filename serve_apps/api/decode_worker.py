@@ -7,6 +7,7 @@ a plain normalised file and a few numbers.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ from m2dao.timeline import SAMPLE_RATE, SAMPLES_PER_FRAME
 MAX_BACKGROUND_SIDE = 2048  # pixels; more is never shown
 
 load_detector()  # a process that is shut in could not read its file any more
+
+
+def warm_up(folder: str) -> None:
+    """Decode a sound of our own, made in ``folder``, so that no upload waits for what that loads."""
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        source, target, sent = (f"{work}/{name}" for name in ("upload.wav", "speech.wav", "sound.flac"))
+        write_wav(source, np.zeros(SAMPLE_RATE // 4, np.float32))
+        decode_audio(None, source, target, sent, max_audio_s=1.0)
 
 
 def decode_audio(say: object, source: str, target: str, sent: str, max_audio_s: float) -> dict[str, Any]:

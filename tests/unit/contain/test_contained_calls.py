@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -129,6 +130,61 @@ def test_no_right_can_be_gained(calls, folder, action, word):
 def test_nothing_of_one_call_survives_into_the_next(calls, folder):
     for _ in range(3):
         assert calls.run(f"{PROBES}:leave_something", {"path": "a face"}, box(folder)) == []
+
+
+def children_of(process: int) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
+
+
+def spares_of(calls, number: int) -> list[int]:
+    """The wardens that wait for calls, once there are so many."""
+    while len(found := children_of(calls._server.process.pid)) < number:
+        os.sched_yield()
+    return [int(process) for process in found]
+
+
+@pytest.fixture
+def warm_calls():
+    calls = ContainedCalls([PROBES], warm_up=f"{PROBES}:warm_up", num_spare=2)
+    calls.start()
+    yield calls
+    calls.close()
+
+
+def test_a_call_gets_a_process_that_has_warmed_up_before_it_came_and_serves_nobody_else(warm_calls, folder):
+    server = warm_calls._server.process.pid
+    marks = []
+    while marks[-1:] != ["warmed up by 1"]:  # the first process of its own namespace; spares are made in quiet moments
+        marks = warm_calls.run(f"{PROBES}:leave_something", {"path": "a face"}, box(folder))
+        assert marks in ([f"warmed up by {server}"], [f"warmed up by {server}", "warmed up by 1"])
+
+
+def test_a_spare_process_is_as_shut_in_as_any_other(warm_calls, folder):
+    spares_of(warm_calls, 2)
+    assert attempt(warm_calls, folder, "read", folder / "upload") == "done"
+    assert attempt(warm_calls, folder, "write", folder / "result") == "done"
+    for path in (folder.parent / "other" / "upload", "/etc/passwd", "/proc/1/environ"):
+        assert attempt(warm_calls, folder, "read", path) != "done"
+
+
+def test_a_call_is_answered_although_the_spare_processes_were_killed(warm_calls, folder):
+    for spare in spares_of(warm_calls, 2):
+        os.kill(spare, signal.SIGKILL)
+    assert attempt(warm_calls, folder, "read", folder / "upload") == "done"
+
+
+def test_spare_processes_end_with_their_server(folder):
+    calls = ContainedCalls([PROBES], warm_up=f"{PROBES}:warm_up", num_spare=2)
+    calls.start()
+    wardens = spares_of(calls, 2)
+    ends = [os.pidfd_open(int(process)) for warden in wardens for process in (warden, *children_of(warden))]
+    try:
+        calls.close()
+        for end in ends:
+            assert select.select([end], [], [], 60)[0]
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 def test_a_refusal_comes_back_as_it_was(calls, folder):
