@@ -29,6 +29,8 @@ RESERVED_TENANTS = frozenset(
         "api-key",
         "tenants",
         "turn",
+        "due",
+        "totals",
         "script-answer",
         "pulse",
         "events",

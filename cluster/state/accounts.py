@@ -62,9 +62,7 @@ class Accounts:
             UnknownTenant: there is no such tenant.
         """
         names = [keys.api_keys(tenant), keys.TENANTS, keys.answer(new_nonce())]
-        removed = self._link.run(scripts.DELETE_TENANT, names, [str(tenant)])
-        for kind in keys.KINDS:
-            self._link.call("ZREM", keys.turn(kind), str(tenant))
+        removed = self._link.run(scripts.DELETE_TENANT, names, [str(tenant), *keys.KINDS])
         for key in list(self._link.scan(keys.everything_of(tenant))):
             self._link.call("DEL", key)
         if not removed:

@@ -14,8 +14,8 @@ that was only slow, and whose job somebody else has taken since, is refused by i
 so the workers' clocks do not matter.
 
 Each change is one Lua script, thus one step. It can be run twice, as when its answer was lost: the second run changes
-nothing and answers the same. Tenants take turns: a tenant with a thousand queued jobs delays another
-tenant's first job by one job, not by a thousand.
+nothing and answers the same. Tenants take turns by cost: next is the tenant that has been served least, and a tenant
+with a thousand queued jobs delays another tenant's first job by one job, not by a thousand.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Jobs:
             raise TypeError(f"a {kind} job has a {_ID_TYPES[kind].__name__}, not {type(job_id).__name__}")
         text = json.dumps(request, sort_keys=True, allow_nan=False)
         idempotency = keys.idempotency(tenant, idempotency_digest(kind, once.key)) if once is not None else ""
-        names = [keys.job(tenant, job_id), idempotency, keys.TENANTS, *keys.job_lists(tenant, kind), keys.turn(kind)]
+        names = [keys.job(tenant, job_id), idempotency, keys.TENANTS, *keys.job_lists(tenant, kind)]
         names.append(keys.delayed(tenant, kind))
         what = once.fingerprint if once is not None and once.fingerprint is not None else text
         limit = -1 if max_open is None else max_open
@@ -148,11 +148,8 @@ class Jobs:
     def open(self, kind: str) -> Sequence[JobRecord]:
         """The jobs of a kind that have not ended, of all tenants, oldest first."""
         _check_kind(kind)
-        names = set()
-        for tenant in map(TenantId, self._link.call("ZRANGE", keys.turn(kind), 0, -1)):
-            for waiting in keys.job_lists(tenant, kind)[:2]:
-                names |= {keys.job(tenant, parse_job_id(i)) for i in self._link.call("ZRANGE", waiting, 0, -1)}
-        found = [record_of(fields) for fields in self._link.hashes(sorted(names)) if "id" in fields]
+        names = self._link.run(scripts.OPEN_JOBS, [], [kind])
+        found = [record_of(fields) for fields in self._link.hashes(names) if "id" in fields]
         return sorted((job for job in found if not job.finished), key=lambda job: job.created_s)
 
     def cancel(self, tenant: TenantId, job_id: JobId) -> JobRecord:
@@ -178,7 +175,7 @@ class Jobs:
         """The open jobs of a kind, of one tenant or of all."""
         _check_kind(kind)
         args = [kind, str(tenant) if tenant else ""]
-        queued, running, delayed, *costs = self._link.run(scripts.BACKLOG_OF_JOBS, [keys.turn(kind)], args)
+        queued, running, delayed, *costs = self._link.run(scripts.BACKLOG_OF_JOBS, [], args)
         return Backlog(
             num_queued=queued,
             num_running=running,
@@ -223,7 +220,7 @@ class Jobs:
             raise TypeError("claim of one job needs its tenant too")
         args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
         args += [int(not begun), -1 if max_running is None else max_running]
-        names = [keys.turn(kind), keys.answer(nonce or new_nonce())]
+        names = [keys.answer(nonce or new_nonce())]
         answer = self._link.run(scripts.CLAIM_JOB, names, args)
         if not answer:
             return None
@@ -237,7 +234,7 @@ class Jobs:
             LeaseLost: the job is somebody else's now, or gone.
         """
         kind = _kind_of(job_id)
-        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, kind), keys.turn(kind)]
+        names = [keys.job(tenant, job_id), *keys.job_lists(tenant, kind)]
         args = [str(job_id), str(tenant), fence, worker, _milliseconds(lease_s), "starting"]
         answer, *found = self._link.run(scripts.BEGIN_JOB, names, args)
         if answer != "ok":
@@ -325,13 +322,13 @@ class Jobs:
 
     def _fenced(self, script: str, claim: Claim, words: Sequence[Any]) -> Any:
         job = claim.job
-        names = [keys.job(job.tenant, job.id), *keys.job_lists(job.tenant, job.kind), keys.turn(job.kind)]
+        names = [keys.job(job.tenant, job.id), *keys.job_lists(job.tenant, job.kind)]
         return self._link.run(script, names, [str(job.id), str(job.tenant), claim.fence, *words])
 
     def requeue_expired(self, kind: str) -> None:
         """Make jobs whose lease ran out available again; ``claim`` does so by itself."""
         _check_kind(kind)
-        self._link.run(scripts.REQUEUE_JOBS, [keys.turn(kind)], [kind, self._retention_s])
+        self._link.run(scripts.REQUEUE_JOBS, [], [kind, self._retention_s])
 
 
 def _check_kind(kind: str) -> None:

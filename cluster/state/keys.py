@@ -6,7 +6,9 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
 
     api-key:<hash>          the hash of an API key -> its tenant
     tenants                 the set of tenants
-    turn:<kind>             the tenants with open jobs, in the order of their turn
+    turn:<kind>             the tenants with queued jobs, by the seconds they have been served
+    due:<kind>              the tenants with claimed and put-off jobs, by when to look at them
+    totals:<kind>           numbers and costs of the open jobs of all tenants
     pulse:<kind>            when anybody last spoke of a job
     script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
     ledger:<what>           what the model registry has not been told yet
@@ -34,11 +36,13 @@ _PATTERNS: Final = {
     "queue": "%s:queue:%s",  # tenant, kind -> waiting jobs, by time of creation
     "leases": "%s:leases:%s",  # tenant, kind -> running jobs, by the end of the lease
     "delayed": "%s:delayed:%s",  # tenant, kind -> jobs that are put off, by the end of their wait
-    "backlog": "%s:backlog:%s",  # tenant, kind -> hash of sums of costs: queued, running, put off
+    "backlog": "%s:backlog:%s",  # tenant, kind -> hash of sums of costs: queued, running, put off; seconds served
     "index": "%s:jobs:%s",  # tenant, kind -> all jobs, by age
     "leaving": "%s:leaving:%s",  # tenant, kind -> ended jobs, by the time when their records leave
     "idempotency": "%s:idempotency:%s",  # tenant, hash of kind and client's key -> job and fingerprint
-    "turn": "turn:%s",  # kind -> tenants with open jobs, by their last turn
+    "turn": "turn:%s",  # kind -> tenants with queued jobs, by the seconds they have been served
+    "due": "due:%s",  # kind -> tenants with claimed and put-off jobs, by when to look at them
+    "totals": "totals:%s",  # kind -> hash of numbers and sums of costs of all tenants, and the clock of turns
     "pulse": "pulse:%s",  # kind -> when anybody last spoke of a job
     "rate": "%s:rate:%s",  # tenant, name -> a token bucket
     "slots": "%s:slots:%s",  # tenant, name -> holders, by the end of their slot
@@ -87,11 +91,6 @@ def delayed(tenant: TenantId, kind: str) -> str:
 def idempotency(tenant: TenantId, digest: str) -> str:
     """What a client's own name for a request led to."""
     return _PATTERNS["idempotency"] % (tenant, digest)
-
-
-def turn(kind: str) -> str:
-    """The tenants with open jobs of a kind."""
-    return _PATTERNS["turn"] % kind
 
 
 def rate(tenant: TenantId, name: str) -> str:

@@ -6,7 +6,8 @@ if not known(KEYS[1]) then return {'unknown'} end
 local status = redis.call('HGET', KEYS[1], 'status')
 if status ~= 'queued' and status ~= 'running' then return {status, record(KEYS[1])} end
 local kind = redis.call('HGET', KEYS[1], 'kind')
-for _, place in ipairs({'queue', 'leases', 'delayed'}) do exit(place, ARGV[2], kind, ARGV[1]) end
+if status == 'running' then refund(ARGV[2], kind, ARGV[1], rest_of(KEYS[1])) end
+for _, place in ipairs(places) do exit(place, ARGV[2], kind, ARGV[1]) end
 redis.call('HINCRBY', KEYS[1], 'fence', 1)
 local t = now()
 redis.call('HSET', KEYS[1], 'status', 'cancelled', 'updated', text(t))

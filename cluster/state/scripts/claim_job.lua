@@ -1,45 +1,60 @@
--- Gives out the next job: the tenants take turns, and within a tenant the oldest comes first.
--- KEYS: turn, answer   ARGV: kind, worker, lease_ms, tenant ('' for any), id ('' for any), retention_s,
+-- Gives out the next job: the tenants take turns by cost, and within a tenant the oldest comes first.
+-- KEYS: answer   ARGV: kind, worker, lease_ms, tenant ('' for any), id ('' for any), retention_s,
 --   unbegun (1: for a worker that will begin it), max_running of one tenant (-1: any)
 -- include: jobs
 -- include: answers
-local said = recall(KEYS[2])
+local said = recall(KEYS[1])
 if said then
   local key, fence = said:match('^(%S+) (%d+)$')
   if redis.call('HGET', key, 'fence') == fence then return record(key) end
 end
-local t = now()
-hear(ARGV[1], t)
+local t, kind, most = now(), ARGV[1], tonumber(ARGV[8])
+adopt(kind)
+hear(kind, t)
+for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', key_of('due', kind), '-inf', text(t), 'LIMIT', 0, 100)) do
+  requeue(tenant, kind, ARGV[6], t)
+end
 -- Takes a job from the queue of a tenant. An id whose record is gone leaves the queue on the way.
 local function take(tenant)
-  local queue = key_of('queue', tenant, ARGV[1])
+  local queue = key_of('queue', tenant, kind)
   repeat
     local id = ARGV[5]
     if id == '' then id = redis.call('ZRANGE', queue, 0, 0)[1] end
-    if not id or not exit('queue', tenant, ARGV[1], id) then return end
+    if not id or not exit('queue', tenant, kind, id) then return end
     if known(key_of('job', tenant, id)) then return id end
   until ARGV[5] ~= ''
 end
-local tenants = ARGV[4] ~= '' and {ARGV[4]} or redis.call('ZRANGE', KEYS[1], 0, -1)
-for _, tenant in ipairs(tenants) do
-  requeue(tenant, ARGV[1], ARGV[6], t)
-  local leases = key_of('leases', tenant, ARGV[1])
-  local most = tonumber(ARGV[8])
-  local id = (most < 0 or redis.call('ZCARD', leases) < most) and take(tenant)
-  if id then
-    local key = key_of('job', tenant, id)
-    local fence = redis.call('HINCRBY', key, 'fence', 1)
-    redis.call('HINCRBY', key, 'attempt', 1)
-    redis.call('HSET', key, 'status', 'running', 'worker', ARGV[2], 'progress', '0', 'stage', '', 'updated', text(t))
-    enter('leases', tenant, ARGV[1], id, text(t + ARGV[3] * 1000))
-    redis.call('ZADD', KEYS[1], 'XX', text(t), tenant)
-    if ARGV[7] == '1' then redis.call('HSET', key, 'unbegun', '1') end
-    announce(key, tenant)
-    remember(KEYS[2], key .. ' ' .. fence)
-    return record(key)
-  end
-  if redis.call('EXISTS', key_of('queue', tenant, ARGV[1]), leases, key_of('delayed', tenant, ARGV[1])) == 0 then
-    redis.call('ZREM', KEYS[1], tenant)
-  end
+local function give(tenant, id)
+  local key = key_of('job', tenant, id)
+  local fence = redis.call('HINCRBY', key, 'fence', 1)
+  redis.call('HINCRBY', key, 'attempt', 1)
+  redis.call('HSET', key, 'status', 'running', 'worker', ARGV[2], 'progress', '0', 'stage', '', 'updated', text(t))
+  enter('leases', tenant, kind, id, text(t + ARGV[3] * 1000))
+  charge(tenant, kind, id)
+  if ARGV[7] == '1' then redis.call('HSET', key, 'unbegun', '1') end
+  announce(key, tenant)
+  remember(KEYS[1], key .. ' ' .. fence)
+  return record(key)
 end
+local function full(tenant) return most >= 0 and redis.call('ZCARD', key_of('leases', tenant, kind)) >= most end
+if ARGV[4] ~= '' then
+  requeue(ARGV[4], kind, ARGV[6], t)
+  local id = not full(ARGV[4]) and take(ARGV[4])
+  return id and give(ARGV[4], id)
+end
+local passed = 0  -- tenants that have all they may have: no more than there are workers
+repeat
+  local tenant, start = unpack(redis.call('ZRANGE', key_of('turn', kind), passed, passed, 'WITHSCORES'))
+  if tenant and full(tenant) then
+    passed = passed + 1
+  elseif tenant then
+    local id = take(tenant)
+    if id then
+      local totals = totals_of(kind)
+      redis.call('HSET', totals, 'clock', seconds(math.max(tonumber(start), number(redis.call('HGET', totals, 'clock')))))
+      return give(tenant, id)
+    end
+    redis.call('ZREM', key_of('turn', kind), tenant)  -- its queue is empty
+  end
+until not tenant
 return false

@@ -1,5 +1,5 @@
 -- Queues a job, once per id and once per idempotency key; answers {outcome, the job where there is one}.
--- KEYS: job, idempotency ('' for none), tenants, queue, leases, index, turn, delayed
+-- KEYS: job, idempotency ('' for none), tenants, queue, leases, index, delayed
 -- ARGV: id, tenant, kind, request, fingerprint, max_attempts, idempotency_s, max_open (-1: any), cost
 -- include: jobs
 if redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then return {'no-tenant'} end
@@ -16,7 +16,7 @@ if KEYS[2] ~= '' then
     if ARGV[3] ~= 'render' or redis.call('HGET', before, 'status') ~= 'failed' then return {'same', record(before)} end
   end
 end
-local open = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[8])
+local open = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[7])
 if tonumber(ARGV[8]) >= 0 and open >= tonumber(ARGV[8]) then return {'quota'} end
 local t = now()
 tidy(ARGV[2], ARGV[3], t)
@@ -25,7 +25,6 @@ redis.call('HSET', KEYS[1], 'id', ARGV[1], 'tenant', ARGV[2], 'kind', ARGV[3], '
   'cost', ARGV[9], 'created', text(t), 'updated', text(t), 'fingerprint', ARGV[5])
 enter('queue', ARGV[2], ARGV[3], ARGV[1], text(t))
 redis.call('ZADD', KEYS[6], text(t), ARGV[1])
-redis.call('ZADD', KEYS[7], 'NX', 0, ARGV[2])
 if KEYS[2] ~= '' then
   redis.call('HSET', KEYS[2], 'job', ARGV[1], 'fingerprint', ARGV[5])
   redis.call('EXPIRE', KEYS[2], ARGV[7])

@@ -1,5 +1,5 @@
 -- Ends a claim: done, failed, tried again while attempts are left, or put off uncounted; answers {'ok', the job} or {'lost'}.
--- KEYS: job, queue, leases, index, turn
+-- KEYS: job, queue, leases, index
 -- ARGV: id, tenant, fence, outcome, result or error, retention_s, wait in microseconds, times it may be put off,
 --   who failed it ('' for nobody)
 -- include: fenced
@@ -8,6 +8,9 @@ local how = ARGV[3] .. ' ' .. outcome
 if redis.call('HGET', KEYS[1], 'ended') == how then return {'ok', record(KEYS[1])} end
 if not mine or f[1] ~= 'running' then return {'lost'} end
 local t = now()
+if outcome ~= 'done' then  -- what was no fault of the job was not served at all
+  refund(ARGV[2], kind, ARGV[1], (outcome == 'retry' or outcome == 'failed') and rest_of(KEYS[1]) or 1)
+end
 exit('leases', ARGV[2], kind, ARGV[1])
 redis.call('HSET', KEYS[1], 'ended', how)
 if ARGV[9] ~= '' then

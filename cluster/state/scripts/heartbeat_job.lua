@@ -1,9 +1,10 @@
 -- Renews a claim and notes how far the work is.
--- KEYS: job, queue, leases, index, turn   ARGV: id, tenant, fence, lease_ms, progress ('' for none), stage, has_stage
+-- KEYS: job, queue, leases, index   ARGV: id, tenant, fence, lease_ms, progress ('' for none), stage, has_stage
 -- include: fenced
 if not mine or f[1] ~= 'running' then return 'lost' end
 local t = now()
 redis.call('ZADD', KEYS[3], text(t + ARGV[4] * 1000), ARGV[1])
+expect(ARGV[2], kind, text(t + ARGV[4] * 1000))
 redis.call('HSET', KEYS[1], 'updated', text(t))
 -- Followers hear of a new stage at once, and of progress when it is a hundredth, once a second.
 local said = redis.call('HMGET', KEYS[1], 'stage', 'said', 'said_at')

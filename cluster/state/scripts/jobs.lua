@@ -15,39 +15,7 @@ local function announce(key, tenant)
   redis.call('PUBLISH', key_of('channel', key), message)
   redis.call('PUBLISH', key_of('channel', key_of('index', tenant, f[2])), message)
 end
--- Sums of costs, in thousandths, beside the queue, the leases and the delayed jobs of a tenant, so that nobody has to
--- add them up. Made from what is there when an older version has kept none.
-local function cost_of(tenant, id)
-  local cost = redis.call('HGET', key_of('job', tenant, id), 'cost')
-  return math.floor((tonumber(cost or 0) or 0) * 1000 + 0.5)
-end
-local function sums_of(tenant, kind)
-  local sums = key_of('backlog', tenant, kind)
-  if redis.call('EXISTS', sums) == 0 then
-    for _, place in ipairs({'queue', 'leases', 'delayed'}) do
-      local sum = 0
-      for _, id in ipairs(redis.call('ZRANGE', key_of(place, tenant, kind), 0, -1)) do sum = sum + cost_of(tenant, id) end
-      redis.call('HSET', sums, place, text(sum))
-    end
-  end
-  return sums
-end
-local function enter(place, tenant, kind, id, score)
-  local sums = sums_of(tenant, kind)
-  if redis.call('ZADD', key_of(place, tenant, kind), score, id) == 1 then
-    redis.call('HINCRBY', sums, place, text(cost_of(tenant, id)))
-  end
-end
-local function exit(place, tenant, kind, id)
-  local sums, key = sums_of(tenant, kind), key_of(place, tenant, kind)
-  if redis.call('ZREM', key, id) == 0 then return false end
-  if redis.call('EXISTS', key) == 0 then
-    redis.call('HSET', sums, place, '0')  -- also ends what records that vanished have left in it
-  else
-    redis.call('HINCRBY', sums, place, text(0 - cost_of(tenant, id)))
-  end
-  return true
-end
+-- include: places
 local function queue_again(tenant, kind, key, id, t)
   redis.call('HSET', key, 'status', 'queued', 'progress', '0', 'stage', '', 'updated', text(t))
   redis.call('HDEL', key, 'not_before', 'unbegun')
@@ -88,7 +56,7 @@ local silent, grace = 10 * 1000000, 15 * 1000000
 local function hear(kind, t)
   local before = redis.call('GETSET', key_of('pulse', kind), text(t))
   if not before or t - before < silent then return end
-  for _, tenant in ipairs(redis.call('ZRANGE', key_of('turn', kind), 0, -1)) do
+  for _, tenant in ipairs(tenants_of(kind)) do
     local leases = key_of('leases', tenant, kind)
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(t))) do
       redis.call('ZADD', leases, 'XX', text(t + grace), id)
@@ -109,6 +77,7 @@ local function requeue(tenant, kind, retention, t)
     exit('leases', tenant, kind, id)
     local f = redis.call('HMGET', key, 'status', 'attempt', 'max_attempts', 'unbegun')
     if known(key) and f[1] == 'running' then
+      refund(tenant, kind, id, rest_of(key))
       if f[4] then  -- whoever sent it on died, and no worker has had it
         redis.call('HINCRBY', key, 'attempt', -1)
         queue_again(tenant, kind, key, id, t)
@@ -121,4 +90,5 @@ local function requeue(tenant, kind, retention, t)
       announce(key, tenant)
     end
   end
+  watch(tenant, kind)
 end

@@ -203,7 +203,7 @@ def test_what_an_older_claim_made_of_a_record_that_was_gone_is_no_job(state, job
     state._link.call("HSET", keys.job(tenant, ghost), "status", "running", "attempt", "1", "fence", "1", "worker", "w")
     state._link.call("ZADD", leases, 1, str(ghost))
     state._link.call("ZADD", index, 1, str(ghost))
-    state._link.call("ZADD", keys.turn("render"), 0, str(tenant))
+    state._link.call("ZADD", "turn:render", 0, str(tenant))
     jobs.requeue_expired("render")
     with pytest.raises(UnknownJob):
         jobs.get(tenant, ghost)

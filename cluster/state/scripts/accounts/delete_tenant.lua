@@ -1,5 +1,6 @@
 -- Voids the keys of a tenant and then forgets the tenant; answers 1, or 0 when there was none.
--- KEYS: keys of the tenant, tenants, answer   ARGV: tenant
+-- KEYS: keys of the tenant, tenants, answer   ARGV: tenant, kinds of jobs
+-- include: jobs
 -- include: answers
 local said = recall(KEYS[3])
 if said then return tonumber(said) end
@@ -7,4 +8,5 @@ for _, entry in ipairs(redis.call('HVALS', KEYS[1])) do
   redis.call('DEL', key_of('api_key', cjson.decode(entry).hash))
 end
 redis.call('DEL', KEYS[1])
+for i = 2, #ARGV do abandon(ARGV[1], ARGV[i]) end
 return remember(KEYS[3], redis.call('SREM', KEYS[2], ARGV[1]))

@@ -141,7 +141,7 @@ def test_jobs_that_an_older_version_queued_or_claimed_are_still_done(state, jobs
         state._link.call("ZADD", index, "1764000000000000", str(job_id))
     state._link.call("ZADD", queue, "1764000000000000", str(queued))
     state._link.call("ZADD", leases, "9764000000000000", str(running))
-    state._link.call("ZADD", keys.turn("render"), "1764000000000000", str(tenant))
+    state._link.call("ZADD", "turn:render", "1764000000000000", str(tenant))
     claim = take(jobs, tenant)
     assert (claim.job.id, claim.job.attempt) == (queued, 1)
     assert jobs.finish(claim, {"n": 1}).result == {"n": 1}

@@ -152,8 +152,12 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     },
     "REQUEUE_JOBS": {"expired": expired},
     "BACKLOG_OF_JOBS": {"some": ended(lambda state, claim: state.jobs.backlog("render", tenant=claim.job.tenant))},
+    "OPEN_JOBS": {"some": ended(lambda state, claim: state.jobs.open("render"))},
     "CREATE_TENANT": {"new": lambda state, tenant: state.accounts.create_tenant(TenantId(f"{tenant}-x"))},
-    "DELETE_TENANT": {"known": lambda state, tenant: state.accounts.delete_tenant(tenant)},
+    "DELETE_TENANT": {
+        "known": lambda state, tenant: state.accounts.delete_tenant(tenant),
+        "with jobs": ended(lambda state, claim: state.accounts.delete_tenant(claim.job.tenant)),
+    },
     "CREATE_API_KEY": {"new": lambda state, tenant: state.accounts.create_api_key(tenant)},
     "REVOKE_API_KEY": {"known": revoke},
     "PASS_DOOR": {
