@@ -76,7 +76,6 @@ class TalkerReplica:
             name=f"{socket.gethostname()}:{os.getpid()}",
         )
         self._pool = RenderPool(worker, concurrency=config.render_concurrency)
-        self._stats = {"queued_seconds": 0.0, "num_queued": 0.0, "claimed_seconds": 0.0, "num_claimed": 0.0}
         prober = ReplicaProber(
             platform.state.probes, self._talkers, name=f"replica {socket.gethostname()}:{os.getpid()}"
         )
@@ -98,18 +97,17 @@ class TalkerReplica:
                 yield word
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """What ``BacklogPolicy`` goes by. While Redis does not answer, the queue is what it was."""
-        try:
+        """What ``BacklogPolicy`` goes by. While Redis does not answer, nothing is said of the queue."""
+        figures = self._load.figures()
+        with contextlib.suppress(M2daoError):
             backlog = await asyncio.to_thread(self._jobs.backlog, "render")
-            self._stats = {
+            figures |= {
                 "queued_seconds": backlog.queued_cost,
                 "num_queued": float(backlog.num_queued),
                 "claimed_seconds": backlog.running_cost,
                 "num_claimed": float(backlog.num_running),
             }
-        except M2daoError:
-            pass
-        return {**self._stats, **self._load.figures()}
+        return figures
 
     def __del__(self) -> None:
         """Called by Serve when it stops the replica: finish the renders under way, whoever asked for them.

@@ -105,7 +105,7 @@ class RenderWorker:
                 return self._do(claim, lease, ref)
         finally:
             del self._claims[ticket.job_id]
-            self._load.left(ticket.job_id, 0.0)
+            self._load.over(ticket.job_id)
 
     def give_up(self) -> None:
         """Give back, uncounted, what is under way: this process is about to be ended."""
@@ -202,7 +202,6 @@ class RenderWorker:
             self._store.put_file(video_key, video, content_type="video/mp4")
         seconds = num_frames / frame_rate
         render_seconds = time.monotonic() - started
-        self._load.measured((render_seconds - (loaded - started)) / seconds)
         figures = {
             "num_frames": num_frames,
             "seconds": round(seconds, 3),
