@@ -181,7 +181,9 @@ class ServeConfig(_Group):
         1, 1, 64, "Renders one replica works on at the same time; on a GPU they share its calls."
     )
     render_threads: int = _number(1, 1, 256, "Threads of a replica. More make one render quicker, all no faster.")
-    replica_cpus: float | None = _number(None, 0.0, 256, "Cores reserved for a replica. Unset: one for each thread.")
+    replica_cpus: float | None = _number(
+        None, 1.0, 256, "Cores reserved for a replica, no fewer than its threads. Unset: one for each thread."
+    )
     replica_gpus: float = _number(0.0, 0.0, 16, "GPUs (or a part of one) Ray reserves for a renderer replica.")
     min_replicas: int = _number(1, 1, 1000, "Renderer replicas that are always kept.")
     max_replicas: int = _number(4, 1, 1000, "Most renderer replicas.")
@@ -217,6 +219,14 @@ class ServeConfig(_Group):
             expected = f"at least {longest_s:g} s, which a render of {self.max_audio_s:g} s of speech takes"
             remedy = "raise it, or lower M2DAO_SERVE_MAX_AUDIO_S"
             raise ConfigError("M2DAO_SERVE_DRAIN_S", expected, f"{self.drain_s:g}", remedy)
+        return self
+
+    @model_validator(mode="after")
+    def _a_replica_reserves_the_cores_of_its_threads(self) -> ServeConfig:
+        if self.reserved_cpus < self.render_threads:
+            expected = f"at least {self.render_threads}, the threads of a replica"
+            remedy = "unset it, or lower M2DAO_SERVE_RENDER_THREADS"
+            raise ConfigError("M2DAO_SERVE_REPLICA_CPUS", expected, f"{self.reserved_cpus:g}", remedy)
         return self
 
     @property

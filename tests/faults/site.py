@@ -46,7 +46,6 @@ CONFIG = ServeConfig(
     min_replicas=2,
     max_replicas=2,
     lease_s=LEASE_S,
-    replica_cpus=0.1,
     render_threads=1,
     drain_s=20.0,
     max_audio_s=40.0,
@@ -158,7 +157,7 @@ class Site:
     def start_keeper(self) -> None:
         """Start the site's own keeper again."""
         env = {f"M2DAO_{name}": self.settings.to_env()[f"M2DAO_{name}"] for name in _EXTERNAL}
-        plain = Settings(home=self.home, ray=RaySettings(num_cpus=2), api=self.settings.api, start_timeout_s=600)
+        plain = Settings(home=self.home, ray=RaySettings(num_cpus=4), api=self.settings.api, start_timeout_s=600)
         Stack(plain.with_env(env)).up(progress=_say)
 
     def working_replica(self) -> int:
@@ -270,7 +269,7 @@ def _ray(home: Path, env: dict[str, str], held: contextlib.ExitStack) -> tuple[S
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    plain = Settings(home=home, api=ApiSettings(port=port), ray=RaySettings(num_cpus=2), start_timeout_s=600)
+    plain = Settings(home=home, api=ApiSettings(port=port), ray=RaySettings(num_cpus=4), start_timeout_s=600)
     site = plain.with_env(env)
     held.callback(Stack(site).down)
     before = os.environ.get("TMPDIR")

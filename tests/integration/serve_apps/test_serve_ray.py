@@ -39,7 +39,6 @@ CONFIG = ServeConfig(
     upscale_delay_s=0.5,
     downscale_delay_s=3.0,
     lease_s=8.0,
-    replica_cpus=0.1,
     render_threads=1,
     drain_s=60.0,
     max_audio_s=120.0,

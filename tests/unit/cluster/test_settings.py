@@ -120,6 +120,14 @@ def test_a_drain_that_would_cut_the_longest_render_is_refused():
     assert ServeConfig(drain_s=60, max_audio_s=120).drain_s == 60
 
 
+@pytest.mark.parametrize("env", [{"RENDER_THREADS": "2", "REPLICA_CPUS": "1"}, {"REPLICA_CPUS": "0.5"}])
+def test_a_replica_that_reserves_fewer_cores_than_its_threads_use_is_refused(env):
+    with pytest.raises(ConfigError, match="M2DAO_SERVE_REPLICA_CPUS: expected"):
+        Settings.from_env({f"M2DAO_SERVE_{name}": value for name, value in env.items()})
+    assert ServeConfig(render_threads=2, replica_cpus=3).reserved_cpus == 3
+    assert ServeConfig(render_threads=2).reserved_cpus == 2
+
+
 def test_a_refused_url_is_not_repeated_because_it_may_hold_a_password():
     with pytest.raises(ConfigError) as caught:
         Settings.from_env({"M2DAO_REDIS_URL": "rediss//:hunter2@host"})

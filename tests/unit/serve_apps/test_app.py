@@ -38,7 +38,7 @@ def test_nothing_that_serve_writes_into_rays_tables_holds_a_secret():
         assert "hunter2" not in text
 
 
-@pytest.mark.parametrize(("changes", "cpus"), [({}, 1), ({"render_threads": 3}, 3), ({"replica_cpus": 0.5}, 0.5)])
+@pytest.mark.parametrize(("changes", "cpus"), [({}, 1), ({"render_threads": 3}, 3), ({"replica_cpus": 2.5}, 2.5)])
 def test_a_replica_reserves_the_cores_that_its_threads_use(changes, cpus):
     _, renderer, _ = deployments(ServeConfig(**changes))
     assert renderer.ray_actor_options["num_cpus"] == cpus
