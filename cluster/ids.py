@@ -39,6 +39,7 @@ RESERVED_TENANTS = frozenset(
         "ledger",
         "seat",
         "probes",
+        "pepper",
     }
 )
 

@@ -20,7 +20,7 @@ from cluster.ids import ModelRef
 from cluster.scratch import remove_abandoned
 from cluster.settings import ServeConfig, Settings
 from cluster.telemetry.logs import configure_logging
-from m2dao.errors import ConfigError, ContainmentUnavailable, StorageUnavailable
+from m2dao.errors import ConfigError, ContainmentUnavailable, ServiceUnavailable, StorageUnavailable
 from serve_apps.api.ingress import create_api
 from serve_apps.api.routes import renders
 from serve_apps.api.services import make_services
@@ -59,6 +59,8 @@ class Ingress:
         remove_abandoned(renders.SCRATCH)
         self._renderer = renderer
         self._services = make_services(settings, config)
+        with contextlib.suppress(ServiceUnavailable):  # a store that is away is no reason not to start
+            self._services.state.accounts.check_pepper()
         self._dispatcher = Dispatcher(
             jobs=self._services.state.jobs,
             send=self._send,

@@ -79,9 +79,14 @@ class StackHome:
                 raise StackError(str(self.path), "no other up or down at work", "one", "wait for it") from error
             yield
 
+    @property
+    def credentials_path(self) -> Path:
+        """The file of the passwords, keys and tokens that this home has made."""
+        return self.path / "credentials.json"
+
     def credentials(self) -> dict[str, str]:
         """Passwords, keys and tokens: made once per home, so that data outlives a restart."""
-        path = self.path / "credentials.json"
+        path = self.credentials_path
         known = _load_json(path)
         made = {
             "redis_password": secrets.token_hex(24),

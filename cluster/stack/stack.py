@@ -38,7 +38,7 @@ from cluster.stack.services import (
     make_service,
     ray_temp_dir,
 )
-from m2dao.errors import M2daoError, ServiceUnavailable, StackError
+from m2dao.errors import ConfigError, M2daoError, ServiceUnavailable, StackError
 
 _POLL_S = 0.1
 # The setting by which a site names a service of its own; there is none for the keeper, which is ours.
@@ -158,6 +158,13 @@ class Stack:
         embedded = [n for n in SERVICES if n in names and self._own(n) is None]
         self._home.make_folders()
         credentials = self._home.credentials()
+        if self._own("redis") is not None and self._settings.plain("key_pepper") is None:
+            remedy = (
+                f"set it as on the other nodes; without others, key_pepper in {self._home.credentials_path} will do"
+            )
+            raise ConfigError(
+                "M2DAO_KEY_PEPPER", "a value: M2DAO_REDIS_URL is set, and its keys need it", "none", remedy
+            )
         ports = self._home.choose_ports(embedded)
         pepper = self._settings.plain("key_pepper") or credentials["key_pepper"]  # a site's own wins
         settings, planned = self._settings.with_env({"M2DAO_KEY_PEPPER": pepper}), []
@@ -241,6 +248,7 @@ class Stack:
         if "redis" in names and self._settings.redis.url:
             with contextlib.closing(StateStore(settings)) as state:
                 state.check()
+                state.accounts.check_pepper()
         if "s3" in names and self._settings.s3.endpoint:
             ObjectStore(settings).ensure_bucket()
         url = self._settings.plain("mlflow.url")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from cluster.ids import TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
-from m2dao.errors import AlreadyExists, InputError, UnknownTenant
+from m2dao.errors import AlreadyExists, ConfigError, InputError, UnknownTenant
 
 _KEY_SHAPE = re.compile(r"m2dao_[A-Za-z0-9_-]{43}")
 
@@ -39,6 +39,19 @@ class Accounts:
     def __init__(self, link: RedisLink, *, pepper: str):
         self._link = link
         self._pepper = pepper.encode()
+
+    def check_pepper(self) -> None:
+        """Return when the keys in this store were made with our pepper; whoever asks first decides which one that is.
+
+        Raises:
+            ConfigError: they were made with another one: none of them would let anybody in here.
+        """
+        ours = hmac.new(self._pepper, b"m2dao pepper", hashlib.sha256).hexdigest()[:16]
+        self._link.call("SET", keys.PEPPER, ours, "NX")
+        known = self._link.call("GET", keys.PEPPER)
+        if known != ours:
+            remedy = f"set it as on the other nodes; to void all API keys, delete the key {keys.PEPPER!r} in Redis"
+            raise ConfigError("M2DAO_KEY_PEPPER", f"the one with the fingerprint {known}", f"that of {ours}", remedy)
 
     def create_tenant(self, tenant: TenantId) -> None:
         """Add a tenant.
@@ -76,8 +89,10 @@ class Accounts:
             label: a note for the list of keys, up to 80 characters.
 
         Raises:
+            ConfigError: the keys in this store were made with another pepper.
             UnknownTenant: there is no such tenant.
         """
+        self.check_pepper()
         if len(label) > 80 or not label.isprintable():
             raise InputError("label", "up to 80 printable characters", repr(label[:80]))
         key = "m2dao_" + secrets.token_urlsafe(32)

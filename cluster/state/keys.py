@@ -9,6 +9,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     turn:<kind>             the tenants with queued jobs, by the seconds they have been served
     due:<kind>              the tenants with claimed and put-off jobs, by when to look at them
     totals:<kind>           numbers and costs of the open jobs of all tenants
+    pepper                  the fingerprint of the secret that API keys are hashed with
     pulse:<kind>            when anybody last spoke of a job
     script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
     ledger:<what>           what the model registry has not been told yet
@@ -28,6 +29,7 @@ from cluster.ids import FitId, IdentityName, JobId, TenantId
 KINDS: Final = ("render", "fit")  # of jobs
 TENANTS: Final = "tenants"
 PROBES: Final = "probes"
+PEPPER: Final = "pepper"
 
 _PATTERNS: Final = {
     "api_key": "api-key:%s",  # digest -> hash of tenant and key id

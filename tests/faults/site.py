@@ -58,7 +58,7 @@ TITLES = {
     "decoder": ("m2dao.contain.server",),
     "keeper": ("cluster.keeper", "ray::ServeReplica:m2dao:keeper"),  # the stack's, and the application's
 }
-_EXTERNAL = ("REDIS_URL", "S3_ENDPOINT", "MLFLOW_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY")
+_EXTERNAL = ("REDIS_URL", "S3_ENDPOINT", "MLFLOW_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY", "KEY_PEPPER")
 _names = itertools.count()
 
 
@@ -257,7 +257,7 @@ def _behind(direct: Settings, proxies: dict[str, FaultProxy]) -> dict[str, str]:
         env[f"M2DAO_{row.replace('.', '_').upper()}"] = address.replace(
             f":{urlsplit(address).port}", f":{proxies[name].port}"
         )
-    for key in ("s3.access_key", "s3.secret_key"):
+    for key in ("s3.access_key", "s3.secret_key", "key_pepper"):
         env[f"M2DAO_{key.replace('.', '_').upper()}"] = direct.require(key)
     return env
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from cluster.environment import STACK_ENV_NAME
 from cluster.ids import TenantId
@@ -23,7 +24,7 @@ from cluster.stack.services import ray_temp_dir
 from cluster.stack.stack import Stack
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
-from m2dao.errors import ServiceUnavailable, StackError
+from m2dao.errors import ConfigError, ServiceUnavailable, StackError
 from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, processes_of
 from tests.support.stack import tenant_of
 
@@ -246,7 +247,7 @@ def test_a_service_that_is_not_installed_is_named(stack_here, home, monkeypatch)
 
 
 def test_the_sites_own_services_are_not_started_but_must_answer(home, stack):
-    theirs = Stack(Settings(home=home, redis=stack.redis))
+    theirs = Stack(Settings(home=home, redis=stack.redis, key_pepper=stack.key_pepper))
     reached = theirs.up(services=["redis"])
     assert reached.redis == stack.redis
     assert processes_of(home) == set()
@@ -254,13 +255,28 @@ def test_the_sites_own_services_are_not_started_but_must_answer(home, stack):
     assert stack.require("redis.url").split("@")[0] not in str(theirs.status())
     closed = Stack(
         Settings(home=home).with_env(
-            {"M2DAO_REDIS_URL": "redis://127.0.0.1:1", "M2DAO_MLFLOW_URL": "http://127.0.0.1:1"}
+            {
+                "M2DAO_REDIS_URL": "redis://127.0.0.1:1",
+                "M2DAO_KEY_PEPPER": "p",
+                "M2DAO_MLFLOW_URL": "http://127.0.0.1:1",
+            }
         )
     )
     for services in (["redis", "s3"], ["mlflow"]):
         with pytest.raises(ServiceUnavailable):
             closed.up(services=services)
         assert processes_of(home) == set()  # the embedded S3 was undone
+
+
+def test_a_store_of_the_sites_own_gets_no_pepper_that_other_nodes_do_not_have(home, stack):
+    """Keys that one node makes would let nobody in at the others."""
+    with pytest.raises(ConfigError, match=r"M2DAO_KEY_PEPPER: expected a value.*credentials\.json"):
+        Stack(Settings(home=home, redis=stack.redis)).up(services=["redis"])
+    Stack(Settings(home=home, redis=stack.redis, key_pepper=stack.key_pepper)).up(services=["redis"])
+    other = Settings(home=home, redis=stack.redis, key_pepper=SecretStr("another"))
+    with pytest.raises(ConfigError, match="fingerprint"):
+        Stack(other).up(services=["redis"])
+    assert "another" not in (home / STACK_ENV_NAME).read_text()
 
 
 def test_two_ups_at_once_make_one_stack(home):

@@ -9,7 +9,7 @@ from cluster.ids import TenantId
 from cluster.state import keys
 from cluster.state.jobs import Once
 from cluster.state.store import StateStore
-from m2dao.errors import AlreadyExists, InputError, ServiceError, UnknownTenant
+from m2dao.errors import AlreadyExists, ConfigError, InputError, ServiceError, UnknownTenant
 from tests.support.stack import reaching, tenant_of
 
 
@@ -48,6 +48,15 @@ def test_no_key_is_in_the_store_in_any_form_that_lets_in(state, tenant, stack):
     # Without the pepper a copy of the store cannot even confirm a key.
     thief = StateStore(reaching(stack, key_pepper="guessed"))
     assert tenant_of(thief, key) is None
+
+
+def test_a_process_with_another_pepper_makes_no_keys(stack, state, tenant):
+    state.accounts.create_api_key(tenant)
+    other = StateStore(reaching(stack, key_pepper="another"))
+    with pytest.raises(ConfigError, match=r"M2DAO_KEY_PEPPER: expected the one with the fingerprint \w+; got that of"):
+        other.accounts.create_api_key(tenant)
+    assert len(state.accounts.list_api_keys(tenant)) == 1
+    other.close()
 
 
 def test_a_revoked_key_stops_at_once_and_the_others_go_on(state, tenant):
