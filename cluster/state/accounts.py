@@ -41,7 +41,7 @@ class Accounts:
         self._pepper = pepper.encode()
 
     def check_pepper(self) -> None:
-        """Return when the keys in this store were made with our pepper; whoever asks first decides which one that is.
+        """Return when the keys in this store were made with our pepper; who asks first decides for all.
 
         Raises:
             ConfigError: they were made with another one: none of them would let anybody in here.
