@@ -128,7 +128,7 @@ def read_audio_chunks(
     resampler = Resampler(SAMPLE_RATE)
 
     def converted() -> Iterator[np.ndarray]:
-        for piece in _whole(found, heard, video_track=video_track, notes=notes):
+        for piece in _whole(found, heard, limits, video_track=video_track, notes=notes):
             yield from resampler.push(heard.mix.mono(piece.samples)[None], piece.sample_rate)
         yield from resampler.finish()
 
@@ -161,7 +161,7 @@ def read_sent(
     heard = choose_sound(path, limits, track, sound_only=True, listen=False)
     if heard.track.num_channels > sent.num_channels:
         heard = choose_sound(path, limits, track, sound_only=True)
-    pieces = _whole(survey(path, sound_only=True), heard)
+    pieces = _whole(survey(path, sound_only=True), heard, limits)
     yield from _limited(path, _as_sent(pieces, heard, sent), sent.sample_rate, limits)
 
 
@@ -177,7 +177,7 @@ def read_both(path: Path | str, *, limits: MediaLimits = DEFAULT_LIMITS) -> Iter
     path = Path(path)
     heard = choose_sound(path, limits, sound_only=True)
     sent = sent_format(path, limits=limits)
-    pieces = _joined(_whole(survey(path, sound_only=True), heard))
+    pieces = _joined(_whole(survey(path, sound_only=True), heard, limits))
     if sent == SoundFormat():
         for samples in _limited(path, _as_sent(pieces, heard, sent), SAMPLE_RATE, limits):
             yield samples[0], samples
@@ -262,11 +262,13 @@ def _track_of(source: Source, heard: Heard) -> int:
 def _whole(
     found: Survey,
     heard: Heard,
+    limits: MediaLimits,
     *,
     video_track: int | None = None,
     notes: list[str] | None = None,
 ) -> Iterator[Piece]:
     """Gapless pieces of all parts, each behind the one before."""
+    _check_length(found, heard, limits)
     told = [*heard.notes, *found.glued_notes()]
     passed_s = 0.0
     for number, source in enumerate(found.sources):
@@ -316,14 +318,27 @@ def _told(mended: Mended, jumps, passed_s: float) -> Iterator[str]:
         yield f"sound: {mended.num_damaged} packets are damaged and left out"
 
 
+def _check_length(found: Survey, heard: Heard, limits: MediaLimits) -> None:
+    """Refuse sound without pictures that is too long by its stamps, before it is decoded.
+
+    What pictures cut away of their sound is only known in reading.
+    """
+    length_s = sum(source.clock(_track_of(source, heard)).length_s for source in found.sources)
+    is_cut = not found.sound_only and any(source.usable("video") for source in found.sources)
+    if length_s > limits.max_duration_s and not is_cut:
+        raise _too_long(found.path, limits, f"{length_s:.0f} s")
+
+
+def _too_long(path: Path, limits: MediaLimits, got: str) -> MediaError:
+    return MediaError(f"sound of {path}", f"at most {limits.max_duration_s:.0f} s", got, "cut it to the part you need")
+
+
 def _limited(path: Path, chunks: Iterator[np.ndarray], sample_rate: int, limits: MediaLimits) -> Iterator[np.ndarray]:
     num_samples = 0
     for samples in chunks:
         num_samples += samples.shape[1]
         if num_samples > limits.max_duration_s * sample_rate:
-            raise MediaError(
-                f"sound of {path}", f"at most {limits.max_duration_s:.0f} s", "more", "cut it to the part you need"
-            )
+            raise _too_long(path, limits, "more")
         yield samples
     if not num_samples:
         raise _empty(path)

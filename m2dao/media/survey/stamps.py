@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import av
 import av.error
 
+from m2dao.media.survey.sizes import AnnouncedSizes
+
 RESTART_S = 1.0  # stamps that fall back by more than this begin again; less is reordering
 MAX_HOLE_S = 10.0  # of all tracks at once; more is a machine that slept, or a clock that was set
 CAPPED_HOLE_S = 1.0  # what is left of such a hole
@@ -85,7 +87,7 @@ def scan(container: av.container.InputContainer, indices: Iterable[int]) -> dict
     if not found:
         return found
     streams = [container.streams[index] for index in found]
-    num_packets = 0
+    announced, num_packets = AnnouncedSizes(), 0
     try:
         for packet in container.demux(*streams):
             stamp = packet.pts if packet.pts is not None else packet.dts
@@ -103,29 +105,11 @@ def scan(container: av.container.InputContainer, indices: Iterable[int]) -> dict
             track.orders_s.append(order * unit)
             track.positions.append(packet.pos if packet.pos is not None else -1)
             track.num_bytes += packet.size
-            if packet.is_keyframe and packet.stream.type == "video" and (size := _announced_size(packet)):
+            if packet.is_keyframe and packet.stream.type == "video" and (size := announced(packet)):
                 track.sizes.add(size)
     except (av.error.InvalidDataError, av.error.EOFError):
         pass  # damage: the readers find out whether enough is left
     return found
-
-
-def _announced_size(packet: av.Packet) -> tuple[int, int] | None:
-    """Width and height in the header of a VP8 or VP9 key frame: live streams of these change size at will."""
-    name = packet.stream.codec_context.name if packet.stream.codec_context is not None else ""
-    if name not in ("vp8", "vp9", "libvpx-vp9"):
-        return None
-    head = bytes(memoryview(packet)[:10])
-    if len(head) < 10:
-        return None
-    if name == "vp8":
-        if head[3:6] != b"\x9d\x01\x2a":
-            return None
-        return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
-    bits = int.from_bytes(head, "big")
-    if head[0] >> 4 != 0b1000 or head[1:4] != b"\x49\x83\x42":  # profile 0, the one that is streamed
-        return None
-    return (bits >> 28 & 0xFFFF) + 1, (bits >> 12 & 0xFFFF) + 1
 
 
 def find_restarts(stamps: Stamps) -> list[int]:
