@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 
 from m2dao.errors import (
+    NO_ROOM,
     CheckpointCorrupt,
     CheckpointUnsupported,
     RenderBackendUnavailable,
@@ -14,7 +15,7 @@ from m2dao.errors import (
     SystemFault,
 )
 
-_EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_EXHAUSTED = {*NO_ROOM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _OUTAGE = 1000  # times: with the waits that grow, most of a day
 _BROKEN = 20  # times: enough for another machine to be found, or for somebody to look
 _DAMAGED = 5  # times: another copy may be whole; the registered one will not mend itself

@@ -51,9 +51,12 @@ Every error survives pickling, because errors cross process boundaries.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 from m2dao.secrets import scrub
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # of an ``OSError`` that says nothing about what was to be written
 
 
 class M2daoError(Exception):

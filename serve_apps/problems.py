@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.state.problems import Problem
-from m2dao.errors import Conflict, InputError, M2daoError, NotFound, ServiceUnavailable
+from m2dao.errors import NO_ROOM, Conflict, InputError, M2daoError, NotFound, ServiceUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 URN = "urn:m2dao:problem:"
@@ -99,6 +99,8 @@ def problem_of(error: BaseException) -> dict[str, Any]:
         return problem_document(error.code, error.detail, errors=error.errors)
     if isinstance(error, ServiceUnavailable):
         return problem_document("service-unavailable", "a service behind the API does not answer; try again")
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return problem_document("service-unavailable", "there is no room for this now; try again")
     if isinstance(error, M2daoError) and error.code in PROBLEMS:
         kind = PROBLEMS[error.code]
         if kind.status < 500:

@@ -67,7 +67,7 @@ class StepCheckpoints:
     def save_if_due(self) -> bool:
         """Begin to copy the folder when it has changed and a copy is due; returns whether it was begun.
 
-        A store that does not answer costs the copy, not the fit.
+        A store that does not answer costs the copy, not the fit; so does a copy for which there is no room.
         """
         if time.monotonic() - self._saved_at < self._every_s:
             return False
@@ -75,20 +75,27 @@ class StepCheckpoints:
         if not state or state == self._saved or not self._storing.acquire(blocking=False):
             return False
         aside = self._folder.with_name(f".{self._folder.name}-aside")
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(self._folder, aside)
-        if not self._background.put(lambda: self._put(aside)):
-            self._storing.release()
-            return False
-        self._saved_at, self._saved = time.monotonic(), state
-        return True
+        begun = False
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            shutil.copytree(self._folder, aside)
+            begun = self._background.put(lambda: self._put(aside))
+        except OSError as error:
+            logger.warning("step checkpoint %s: %s", self._key, error)
+        finally:
+            if not begun:
+                shutil.rmtree(aside, ignore_errors=True)
+                self._storing.release()
+        if begun:
+            self._saved_at, self._saved = time.monotonic(), state
+        return begun
 
     def _put(self, folder: Path) -> None:
         try:
             put_archive(self._store, self._key, folder)
             for key in sorted(key for key in self._keys() if key <= self._key)[:-_KEPT]:
                 self._store.delete(key)
-        except ServiceUnavailable as error:
+        except (ServiceUnavailable, OSError) as error:
             logger.warning("step checkpoint %s: %s", self._key, error)
             self._saved = []  # the next step tries again
         finally:

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 
 import m2dao.errors
 from m2dao.contain.box import NUM_USERS, Box
-from m2dao.errors import ContainedProcessDied, ContainmentUnavailable, InputError, M2daoError, ServiceError
+from m2dao.errors import NO_ROOM, ContainedProcessDied, ContainmentUnavailable, InputError, M2daoError, ServiceError
 
 log = logging.getLogger(__name__)
 START_S = 120.0  # for imports, on a machine that is busy
@@ -116,6 +116,7 @@ class ContainedCalls:
             InputError: the function's own refusal.
             ContainedProcessDied: it ended without an answer, or its time was up.
             ContainmentUnavailable: no contained process can be made.
+            OSError: there was no room for what the function was to write.
             ServiceError: the function has a fault.
         """
         for _ in range(_TRIES):
@@ -277,6 +278,8 @@ def _answer(function: str, message: Mapping[str, Any]) -> Any:
             raise _refusal(kind, [str(word)[:_MAX_WORDS] for word in words[:4]])
         case {"died": [str(expected), str(got)]}:
             raise ContainedProcessDied(function, expected, got)
+        case {"no_room": int(number)} if number in NO_ROOM:
+            raise OSError(number, os.strerror(number), function)
         case {"broken": str(text)}:
             log.error("a contained process failed: %s", text[:_MAX_LINE], extra={"function": function})
     raise _no_answer(function)

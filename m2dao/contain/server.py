@@ -8,8 +8,9 @@ Some wardens and children are made before their calls. Such a child has done eve
 file: it has a root with all that every box shows, and has warmed up on a file of its own. It still serves one call.
 
 A call arrives as one JSON message with the socket on which its caller listens. The child sends lines of JSON there:
-``{"progress": [...]}`` any number of times, then ``{"ok": ...}``, ``{"refused": [kind, *arguments]}`` or
-``{"broken": text}``. When the child dies without a word, the warden says ``{"died": [what was expected, what came]}``.
+``{"progress": [...]}`` any number of times, then ``{"ok": ...}``, ``{"refused": [kind, *arguments]}``,
+``{"no_room": errno}`` or ``{"broken": text}``. When the child dies without a word, the warden says
+``{"died": [what was expected, what came]}``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import Any, NoReturn
 
 from m2dao.contain import linux, seccomp
 from m2dao.contain.box import FIRST_USER, NUM_USERS, Box, enter_namespaces, furnish, shared_paths, shut_in
-from m2dao.errors import InputError
+from m2dao.errors import NO_ROOM, InputError
 
 _MAX_MESSAGE = 1 << 16
 _TRIAL_S = 30.0
@@ -231,8 +232,10 @@ def _work(server: Server, orders: socket.socket, user: int, lacks: list[str], *,
         answer = {"refused": [type(error).__name__, *map(str, error.args)]}
     except MemoryError:
         answer = {"refused": ["MediaError", "the file", "one that decodes within the memory limit", "more", ""]}
-    except BaseException:
+    except BaseException as error:
         answer = {"broken": traceback.format_exc()[-4000:]}
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            answer = {"no_room": error.errno}
     try:
         _say(caller, answer)
     finally:

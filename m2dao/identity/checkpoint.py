@@ -16,7 +16,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from m2dao.errors import CheckpointCorrupt, FitDiverged
@@ -26,7 +25,7 @@ from m2dao.gaussians.params import GaussianParams
 from m2dao.identity import manifest as layout
 from m2dao.identity.folders import replaced_folder
 from m2dao.identity.manifest import IdentityManifest, verify_identity
-from m2dao.identity.tensors import load_tensors, part_of
+from m2dao.identity.tensors import load_tensors, part_of, save_tensors
 from m2dao.motion.facial import EXPRESSION_SIZE, POSE_SIZE
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.poses import pose_features
@@ -77,7 +76,7 @@ def _write_files(folder: Path, identity: StoredIdentity) -> IdentityManifest:
     learned = [("head", name) for name, _ in head.named_parameters() if not name.startswith("groups.")]
     learned += [("speech", name) for name, _ in speech.named_parameters()]
     _save(folder / layout.MOTION_NAME, fields, {f"{owner}.{name}" for owner, name in learned})
-    save_file({key: value.contiguous() for key, value in identity.signals.items()}, folder / layout.SIGNALS_NAME)
+    save_tensors({key: value.contiguous() for key, value in identity.signals.items()}, folder / layout.SIGNALS_NAME)
     ok, png = cv2.imencode(".png", cv2.cvtColor(identity.plate, cv2.COLOR_RGB2BGR))
     assert ok
     (folder / layout.PLATE_NAME).write_bytes(png.tobytes())
@@ -142,7 +141,7 @@ def _save(path: Path, tensors: dict[str, Tensor], rounded: set[str]) -> None:
     beyond = [name for name in rounded if not torch.isfinite(stored[name]).all()]
     if beyond:
         raise FitDiverged(f"identity {path.parent.name}", "parameters below 65504", f"beyond it in {min(beyond)}")
-    save_file(stored, path)
+    save_tensors(stored, path)
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:

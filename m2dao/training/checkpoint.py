@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from m2dao.errors import CheckpointCorrupt
 from m2dao.files import whole_file
 from m2dao.formats import STEP_CHECKPOINT_VERSION
 from m2dao.gaussians.params import GaussianParams
-from m2dao.identity.tensors import part_of
+from m2dao.identity.tensors import part_of, save_tensors
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
 from m2dao.motion.talking_head import TalkingHead
@@ -82,7 +81,7 @@ def save_checkpoint(fit: Fit) -> None:
     }
     whole = {name: value.detach().contiguous() for name, value in tensors.items()}
     with whole_file(fit.config.work_dir / _NAME) as aside:
-        save_file(whole, aside, metadata={"fit": json.dumps(meta)})
+        save_tensors(whole, aside, metadata={"fit": json.dumps(meta)})
 
 
 def load_checkpoint(folder: Path, key: str) -> StepCheckpoint | None:

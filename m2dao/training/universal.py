@@ -21,14 +21,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError
 from m2dao.files import file_sha256
 from m2dao.formats import UNIVERSAL
 from m2dao.identity.folders import replaced_folder
-from m2dao.identity.tensors import load_tensors, part_of
+from m2dao.identity.tensors import load_tensors, part_of, save_tensors
 from m2dao.motion.facial import FacialField
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
@@ -135,7 +134,7 @@ def save_universal(folder: Path, universal: UniversalMotion) -> None:
         InputError: the folder holds something else.
     """
     with replaced_folder(Path(folder), UNIVERSAL) as aside:
-        save_file(_tensors(universal), aside / TENSORS_NAME)
+        save_tensors(_tensors(universal), aside / TENSORS_NAME)
         manifest = {
             **UNIVERSAL.header,
             "model": dataclasses.asdict(universal.model),

@@ -18,13 +18,14 @@ from typing import NamedTuple, Protocol
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
 from m2dao.figures import rounded
 from m2dao.files import whole_file
+from m2dao.identity.tensors import save_tensors
 from m2dao.kernels.threads import one_torch_thread, set_num_threads
 from m2dao.motion.facial import choose_eye_probes
 from m2dao.motion.initialization import initialized_by
@@ -281,7 +282,7 @@ def _around(points: Tensor, margin_m: tuple) -> Tensor:
 def _save_round(work_dir: Path, number: int, motion: dict[str, Tensor], universal: UniversalMotion) -> None:
     """Keep the shared motion after a round; the former one stays until it is whole."""
     with whole_file(work_dir / _ROUND_NAME) as aside:
-        save_file(motion, aside, metadata={"round": json.dumps({"number": number, "start": universal.sha256})})
+        save_tensors(motion, aside, metadata={"round": json.dumps({"number": number, "start": universal.sha256})})
 
 
 def _restore(work_dir: Path, universal: UniversalMotion) -> tuple[int, dict[str, Tensor]]:

@@ -33,8 +33,9 @@ _BY_STATUS = {
 
 
 def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The HTTP answer of a problem document."""
-    return JSONResponse(dict(document), document["status"], headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    """The HTTP answer of a problem document; one that may be over soon says when to come again."""
+    again = {"Retry-After": str(RETRY_AFTER_UNAVAILABLE_S)} if document["status"] == 503 else {}
+    return JSONResponse(dict(document), document["status"], headers={**again, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -45,8 +46,6 @@ def install_error_handlers(app: FastAPI) -> None:
         headers = dict(error.headers) if isinstance(error, ApiProblem) else {}
         if document["status"] >= 500:
             log.error("request failed", exc_info=error, extra={"path": request.url.path, "method": request.method})
-        if document["status"] == 503:
-            headers.setdefault("Retry-After", str(RETRY_AFTER_UNAVAILABLE_S))
         return problem_response(document, headers)
 
     async def http(request: Request, error: Exception) -> JSONResponse:

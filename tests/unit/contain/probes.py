@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import socket
@@ -101,6 +102,11 @@ def crash(say) -> None:
 def refuse(say, kind: str) -> None:
     """Refuse with an error that this process made up."""
     raise type(kind, (InputError,), {})("the file", "a song", "noise", "sing")
+
+
+def find_no_room(say) -> None:
+    """Meet a full disk."""
+    raise OSError(errno.ENOSPC, "no space left on device")
 
 
 def fill(say, path: str) -> None:

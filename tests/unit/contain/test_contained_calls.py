@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.faults import times_to_put_off
 from m2dao.contain.box import Box
 from m2dao.contain.client import ContainedCalls
 from m2dao.errors import ContainedProcessDied, ContainmentUnavailable, MediaError, ServiceError
@@ -197,6 +198,12 @@ def test_a_process_that_was_taken_over_names_no_error_of_ours(calls, folder):
     for kind in ("StateUnavailable", "SystemExit", "annotations"):
         with pytest.raises(ServiceError, match="an answer"):
             calls.run(f"{PROBES}:refuse", {"kind": kind}, box(folder))
+
+
+def test_a_full_disk_is_told_as_one_and_blames_no_file(calls, folder):
+    with pytest.raises(OSError, match="No space left") as caught:
+        calls.run(f"{PROBES}:find_no_room", {}, box(folder))
+    assert times_to_put_off(caught.value)
 
 
 def test_a_crash_is_told_by_its_signal(calls, folder):

@@ -12,6 +12,7 @@ from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported, ConfigError, 
 from m2dao.identity import Talker, verify_identity
 from m2dao.identity.checkpoint import load_identity, save_identity
 from m2dao.identity.manifest import FILE_NAMES, file_sha256
+from m2dao.identity.tensors import save_tensors
 from tests.support.tiny_identity import make_tiny_identity
 
 
@@ -25,6 +26,11 @@ def copy(identity, tmp_path):
     import shutil
 
     return shutil.copytree(identity, tmp_path / "copy")
+
+
+def test_what_cannot_be_written_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        save_tensors({"a": torch.zeros(3)}, tmp_path / "nowhere" / "a.safetensors")
 
 
 @pytest.mark.parametrize("name", FILE_NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import re
 from pathlib import Path
@@ -113,6 +114,10 @@ def client():
     def busy():
         raise errors.StateUnavailable("redis at 10.0.0.7")
 
+    @app.get("/full")
+    def full():
+        raise OSError(errno.ENOSPC, "no space left on device", "/srv/uploads/x")
+
     @app.get("/bug")
     def bug():
         raise ZeroDivisionError("secret")
@@ -135,6 +140,7 @@ def client():
         ("GET", "/nowhere", 404, "not-found"),
         ("PUT", "/busy", 405, "method-not-allowed"),
         ("GET", "/busy", 503, "service-unavailable"),
+        ("GET", "/full", 503, "service-unavailable"),
         ("GET", "/bug", 500, "internal-error"),
         ("GET", "/quota", 429, "quota-exceeded"),
         ("GET", "/number?n=x", 422, "invalid-request"),
@@ -153,6 +159,7 @@ def test_the_frameworks_own_errors_are_problem_documents_too(client, method, pat
 def test_headers_that_belong_to_an_error_are_sent(client):
     assert client.get("/quota").headers["retry-after"] == "9"
     assert int(client.get("/busy").headers["retry-after"]) > 0
+    assert int(client.get("/full").headers["retry-after"]) > 0
     assert "GET" in client.put("/busy").headers["allow"]
 
 
