@@ -29,6 +29,7 @@ class FaultProxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._connections: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
+        self._place: socket.socket | None = None  # bound and never listening: nobody takes the port while we refuse
         self._flow: asyncio.Event | None = None
         self._cuts = False
         self.port = 0
@@ -44,6 +45,8 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
         self._loop.close()
+        if self._place is not None:
+            self._place.close()
 
     def refuse(self) -> None:
         """Break every connection and refuse new ones, as when the service has died."""
@@ -71,9 +74,12 @@ class FaultProxy:
         if self._flow is None:
             self._flow = asyncio.Event()
             self._flow.set()
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=100)  # the same port after refuse()
+        if self._place is None:
+            self._place = _bound(0)
+            self.port = self._place.getsockname()[1]
+        self._listener = _bound(self.port)
         self._listener.setblocking(False)
-        self.port = self._listener.getsockname()[1]
+        self._listener.listen(100)
         self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _set_flow(self, flows: bool) -> None:
@@ -130,3 +136,12 @@ class FaultProxy:
             await writer.drain()
         with contextlib.suppress(OSError, RuntimeError):
             writer.write_eof()
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket at a port that several of ours may share."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(("127.0.0.1", port))
+    return made
