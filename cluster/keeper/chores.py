@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from cluster.control.fit_requests import ENGINE_WORK
 from cluster.keeper.fits_chore import FitsChore
 from cluster.keeper.janitor_chore import JanitorChore
 from cluster.keeper.keeper import Chore, Keeper
@@ -11,8 +14,19 @@ from cluster.platform import Platform
 from cluster.settings import Settings
 
 
-def make_keeper(settings: Settings) -> Keeper:
-    """A keeper with all chores, for the services of ``settings``."""
+def make_keeper(settings: Settings, *, work: str = ENGINE_WORK, job_flags: Sequence[str] = ()) -> Keeper:
+    """A keeper with all chores, for the services of ``settings``.
+
+    Args:
+        settings: where the services are.
+        work: what a fit is, as ``module:attribute``.
+        job_flags: more flags for the job that does fits.
+    """
     platform = Platform(settings)
-    chores: list[Chore] = [LedgerChore(platform), FitsChore(platform), ProbeChore(platform), JanitorChore(platform)]
+    chores: list[Chore] = [
+        LedgerChore(platform),
+        FitsChore(platform, work=work, job_flags=job_flags),
+        ProbeChore(platform),
+        JanitorChore(platform),
+    ]
     return Keeper(platform.state.seats, chores)

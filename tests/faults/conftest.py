@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.site import Site, running_site
+from tests.faults.site import Site
+from tests.faults.start import running_site
+from tests.faults.truth import scratch_of
 from tests.support.stack import cancel_open_jobs
 
 
@@ -20,11 +22,11 @@ def running() -> Iterator[Site]:
 @pytest.fixture
 def site(running: Site) -> Iterator[Site]:
     """The deployment; whatever a failed cell leaves is removed, so that it fails no other."""
-    running.orders = []
+    running.orders, running.fits = [], []
     yield running
     for proxy in running.proxies.values():
         proxy.heal()
     state = running.services.state
-    cancel_open_jobs(state, *state.accounts.list_tenants())
-    for folder in running.tmp.iterdir():
-        shutil.rmtree(folder, ignore_errors=True)
+    cancel_open_jobs(state, *{what.tenant for what in (*running.orders, *running.fits)})
+    for path in scratch_of(running):
+        shutil.rmtree(path, ignore_errors=True)

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from mlflow import MlflowClient
 
 from cluster.control.champions import Champions
-from cluster.ids import AliasRef, ModelRef
-from tests.faults.site import LEASE_S, Order, Site, full, stopped, until
+from tests.faults.breaking import full, kill, last, stopped, until
+from tests.faults.keeper import LEASE_S
+from tests.faults.steps import (
+    SHORT_S,
+    broken,
+    check_promotion,
+    fit_at,
+    promote_next,
+    render_at,
+    second_version,
+    upload_at_decoders,
+    upload_during,
+)
 from tests.faults.truth import check_truth
-from tests.support.serve import register
 
 # Importing Ray Serve warns about its own use of pydantic, and it lets go of sockets only when its process ends.
 pytestmark = [
@@ -30,148 +35,119 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-FULL = os.environ.get("FULL") == "1"
-LONG_S = 30.0  # of speech: a render that is still at work when the fault comes
 OUTAGE_S = LEASE_S + 3.0  # longer than a lease
-SHORT_S = 4.0  # of speech: a render that comes to its end while the fault lasts
 
 
-def steps(first: str, *others: str) -> list[str]:
+def steps(first: str, *others: str) -> pytest.MarkDecorator:
     """The steps of a cell: one, or all of them."""
-    return [first, *others] if FULL else [first]
-
-
-def pause(seconds: float) -> None:
-    """Let a fault last; nothing tells that it has lasted long enough."""
-    threading.Event().wait(seconds)
-
-
-@contextlib.contextmanager
-def render_at(site: Site, step: str) -> Iterator[Order]:
-    """A render that has come to a step: loading, rendering."""
-    tenant, headers = site.new_tenant()
-    order = site.order(tenant, headers, seconds=LONG_S)
-    until(lambda: site.render(order).get("stage") == step, f"the render to be at {step}", pause_s=0.01)
-    yield order
-
-
-@contextlib.contextmanager
-def broken(site: Site, name: str, how: str) -> Iterator[None]:
-    """A service that is broken in one way while the block runs."""
-    getattr(site.proxies[name], how)()
-    try:
-        yield
-    finally:
-        site.proxies[name].heal()
+    return pytest.mark.parametrize("step", [first, *others] if os.environ.get("FULL") == "1" else [first])
 
 
 # -- processes ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", steps("rendering", "loading"))
+@steps("rendering", "loading")
 def test_replica_killed(site, step):
-    with render_at(site, step):
-        os.kill(site.working_replica(), signal.SIGKILL)
+    with render_at(site, step) as order:
+        kill({site.replica_at(order)})
     check_truth(site)
 
 
-@pytest.mark.parametrize("step", steps("rendering", "loading"))
+@steps("rendering", "loading")
 def test_replica_stopped_for_longer_than_a_lease(site, step):
-    with render_at(site, step) as order, stopped(site.working_replica()):
-        until(lambda: site.render(order).get("attempt") == 2, "another replica to take the render over")
+    with render_at(site, step) as order, stopped({site.replica_at(order)}):
+        until(lambda: site.job(order).attempt == 2, "another replica to take the render over")
     check_truth(site)
 
 
-@pytest.mark.parametrize("step", steps("rendering", "loading"))
+@steps("rendering", "loading")
 def test_ingress_killed(site, step):
     with render_at(site, step):
-        (pid,) = site.pids("ingress")
-        os.kill(pid, signal.SIGKILL)
-        until(lambda: site.pids("ingress") - {pid}, "another ingress")
+        old = site.pids("ingress")
+        kill(old)
+        until(lambda: site.pids("ingress") - old, "another ingress")
     check_truth(site)
 
 
-@pytest.mark.parametrize("step", steps("rendering", "loading"))
+@steps("rendering", "loading")
 def test_ingress_stopped_for_longer_than_a_lease(site, step):
-    with render_at(site, step):
-        (pid,) = site.pids("ingress")
-        with stopped(pid):
-            pause(OUTAGE_S)
+    with render_at(site, step), stopped(site.pids("ingress")):
+        last(OUTAGE_S)
     check_truth(site)
 
 
-@contextlib.contextmanager
-def upload_at_a_stopped_decoder(site: Site) -> Iterator[set[int]]:
-    """An upload that waits for decoders which stand still; they go on when the block ends."""
-    tenant, headers = site.new_tenant()
-    pids = until(lambda: site.pids("decoder"), "a decoder to wait for uploads")
-    with ThreadPoolExecutor(1) as pool:
-        with contextlib.ExitStack() as still:
-            for pid in pids:
-                still.enter_context(stopped(pid))
-            ordered = pool.submit(site.order, tenant, headers, seconds=SHORT_S)
-            until(lambda: list(site.tmp.glob("upload-*/upload-audio")), "the upload to be read")
-            yield pids
-        ordered.result()
-
-
-@pytest.mark.parametrize("step", steps("decoding"))
+@steps("decoding")
 def test_decoder_killed(site, step):
-    with upload_at_a_stopped_decoder(site) as pids:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+    with upload_at_decoders(site) as (pids, _):
+        kill(pids)
     check_truth(site)
 
 
-@pytest.mark.parametrize("step", steps("decoding"))
+@steps("decoding")
 def test_decoder_stopped_for_longer_than_a_lease(site, step):
-    with upload_at_a_stopped_decoder(site):
-        pause(OUTAGE_S)
+    with upload_at_decoders(site):
+        last(OUTAGE_S)
     check_truth(site)
 
 
-# -- the keeper -----------------------------------------------------------------------------------------------
+@steps("fitting", "registering")
+def test_fit_worker_killed(site, step):
+    with fit_at(site, step):
+        kill(site.pids("fit worker"))
+    check_truth(site)
 
 
-def promote_next(site: Site) -> ModelRef:
-    """Make a second version the champion, of which the model registry is to be told."""
-    tenant, _ = site.new_tenant()
-    ref = register(site.services, tenant, site.identity, promote=False)
-    Champions(site.services.state).move(ref)
-    return ref
+@steps("fitting", "registering")
+def test_fit_worker_stopped_for_longer_than_a_lease(site, step):
+    jobs = site.services.state.jobs
+    with fit_at(site, step) as fit, stopped(site.pids("fit worker")):
+
+        def taken() -> bool:
+            jobs.requeue_expired("fit")  # as any other worker does that looks for a fit
+            return site.job(fit).status == "queued"
+
+        until(taken, "the fit to be nobody's", pause_s=0.3)
+    check_truth(site)
 
 
-def check_promotion(site: Site, ref: ModelRef) -> None:
-    """The state store, the API and the model registry name the same champion."""
-    assert site.services.state.champions.resolve(AliasRef(ref.tenant, ref.identity)) == ref
-    shown = MlflowClient(registry_uri=site.services_url["mlflow"], tracking_uri=site.services_url["mlflow"])
-
-    def same() -> bool:
-        return int(shown.get_model_version_by_alias(ref.registry_name, "champion").version) == ref.version
-
-    until(same, "the model registry to show the champion", pause_s=0.3)
+@steps("fitting", "registering")
+def test_driver_killed(site, step):
+    with fit_at(site, step):
+        kill(site.pids("driver"))
+    check_truth(site)
 
 
-@pytest.mark.parametrize("step", steps("promoting"))
+@steps("fitting", "registering")
+def test_driver_stopped_for_longer_than_a_lease(site, step):
+    with fit_at(site, step) as fit, stopped(site.pids("driver")):
+        fit.go_on()
+        last(OUTAGE_S)
+    check_truth(site)
+
+
+@steps("promoting", "queued")
 def test_keeper_killed(site, step):
     with site.another_keeper():
-        for pid in site.pids("keeper"):
-            os.kill(pid, signal.SIGKILL)
-        check_promotion(site, promote_next(site))
+        kill(site.pids("keeper"))
+        if step == "promoting":
+            check_promotion(site, promote_next(site))
+        else:
+            fit = site.fit()
+            fit.go_on()
+            until(lambda: site.job(fit).status != "queued", "the other keeper to start the fit")
     site.start_keeper()
     check_truth(site)
 
 
-@pytest.mark.parametrize("step", steps("promoting"))
+@steps("promoting")
 def test_keeper_stopped_for_longer_than_a_lease(site, step):
-    with site.another_keeper(), contextlib.ExitStack() as stack:
-        for pid in site.pids("keeper"):
-            stack.enter_context(stopped(pid))
-        first = promote_next(site)
-        check_promotion(site, first)
-        stack.close()  # the old keeper goes on, and must not write what it knew
-        check_promotion(site, first)
+    with site.another_keeper(), contextlib.ExitStack() as still:
+        still.enter_context(stopped(site.pids("keeper")))
+        ref = promote_next(site)
+        check_promotion(site, ref)
+        still.close()  # the old keeper goes on, and must not write what it knew
         check_promotion(site, promote_next(site))
+        check_promotion(site, ref)
     check_truth(site)
 
 
@@ -180,34 +156,35 @@ def test_keeper_stopped_for_longer_than_a_lease(site, step):
 
 @pytest.mark.parametrize("how", ["refuse", "stall", "cut"])
 @pytest.mark.parametrize("name", ["redis", "s3"])
-@pytest.mark.parametrize("step", steps("rendering", "loading", "creating"))
+@steps("rendering", "creating", "fitting", "registering")
 def test_service(site, name, how, step):
-    tenant, headers = site.new_tenant()
     if step == "creating":
-        with ThreadPoolExecutor(1) as pool:
-            with broken(site, name, how):
-                ordered = pool.submit(site.order, tenant, headers, seconds=SHORT_S)
-                pause(OUTAGE_S)
-            ordered.result()
+        with upload_during(site, broken(site, name, how)):
+            last(OUTAGE_S)
+    elif step == "rendering":
+        with render_at(site, step), broken(site, name, how):
+            last(OUTAGE_S)
     else:
-        order = site.order(tenant, headers, seconds=SHORT_S)
-        until(lambda: site.render(order).get("stage") == step, f"the render to be at {step}", pause_s=0.01)
-        with broken(site, name, how):
-            pause(OUTAGE_S)
+        with fit_at(site, step) as fit, broken(site, name, how):
+            fit.go_on()
+            last(OUTAGE_S)
     check_truth(site)
 
 
 @pytest.mark.parametrize("how", ["refuse", "stall", "cut"])
-@pytest.mark.parametrize("step", steps("promoting", "creating"))
+@steps("promoting", "fitting")
 def test_model_registry(site, how, step):
-    tenant, headers = site.new_tenant()
-    ref = register(site.services, tenant, site.identity, promote=False)
-    with broken(site, "mlflow", how):
-        if step == "promoting":
+    if step == "fitting":
+        with fit_at(site, step) as fit, broken(site, "mlflow", how):
+            fit.go_on()
+            last(OUTAGE_S)
+    else:
+        ref, headers = second_version(site)
+        with broken(site, "mlflow", how):
             Champions(site.services.state).move(ref)
-        order = site.order(tenant, headers, seconds=SHORT_S)  # serving goes on meanwhile
-        until(lambda: site.render(order).get("status") == "done", "a video without the model registry")
-    if step == "promoting":
+            order = site.order(ref.tenant, headers, seconds=SHORT_S)  # serving goes on meanwhile, with what was decided
+            until(lambda: site.shown(order).get("status") == "done", "a video without the model registry")
+            assert site.shown(order)["version"] == ref.version
         check_promotion(site, ref)
     check_truth(site)
 
@@ -218,28 +195,44 @@ def test_model_registry(site, how, step):
 @pytest.fixture
 def small_disks(site):
     if not site.mounted:
-        pytest.skip("a small disk cannot be mounted here")
+        needs = "a small disk must be mounted for this cell, for which root (CAP_SYS_ADMIN) is needed"
+        pytest.fail(needs) if os.environ.get("CI") else pytest.skip(needs)
 
 
 @pytest.mark.usefixtures("small_disks")
-@pytest.mark.parametrize("step", steps("loading"))
+@steps("loading")
 def test_disk_of_the_node_cache_full(site, step):
     tenant, headers = site.new_tenant()
     with full(site.cache):
         order = site.order(tenant, headers, seconds=SHORT_S)
-        until(lambda: site.render(order)["attempt"], "a replica to try")
-        pause(OUTAGE_S)
+        until(lambda: site.job(order).num_put_off >= 2, "replicas to meet the full disk")
     check_truth(site)
+    assert site.job(order).attempt == 1
 
 
 @pytest.mark.usefixtures("small_disks")
-@pytest.mark.parametrize("step", steps("decoding"))
+@steps("fitting")
+def test_disk_of_the_fit_worker_full(site, step):
+    with contextlib.ExitStack() as disk:
+        with fit_at(site, step) as fit:
+            disk.enter_context(full(site.tmp))
+        until(lambda: site.job(fit).num_put_off >= 2, "the worker to meet the full disk")
+    check_truth(site)
+    assert site.job(fit).attempt == 1
+
+
+@pytest.mark.usefixtures("small_disks")
+@steps("decoding", "uploading")
 def test_disk_of_the_decoder_full(site, step):
-    tenant, headers = site.new_tenant()
-    with ThreadPoolExecutor(1) as pool:
-        with full(site.tmp):
-            ordered = pool.submit(site.order, tenant, headers, seconds=SHORT_S)
-            pause(OUTAGE_S)
-            assert not ordered.done()
-        ordered.result()
+    def refused() -> bool:
+        return bool(site.orders) and bool(site.orders[-1].refusals)
+
+    if step == "decoding":
+        with upload_at_decoders(site) as (_, go_on), full(site.tmp):
+            go_on()
+            until(refused, "the decoder to meet the full disk")
+    else:
+        with upload_during(site, full(site.tmp)):
+            until(refused, "the upload to meet the full disk")
+    assert set(site.orders[-1].refusals) == {503}  # come again: the file is not at fault
     check_truth(site)

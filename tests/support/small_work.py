@@ -4,8 +4,9 @@ Its "recording" is a JSON file that says how it goes, so that a test can let a w
 
     {"steps": 6, "hue": 0.1, "psnr_db": 30, "die_at": 3, "deaths": 1, "diary": "/tmp/.../diary", "fail": "rejected"}
 
-``pause_s`` makes every step slow, ``stay_at`` lets it stay at one until it is ended. It dies by SIGKILL at step
-``die_at`` or the next, ``deaths`` times in all, and writes a line per event to the file ``diary``.
+``pause_s`` makes every step slow, ``stay_at`` lets it stay at one until it is ended, or until there is a file ``go``.
+It dies by SIGKILL at step ``die_at`` or the next, ``deaths`` times in all, and writes a line per event to the file
+``diary``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def small_fit(task: FitTask, monitor: FitMonitor) -> FitOutcome:
             os.kill(os.getpid(), signal.SIGKILL)
         if pause := plan.get("pause_s"):
             time.sleep(pause)  # a step takes its time
-        while step == plan.get("stay_at"):
+        while step == plan.get("stay_at") and not ("go" in plan and Path(plan["go"]).exists()):
             monitor.stage("fit", step / plan["steps"], f"step {step}")
             time.sleep(0.05)
     monitor.stage("evaluate", 0.0)
