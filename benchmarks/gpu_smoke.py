@@ -91,18 +91,18 @@ def posing(args: argparse.Namespace) -> dict:
     from m2dao.identity.batches import BatchedHead
     from m2dao.identity.specimen import make_specimen
     from m2dao.motion.facial import EXPRESSION_SIZE
-    from m2dao.motion.talking_head import FrameDrive
+    from m2dao.motion.talking_head import FrameConditions
     from m2dao.render.api import device_of
 
     identity = make_specimen(size=256, num_gaussians=13_500)
     head = BatchedHead(identity.head.to(device_of(args.backend)))
-    drive = FrameDrive(
+    conditions = FrameConditions(
         identity.signals["reference_viewmat"],
         torch.zeros(12),
         torch.zeros(identity.head.config.embedding_size),
         torch.zeros(EXPRESSION_SIZE),
     )
-    times = {at_once: _median_s(args, lambda num=at_once: head.pose([drive] * num)) for at_once in _AT_ONCE}
+    times = {at_once: _median_s(args, lambda num=at_once: head.pose([conditions] * num)) for at_once in _AT_ONCE}
     return {"ms_by_frames_at_once": {at_once: round(1e3 * seconds, 3) for at_once, seconds in times.items()}}
 
 

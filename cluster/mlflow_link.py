@@ -79,7 +79,7 @@ class MlflowLink:
 
 @contextlib.contextmanager
 def translated(subject: str) -> Iterator[None]:
-    """Turn errors of mlflow into ours."""
+    """Phase errors of mlflow into ours."""
     from mlflow.exceptions import MlflowException, RestException
 
     try:

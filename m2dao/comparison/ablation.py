@@ -62,7 +62,7 @@ def _first_degree(size: int) -> Recipe:
 
 
 def _consistency(size: int) -> Recipe:
-    losses = LossWeights(focus_emphasis=0.0, hair_shape=0.0)
+    losses = LossWeights(roi_emphasis=0.0, hair_shape=0.0)
     return replace(_first_degree(size), name="consistency", losses=losses)
 
 

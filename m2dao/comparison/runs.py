@@ -113,15 +113,23 @@ class Comparison:
         *,
         voice: Path | None = None,
     ):
-        self.clip, self.config, self.voice = Path(clip), config, voice
-        truth = self.clip.with_suffix(".truth.safetensors")
-        self._truth = truth if truth.is_file() else None
-        self._tell = on_progress or (lambda what, share: None)
-        name = f"{self.clip.stem}-{file_sha256(self.clip)[:8]}"
-        self.capture_dir = (
-            Path(work) / "captures" / f"{name}-{CAPTURE_GENERATION}"
-        )  # one prepared otherwise is made again
-        self.folder = Path(work) / f"{name}-{config.size}px-{config.budget}"
+        self.clip, self.config, self.voice = clip, config, voice
+        self._work, self._tell = work, on_progress or (lambda what, share: None)
+
+    @functools.cached_property
+    def _name(self) -> str:
+        """Of the recording, in all paths."""
+        return f"{self.clip.stem}-{file_sha256(self.clip)[:8]}"
+
+    @property
+    def capture_dir(self) -> Path:
+        """Folder of the capture; one that was prepared in another way is made again."""
+        return self._work / "captures" / f"{self._name}-{CAPTURE_GENERATION}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the rows and of what compares them."""
+        return self._work / f"{self._name}-{self.config.size}px-{self.config.budget}"
 
     def run(self, rows: tuple[AblationRow, ...]) -> list[dict]:
         """Make the rows that are missing.
@@ -143,6 +151,10 @@ class Comparison:
     def _voices(self) -> dict[str, str | None]:
         """Content hash of the voice that each protocol hears; None hears the recording's own."""
         return dict.fromkeys(PROTOCOLS) | ({CROSS: file_sha256(self.voice)} if self.voice else {})
+
+    @property
+    def _truth(self) -> Path:
+        return self.clip.with_suffix(".truth.safetensors")
 
     @functools.cached_property
     def capture_sha256(self) -> str:
@@ -199,7 +211,7 @@ class Comparison:
             protocol,
             split=self.config.split,
             audio=self.voice if protocol == CROSS else None,
-            truth=None if protocol == CROSS else self._truth,
+            truth=self._truth if protocol != CROSS and self._truth.is_file() else None,
             out_dir=folder / self.config.split / protocol,
             backend=self.config.backend,
             on_progress=lambda share: self._tell(f"{name}: protocol {protocol}", share),

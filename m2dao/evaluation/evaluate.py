@@ -41,7 +41,7 @@ from m2dao.identity.talker import Talker
 from m2dao.kernels.threads import one_torch_thread
 from m2dao.media.audio import read_audio
 from m2dao.motion.poses import pose_differences, pose_features, slow_differences
-from m2dao.motion.talking_head import FrameDrive
+from m2dao.motion.talking_head import FrameConditions
 from m2dao.timeline import FRAME_RATE, JUDGED_PARTS, SAMPLES_PER_FRAME, num_frames_for_samples, split_recording
 from m2dao.training.frames.targets import TrainingFrames, decode_frames
 
@@ -188,16 +188,16 @@ def _rendered(
     """Frames of the judged part, [S, S, 3] uint8, under the recording's own pose, expression and sound."""
     behind = _backdrops(talker, capture, frames, protocol)
     head_alone = HeadAlone(talker) if protocol == "paper" else None
-    for index, drive in zip(frames.indices, _drives(talker, capture, frames.indices), strict=True):
-        output = talker.render_drive(drive)
+    for index, conditions in zip(frames.indices, _conditions(talker, capture, frames.indices), strict=True):
+        output = talker.render_conditions(conditions)
         picture = talker.picture(output, 255 * behind(index))
         if head_alone:
-            alone = head_alone.render(drive)
+            alone = head_alone.render(conditions)
             picture = paste_head(picture, output, alone, frames.masks(index), frames.rgb(index))
         yield index, picture
 
 
-def _drives(talker: Talker, capture: Capture, indices: list[int]) -> Iterator[FrameDrive]:
+def _conditions(talker: Talker, capture: Capture, indices: list[int]) -> Iterator[FrameConditions]:
     """The recording's own pose, expression and sound."""
     poses = pose_differences(capture.viewmats, talker.reference_viewmat.numpy())
     pose_rows = pose_features(poses, slow_differences(poses))
@@ -205,7 +205,7 @@ def _drives(talker: Talker, capture: Capture, indices: list[int]) -> Iterator[Fr
         features = capture.feature(talker.speech.config.features)
         embeddings = talker.speech(talker.speech.windows(features, capture.num_frames))
     for index in indices:
-        yield FrameDrive(
+        yield FrameConditions(
             viewmat=torch.from_numpy(capture.viewmats[index]),
             pose=pose_rows[index],
             audio=embeddings[index],

@@ -7,6 +7,8 @@ Shapes: S pixels a side.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from m2dao.capture.dataset import Capture
@@ -25,10 +27,17 @@ class NearestTorso:
     """
 
     def __init__(self, capture: Capture, size: int, num_train: int, *, soft_masks: bool):
-        self._capture, self._size, self._soft = capture, size, soft_masks
-        self._candidates = np.flatnonzero(capture.valid[:num_train])
-        differences = pose_differences(capture.viewmats, capture.viewmats[0])
-        self._poses = differences * POSE_WEIGHTS
+        self._capture, self._size, self._num_train, self._soft = capture, size, num_train, soft_masks
+
+    @functools.cached_property
+    def _candidates(self) -> np.ndarray:
+        """Training frames that show a face: [C] int."""
+        return np.flatnonzero(self._capture.valid[: self._num_train])
+
+    @functools.cached_property
+    def _poses(self) -> np.ndarray:
+        """Head poses against that of the first frame, weighted for comparing: [T, 6] float32."""
+        return pose_differences(self._capture.viewmats, self._capture.viewmats[0]) * POSE_WEIGHTS
 
     def nearest(self, index: int) -> int:
         """The training frame whose pose is nearest to that of frame ``index``."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from m2dao.identity.talker import Talker
-from m2dao.motion.talking_head import FrameDrive
+from m2dao.motion.talking_head import FrameConditions
 from m2dao.regions import WHOLE_HEAD
 from m2dao.render.api import render
 from m2dao.render.types import RenderOutput
@@ -30,9 +30,9 @@ class HeadAlone:
         self._camera = torch.eye(4, device=talker.device)[None]
 
     @torch.no_grad()
-    def render(self, drive: FrameDrive) -> RenderOutput:
+    def render(self, conditions: FrameConditions) -> RenderOutput:
         """One frame: colors [1, S, S, 4] premultiplied, alphas [1, S, S, 1]."""
-        posed = self._talker.head.pose(drive.to(self._talker.device), self._static)
+        posed = self._talker.head.pose(conditions.to(self._talker.device), self._static)
         opacities = posed.opacities * posed.colors[:, 3]  # the head flag: none of the torso is left
         gaussians = posed.means, posed.quats, posed.scales, opacities, posed.colors
         size, backend = self._talker.size, self._talker.backend

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from m2dao.gaussians.params import GaussianParams
 from m2dao.gaussians.rotations import quat_from_matrix
-from m2dao.motion.talking_head import FrameDrive, StaticFeatures, TalkingHead
+from m2dao.motion.talking_head import FrameConditions, StaticFeatures, TalkingHead
 
 _ROOM = 2048  # Gaussians by which the groups of a stack grow, so that few newcomers make it move
 _UNSEEN = {
@@ -45,24 +45,24 @@ class BatchedHead:
         own = sum(value.nbytes for value in self._static.values())
         return own + 2 * (own + sum(value.nbytes for value in _state_of(self.head).values()))
 
-    def ready(self, drive: FrameDrive) -> FrameDrive:
+    def ready(self, conditions: FrameConditions) -> FrameConditions:
         """A frame with what a GPU would else be asked for number by number; on the CPU."""
-        if drive.view_quat is not None:
-            return drive
-        return drive._replace(view_quat=quat_from_matrix(drive.viewmat[:3, :3]))
+        if conditions.view_quat is not None:
+            return conditions
+        return conditions._replace(view_quat=quat_from_matrix(conditions.viewmat[:3, :3]))
 
     @torch.no_grad()
-    def pose(self, drives: list[FrameDrive]) -> tuple[Tensor, ...]:
+    def pose(self, per_frame: list[FrameConditions]) -> tuple[Tensor, ...]:
         """Means, quaternions, scales, opacities and colours in camera space, each [B, N, ...].
 
         Args:
-            drives: of the frames, on the CPU.
+            per_frame: of the frames, on the CPU.
         """
-        together, dimensions = _pack([self.ready(drive) for drive in drives])
+        together, dimensions = _pack([self.ready(conditions) for conditions in per_frame])
         return torch.vmap(self._pose_one, in_dims=(dimensions,))(together.to(self.device))
 
-    def _pose_one(self, drive: FrameDrive) -> tuple[Tensor, ...]:
-        return tuple(self.head.pose(drive, self._static)[:5])
+    def _pose_one(self, conditions: FrameConditions) -> tuple[Tensor, ...]:
+        return tuple(self.head.pose(conditions, self._static)[:5])
 
 
 class HeadStack:
@@ -84,21 +84,23 @@ class HeadStack:
         return sum(held() is not None for held in self._places)
 
     @torch.no_grad()
-    def pose(self, frames: list[tuple[BatchedHead, FrameDrive]]) -> tuple[Tensor, ...]:
+    def pose(self, frames: list[tuple[BatchedHead, FrameConditions]]) -> tuple[Tensor, ...]:
         """The same as :meth:`BatchedHead.pose` for frames of several heads; N is the largest head's and more."""
         self._seat(list({id(head): head for head, _ in frames}.values()))
         held = {id(head): place for place, reference in enumerate(self._places) if (head := reference()) is not None}
         device = frames[0][0].device
         places = torch.tensor([held[id(head)] for head, _ in frames]).to(device)
-        together, dimensions = _pack([head.ready(drive) for head, drive in frames])
+        together, dimensions = _pack([head.ready(conditions) for head, conditions in frames])
         state = {name: value[places] for name, value in self._state.items()}
         static = {part: value[places] for part, value in self._static.items()}
         posing = torch.vmap(self._pose_one, in_dims=(dict.fromkeys(state, 0), dimensions, dict.fromkeys(static, 0)))
         return posing(state, together.to(device), static)
 
-    def _pose_one(self, state: dict[str, Tensor], drive: FrameDrive, static: StaticFeatures) -> tuple[Tensor, ...]:
+    def _pose_one(
+        self, state: dict[str, Tensor], conditions: FrameConditions, static: StaticFeatures
+    ) -> tuple[Tensor, ...]:
         assert self._poser is not None
-        return torch.func.functional_call(self._poser, state, (drive, static))
+        return torch.func.functional_call(self._poser, state, (conditions, static))
 
     def _seat(self, heads: list[BatchedHead]) -> None:
         """Give a place to all of these who have none; everybody may be moved for it."""
@@ -161,8 +163,8 @@ class _Poser(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, drive: FrameDrive, static: StaticFeatures) -> tuple[Tensor, ...]:
-        return tuple(self.head.pose(drive, static)[:5])
+    def forward(self, conditions: FrameConditions, static: StaticFeatures) -> tuple[Tensor, ...]:
+        return tuple(self.head.pose(conditions, static)[:5])
 
 
 def _state_of(module: nn.Module) -> dict[str, Tensor]:
@@ -182,12 +184,12 @@ def _filled_up(head: TalkingHead, sizes: dict[str, int]) -> TalkingHead:
     return filled
 
 
-def _pack(drives: list[FrameDrive]) -> tuple[FrameDrive, FrameDrive]:
+def _pack(per_frame: list[FrameConditions]) -> tuple[FrameConditions, FrameConditions]:
     """Frames with a dimension of their own in front, and that dimension for ``vmap``."""
     stacked = {
-        name: torch.stack([getattr(drive, name) for drive in drives])
-        for name, value in drives[0]._asdict().items()
+        name: torch.stack([getattr(conditions, name) for conditions in per_frame])
+        for name, value in per_frame[0]._asdict().items()
         if value is not None
     }
-    together = drives[0]._replace(**stacked)
-    return together, FrameDrive._make(None if value is None else 0 for value in together)
+    together = per_frame[0]._replace(**stacked)
+    return together, FrameConditions._make(None if value is None else 0 for value in together)

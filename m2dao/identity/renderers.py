@@ -14,7 +14,7 @@ from m2dao.identity.batch_scheduler import Client, scheduler_of
 from m2dao.identity.batches import BatchedHead
 from m2dao.kernels.compiled import compile_ahead
 from m2dao.motion.kernels.baked import BakedHead
-from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.motion.talking_head import FrameConditions, TalkingHead
 from m2dao.render import api
 from m2dao.render.api import device_of, render
 from m2dao.render.composite import finish_picture, finish_pictures
@@ -56,17 +56,17 @@ class BakedRenderer:
         return self._baked.num_bytes
 
     @torch.no_grad()
-    def render(self, drive: FrameDrive) -> RenderOutput:
+    def render(self, conditions: FrameConditions) -> RenderOutput:
         """One frame: colors [1, H, W, 4] premultiplied RGB and visible head alpha; alphas [1, H, W, 1]."""
         with timed("motion"):
-            posed = self._baked.pose(drive)
+            posed = self._baked.pose(conditions)
         return render(*posed, self._camera, self._K, width=self._size, height=self._size, backend="cpu")
 
-    def pictures(self, drives: list[FrameDrive], backdrop: np.ndarray | None) -> list[np.ndarray]:
+    def pictures(self, per_frame: list[FrameConditions], backdrop: np.ndarray | None) -> list[np.ndarray]:
         """Finished frames [H, W, 3], or [H, W, 4] without a backdrop."""
         out = []
-        for drive in drives:
-            output = self.render(drive)
+        for conditions in per_frame:
+            output = self.render(conditions)
             with timed("composite"):
                 out.append(finish_picture(output.colors[0].numpy(), output.alphas[0].numpy(), backdrop))
         return out
@@ -93,13 +93,13 @@ class SharedRenderer:
         """Memory taken beside the head's own parameters."""
         return self._client.head.num_bytes
 
-    def render(self, drive: FrameDrive) -> RenderOutput:
+    def render(self, conditions: FrameConditions) -> RenderOutput:
         """See :meth:`BakedRenderer.render`."""
-        return RenderOutput(*(values[0] for values in self._scheduler.render(self._client, [drive])))
+        return RenderOutput(*(values[0] for values in self._scheduler.render(self._client, [conditions])))
 
-    def pictures(self, drives: list[FrameDrive], backdrop: np.ndarray | None) -> list[np.ndarray]:
+    def pictures(self, per_frame: list[FrameConditions], backdrop: np.ndarray | None) -> list[np.ndarray]:
         """See :meth:`BakedRenderer.pictures`."""
-        output = self._scheduler.render(self._client, drives)
+        output = self._scheduler.render(self._client, per_frame)
         with timed("composite"):
             behind = None if backdrop is None else torch.from_numpy(np.ascontiguousarray(backdrop)).to(self._device)
             return list(finish_pictures(output.colors[:, 0], output.alphas[:, 0], behind).cpu().numpy())

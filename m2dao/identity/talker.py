@@ -20,7 +20,7 @@ from m2dao.kernels.threads import one_torch_thread
 from m2dao.media.audio import read_audio_chunks, read_sent, sent_format
 from m2dao.media.mux import VideoWriter
 from m2dao.motion.poses import pose_features, viewmat_from_difference
-from m2dao.motion.talking_head import FrameDrive
+from m2dao.motion.talking_head import FrameConditions
 from m2dao.render.api import default_backend, device_of
 from m2dao.render.composite import Background, choose_background, finish_picture
 from m2dao.render.types import RenderOutput
@@ -102,7 +102,7 @@ class Talker:
             for first in range(0, len(embeddings), at_once):
                 some = embeddings[first : first + at_once]
                 yield from self._renderer.pictures(
-                    [self._drive(embedding, next(motion)) for embedding in some], backdrop
+                    [self._conditions(embedding, next(motion)) for embedding in some], backdrop
                 )
 
     def render(
@@ -144,22 +144,22 @@ class Talker:
                 num_frames += 1
         return num_frames
 
-    def render_drive(self, drive: FrameDrive) -> RenderOutput:
+    def render_conditions(self, conditions: FrameConditions) -> RenderOutput:
         """Render one frame from explicit conditions.
 
         Args:
-            drive: pose, sound and expression.
+            conditions: pose, sound and expression.
 
         Returns:
             colors [1, H, W, 4] premultiplied RGB and visible head alpha; alphas [1, H, W, 1].
         """
-        return self._renderer.render(drive)
+        return self._renderer.render(conditions)
 
     def picture(self, output: RenderOutput, backdrop: np.ndarray | None) -> np.ndarray:
         """What was rendered, over a backdrop.
 
         Args:
-            output: from :meth:`render_drive`.
+            output: from :meth:`render_conditions`.
             backdrop: [H, W, 3] in 0..255, or None for transparent.
 
         Returns:
@@ -167,8 +167,8 @@ class Talker:
         """
         return finish_picture(output.colors[0].cpu().numpy(), output.alphas[0].cpu().numpy(), backdrop)
 
-    def _drive(self, embedding: Tensor, step: Performance) -> FrameDrive:
-        return FrameDrive(
+    def _conditions(self, embedding: Tensor, step: Performance) -> FrameConditions:
+        return FrameConditions(
             viewmat=viewmat_from_difference(step.pose, self.reference_viewmat),
             pose=pose_features(step.pose, step.slow_pose),
             audio=embedding,

@@ -85,7 +85,7 @@ class ModelConfig:
             raise ConfigError("model head_sees_pose", "a torso, whose reference pose it takes", "has_torso False")
 
 
-class FrameDrive(NamedTuple):
+class FrameConditions(NamedTuple):
     """What drives one frame."""
 
     viewmat: Tensor  # [4, 4] head space to camera
@@ -95,7 +95,7 @@ class FrameDrive(NamedTuple):
     posture: Tensor | None = None  # [4] how the shoulders rest in this shot (metres, radians); the usual way if None
     view_quat: Tensor | None = None  # [4] the rotation of ``viewmat``, if it was asked before
 
-    def to(self, device: torch.device) -> FrameDrive:
+    def to(self, device: torch.device) -> FrameConditions:
         """The same on another device."""
         return self._replace(**{name: value.to(device) for name, value in self._asdict().items() if value is not None})
 
@@ -208,59 +208,63 @@ class TalkingHead(nn.Module):
             for part, points in self.field_points(name).items()
         }
 
-    def pose(self, drive: FrameDrive, static: StaticFeatures | None, *, moving: bool = True) -> PosedGaussians:
+    def pose(
+        self, conditions: FrameConditions, static: StaticFeatures | None, *, moving: bool = True
+    ) -> PosedGaussians:
         """Move every Gaussian to where it is in one frame.
 
         Args:
-            drive: sound, expression and pose of the frame.
+            conditions: sound, expression and pose of the frame.
             static: from :meth:`static_features`.
             moving: False leaves out all non-rigid motion (static warm-up).
         """
         deltas: dict[str, MotionDelta | None] = dict.fromkeys(self.groups)
         if moving:
             assert static is not None
-            deltas |= {name: sum_motions(motions) for name, motions in self.motions(drive, static).items()}
-        parts = [self._pose_head(name, deltas[name], drive) for name in ("facial", "oral")]
+            deltas |= {name: sum_motions(motions) for name, motions in self.motions(conditions, static).items()}
+        parts = [self._pose_head(name, deltas[name], conditions) for name in ("facial", "oral")]
         residual = None
         if self.torso is not None:
-            posed, residual = self._pose_torso(drive, deltas["torso"])
+            posed, residual = self._pose_torso(conditions, deltas["torso"])
             parts.append(posed)
         means, quats, scales, opacities, colors = (torch.cat(values) for values in zip(*parts, strict=True))
         return PosedGaussians(means, quats, scales, opacities, colors, residual)
 
-    def motions(self, drive: FrameDrive, static: StaticFeatures) -> dict[str, tuple[FieldMotion, ...]]:
+    def motions(self, conditions: FrameConditions, static: StaticFeatures) -> dict[str, tuple[FieldMotion, ...]]:
         """What moves each group in one frame; the lips of the oral one are carried by the face."""
-        face = self.facial.field.frame(self.facial_codes(drive))
+        face = self.facial.field.frame(self.facial_codes(conditions))
         lip_motion = self.oral.motion_code(sum_motions((face(static["facial_of_probes"]),)).d_means)
         if not self.config.mouth_sees_face:
             lip_motion = torch.zeros_like(lip_motion)
-        oral = self.oral.frame(drive.audio, lip_motion)(static["oral"])
+        oral = self.oral.frame(conditions.audio, lip_motion)(static["oral"])
         motions = {"facial": (face(static["facial"]),), "oral": (oral, face(static["facial_of_oral"]))}
         if self.torso is not None:
-            motions["torso"] = (self.torso.frame(drive.pose)(static["torso"]),)
+            motions["torso"] = (self.torso.frame(conditions.pose)(static["torso"]),)
         return motions
 
-    def facial_codes(self, drive: FrameDrive) -> tuple[Tensor, ...]:
+    def facial_codes(self, conditions: FrameConditions) -> tuple[Tensor, ...]:
         """What the facial field is told of a frame."""
-        pose = drive.pose[:POSE_SIZE] if self.config.head_sees_pose else None
-        return self.facial.codes(drive.audio, drive.expression, pose)
+        pose = conditions.pose[:POSE_SIZE] if self.config.head_sees_pose else None
+        return self.facial.codes(conditions.audio, conditions.expression, pose)
 
-    def _pose_head(self, name: str, delta: MotionDelta | None, drive: FrameDrive) -> tuple[Tensor, ...]:
+    def _pose_head(self, name: str, delta: MotionDelta | None, conditions: FrameConditions) -> tuple[Tensor, ...]:
         gaussians = self.groups[name].activate()
-        directions = gaussians.means.detach() - camera_center(drive.viewmat)
+        directions = gaussians.means.detach() - camera_center(conditions.viewmat)
         colors = sh_colors(gaussians.sh0, gaussians.shN, nn.functional.normalize(directions, dim=-1))
         moved = _apply(gaussians, colors, delta)
-        means, quats = to_camera(moved[0], moved[1], drive.viewmat, drive.view_quat)
+        means, quats = to_camera(moved[0], moved[1], conditions.viewmat, conditions.view_quat)
         return means, quats, moved[2], moved[3], nn.functional.pad(moved[4], (0, 1), value=1.0)
 
-    def _pose_torso(self, drive: FrameDrive, delta: MotionDelta | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    def _pose_torso(
+        self, conditions: FrameConditions, delta: MotionDelta | None
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
         assert self.torso is not None
         group = self.groups["torso"]
         gaussians = group.activate()
         skinning = group.raw["follow"].sigmoid()[:, None]
-        displacement = skinning * self.torso.rigid_displacement(gaussians.means, drive.viewmat)
+        displacement = skinning * self.torso.rigid_displacement(gaussians.means, conditions.viewmat)
         displacement = displacement + (1 - skinning) * self.torso.sway_displacement(
-            gaussians.means, drive.pose, drive.posture
+            gaussians.means, conditions.pose, conditions.posture
         )
         if delta is not None:
             displacement = displacement + delta.d_means

@@ -62,7 +62,7 @@ class TorsoField(nn.Module):
 
         Args:
             means: [N, 3] metres.
-            pose: [12] of a :class:`FrameDrive`.
+            pose: [12] of a :class:`FrameConditions`.
             posture: [4] shift right and down (metres), roll and growth (radians) at rest; the identity's own if None.
 
         Returns:
@@ -85,6 +85,6 @@ class TorsoField(nn.Module):
         """The non-rigid remainder of one frame, a function of what its ``static_features`` gave.
 
         Args:
-            pose: [12] of a :class:`FrameDrive`.
+            pose: [12] of a :class:`FrameConditions`.
         """
         return self.field.frame((pose,))

@@ -2,7 +2,7 @@
 
 Tri-planes and their network cost as much as all the rest of posing, and one step moves them by little. So the features
 stay as they are for a block of frames. The gradients of those frames are added up and go through the network once.
-Fields that do not train in the present turn are asked once a turn.
+Fields that do not train in the present phase are asked once a block of steps.
 """
 
 from __future__ import annotations

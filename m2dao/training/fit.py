@@ -138,7 +138,7 @@ def complete_fit(run: Fit, out_dir: Path) -> FitResult:
     loss_db = storage_loss_db(
         identity,
         load_identity(out_dir),
-        run.data.drives,
+        run.data.conditions,
         run.data.frames,
         [index for index in run.data.usable if index not in run.order.skipped],
         torch.from_numpy(run.data.K),
@@ -181,9 +181,9 @@ def _identity_of(run: Fit) -> StoredIdentity:
         soft_masks=recipe.soft_masks,
     )
     signals = {
-        "poses": torch.from_numpy(data.drives.poses[:num_train]),
-        "slow_poses": torch.from_numpy(data.drives.slow_poses[:num_train]),
-        "expression": data.drives.expression[:num_train],
-        "reference_viewmat": data.drives.reference_viewmat,
+        "poses": torch.from_numpy(data.conditions.poses[:num_train]),
+        "slow_poses": torch.from_numpy(data.conditions.slow_poses[:num_train]),
+        "expression": data.conditions.expression[:num_train],
+        "reference_viewmat": data.conditions.reference_viewmat,
     }
     return StoredIdentity(manifest, run.head, data.voice.calibrated(), signals, data.frames.latest_plate)

@@ -19,7 +19,7 @@ from m2dao.gaussians.density import DensityConfig, ScreenGradients, control_dens
 from m2dao.stages import timed
 from m2dao.training.checkpoint import save_checkpoint
 from m2dao.training.progress import FitProgress
-from m2dao.training.schedule import PhaseRow
+from m2dao.training.schedule import Span
 from m2dao.training.state import Fit
 from m2dao.training.step import FrameToTake, StepResult
 
@@ -36,25 +36,27 @@ def take_steps(fit: Fit, until_step: int | None = None) -> None:
     """
     pictures_due = [share for share in _picture_shares() if share > fit.progress]
     while (progress := fit.progress) < 1 and fit.step != until_step:
-        row = fit.recipe.schedule.row_at(progress)
-        turn = row.turn_at(fit.step)
-        _begin_block(fit, row)
-        fit.adam.select(turn.trainables, progress)
+        span = fit.recipe.schedule.span_at(progress)
+        phase = span.phase_at(fit.step)
+        _begin_block(fit, span)
+        fit.adam.select(phase.trainables, progress)
         # The frames of the next steps, and the one that probably follows them.
-        indices = [fit.order.frame_of(fit.step + ahead) for ahead in range(_num_at_once(fit, row, until_step) + 1)]
+        indices = [fit.order.frame_of(fit.step + ahead) for ahead in range(_num_at_once(fit, span, until_step) + 1)]
         frames: list[FrameToTake] = [
-            (fit.data.drives.of(index), partial(fit.data.targets.take, index, following))
+            (fit.data.conditions.of(index), partial(fit.data.targets.take, index, following))
             for index, following in pairwise(indices)
         ]
-        results = fit.runner.run(frames, moving=row.moving, screen=row.densify)
+        results = fit.runner.run(frames, moving=span.moving, screen=span.densify)
         for index, result in zip(indices[:-1], results, strict=True):
-            if not _take_step(fit, result, row):
+            if not _take_step(fit, result, span):
                 _skip_frame(fit, index, result.loss)
                 break
-            if row.densify:
-                _densify(fit, result, row)
+            if span.densify:
+                _densify(fit, result, span)
             if fit.step % _REPORT_EVERY_STEPS == 0:
-                report = FitProgress(fit.step, progress, turn.name, fit.loss, fit.recent_psnr_db, fit.clock.elapsed_s())
+                report = FitProgress(
+                    fit.step, progress, phase.name, fit.loss, fit.recent_psnr_db, fit.clock.elapsed_s()
+                )
                 fit.files.add_numbers(report)
                 fit.tell(report)
             if pictures_due and progress >= pictures_due[0]:
@@ -62,12 +64,12 @@ def take_steps(fit: Fit, until_step: int | None = None) -> None:
                 fit.files.add_pictures(fit.data.frames.rgb(index), _to_bytes(result.composite))
 
 
-def _begin_block(fit: Fit, row: PhaseRow) -> None:
+def _begin_block(fit: Fit, span: Span) -> None:
     """Where a block of steps begins, other parameters are trained."""
-    block = row, fit.step // row.block_steps
+    block = span, fit.step // span.block_steps
     if block == fit.block:
         return
-    fit.runner.new_turn()
+    fit.runner.new_phase()
     fit.block = block
     # Between blocks nothing is under way, so that a fit resumed here goes on as if it had not been stopped.
     if time.monotonic() - fit.last_saved_s > _SAVE_EVERY_S:
@@ -75,23 +77,23 @@ def _begin_block(fit: Fit, row: PhaseRow) -> None:
         fit.last_saved_s = time.monotonic()
 
 
-def _num_at_once(fit: Fit, row: PhaseRow, until_step: int | None) -> int:
+def _num_at_once(fit: Fit, span: Span, until_step: int | None) -> int:
     """How many of the next steps look at their frames by the same parameters.
 
     None beyond a step that changes what is trained.
     """
-    ends = [row.block_steps - fit.step % row.block_steps, fit.runner.num_at_once]
-    if row.densify:
+    ends = [span.block_steps - fit.step % span.block_steps, fit.runner.num_at_once]
+    if span.densify:
         ends.append(fit.recipe.densify_every - fit.step % fit.recipe.densify_every)
     ends += [end - fit.step for end in (until_step, fit.config.budget.steps) if end is not None]
     return max(1, min(ends))
 
 
-def _take_step(fit: Fit, result: StepResult, row: PhaseRow) -> bool:
+def _take_step(fit: Fit, result: StepResult, span: Span) -> bool:
     """Step by the gradients of a frame; False, and no step, if they are not finite."""
     if not math.isfinite(result.loss):
         return False
-    fit.runner.accept(result, moving=row.moving)
+    fit.runner.accept(result, moving=span.moving)
     with timed("optimiser"):
         if not fit.adam.step():
             return False
@@ -102,7 +104,7 @@ def _take_step(fit: Fit, result: StepResult, row: PhaseRow) -> bool:
 def _skip_frame(fit: Fit, index: int, loss: float) -> None:
     """Skip a frame whose loss or gradients are not finite; nothing of it has reached the parameters."""
     fit.adam.forget()
-    fit.runner.new_turn()
+    fit.runner.new_phase()
     if not fit.order.skip(index):
         raise FitDiverged(
             f"fit of {fit.recipe.name}",
@@ -113,12 +115,12 @@ def _skip_frame(fit: Fit, index: int, loss: float) -> None:
     fit.tell(FitProgress(fit.step, fit.progress, said, math.nan, math.nan, fit.clock.elapsed_s()))
 
 
-def _densify(fit: Fit, result: StepResult, row: PhaseRow) -> None:
+def _densify(fit: Fit, result: StepResult, span: Span) -> None:
     """Collect a frame's screen gradients, and let Gaussians grow and be pruned every so many steps.
 
-    A group that this row does not train stays as it is: nothing would move its new Gaussians to their places.
+    A group that this span does not train stays as it is: nothing would move its new Gaussians to their places.
     """
-    trained = [name for name in fit.head.groups if row.trains(name)]
+    trained = [name for name in fit.head.groups if span.trains(name)]
     fit.runner.collect(result, {name: fit.gradients[name] for name in trained})
     if fit.step % fit.recipe.densify_every:
         return
@@ -128,7 +130,7 @@ def _densify(fit: Fit, result: StepResult, row: PhaseRow) -> None:
         config = DensityConfig(max_gaussians=fit.recipe.max_gaussians[name], correct_opacity=fit.recipe.correct_clones)
         fit.adam.apply_density(name, control_density(group, fit.gradients[name], config, generator))
         fit.gradients[name] = ScreenGradients(len(group), fit.device)
-    fit.runner.new_turn()
+    fit.runner.new_phase()
 
 
 def _picture_shares() -> list[float]:

@@ -1,6 +1,6 @@
 """Adam over named groups of parameters that density control may re-index.
 
-Groups are the schedule's trainables. A parameter outside the present turn is neither stepped nor differentiated.
+Groups are the schedule's trainables. A parameter outside the present phase is neither stepped nor differentiated.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class NamedAdam:
         self._groups = dict(zip(names, self._adam.param_groups, strict=True))
 
     def select(self, trainables: tuple[str, ...], progress: float) -> None:
-        """Switch to the parameters of a turn and set the step sizes for a progress of 0..1."""
+        """Switch to the parameters of a phase and set the step sizes for a progress of 0..1."""
         decay = self._rates.final_factor**progress
         for rate, group in self._groups.items():
             group["lr"] = getattr(self._rates, rate) * (decay if rate in _DECAYING else 1.0)

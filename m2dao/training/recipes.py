@@ -35,7 +35,7 @@ class LossWeights:
     """Weights of the terms; see losses/terms.py."""
 
     dssim: float = 0.2
-    focus_emphasis: float = 3.0
+    roi_emphasis: float = 3.0
     head_mask: float = 0.1
     person_mask: float = 0.1
     consistency: float = 0.05
@@ -161,7 +161,7 @@ def talking_gaussian(size: int) -> Recipe:
         calibrate_lips=False,
         recorded_lips=0.0,
         rates=LearningRates(),
-        losses=LossWeights(focus_emphasis=0.0, consistency=0.0, hair_shape=0.0),
+        losses=LossWeights(roi_emphasis=0.0, consistency=0.0, hair_shape=0.0),
     )
 
 

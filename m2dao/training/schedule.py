@@ -1,6 +1,6 @@
-"""The schedule of a fit, as data: which phase, until when, what is trained.
+"""The schedule of a fit, as data: until when which parameters are trained.
 
-Progress runs from 0 to 1 over a fit, whether its budget is steps or minutes. Within an alternating row the turns follow
+Progress runs from 0 to 1 over a fit, whether its budget is steps or minutes. Within a span the phases follow
 each other in blocks of steps, each with the other's parameters frozen.
 """
 
@@ -22,7 +22,7 @@ TRAINABLES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class Phase:
     """What is trained in one block of steps; ``colors`` stands for the colours of all groups only."""
 
     name: str
@@ -31,82 +31,82 @@ class Turn:
     def __post_init__(self):
         unknown = [name for name in self.trainables if name not in TRAINABLES]
         if unknown or not self.trainables:
-            raise ConfigError(f"turn {self.name!r}", f"trainables among {', '.join(TRAINABLES)}", str(self.trainables))
+            raise ConfigError(f"phase {self.name!r}", f"trainables among {', '.join(TRAINABLES)}", str(self.trainables))
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhaseRow:
-    """One row of the schedule.
+class Span:
+    """A part of the fit's progress.
 
     Args:
-        until: progress at which the row ends.
-        turns: taken in turns if more than one.
-        block_steps: steps of one turn.
+        until: progress at which the span ends.
+        phases: taken one after another, again and again, if more than one.
+        block_steps: steps before the next phase.
         moving: whether non-rigid motion is on.
         densify: whether Gaussians grow and are pruned.
     """
 
     until: float
-    turns: tuple[Turn, ...]
+    phases: tuple[Phase, ...]
     block_steps: int = 20
     moving: bool = True
     densify: bool = False
 
-    def turn_at(self, step: int) -> Turn:
-        """The turn of a step."""
-        return self.turns[(step // self.block_steps) % len(self.turns)]
+    def phase_at(self, step: int) -> Phase:
+        """The phase of a step."""
+        return self.phases[(step // self.block_steps) % len(self.phases)]
 
     def trains(self, group: str) -> bool:
-        """Whether a turn of this row trains the Gaussians of a group: only these may grow or be pruned."""
-        return any(f"{group}.gaussians" in turn.trainables for turn in self.turns)
+        """Whether a phase of this span trains the Gaussians of a group: only these may grow or be pruned."""
+        return any(f"{group}.gaussians" in phase.trainables for phase in self.phases)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Rows in order; the last ends at 1."""
+    """Spans in order; the last ends at 1."""
 
-    rows: tuple[PhaseRow, ...]
+    spans: tuple[Span, ...]
 
     def __post_init__(self):
-        ends = [row.until for row in self.rows]
+        ends = [span.until for span in self.spans]
         if not ends or ends != sorted(ends) or ends[-1] != 1.0:
-            raise ConfigError("schedule", "rows with rising ends, the last at 1.0", str(ends))
+            raise ConfigError("schedule", "spans with rising ends, the last at 1.0", str(ends))
 
-    def row_at(self, progress: float) -> PhaseRow:
-        """The row in force."""
-        return next(row for row in self.rows if progress < row.until or row is self.rows[-1])
+    def span_at(self, progress: float) -> Span:
+        """The span in force."""
+        return next(span for span in self.spans if progress < span.until or span is self.spans[-1])
 
 
 _ALL_GAUSSIANS = ("facial.gaussians", "oral.gaussians", "torso.gaussians")
 _TORSO = ("torso.gaussians", "torso.field")
 _FACIAL = ("facial.gaussians", "facial.field")
 _ORAL = ("oral.gaussians", "oral.field")
-_TURNS = (Turn(name="facial", trainables=(*_FACIAL, *_TORSO)), Turn(name="oral", trainables=(*_ORAL, *_TORSO)))
+_PHASES = (Phase(name="facial", trainables=(*_FACIAL, *_TORSO)), Phase(name="oral", trainables=(*_ORAL, *_TORSO)))
 
 
-_STATIC = PhaseRow(until=0.08, turns=(Turn(name="static", trainables=_ALL_GAUSSIANS),), moving=False)
-_COLORS = PhaseRow(until=1.0, turns=(Turn(name="color", trainables=("colors",)),))
+_STATIC = Span(until=0.08, phases=(Phase(name="static", trainables=_ALL_GAUSSIANS),), moving=False)
+_COLORS = Span(until=1.0, phases=(Phase(name="color", trainables=("colors",)),))
 
 
 def alternating_schedule() -> Schedule:
-    """M2DAO-Talker's: a static warm-up, facial and oral motion in turns with the torso, then colours."""
+    """M2DAO-Talker's: a static warm-up, alternating motion with the torso, colours."""
     return Schedule(
-        rows=(_STATIC, PhaseRow(until=0.65, turns=_TURNS, densify=True), PhaseRow(until=0.9, turns=_TURNS), _COLORS)
+        spans=(_STATIC, Span(until=0.65, phases=_PHASES, densify=True), Span(until=0.9, phases=_PHASES), _COLORS)
     )
 
 
 def refining_schedule() -> Schedule:
-    """Ours: facial and oral motion together while Gaussians grow, in turns to refine, together to the end.
+    """Ours: all motion together while Gaussians grow, alternating to refine, together to the end.
 
-    A turn leaves half of the motion's parameters where they are: turns from the start cost a fit of minutes half of its
-    steps. Once the Gaussians have their places, turns refine as well as anything else. Colours by themselves at the end
-    overfit to the frames seen last; with face and mouth going on, frames never seen come out better. The torso is done
-    when Gaussians have grown: beyond that it overfits to how shoulders happened to sit.
+    A phase leaves half of the motion's parameters where they are: alternating from the start costs a fit of minutes
+    half of its steps. Once the Gaussians have their places, it refines as well as anything else. Colours by themselves
+    at the end overfit to the frames seen last; with face and mouth going on, frames never seen come out better. The
+    torso is done when Gaussians have grown: beyond that it overfits to how shoulders happened to sit.
     """
-    growing = PhaseRow(until=0.65, turns=(Turn(name="joint", trainables=(*_FACIAL, *_ORAL, *_TORSO)),), densify=True)
-    turns = (Turn(name="facial", trainables=_FACIAL), Turn(name="oral", trainables=_ORAL))
-    together = (Turn(name="face", trainables=(*_FACIAL, *_ORAL)),)
-    return Schedule(rows=(_STATIC, growing, PhaseRow(until=0.85, turns=turns), PhaseRow(until=1.0, turns=together)))
+    growing = Span(until=0.65, phases=(Phase(name="joint", trainables=(*_FACIAL, *_ORAL, *_TORSO)),), densify=True)
+    phases = (Phase(name="facial", trainables=_FACIAL), Phase(name="oral", trainables=_ORAL))
+    together = (Phase(name="face", trainables=(*_FACIAL, *_ORAL)),)
+    return Schedule(spans=(_STATIC, growing, Span(until=0.85, phases=phases), Span(until=1.0, phases=together)))
 
 
 def sequential_schedule() -> Schedule:
@@ -115,14 +115,14 @@ def sequential_schedule() -> Schedule:
     The shares are the paper's: 50k steps each for mouth and face, 3k of them static, and 10k for colours. A torso goes
     along, which the paper does not have.
     """
-    mouth = Turn(name="mouth", trainables=(*_ORAL, *_TORSO))
-    face = Turn(name="face", trainables=(*_FACIAL, *_TORSO))
-    static = Turn(name="static", trainables=_ALL_GAUSSIANS)
+    mouth = Phase(name="mouth", trainables=(*_ORAL, *_TORSO))
+    face = Phase(name="face", trainables=(*_FACIAL, *_TORSO))
+    static = Phase(name="static", trainables=_ALL_GAUSSIANS)
     return Schedule(
-        rows=(
-            PhaseRow(until=0.055, turns=(static,), moving=False),
-            PhaseRow(until=0.48, turns=(mouth,), densify=True),
-            PhaseRow(until=0.91, turns=(face,), densify=True),
+        spans=(
+            Span(until=0.055, phases=(static,), moving=False),
+            Span(until=0.48, phases=(mouth,), densify=True),
+            Span(until=0.91, phases=(face,), densify=True),
             _COLORS,
         )
     )

@@ -23,7 +23,7 @@ from m2dao.training.budget import FitClock, ProgressBegin
 from m2dao.training.build import build_talking_head
 from m2dao.training.checkpoint import StepCheckpoint, load_checkpoint
 from m2dao.training.frames.choose import FrameOrder, ReferenceFrames, choose_frames, choose_reference_frames
-from m2dao.training.frames.drives import RecordedLips, measure_drives
+from m2dao.training.frames.conditions import RecordedLips, measure_conditions
 from m2dao.training.frames.targets import TargetsAhead, TrainingFrames, decode_frames, scaled_intrinsics
 from m2dao.training.optimizer import NamedAdam
 from m2dao.training.progress import FitProgress, ProgressFiles
@@ -70,7 +70,7 @@ def set_up_fit(config: FitConfig, on_progress: Callable[[FitProgress], None] | N
     head = build_talking_head(capture, frames, recipe, reference, seed=config.seed, universal=config.universal)
     K, device = scaled_intrinsics(capture.K, capture.size, recipe.size), device_of(config.backend)
     lips, neutral = _recorded_lips(capture, num_train, config), reference.neutral
-    drives = measure_drives(capture, head, voice.driver, frames, lips=lips, neutral=neutral, K=K, device=device)
+    conditions = measure_conditions(capture, head, voice.driver, frames, lips=lips, neutral=neutral, K=K, device=device)
     if stored:
         stored.restore_head(head)
     head.to(device)
@@ -84,7 +84,7 @@ def set_up_fit(config: FitConfig, on_progress: Callable[[FitProgress], None] | N
             frames=frames,
             targets=_targets(frames, recipe, device),
             voice=voice,
-            drives=drives,
+            conditions=conditions,
             K=K,
         ),
         key=key,

@@ -21,12 +21,12 @@ from m2dao.gaussians.density import ScreenGradients
 from m2dao.motion.talking_head import TalkingHead
 from m2dao.training.budget import FitBudget, FitClock
 from m2dao.training.frames.choose import FrameOrder
-from m2dao.training.frames.drives import TrainingDrives
+from m2dao.training.frames.conditions import TrainingConditions
 from m2dao.training.frames.targets import TargetsAhead, TrainingFrames
 from m2dao.training.optimizer import NamedAdam
 from m2dao.training.progress import FitProgress, ProgressFiles
 from m2dao.training.recipes import Recipe
-from m2dao.training.schedule import PhaseRow
+from m2dao.training.schedule import Span
 from m2dao.training.speech.fit_driver import SpeechFit
 from m2dao.training.step import StepResult, StepRunner
 from m2dao.training.universal import UniversalMotion
@@ -90,7 +90,7 @@ class FitData:
     frames: TrainingFrames
     targets: TargetsAhead
     voice: SpeechFit
-    drives: TrainingDrives
+    conditions: TrainingConditions
     K: np.ndarray
 
 
@@ -109,7 +109,7 @@ class Fit:
         step: how many were taken.
         loss: of the last one.
         recent_mse: of the last frames trained on.
-        block: row and number of the block of steps under way.
+        block: span and number of the block of steps under way.
         last_saved_s: on the clock of ``time.monotonic``.
     """
 
@@ -127,7 +127,7 @@ class Fit:
     step: int = 0
     loss: float = math.nan
     recent_mse: list[float] = field(default_factory=list)
-    block: tuple[PhaseRow, int] | None = None
+    block: tuple[Span, int] | None = None
     last_saved_s: float
 
     @property
@@ -136,7 +136,7 @@ class Fit:
 
     @property
     def device(self) -> torch.device:
-        return self.data.drives.device
+        return self.data.conditions.device
 
     @property
     def progress(self) -> float:

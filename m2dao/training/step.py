@@ -16,7 +16,7 @@ from m2dao.gaussians.density import ScreenGradients
 from m2dao.kernels.threads import call_together
 from m2dao.motion.consistency import find_neighbours
 from m2dao.motion.kernels.fused_pose import fused_pose
-from m2dao.motion.talking_head import FrameDrive, StaticFeatures, TalkingHead
+from m2dao.motion.talking_head import FrameConditions, StaticFeatures, TalkingHead
 from m2dao.render.api import device_of, render
 from m2dao.stages import timed
 from m2dao.training.feature_cache import FeatureCache
@@ -25,7 +25,7 @@ from m2dao.training.losses.fused_losses import pixel_losses
 from m2dao.training.losses.terms import motion_loss, pixel_losses_reference
 from m2dao.training.recipes import Recipe
 
-FrameToTake = tuple[FrameDrive, Callable[[], FrameTarget]]
+FrameToTake = tuple[FrameConditions, Callable[[], FrameTarget]]
 _AT_ONCE = 2  # frames differentiated by the same parameters
 
 
@@ -71,7 +71,7 @@ class StepRunner:
         """Differentiate frames by the present parameters; at most :attr:`num_at_once`.
 
         Args:
-            frames: drives and what makes the targets.
+            frames: conditions and what makes the targets.
             moving: whether non-rigid motion is on.
             screen: whether density control wants screen-space gradients.
         """
@@ -94,13 +94,13 @@ class StepRunner:
         screen: bool,
     ) -> StepResult:
         """One frame of :meth:`run`; changes nothing."""
-        drive, make_target = frame
+        conditions, make_target = frame
         size, weights = self.recipe.size, self.recipe.losses
         with timed("target"):
             target = make_target()
         with timed("pose"):
             pose = partial(fused_pose, self.head) if self.backend == "cpu" else self.head.pose
-            posed = pose(drive, static, moving=static is not None)
+            posed = pose(conditions, static, moving=static is not None)
         with timed("render"):  # colours [1, H, W, 4]
             out = render(*posed[:5], self._camera, self._K, width=size, height=size, backend=self.backend)
         with timed("loss"):
@@ -134,13 +134,13 @@ class StepRunner:
             with timed("features"):
                 self._features.differentiate(result.feature_gradients)
 
-    def new_turn(self) -> None:
+    def new_phase(self) -> None:
         """Forget what was frozen: other parameters are trained, or Gaussians were added."""
         self._features.clear()
         self._neighbours = None
 
     def _find_neighbours(self) -> Tensor | None:
-        """Which Gaussians of the torso are neighbours; found once in a turn, for they hardly move in one."""
+        """Which Gaussians of the torso are neighbours; found once a block of steps."""
         if self._neighbours is None and self.head.torso is not None and self.recipe.losses.consistency:
             with timed("neighbours"):
                 self._neighbours = find_neighbours(self.head.groups["torso"].raw["means"])

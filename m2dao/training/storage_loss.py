@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from m2dao.identity.checkpoint import StoredIdentity
-from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.motion.talking_head import FrameConditions, TalkingHead
 from m2dao.render.api import device_of, render
-from m2dao.training.frames.drives import TrainingDrives
+from m2dao.training.frames.conditions import TrainingConditions
 from m2dao.training.frames.targets import TrainingFrames
 
 _NUM_FRAMES = 8
@@ -23,7 +23,7 @@ _LEAST = 1e-10  # mean squared error
 def storage_loss_db(
     identity: StoredIdentity,
     stored: StoredIdentity,
-    drives: TrainingDrives,
+    conditions: TrainingConditions,
     frames: TrainingFrames,
     indices: list[int],
     K: Tensor,
@@ -35,22 +35,22 @@ def storage_loss_db(
     Args:
         identity: as it was fitted.
         stored: the same read from its checkpoint.
-        drives, frames: what both are shown and compared with.
+        conditions, frames: what both are shown and compared with.
         indices: frames to choose from, none of which is skipped.
         K: [3, 3] for the frames' size.
         backend: render backend.
     """
     device = device_of(backend)
     heads = [each.head.to(device) for each in (identity, stored)]
-    embeddings = [drives.embeddings_by(each.speech).to(device) for each in (identity, stored)]
+    embeddings = [conditions.embeddings_by(each.speech).to(device) for each in (identity, stored)]
     chosen = np.array(indices)[np.linspace(0, len(indices) - 1, _NUM_FRAMES).astype(int)]
     losses = []
     for index in chosen:
-        drive = drives.of(int(index))
+        shown = conditions.of(int(index))
         target = frames.target(int(index), generate_torso=identity.head.torso is not None).to(device)
         errors = [
             float(
-                (_picture(head, drive._replace(audio=of_it[index]), target.behind, K, backend) - target.rgb)
+                (_picture(head, shown._replace(audio=of_it[index]), target.behind, K, backend) - target.rgb)
                 .square()
                 .mean()
             )
@@ -60,10 +60,10 @@ def storage_loss_db(
     return float(np.mean(losses))
 
 
-def _picture(head: TalkingHead, drive: FrameDrive, behind: Tensor, K: Tensor, backend: str) -> Tensor:
+def _picture(head: TalkingHead, conditions: FrameConditions, behind: Tensor, K: Tensor, backend: str) -> Tensor:
     """[S, S, 3] over what stands behind."""
     size = behind.shape[0]
-    posed = head.pose(drive, head.static_features())
+    posed = head.pose(conditions, head.static_features())
     camera = torch.eye(4, device=behind.device)[None]
     out = render(*posed[:5], camera, K.float()[None].to(behind.device), width=size, height=size, backend=backend)
     return out.colors[0, ..., :3] + (1 - out.alphas[0]) * behind

@@ -121,7 +121,7 @@ class Learner:
         start = round_number * self._steps_per_round
         if self._run.step <= start:
             install_motion(self._run.head, motion)
-            self._run.runner.new_turn()
+            self._run.runner.new_phase()
         with one_torch_thread():
             take_steps(self._run, start + self._steps_per_round)
         save_checkpoint(self._run)

@@ -1,4 +1,4 @@
-"""A talking head all of whose parameters matter, and drives for it: what kernels are compared on."""
+"""A talking head all of whose parameters matter, and conditions for it: what kernels are compared on."""
 
 import torch
 
@@ -7,7 +7,7 @@ from m2dao.gaussians.sh import NUM_BASES
 from m2dao.identity.checkpoint import load_identity
 from m2dao.motion.facial import EXPRESSION_SIZE
 from m2dao.motion.poses import pose_features, viewmat_from_difference
-from m2dao.motion.talking_head import FrameDrive, ModelConfig, TalkingHead
+from m2dao.motion.talking_head import FrameConditions, ModelConfig, TalkingHead
 from tests.support.tiny_identity import make_tiny_identity
 
 # Degree of the head's colours and what else is not as in ours.
@@ -55,9 +55,9 @@ def restless_head(folder, *, degree: int, **config) -> TalkingHead:
     return head
 
 
-def a_drive(reference: torch.Tensor, *, posture: bool) -> FrameDrive:
+def some_conditions(reference: torch.Tensor, *, posture: bool) -> FrameConditions:
     pose, slow_pose = (0.1 * torch.randn(6).numpy() for _ in range(2))
-    return FrameDrive(
+    return FrameConditions(
         viewmat_from_difference(pose, reference),
         pose_features(pose, slow_pose),
         torch.randn(ModelConfig().embedding_size),

@@ -13,7 +13,7 @@ from m2dao.capture.faces.signals import EXPRESSION_NAMES
 from m2dao.capture.writer import CaptureWriter
 from m2dao.identity import Talker
 from m2dao.motion.poses import pose_differences, pose_features, viewmat_from_difference
-from m2dao.motion.talking_head import FrameDrive
+from m2dao.motion.talking_head import FrameConditions
 from m2dao.timeline import SAMPLES_PER_FRAME
 from m2dao.training.recipes import Recipe, get_recipe
 from tests.support.tiny_identity import make_tiny_identity
@@ -116,8 +116,8 @@ def _filmed(talker: Talker, viewmat: np.ndarray, gap: float) -> tuple[np.ndarray
     view = torch.from_numpy(viewmat).float()
     sound = torch.full((talker.speech.config.embedding_size,), float(gap))
     pose = pose_differences(viewmat[None], talker.reference_viewmat.numpy())[0]
-    drive = FrameDrive(view, pose_features(pose, pose), sound, torch.zeros(len(EXPRESSION_NAMES)))
-    out = talker.render_drive(drive)
+    conditions = FrameConditions(view, pose_features(pose, pose), sound, torch.zeros(len(EXPRESSION_NAMES)))
+    out = talker.render_conditions(conditions)
     alpha, head = out.alphas[0, ..., 0].numpy(), out.colors[0, ..., 3].numpy()
     rgb = out.colors[0, ..., :3].numpy() + (1 - alpha[..., None]) * talker.plate / 255
     rows, cols = np.mgrid[: talker.size, : talker.size] + 0.5

@@ -107,14 +107,14 @@ def _redis_keys() -> Rows:
 def _schedule() -> Rows:
     from m2dao.training.schedule import refining_schedule
 
-    for row in refining_schedule().rows:
-        parts = {part for turn in row.turns for part in turn.trainables}
+    for span in refining_schedule().spans:
+        parts = {part for phase in span.phases for part in phase.trainables}
         groups = dict.fromkeys(part.partition(".")[0] for part in sorted(parts))
         yield {
-            "until": row.until,
-            "turns": ", ".join(turn.name for turn in row.turns),
-            "trained": ", ".join(groups) + (": Gaussians only, at rest" if not row.moving else ""),
-            "grow": "yes" if row.densify else "no",
+            "until": span.until,
+            "phases": ", ".join(phase.name for phase in span.phases),
+            "trained": ", ".join(groups) + (": Gaussians only, at rest" if not span.moving else ""),
+            "grow": "yes" if span.densify else "no",
         }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from m2dao.gaussians.sh import sh_colors
 from m2dao.motion.kernels.moving import add_up, within_limits
 from m2dao.motion.kernels.posing import TorsoMotion, pose_groups, torso_affines, view_of
-from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.motion.talking_head import FrameConditions, TalkingHead
 
 
 class BakedHead:
@@ -41,19 +41,19 @@ class BakedHead:
         return sum(value.nbytes for value in (*kept, *self._static.values()))
 
     @torch.no_grad()
-    def pose(self, drive: FrameDrive) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def pose(self, conditions: FrameConditions) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Move every Gaussian to where it is in one frame.
 
         Args:
-            drive: sound, expression and pose of the frame.
+            conditions: sound, expression and pose of the frame.
 
         Returns:
             The first five fields of ``PosedGaussians``.
         """
         torso = None
         if self._head.torso is not None:
-            rigid, sway = torso_affines(self._head, drive)
+            rigid, sway = torso_affines(self._head, conditions)
             torso = TorsoMotion(self._torso_colors, self._skinning, rigid.numpy(), sway.numpy())
-        deltas = [within_limits(add_up(motions)) for motions in self._head.motions(drive, self._static).values()]
-        means, quats, scales, colors = pose_groups(list(self._groups.values()), deltas, view_of(drive), torso)
+        deltas = [within_limits(add_up(motions)) for motions in self._head.motions(conditions, self._static).values()]
+        means, quats, scales, colors = pose_groups(list(self._groups.values()), deltas, view_of(conditions), torso)
         return means, quats, scales, self._opacities, colors

@@ -23,28 +23,28 @@ from m2dao.motion.kernels import motion_kernel, pose_gradients
 from m2dao.motion.kernels.motion_kernel import NUM_COLUMNS
 from m2dao.motion.kernels.moving import add_up, flat, share_gaussians, within_limits
 from m2dao.motion.kernels.posing import TorsoMotion, View, pose_groups, torso_affines, view_of
-from m2dao.motion.talking_head import FrameDrive, PosedGaussians, StaticFeatures, TalkingHead
+from m2dao.motion.talking_head import FrameConditions, PosedGaussians, StaticFeatures, TalkingHead
 
 _NUM_INPUTS = len(RAW_NAMES) + 1  # of each group
 
 
 def fused_pose(
-    head: TalkingHead, drive: FrameDrive, static: StaticFeatures | None, *, moving: bool = True
+    head: TalkingHead, conditions: FrameConditions, static: StaticFeatures | None, *, moving: bool = True
 ) -> PosedGaussians:
-    """``head.pose(drive, static, moving=moving)``; arguments are described there."""
+    """``head.pose(conditions, static, moving=moving)``; arguments are described there."""
     motions: dict[str, tuple[FieldMotion, ...]] = {}
     if moving:
         assert static is not None
-        motions = head.motions(drive, static)
+        motions = head.motions(conditions, static)
     inputs = []
     for name, group in head.groups.items():
         delta = _delta(motions[name]) if moving else torch.zeros(len(group), NUM_COLUMNS)
         inputs += [*(group.raw[raw_name] for raw_name in RAW_NAMES), delta]
-    view = view_of(drive)
+    view = view_of(conditions)
     if head.torso is None:
         means, quats, scales, opacities, colors, _ = _Pose.apply(view, None, *inputs)
         return PosedGaussians(means, quats, scales, opacities, colors, None)
-    rigid, sway = torso_affines(head, drive)
+    rigid, sway = torso_affines(head, conditions)
     posed = PosedGaussians(*_Pose.apply(view, rigid.numpy(), *inputs, head.groups["torso"].raw["follow"], sway))
     return posed if moving else posed._replace(torso_residual=None)
 

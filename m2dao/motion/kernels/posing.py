@@ -17,7 +17,7 @@ from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.motion.kernels import posing_kernel
 from m2dao.motion.kernels.moving import affine_of, share_gaussians
 from m2dao.motion.rigid import camera_center
-from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.motion.talking_head import FrameConditions, TalkingHead
 
 
 class View(NamedTuple):
@@ -37,19 +37,19 @@ class TorsoMotion(NamedTuple):
     sway: np.ndarray  # float32 [3, 4] what the sway adds to it
 
 
-def view_of(drive: FrameDrive) -> View:
+def view_of(conditions: FrameConditions) -> View:
     """Where the head of a frame is seen from."""
-    viewmat, quat = drive.viewmat, drive.view_quat
+    viewmat, quat = conditions.viewmat, conditions.view_quat
     quat = quat_from_matrix(viewmat[:3, :3]) if quat is None else quat
     return View(viewmat.numpy(), quat.numpy(), camera_center(viewmat).numpy())
 
 
-def torso_affines(head: TalkingHead, drive: FrameDrive) -> tuple[Tensor, Tensor]:
+def torso_affines(head: TalkingHead, conditions: FrameConditions) -> tuple[Tensor, Tensor]:
     """``rigid`` and ``sway`` of :class:`TorsoMotion`, [3, 4] each; the second carries gradients."""
     torso = head.torso
     assert torso is not None
-    rigid = affine_of(lambda points: torso.rigid_displacement(points, drive.viewmat))
-    return rigid, affine_of(lambda points: torso.sway_displacement(points, drive.pose, drive.posture))
+    rigid = affine_of(lambda points: torso.rigid_displacement(points, conditions.viewmat))
+    return rigid, affine_of(lambda points: torso.sway_displacement(points, conditions.pose, conditions.posture))
 
 
 def pose_groups(

@@ -32,7 +32,7 @@ class FrameTarget(NamedTuple):
     rgb: Tensor  # [H, W, 3] 0..1
     masks: Tensor  # [H, W, 4] 0..1: facial, oral, head, torso
     behind: Tensor  # [H, W, 3] what stands behind the generated part
-    focus: Tensor  # [H, W] 0..1: mouth and eyes
+    roi_weight: Tensor  # [H, W] 0..1: mouth and eyes
 
     def to(self, device: torch.device) -> FrameTarget:
         """The same on another device."""
@@ -93,8 +93,8 @@ class TrainingFrames:
         _unpack(self._data[self._positions[index]], rgb, masks)
         masks = masks if self._soft else _binary(masks)
         behind = (behind_person if generate_torso else behind_head)(rgb, masks, self.plate(index))
-        focus = np.maximum(masks[..., ORAL], self._eyes(index))
-        return FrameTarget(*(torch.from_numpy(part) for part in (rgb, masks, behind, focus)))
+        roi_weight = np.maximum(masks[..., ORAL], self._eyes(index))
+        return FrameTarget(*(torch.from_numpy(part) for part in (rgb, masks, behind, roi_weight)))
 
     def _eyes(self, index: int) -> np.ndarray:
         """[S, S] float, 1 where the eyes are: small, quick, and what people look at first."""

@@ -34,7 +34,7 @@ def pixel_losses(
         weights.head_mask / num_pixels,
         weights.person_mask / num_pixels if has_torso else 0.0,
     )
-    composite, loss, mse = _Pixels.apply(colors, alphas, target, weights.focus_emphasis, scales)
+    composite, loss, mse = _Pixels.apply(colors, alphas, target, weights.roi_emphasis, scales)
     return PixelLosses(loss + weights.dssim * 2 * dssim_loss(composite, target.rgb), composite, float(mse))
 
 
@@ -88,7 +88,7 @@ def _forward(
     rgb,  # float32 [H, W, 3] target
     masks,  # float32 [H, W, 4] facial, oral, head, torso
     behind,  # float32 [H, W, 3]
-    focus,  # float32 [H, W]
+    roi_weight,  # float32 [H, W]
     emphasis,
     composite,  # out float32 [H, W, 3]
     sums,  # out float64 [ceil(H / ROWS), 4]
@@ -110,7 +110,7 @@ def _forward(
                     difference = value - rgb[row, x, k]
                     error += abs(difference)
                     squares += difference * difference
-                l1 += (np.float32(1.0) + emphasis * focus[row, x]) * error
+                l1 += (np.float32(1.0) + emphasis * roi_weight[row, x]) * error
                 in_head = masks[row, x, 0] + masks[row, x, 1] + masks[row, x, 2]
                 head += abs(colors[row, x, 3] - in_head)
                 person += abs(alphas[row, x] - in_head - masks[row, x, 3])
@@ -128,7 +128,7 @@ def _backward(
     rgb,  # float32 [H, W, 3] target
     masks,  # float32 [H, W, 4]
     behind,  # float32 [H, W, 3]
-    focus,  # float32 [H, W]
+    roi_weight,  # float32 [H, W]
     emphasis,
     composite,  # float32 [H, W, 3]
     v_composite,  # float32 [H, W, 3]
@@ -144,7 +144,7 @@ def _backward(
             break
         for row in range(first, min(first + _ROWS, height)):
             for x in range(width):
-                weight = scales[_L1] * (np.float32(1.0) + emphasis * focus[row, x])
+                weight = scales[_L1] * (np.float32(1.0) + emphasis * roi_weight[row, x])
                 hidden = np.float32(0.0)
                 for k in range(3):
                     v = v_composite[row, x, k] + weight * _sign(composite[row, x, k] - rgb[row, x, k])

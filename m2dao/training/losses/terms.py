@@ -51,7 +51,7 @@ def picture_loss(rgb: Tensor, target: FrameTarget, weights: LossWeights) -> Tens
     Args:
         rgb: [H, W, 3] composite.
     """
-    emphasis = 1 + weights.focus_emphasis * target.focus[..., None]
+    emphasis = 1 + weights.roi_emphasis * target.roi_weight[..., None]
     l1 = ((rgb - target.rgb).abs() * emphasis).mean()
     return (1 - weights.dssim) * l1 + weights.dssim * 2 * dssim_loss(rgb, target.rgb)
 

@@ -11,7 +11,7 @@ import torch
 
 from m2dao.capture.dataset import Capture
 from m2dao.errors import ConfigError, InputError
-from m2dao.evaluation.evaluate import _drives, _rendered, evaluate
+from m2dao.evaluation.evaluate import _conditions, _rendered, evaluate
 from m2dao.evaluation.mouth import _phone_names, lip_sync, track_lips
 from m2dao.evaluation.nearest_torso import NearestTorso
 from m2dao.evaluation.paste import HeadAlone, paste_head
@@ -89,8 +89,8 @@ def test_a_head_alone_is_the_head_without_what_hides_it(fitted):
     talker = Talker.load(fitted[0])
     capture = Capture.open(fitted[1])
     frames = decode_frames(capture, 64, range(120, 121), plate=talker.plate)
-    drive = next(_drives(talker, capture, frames.indices))
-    alone, both = HeadAlone(talker).render(drive), talker.render_drive(drive)
+    conditions = next(_conditions(talker, capture, frames.indices))
+    alone, both = HeadAlone(talker).render(conditions), talker.render_conditions(conditions)
     assert torch.allclose(alone.alphas, alone.colors[..., 3:], atol=1e-5), "nothing but head is left"
     assert (alone.colors[..., 3] >= both.colors[..., 3] - 1e-4).all(), "what the torso hid comes out"
     assert both.alphas.sum() > alone.alphas.sum()

@@ -13,7 +13,7 @@ from m2dao.gaussians.params import GaussianParams
 from m2dao.identity import Talker
 from m2dao.identity.batch_scheduler import BatchScheduler, Client, scheduler_of
 from m2dao.identity.batches import BatchedHead, HeadStack, kind_of
-from tests.support.restless_head import KINDS, a_drive, restless_head
+from tests.support.restless_head import KINDS, restless_head, some_conditions
 from tests.support.tiny_identity import make_tiny_identity
 
 
@@ -34,10 +34,10 @@ def batched(head) -> BatchedHead:
     return BatchedHead(head)
 
 
-def assert_alone_is_together(heads, drives, stack):
-    together = stack.pose(list(zip(heads, drives, strict=True)))
-    for index, (head, drive) in enumerate(zip(heads, drives, strict=True)):
-        alone = head.pose([drive])
+def assert_alone_is_together(heads, per_frame, stack):
+    together = stack.pose(list(zip(heads, per_frame, strict=True)))
+    for index, (head, conditions) in enumerate(zip(heads, per_frame, strict=True)):
+        alone = head.pose([conditions])
         visible = together[3][index] > 1e-9  # opacities: what fills up is transparent
         assert int(visible.sum()) == alone[3].shape[1]
         for value, stacked in zip(alone, together, strict=True):
@@ -63,41 +63,43 @@ def at_once(scheduler: BatchScheduler, ask, arguments: list[tuple]) -> None:
 def test_heads_in_a_stack_are_posed_as_if_alone(tmp_path, degree, config):
     one = restless_head(tmp_path, degree=degree, **config)
     heads = [batched(one), batched(another(one, 40, 5)), batched(another(one, 7, 6))]
-    drives = [a_drive(torch.eye(4), posture=config.get("has_torso", True)) for _ in range(4)]
-    assert_alone_is_together([heads[0], heads[1], heads[2], heads[0]], drives, HeadStack())
+    per_frame = [some_conditions(torch.eye(4), posture=config.get("has_torso", True)) for _ in range(4)]
+    assert_alone_is_together([heads[0], heads[1], heads[2], heads[0]], per_frame, HeadStack())
 
 
 def test_a_stack_grows_for_newcomers_and_gives_away_places_of_those_who_left(tmp_path):
     one = restless_head(tmp_path, degree=1)
-    drives = [a_drive(torch.eye(4), posture=True) for _ in range(3)]
+    per_frame = [some_conditions(torch.eye(4), posture=True) for _ in range(3)]
     stack, first, second = HeadStack(), batched(one), batched(another(one, 5, 1))
-    assert_alone_is_together([first, second], drives[:2], stack)
+    assert_alone_is_together([first, second], per_frame[:2], stack)
     large = one
     for seed in range(3):  # twice as many each time
         large = another(large, 2048, seed)
     large = batched(large)
     assert len(large.head.groups["facial"]) > 2048
-    assert_alone_is_together([second, large, first], drives, stack)
+    assert_alone_is_together([second, large, first], per_frame, stack)
     num_places = len(stack._places)
     for seed in range(8):  # more than there are places
         del second
         gc.collect()
         second = batched(another(one, 5, 10 + seed))
-        assert_alone_is_together([second, large, first], drives, stack)
+        assert_alone_is_together([second, large, first], per_frame, stack)
     assert len(stack._places) == num_places
 
 
 def test_who_moves_up_when_others_left_is_not_taken_for_the_newcomer(tmp_path):
     one = restless_head(tmp_path, degree=1)
-    drives = [a_drive(torch.eye(4), posture=True) for _ in range(2)]
+    per_frame = [some_conditions(torch.eye(4), posture=True) for _ in range(2)]
     stack, first, second = HeadStack(), batched(one), batched(another(one, 5, 1))
-    assert_alone_is_together([first, second], drives, stack)
+    assert_alone_is_together([first, second], per_frame, stack)
     large = one
     for seed in range(3):
         large = another(large, 2048, seed)
     del first
     gc.collect()
-    assert_alone_is_together([second, batched(large)], drives, stack)  # larger than there is room for: everybody moves
+    assert_alone_is_together(
+        [second, batched(large)], per_frame, stack
+    )  # larger than there is room for: everybody moves
 
 
 def test_kinds_tell_heads_apart_that_cannot_be_stacked(tmp_path):
@@ -135,15 +137,15 @@ def test_what_goes_wrong_reaches_only_whom_it_concerns(tmp_path):
     stored = Talker.load(make_tiny_identity(tmp_path / "one"), backend="reference")
     scheduler, K = BatchScheduler("reference"), torch.tensor([[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]])
     head = BatchedHead(stored.head)
-    drive = a_drive(stored.reference_viewmat, posture=False)
+    conditions = some_conditions(stored.reference_viewmat, posture=False)
     with pytest.raises(Exception, match="whole number from 1"):
-        scheduler.render(Client(head, K, 0), [drive])
+        scheduler.render(Client(head, K, 0), [conditions])
     good, bad = Client(head, K, 32), Client(head, K[:2], 32)  # half a matrix cannot be stacked with a whole one
     ended: dict[str, object] = {}
 
     def ask(name: str, client: Client) -> None:
         try:
-            ended[name] = scheduler.render(client, [drive, drive]).colors.shape
+            ended[name] = scheduler.render(client, [conditions, conditions]).colors.shape
         except Exception as error:
             ended[name] = error
 

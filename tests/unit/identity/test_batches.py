@@ -7,19 +7,19 @@ import torch
 from m2dao.identity import Talker
 from m2dao.identity.batches import BatchedHead
 from m2dao.render.composite import finish_picture, finish_pictures
-from tests.support.restless_head import KINDS, a_drive, restless_head
+from tests.support.restless_head import KINDS, restless_head, some_conditions
 from tests.support.tiny_identity import make_tiny_identity
 
 
 @pytest.mark.parametrize(("degree", "config"), KINDS)
 def test_several_frames_at_once_are_the_same_as_one_by_one(tmp_path, degree, config):
     head = restless_head(tmp_path, degree=degree, **config)
-    drives = [a_drive(torch.eye(4), posture=config.get("has_torso", True)) for _ in range(3)]
-    together = BatchedHead(head).pose(drives)
+    per_frame = [some_conditions(torch.eye(4), posture=config.get("has_torso", True)) for _ in range(3)]
+    together = BatchedHead(head).pose(per_frame)
     with torch.no_grad():
         static = head.static_features()
-        for index, drive in enumerate(drives):
-            for value, batch in zip(head.pose(drive, static)[:5], together, strict=True):
+        for index, conditions in enumerate(per_frame):
+            for value, batch in zip(head.pose(conditions, static)[:5], together, strict=True):
                 torch.testing.assert_close(batch[index], value, atol=1e-5, rtol=1e-4)
 
 

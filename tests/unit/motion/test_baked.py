@@ -5,7 +5,7 @@ import torch
 
 from m2dao.motion.kernels.baked import BakedHead
 from m2dao.motion.talking_head import TAG_UPPER_TEETH
-from tests.support.restless_head import KINDS, a_drive, restless_head
+from tests.support.restless_head import KINDS, restless_head, some_conditions
 
 FIELDS = ("means", "quats", "scales", "opacities", "colors")
 
@@ -20,10 +20,10 @@ def test_every_value_is_the_one_the_head_gives(tmp_path, degree, config):
     reference = torch.eye(4)
     reference[2, 3] = 0.8
     for number in range(5):
-        drive = a_drive(reference, posture=number % 2 == 0)
+        conditions = some_conditions(reference, posture=number % 2 == 0)
         with torch.no_grad():
-            posed = head.pose(drive, head.static_features())
-        for name, ours in zip(FIELDS, baked.pose(drive), strict=True):
+            posed = head.pose(conditions, head.static_features())
+        for name, ours in zip(FIELDS, baked.pose(conditions), strict=True):
             truth = getattr(posed, name)
             assert ours.shape == truth.shape
             torch.testing.assert_close(ours, truth, atol=2e-6, rtol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
@@ -31,11 +31,11 @@ def test_every_value_is_the_one_the_head_gives(tmp_path, degree, config):
 
 def test_no_voice_swells_a_gaussian_beyond_its_limit(tmp_path):
     head = restless_head(tmp_path, degree=1)
-    drive = a_drive(torch.eye(4), posture=False)._replace(audio=torch.full((8,), 50.0))
+    conditions = some_conditions(torch.eye(4), posture=False)._replace(audio=torch.full((8,), 50.0))
     with torch.no_grad():
         static = head.static_features()
-        moving = head.pose(drive, static).scales, BakedHead(head).pose(drive)[2]
-        still = head.pose(drive, static, moving=False).scales
+        moving = head.pose(conditions, static).scales, BakedHead(head).pose(conditions)[2]
+        still = head.pose(conditions, static, moving=False).scales
     for scales in moving:
         growth = (scales / still).log()
         assert growth.abs().max() <= 1.0001
@@ -48,11 +48,11 @@ def test_upper_teeth_keep_to_the_skull_whatever_is_said(tmp_path):
     oral.tags = oral.tags.clone()
     oral.tags[-5:] = TAG_UPPER_TEETH
     first = len(head.groups["facial"]) + len(oral) - 5
-    drives = [a_drive(torch.eye(4), posture=False) for _ in range(2)]
-    drives[1] = drives[0]._replace(audio=drives[1].audio)
+    per_frame = [some_conditions(torch.eye(4), posture=False) for _ in range(2)]
+    per_frame[1] = per_frame[0]._replace(audio=per_frame[1].audio)
     with torch.no_grad():
-        means = [BakedHead(head).pose(drive)[0][first : first + 5] for drive in drives]
-        lips = [BakedHead(head).pose(drive)[0][first - 5 : first] for drive in drives]
+        means = [BakedHead(head).pose(conditions)[0][first : first + 5] for conditions in per_frame]
+        lips = [BakedHead(head).pose(conditions)[0][first - 5 : first] for conditions in per_frame]
     assert torch.equal(*means)
     assert not torch.allclose(*lips)
 

@@ -14,7 +14,7 @@ from m2dao.motion.factored import ConcatField, FactoredField, Falloff, sum_motio
 from m2dao.motion.poses import pose_differences, viewmat_from_difference
 from m2dao.motion.rigid import camera_center, invert_rigid, to_camera
 from m2dao.motion.torso import TorsoField
-from tests.support.restless_head import a_drive, restless_head
+from tests.support.restless_head import restless_head, some_conditions
 
 BOX = (torch.full((3,), -0.1), torch.full((3,), 0.1))
 
@@ -150,15 +150,15 @@ def test_gaze_moves_the_eyes_alone_and_brows_reach_further(tmp_path):
     means = head.groups["facial"].raw["means"]
     outward = torch.linspace(0, 0.2, len(means))[:, None] * torch.tensor([0.0, -1.0, 0.0])
     means.data.copy_(head.facial.eye_probes[0] + outward)
-    drive = a_drive(torch.eye(4), posture=False)
+    conditions = some_conditions(torch.eye(4), posture=False)
     static = head.static_features()
 
     def moved_by(name):
-        changed = drive.expression.clone()
+        changed = conditions.expression.clone()
         changed[EXPRESSION_NAMES.index(name)] += 1
         before, after = (
             sum_motions(head.motions(each, static)["facial"]).d_means
-            for each in (drive, drive._replace(expression=changed))
+            for each in (conditions, conditions._replace(expression=changed))
         )
         away = torch.cdist(means, head.facial.eye_probes).amin(dim=1)
         return away[(after - before).abs().amax(dim=1) > 1e-7].max()

@@ -14,14 +14,14 @@ from m2dao.kernels.threads import set_num_threads
 from m2dao.motion.consistency import find_neighbours, neck_consistency
 from m2dao.training import loop
 from m2dao.training.fit import fit
-from m2dao.training.frames.drives import TrainingDrives
+from m2dao.training.frames.conditions import TrainingConditions
 from m2dao.training.frames.targets import TrainingFrames
-from m2dao.training.schedule import PhaseRow, Schedule, Turn
+from m2dao.training.schedule import Phase, Schedule, Span
 from m2dao.training.step import StepRunner
 from tests.support.small_capture import make_small_capture, small_recipe
 
-# Every step moves the facial group, so an epoch surely comes to the broken frame's turn.
-ALL_FACIAL = Schedule(rows=(PhaseRow(until=1.0, turns=(Turn(name="all", trainables=("facial.gaussians",)),)),))
+# Every step moves the facial group, so an epoch surely comes to the broken frame's phase.
+ALL_FACIAL = Schedule(spans=(Span(until=1.0, phases=(Phase(name="all", trainables=("facial.gaussians",)),)),))
 
 
 class Stopped(Exception):
@@ -153,10 +153,10 @@ def test_a_skipped_frame_is_left_out_and_named(capture, tmp_path, monkeypatch, w
 
         monkeypatch.setattr(TrainingFrames, "target", broken)
     else:
-        drive, take_step = TrainingDrives.of, StepRunner.differentiate
+        conditions_of, take_step = TrainingConditions.of, StepRunner.differentiate
         seen = {}
         monkeypatch.setattr(
-            TrainingDrives, "of", lambda self, index: seen.setdefault(index, drive(self, index))
+            TrainingConditions, "of", lambda self, index: seen.setdefault(index, conditions_of(self, index))
         )  # the same object for the same frame
 
         def infinite(self, frame, *args):

@@ -19,7 +19,7 @@ from m2dao.training.losses.fused_losses import pixel_losses
 from m2dao.training.losses.terms import pixel_losses_reference
 from m2dao.training.optimizer import NamedAdam
 from m2dao.training.recipes import LearningRates, LossWeights
-from tests.support.restless_head import KINDS, a_drive, restless_head
+from tests.support.restless_head import KINDS, restless_head, some_conditions
 
 
 def reference_view():
@@ -39,9 +39,9 @@ def gradients(head, posed: PosedGaussians, weights):
 @pytest.mark.parametrize("moving", [True, False])
 def test_posing_and_its_gradients(tmp_path, degree, config, moving):
     head = restless_head(tmp_path, degree=degree, **config)
-    drive = a_drive(reference_view(), posture=True)
-    plain = head.pose(drive, head.static_features(), moving=moving)
-    fused = fused_pose(head, drive, head.static_features(), moving=moving)
+    conditions = some_conditions(reference_view(), posture=True)
+    plain = head.pose(conditions, head.static_features(), moving=moving)
+    fused = fused_pose(head, conditions, head.static_features(), moving=moving)
     weights = [None if value is None else torch.randn_like(value) for value in plain]
     for name, a, b in zip(PosedGaussians._fields, plain, fused, strict=True):
         assert (a is None) == (b is None), name
@@ -84,7 +84,7 @@ def test_motion_does_not_depend_on_the_number_of_threads_nor_on_groups_out_of_re
 
 def test_frozen_groups_get_no_gradients_and_change_nobody_elses(tmp_path):
     head = restless_head(tmp_path, degree=1)
-    drive = a_drive(reference_view(), posture=False)
+    conditions = some_conditions(reference_view(), posture=False)
 
     def run(frozen):
         head.requires_grad_(True)
@@ -92,7 +92,7 @@ def test_frozen_groups_get_no_gradients_and_change_nobody_elses(tmp_path):
             head.groups[name].requires_grad_(False)
             getattr(head, name).requires_grad_(False)
         head.zero_grad(set_to_none=True)
-        posed = fused_pose(head, drive, head.static_features())
+        posed = fused_pose(head, conditions, head.static_features())
         sum(value.sum() for value in posed if value is not None).backward()
         return {name: p.grad for name, p in head.named_parameters()}
 
@@ -116,7 +116,7 @@ def picture(size=70):
 
 
 @pytest.mark.parametrize("has_torso", [True, False])
-@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(focus_emphasis=0.0, head_mask=0.7, dssim=0.5)])
+@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(roi_emphasis=0.0, head_mask=0.7, dssim=0.5)])
 def test_pixel_losses_and_their_gradients(has_torso, weights):
     colors, alphas, target = picture()
     results = []
@@ -148,14 +148,14 @@ def test_pixel_losses_do_not_depend_on_the_number_of_threads():
 
 def test_a_block_of_frames_gives_the_sum_of_their_gradients(tmp_path):
     head = restless_head(tmp_path, degree=1)
-    drives = [a_drive(reference_view(), posture=False) for _ in range(3)]
+    per_frame = [some_conditions(reference_view(), posture=False) for _ in range(3)]
     head.zero_grad()
-    for drive in drives:
-        head.pose(drive, head.static_features()).means.square().sum().backward()
+    for conditions in per_frame:
+        head.pose(conditions, head.static_features()).means.square().sum().backward()
     wanted = {name: p.grad.clone() for name, p in head.named_parameters() if p.grad is not None}
     head.zero_grad()
     cache = FeatureCache(head, 3)
-    for number, drive in enumerate(drives):
+    for number, conditions in enumerate(per_frame):
         assert (
             (head.facial.field.mlp[0].weight.grad is None)
             or number == 0
@@ -163,7 +163,7 @@ def test_a_block_of_frames_gives_the_sum_of_their_gradients(tmp_path):
         )
         static, parameters = cache.get(), [p for p in head.parameters() if p.requires_grad]
         asked = [*parameters, *cache.leaves()]
-        found = torch.autograd.grad(head.pose(drive, static).means.square().sum(), asked, allow_unused=True)
+        found = torch.autograd.grad(head.pose(conditions, static).means.square().sum(), asked, allow_unused=True)
         for parameter, gradient in zip(parameters, found[: len(parameters)], strict=True):
             if gradient is not None:
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
@@ -200,7 +200,7 @@ def test_nothing_is_left_of_a_step(tmp_path):
     size, K = 64, torch.tensor([[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]])
     left = []
     for _ in range(2):
-        posed = fused_pose(head, a_drive(reference_view(), posture=False), head.static_features())
+        posed = fused_pose(head, some_conditions(reference_view(), posture=False), head.static_features())
         out = render(*posed[:5], torch.eye(4)[None], K[None], width=size, height=size, backend="cpu")
         pixels = pixel_losses(out.colors[0], out.alphas[0], picture(size=size)[2], LossWeights(), has_torso=True)
         pixels.loss.backward()

@@ -17,7 +17,7 @@ from m2dao.training.loop import take_steps
 from m2dao.training.setup import set_up_fit
 from m2dao.training.state import FitConfig
 from tests.support.pretend_cuda import DeviceTensor, draw_blobs, pretend_cuda
-from tests.support.restless_head import a_drive
+from tests.support.restless_head import some_conditions
 from tests.support.small_capture import make_small_capture, small_recipe
 from tests.support.tiny_identity import make_tiny_identity
 
@@ -93,11 +93,11 @@ def test_frames_of_several_people_are_posed_together_on_the_device(tmp_path):
     posed = {}
     for backend in ("reference", "gsplat"):
         torch.manual_seed(0)
-        drive = a_drive(torch.eye(4), posture=False)
+        conditions = some_conditions(torch.eye(4), posture=False)
         with pretend_cuda() if backend == "gsplat" else nullcontext():
             folders = [make_tiny_identity(tmp_path / f"{backend}{seed}", seed=seed) for seed in range(2)]
             talkers = [Talker.load(folder, backend=backend) for folder in folders]
             heads = [BatchedHead(talker.head) for talker in talkers]
-            posed[backend] = [value.cpu() for value in HeadStack().pose([(head, drive) for head in heads])]
+            posed[backend] = [value.cpu() for value in HeadStack().pose([(head, conditions) for head in heads])]
     for there, here in zip(posed["gsplat"], posed["reference"], strict=True):
         torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-4)

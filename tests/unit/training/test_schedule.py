@@ -8,56 +8,58 @@ from m2dao.errors import ConfigError
 from m2dao.training.budget import FitBudget, ProgressBegin
 from m2dao.training.recipes import RECIPES, SIZES, get_recipe
 from m2dao.training.schedule import (
-    PhaseRow,
+    Phase,
     Schedule,
-    Turn,
+    Span,
     alternating_schedule,
     refining_schedule,
     sequential_schedule,
 )
 
-ROW = PhaseRow(until=1.0, turns=(Turn(name="all", trainables=("colors",)),))
+ROW = Span(until=1.0, phases=(Phase(name="all", trainables=("colors",)),))
 
 
 def test_facial_and_oral_take_turns_with_the_other_frozen():
-    row = alternating_schedule().row_at(0.5)
-    turns = [row.turn_at(step) for step in range(0, 4 * row.block_steps, row.block_steps)]
-    assert [turn.name for turn in turns] == ["facial", "oral", "facial", "oral"]
-    for turn, other in pairwise(turns):
-        frozen = {"facial.gaussians", "facial.field", "oral.gaussians", "oral.field"} - set(turn.trainables)
+    span = alternating_schedule().span_at(0.5)
+    phases = [span.phase_at(step) for step in range(0, 4 * span.block_steps, span.block_steps)]
+    assert [phase.name for phase in phases] == ["facial", "oral", "facial", "oral"]
+    for phase, other in pairwise(phases):
+        frozen = {"facial.gaussians", "facial.field", "oral.gaussians", "oral.field"} - set(phase.trainables)
         assert frozen
         assert frozen <= set(other.trainables)
 
 
 def test_ours_grows_facial_and_oral_together_refines_them_in_turns_and_ends_with_both():
     schedule = refining_schedule()
-    growing, refining, ending = schedule.row_at(0.5), schedule.row_at(0.8), schedule.row_at(0.99)
+    growing, refining, ending = schedule.span_at(0.5), schedule.span_at(0.8), schedule.span_at(0.99)
     for together in (growing, ending):
-        assert {"facial.field", "oral.field"} <= set(together.turn_at(0).trainables)
+        assert {"facial.field", "oral.field"} <= set(together.phase_at(0).trainables)
     assert growing.densify
     assert not refining.densify
     assert not ending.densify
-    assert [turn.name for turn in refining.turns] == ["facial", "oral"]
+    assert [phase.name for phase in refining.phases] == ["facial", "oral"]
 
 
 def test_our_torso_is_done_when_gaussians_have_grown():
     schedule = refining_schedule()
     for progress in (0.3, 0.64):
-        assert {"torso.gaussians", "torso.field"} <= set(schedule.row_at(progress).turn_at(0).trainables)
+        assert {"torso.gaussians", "torso.field"} <= set(schedule.span_at(progress).phase_at(0).trainables)
     for progress in (0.66, 0.99):
-        assert not any(name.startswith("torso") for turn in schedule.row_at(progress).turns for name in turn.trainables)
+        assert not any(
+            name.startswith("torso") for phase in schedule.span_at(progress).phases for name in phase.trainables
+        )
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_begins_at_rest_and_ends_moving(name):
     schedule = get_recipe(name, 256).schedule
-    assert not schedule.row_at(0.0).moving
-    assert schedule.row_at(0.999999).moving
+    assert not schedule.span_at(0.0).moving
+    assert schedule.span_at(0.999999).moving
 
 
 def test_the_published_schedules_end_with_colours_alone():
     for schedule in (alternating_schedule(), sequential_schedule()):
-        assert schedule.row_at(0.999999).turns[0].trainables == ("colors",)
+        assert schedule.span_at(0.999999).phases[0].trainables == ("colors",)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -68,11 +70,11 @@ def test_more_pixels_get_more_gaussians(size):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Schedule(rows=()),
-        lambda: Schedule(rows=(PhaseRow(until=0.5, turns=ROW.turns),)),
-        lambda: Schedule(rows=(ROW, PhaseRow(until=0.5, turns=ROW.turns))),
-        lambda: Turn(name="x", trainables=("hands",)),
-        lambda: Turn(name="x", trainables=()),
+        lambda: Schedule(spans=()),
+        lambda: Schedule(spans=(Span(until=0.5, phases=ROW.phases),)),
+        lambda: Schedule(spans=(ROW, Span(until=0.5, phases=ROW.phases))),
+        lambda: Phase(name="x", trainables=("hands",)),
+        lambda: Phase(name="x", trainables=()),
         lambda: get_recipe("m2dao", 300),
         lambda: get_recipe("other", 256),
         lambda: FitBudget(),

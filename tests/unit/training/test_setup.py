@@ -13,7 +13,7 @@ from m2dao.training.budget import FitBudget
 from m2dao.training.checkpoint import save_checkpoint
 from m2dao.training.fit import fit
 from m2dao.training.loop import take_steps
-from m2dao.training.schedule import PhaseRow, Schedule, Turn
+from m2dao.training.schedule import Phase, Schedule, Span
 from m2dao.training.setup import set_up_fit
 from m2dao.training.state import FitConfig
 from tests.support.small_capture import make_small_capture, small_recipe
@@ -41,7 +41,7 @@ def test_a_fit_that_is_set_up_has_everything_but_steps(capture, tmp_path):
     }
     assert run.data.num_train == 108
     assert run.data.usable.tolist() == run.data.frames.indices == list(range(108))
-    assert run.data.drives.of(7).audio.shape == (recipe.model.embedding_size,)
+    assert run.data.conditions.of(7).audio.shape == (recipe.model.embedding_size,)
     assert [report.phase.split()[0] for report in reports][-1] == "placing"
     assert not any((tmp_path / "work").iterdir()), "nothing is written before the first step"
 
@@ -77,14 +77,14 @@ def test_a_fit_set_up_again_is_the_one_that_was_stopped(capture, tmp_path):
     for name, value in run.head.state_dict().items():
         assert torch.equal(value, again.head.state_dict()[name]), name
     for index in (0, 60, 107):
-        for one, other in zip(run.data.drives.of(index), again.data.drives.of(index), strict=True):
+        for one, other in zip(run.data.conditions.of(index), again.data.conditions.of(index), strict=True):
             assert one is other is None or torch.equal(one, other), "what drives a frame does not follow the steps"
 
 
 def test_gaussians_that_are_not_trained_neither_grow_nor_move(capture, tmp_path):
-    frozen = PhaseRow(until=0.01, turns=(Turn(name="static", trainables=("facial.gaussians",)),), moving=False)
-    mouth = Turn(name="mouth", trainables=("oral.gaussians", "oral.field"))
-    schedule = Schedule(rows=(frozen, PhaseRow(until=1.0, turns=(mouth,), densify=True)))
+    frozen = Span(until=0.01, phases=(Phase(name="static", trainables=("facial.gaussians",)),), moving=False)
+    mouth = Phase(name="mouth", trainables=("oral.gaussians", "oral.field"))
+    schedule = Schedule(spans=(frozen, Span(until=1.0, phases=(mouth,), densify=True)))
     recipe = replace(small_recipe(), schedule=schedule, densify_every=5)
     run = set_up_fit(config_of(capture, tmp_path, recipe=recipe))
     before = {name: group.raw["means"].clone() for name, group in run.head.groups.items()}
@@ -106,5 +106,5 @@ def test_a_recording_too_short_to_learn_from_is_refused(tmp_path):
 def test_a_step_does_not_ask_for_the_rotation_of_a_pose_number_by_number(capture, tmp_path):
     run = set_up_fit(config_of(capture, tmp_path))
     for index in (0, 60):
-        drive = run.data.drives.of(index)
+        drive = run.data.conditions.of(index)
         assert torch.equal(drive.view_quat, quat_from_matrix(drive.viewmat[:3, :3]))

@@ -16,7 +16,7 @@ from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.motion.facial import POSE_SIZE
 from m2dao.motion.poses import find_shots, pose_differences, pose_features, slow_differences
 from m2dao.motion.speech import SpeechDriver
-from m2dao.motion.talking_head import FrameDrive, TalkingHead
+from m2dao.motion.talking_head import FrameConditions, TalkingHead
 from m2dao.training.frames.targets import TrainingFrames
 from m2dao.training.frames.torso_sway import measure_torso_sway
 
@@ -39,11 +39,11 @@ class RecordedLips(NamedTuple):
         return mixed
 
 
-class TrainingDrives(NamedTuple):
-    """Drives of a capture, see :func:`measure_drives`."""
+class TrainingConditions(NamedTuple):
+    """Conditions of a capture, see :func:`measure_conditions`."""
 
     capture: Capture
-    device: torch.device  # where drives go
+    device: torch.device  # where conditions go
     viewmats: Tensor  # [T, 4, 4] head space to camera
     poses: np.ndarray  # [T, 6] rotation vector (radians) and translation (metres) against the reference pose
     slow_poses: np.ndarray  # [T, 6]
@@ -58,9 +58,9 @@ class TrainingDrives(NamedTuple):
         """What another voice makes of the recording's sound: [T, D]."""
         return _embeddings(self.capture, speech)
 
-    def of(self, index: int) -> FrameDrive:
+    def of(self, index: int) -> FrameConditions:
         """What drives a frame of the training part."""
-        drive = FrameDrive(
+        conditions = FrameConditions(
             viewmat=self.viewmats[index],
             pose=self.pose_features[index],
             audio=self.embeddings[index],
@@ -68,10 +68,10 @@ class TrainingDrives(NamedTuple):
             posture=None if self.postures is None else self.postures[index],
             view_quat=self.view_quats[index],
         )
-        return drive.to(self.device)
+        return conditions.to(self.device)
 
 
-def measure_drives(
+def measure_conditions(
     capture: Capture,
     head: TalkingHead,
     speech: SpeechDriver,
@@ -81,18 +81,18 @@ def measure_drives(
     neutral: int,
     K: np.ndarray,
     device: torch.device,
-) -> TrainingDrives:
+) -> TrainingConditions:
     """Find what drives each frame, and give the head's torso the sway that the recording shows.
 
     Args:
         capture: an open capture.
-        head: the model as a fit begins, on the CPU; drives refer to its reference pose.
+        head: the model as a fit begins, on the CPU; conditions refer to its reference pose.
         speech: the voice as learned.
         frames: of the training part.
         lips: what the lips did in the training part, and how much of it drives the faces.
         neutral: the frame at whose pose the model was seeded.
         K: [3, 3] for the frames' size.
-        device: where drives go.
+        device: where conditions go.
     """
     num_train = len(lips.articulation)
     viewmats = torch.from_numpy(np.asarray(capture.viewmats, np.float32))
@@ -107,7 +107,7 @@ def measure_drives(
         by_shot = torch.from_numpy(sway.postures).float()
         head.torso.set_sway(torch.from_numpy(sway.weight).float(), by_shot[-1])
         postures = by_shot[torch.from_numpy(shots)]
-    return TrainingDrives(
+    return TrainingConditions(
         capture=capture,
         device=device,
         viewmats=viewmats,
