@@ -39,7 +39,7 @@ def prepare_contained(
     """
     from m2dao.assets import AssetStore
     from m2dao.capture.prepare import MODELS
-    from m2dao.kernels.compiled import compile_ahead
+    from m2dao.kernels.compiled import compile_ahead, machine_code_folder
 
     compile_ahead()  # those of prepare too: inside, kernels can be loaded but not kept
     folder = capture_dir.parent
@@ -48,8 +48,18 @@ def prepare_contained(
     models = AssetStore.from_env()
     for name in MODELS:
         models.path(name)  # fetched here, because there is no network inside
+    shown = [recording, models.folder]
+    env = {
+        "M2DAO_ASSETS_DIR": str(models.folder),
+        "NUMBA_NUM_THREADS": str(num_threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TMPDIR": str(folder),
+    }
+    if machine_code := machine_code_folder():
+        shown.append(machine_code)
+        env["NUMBA_CACHE_DIR"] = str(machine_code)
     box = Box(
-        readable=(str(recording), str(models.folder)),
+        readable=tuple(map(str, shown)),
         writable=(str(folder),),
         cpu_s=_HOURS * 3600 * num_threads,
         wall_s=_HOURS * 3600.0,
@@ -58,12 +68,6 @@ def prepare_contained(
         num_files=1024,
         num_threads=1024,
     )
-    env = {
-        "M2DAO_ASSETS_DIR": str(models.folder),
-        "NUMBA_NUM_THREADS": str(num_threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "TMPDIR": str(folder),
-    }
     calls = ContainedCalls([_WORKER], allow_uncontained=allow_uncontained, env=env)
     try:
         calls.start()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +25,12 @@ from numba import njit
 from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 
+log = logging.getLogger(__name__)
 WarmUp = TypeVar("WarmUp", bound=Callable[[], None])
 
 KERNELS: dict[str, Dispatcher] = {}  # by module and name
 HELPERS: dict[str, Dispatcher] = {}
+_caches: dict[str, _KernelCache] = {}  # of kernels whose machine code is kept
 _warm_ups: dict[str, Callable[[], None]] = {}  # by module
 _FOREIGN = frozenset({"builtins", "math", "numba", "numpy"})  # the cache knows Numba's version itself
 _PLAIN = (bool, int, float, complex, str, bytes, np.generic, type(None), type(...))
@@ -42,7 +45,10 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Dispatcher]:
 
     def decorate(function: Callable[..., Any]) -> Dispatcher:
         dispatcher = njit(nogil=True, **options)(function)
-        dispatcher._cache = _KernelCache(function)
+        try:
+            dispatcher._cache = _caches[_name_of(function)] = _KernelCache(function)
+        except RuntimeError as error:  # neither the package nor the user has a folder that can be written to
+            log.warning("machine code is compiled again by every process: %s; set NUMBA_CACHE_DIR", error)
         KERNELS[_name_of(function)] = dispatcher
         return dispatcher
 
@@ -87,8 +93,24 @@ def compile_ahead(package: str = "") -> dict[str, float]:
     return seconds
 
 
+def machine_code_folder() -> Path | None:
+    """The folder that keeps machine code; None where it lies beside the modules.
+
+    As ``NUMBA_CACHE_DIR`` it makes another process find the same machine code.
+    """
+    folders = sorted({Path(cache.cache_path) for cache in _caches.values()})
+    return next((path.parent for path in folders if path.name != "__pycache__"), None)
+
+
 class _KernelCache(FunctionCache):
     """Numba's cache with a key that covers what a kernel takes from elsewhere."""
+
+    def save_overload(self, sig, data):
+        """Keep machine code; where that cannot be, this process goes on with what it has compiled."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            log.warning("machine code is not kept: %s", error, extra={"function": self._name})
 
     def _index_key(self, sig, codegen):
         return *super()._index_key(sig, codegen), self._digest

@@ -9,6 +9,7 @@ import pytest
 
 from m2dao.capture.dataset import Capture
 from m2dao.errors import CaptureCorrupt, MediaError
+from m2dao.kernels import compiled
 from tests.support.recordings import write_recording
 from train_jobs import recordings
 from train_jobs.recordings import prepare_contained
@@ -59,6 +60,15 @@ def test_what_takes_over_a_preparation_reaches_nothing(fit_folder, tmp_path, mon
     assert found["recording"] == "done"
     assert found["environment"] == "clean"
     assert "done" not in (found["steps"], found["neighbour"], found["socket"])
+
+
+def test_a_preparation_sees_machine_code_that_is_kept_outside_the_packages(fit_folder, tmp_path, monkeypatch):
+    (fit_folder / "recording.mp4").write_bytes(b"crafted")
+    (tmp_path / "kept" / "capture_12ab").mkdir(parents=True)
+    monkeypatch.setattr(compiled, "machine_code_folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(recordings, "_WORKER", "tests.unit.contain.probes")
+    found = json.loads((prepare_inside(fit_folder) / "found.json").read_text())
+    assert found["machine code"] == "capture_12ab"
 
 
 def test_a_capture_that_leads_out_of_its_folder_is_refused(fit_folder, monkeypatch):

@@ -3,8 +3,10 @@
 import ast
 import json
 import os
+import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ def grown(value):
 KERNEL = """
 import json
 import numpy as np
-from m2dao.kernels.compiled import kernel
+from m2dao.kernels.compiled import kernel, machine_code_folder
 from other_file import SHIFT, grown
 
 @kernel()
@@ -38,29 +40,65 @@ def total(values):
 
 if __name__ == "__main__":
     result = total(np.array([3.0, 4.0]))
-    print(json.dumps([result, sum(total.stats.cache_hits.values())]))
+    print(json.dumps([result, sum(total.stats.cache_hits.values()), str(machine_code_folder())]))
 """
 
 
-def run_kernel(folder, *, operator="*", shift=0.0, options=""):
-    """What a fresh process gets from the kernel, and whether it found machine code on disk."""
+def start_kernel(folder, *, operator="*", shift=0.0, options="", variables=None, file_bytes=None):
+    """Calls the kernel in a fresh process.
+
+    Args:
+        variables: for its environment.
+        file_bytes: how large a file it may write; a limit on it stands for a full disk.
+    """
+    (folder / "with_kernel.py").write_text(KERNEL)
     (folder / "other_file.py").write_text(HELPER.format(operator=operator, shift=shift, options=options))
     environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{folder}"
     ran = subprocess.run(
-        [sys.executable, folder / "with_kernel.py"], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, folder / "with_kernel.py"],
+        env=environment | (variables or {}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=file_bytes and partial(resource.setrlimit, resource.RLIMIT_FSIZE, (file_bytes, file_bytes)),
     )
     assert ran.returncode == 0, ran.stderr
-    return tuple(json.loads(ran.stdout))
+    return ran
+
+
+def run_kernel(folder, **how):
+    """What a fresh process gets from the kernel, and whether it found machine code on disk."""
+    return tuple(json.loads(start_kernel(folder, **how).stdout)[:2])
 
 
 @pytest.mark.parametrize("options", ["", 'inline="always"'])
 def test_a_kernel_is_compiled_again_when_only_a_helper_in_another_file_changed(tmp_path, options):
-    (tmp_path / "with_kernel.py").write_text(KERNEL)
     assert run_kernel(tmp_path, options=options) == (14.0, 0)
     assert run_kernel(tmp_path, options=options) == (14.0, 1)  # nothing changed: from disk
     assert run_kernel(tmp_path, options=options, operator="+") == (11.0, 0)
     assert run_kernel(tmp_path, options=options, operator="+", shift=1.0) == (13.0, 0)
+
+
+def test_the_folder_of_machine_code_lets_another_process_find_it(tmp_path):
+    kept = tmp_path / "kept"
+    variables = {"NUMBA_CACHE_DIR": str(kept)}
+    assert json.loads(start_kernel(tmp_path, variables=variables).stdout) == [14.0, 0, str(kept)]
+    assert json.loads(start_kernel(tmp_path, variables=variables).stdout) == [14.0, 1, str(kept)]
+    assert json.loads(start_kernel(tmp_path).stdout)[2] == "None"  # beside the module
+
+
+@pytest.mark.parametrize(
+    ("how", "warning"),
+    [
+        ({"variables": {"NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"}}, "set NUMBA_CACHE_DIR"),
+        ({"file_bytes": 1}, "machine code is not kept"),
+    ],
+)
+def test_a_kernel_whose_machine_code_cannot_be_kept_runs_all_the_same(tmp_path, how, warning):
+    ran = start_kernel(tmp_path, **how)
+    assert json.loads(ran.stdout)[:2] == [14.0, 0]
+    assert warning in ran.stderr
 
 
 def test_the_digest_covers_constants_nested_helpers_and_options():
