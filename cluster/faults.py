@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from m2dao.errors import (
     NO_ROOM,
     CheckpointCorrupt,
-    CheckpointUnsupported,
     RenderBackendUnavailable,
     ServiceUnavailable,
     SystemFault,
@@ -31,9 +30,9 @@ def times_to_put_off(error: BaseException) -> int:
         return _OUTAGE
     if isinstance(error, OSError):
         return _OUTAGE if error.errno in _EXHAUSTED else 0
-    if isinstance(error, (CheckpointCorrupt, CheckpointUnsupported)):
+    if isinstance(error, CheckpointCorrupt):
         return _DAMAGED
-    if isinstance(error, SystemFault):
+    if isinstance(error, SystemFault):  # also a format that this release cannot read: the next one's replicas can
         return _BROKEN
     return 0
 

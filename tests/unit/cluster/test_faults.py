@@ -32,6 +32,11 @@ def test_what_is_ours_is_put_off(error):
     assert times_to_put_off(error) > 0
 
 
+def test_a_format_that_only_another_release_reads_is_waited_for_longer_than_a_damaged_file():
+    """While both releases take renders from one queue; a render may meet the wrong one several times."""
+    assert times_to_put_off(errors.CheckpointUnsupported("x")) > times_to_put_off(errors.CheckpointCorrupt("x"))
+
+
 @pytest.mark.parametrize(
     "error",
     [
