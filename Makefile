@@ -10,7 +10,7 @@ AUDIO ?=
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py tests/unit/docs/test_docs_links.py
 
-.PHONY: help demo up down status check fix test test-faults docs figures lock release clean
+.PHONY: help demo up down status check fix test test-faults test-fuzz docs figures lock release clean
 
 help:
 	@echo "make demo                         two synthetic people: fitted, registered, promoted, speaking (10 minutes)"
@@ -20,6 +20,7 @@ help:
 	@echo "make fix                          repair what check can repair by itself"
 	@echo "make test                         the whole test suite"
 	@echo "make test-faults                  break each part of a running service and look at what is left (FULL=1: every step)"
+	@echo "make test-fuzz                    change media files box by box and read each, for two minutes"
 	@echo "make docs                         the generated pages and tables of docs/ anew"
 	@echo "make figures                      files and lines of each folder, longest file and function, import circles"
 	@echo "make release                      a wheel in dist/, tried in a clean environment"
@@ -65,6 +66,10 @@ test: $(STAMP)
 # One deployment for all cells, one process: what is broken must be the only thing that is.
 test-faults: $(STAMP)
 	@$(BIN)/python -m tests.faults
+
+# The same files on every machine, as many as two minutes allow. Other seeds and hours are for people.
+test-fuzz: $(STAMP)
+	@$(BIN)/python -m tests.support.media.fuzz --minutes 2 --seed 1 --files 2000
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.docs

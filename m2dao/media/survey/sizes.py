@@ -26,9 +26,9 @@ class AnnouncedSizes:
         name = packet.stream.codec_context.name if packet.stream.codec_context is not None else ""
         head = bytes(memoryview(packet)[:_REACH])
         if name == "vp8":
-            return _vp8(head)
+            return vp8_size(head)
         if name in ("vp9", "libvpx-vp9"):
-            return _vp9(head)
+            return vp9_size(head)
         if name in ("mpeg1video", "mpeg2video"):
             found = _SEQUENCE.search(head)
             bits = int.from_bytes(found[1], "big") if found else 0
@@ -58,13 +58,15 @@ def _decoded_size(name: str, packet: av.Packet) -> tuple[int, int] | None:
     return (frames[0].width, frames[0].height) if frames else None
 
 
-def _vp8(head: bytes) -> tuple[int, int] | None:
+def vp8_size(head: bytes) -> tuple[int, int] | None:
+    """Width and height in the header of a VP8 key frame."""
     if len(head) < 10 or head[3:6] != b"\x9d\x01\x2a":
         return None
     return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
 
 
-def _vp9(head: bytes) -> tuple[int, int] | None:
+def vp9_size(head: bytes) -> tuple[int, int] | None:
+    """Width and height in the header of a VP9 key frame."""
     if len(head) < 10 or head[0] >> 4 != 0b1000 or head[1:4] != b"\x49\x83\x42":  # profile 0, the one streamed
         return None
     bits = int.from_bytes(head[:10], "big")
