@@ -171,6 +171,8 @@ def _end_of_sound(data: mmap.mmap, start: int, end: int, body: tuple[int, int], 
 
 
 def _big_endian(fmt: bytes) -> RawSound | None:
+    if len(fmt) < 16:
+        return None
     kind, num_channels, sample_rate, _, _, bits = struct.unpack(">HHIIHH", fmt[:16])
     if kind == _EXTENSIBLE and len(fmt) >= 26:
         (kind,) = struct.unpack(">H", fmt[24:26])

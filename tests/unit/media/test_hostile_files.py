@@ -2,6 +2,7 @@
 
 import os
 import resource
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m2dao.errors import MediaError
 from m2dao.media.sound.formats import SoundFormat
 from m2dao.media.sound.storing import write_flac
+from m2dao.media.survey.joined import find_parts
 from tests.support.media.hostile import KINDS
 from tests.support.media.sounds import spoken, wav_bytes, write_sound
 from tests.support.videos import click_track, gray_code_frame, write_video
@@ -92,3 +95,15 @@ def test_a_bomb_of_an_hour_in_a_small_file_is_stopped_by_the_limit_of_time(tmp_p
     (answer,) = looked_at(tmp_path, [path])
     assert "at most 120 s" in answer
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2_000_000  # KiB
+
+
+@pytest.mark.parametrize("num_bytes", [0, 2, 15])
+def test_a_big_endian_wav_that_is_hardly_described_is_refused(tmp_path, num_bytes):
+    path = tmp_path / "short.wav"
+    data = bytes(64)
+    body = (
+        b"fmt " + struct.pack(">I", num_bytes) + bytes(num_bytes + num_bytes % 2) + b"data" + bytes(3) + b"\x40" + data
+    )
+    path.write_bytes(b"RIFX" + struct.pack(">I", 4 + len(body)) + b"WAVE" + body)
+    with pytest.raises(MediaError, match="big-endian WAV"):
+        find_parts(path)
