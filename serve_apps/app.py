@@ -39,7 +39,7 @@ _STOPPED = ("killed by `ray.kill`", "its node has died", "node was terminated")
 _LOOK_BACK_S = 12.0  # seconds of reports that Serve keeps; it wants more than its default interval of 10
 _REPORT_S = 0.5  # how often a replica reports to the autoscaler
 _LOGGING = {"encoding": "JSON", "enable_access_log": False}
-_HEALTH_S = 5.0
+_HEALTH_S = 1.0  # how late Serve sees that a replica has died, and starts another
 _DEAD_AFTER_S = 30.0  # a render uses the cores; slow to answer is not dead
 
 

@@ -38,7 +38,8 @@ from m2dao.errors import NO_ROOM, InputError
 
 _MAX_MESSAGE = 1 << 16
 _TRIAL_S = 30.0
-_QUIET_MS = 5  # without a call, until a spare process is made: calls that come together are not held up by it
+_QUIET_MS = 50  # without a call, until a spare process is made: to make them would only delay calls that come together
+_BEHIND = 5  # steps of niceness: where decoding takes every core, callers still answer others
 _KEPT = 3  # the number of the only file that a child keeps open beside the standard ones
 
 
@@ -61,6 +62,7 @@ class Server:
 
 def main() -> int:
     """Serve calls until the other end of the control socket is closed."""
+    os.nice(_BEHIND)
     control = socket.socket(fileno=int(sys.argv[1]))
     first = json.loads(control.recv(_MAX_MESSAGE))
     for module in first["modules"]:

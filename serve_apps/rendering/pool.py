@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from serve_apps.rendering.worker import RenderWorker
 from serve_apps.tickets import STARTED, RenderTicket
 
+BEHIND = 10  # steps of niceness: where renders take every core, requests are still answered
 GIVE_UP_AT = 0.8  # of the time there is to stop: what is not done then is given back
 
 
@@ -23,7 +25,10 @@ class RenderPool:
 
     def __init__(self, worker: RenderWorker, *, concurrency: int):
         self._worker = worker
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="render")
+        # Of a thread alone, on Linux, and of those that it starts: encoders, say.
+        self._threads = ThreadPoolExecutor(
+            concurrency, thread_name_prefix="render", initializer=os.nice, initargs=(BEHIND,)
+        )
         self._open: set[Future[str]] = set()
 
     async def words(self, ticket: RenderTicket, ref: str) -> AsyncGenerator[str, None]:

@@ -18,6 +18,7 @@ def tell(say, path: str) -> dict[str, str]:
     return {
         "user": str(os.getuid()),
         "process": str(os.getpid()),
+        "niceness": str(os.nice(0)),
         "environment": " ".join(sorted(os.environ)),
         "text": Path(path).read_text(),
     }

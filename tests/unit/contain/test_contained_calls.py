@@ -86,6 +86,11 @@ def test_the_process_is_nobody_and_alone(calls, folder, monkeypatch):
     assert not [name for name in told["environment"].split() if name.startswith(("M2DAO", "AWS"))]
 
 
+def test_the_process_leaves_the_cores_to_its_caller(calls, folder):
+    told = calls.run(f"{PROBES}:tell", {"path": str(folder / "upload")}, box(folder))
+    assert int(told["niceness"]) > os.nice(0) or os.nice(0) == 19
+
+
 def test_another_tenants_file_cannot_be_seen(calls, folder):
     other = folder.parent / "other"
     for action in ("read", "look", "list", "write"):
