@@ -29,6 +29,7 @@ from m2dao.errors import (
 from m2dao.files import whole_file
 
 _CHUNK_BYTES = 1 << 20
+_WHOLE_BYTES = 4 << 20  # files up to this size are sent in one piece
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 
@@ -162,6 +163,9 @@ class ObjectStore:
         check_key(key)
         if not Path(path).is_file():
             raise InputError(str(path), "a file to store", "nothing" if not Path(path).exists() else "something else")
+        if Path(path).stat().st_size <= _WHOLE_BYTES:  # without the threads that boto3 starts for files in parts
+            self.put_bytes(key, Path(path).read_bytes(), content_type=content_type)
+            return
         with _translated(key):
             try:
                 self._client.upload_file(str(path), self._bucket, key, ExtraArgs={"ContentType": content_type})

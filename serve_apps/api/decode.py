@@ -33,10 +33,10 @@ def speech_bytes(seconds: float) -> int:
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """Normalised speech: a 16 kHz mono PCM16 WAV file, and the same as it was sent, in FLAC."""
+    """Speech as 16 kHz mono PCM16 WAV, and as it was sent, in FLAC; None where that is the same."""
 
     path: Path
-    sent: Path
+    sent: Path | None
     seconds: float
     num_samples: int
 
@@ -89,7 +89,14 @@ class UploadDecoder:
         limits = {"max_audio_s": seconds}
         file_bytes = int(seconds * _MAX_BYTES_PER_S) + MB
         answer = await self._decode("audio", source, {"target": target, "sent": sent}, file_bytes, limits)
-        return DecodedAudio(target, sent, seconds=float(answer["seconds"]), num_samples=int(answer["num_samples"]))
+        if not answer["is_other"]:
+            sent.unlink()
+        return DecodedAudio(
+            target,
+            sent if answer["is_other"] else None,
+            seconds=float(answer["seconds"]),
+            num_samples=int(answer["num_samples"]),
+        )
 
     async def decode_image(self, source: Path, work_dir: Path) -> Path:
         """Normalise an uploaded picture into ``work_dir``; the path of an RGB PNG.

@@ -8,6 +8,8 @@ a plain normalised file and a few numbers.
 from __future__ import annotations
 
 import tempfile
+import wave
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from m2dao.errors import MediaError
 from m2dao.media.audio import read_both, sent_format, write_wav
 from m2dao.media.container import MediaLimits
 from m2dao.media.photo import WEB_FORMATS, read_photo
+from m2dao.media.sound.formats import SoundFormat
 from m2dao.media.sound.storing import write_flac
 from m2dao.media.sound.voices import load_detector
 from m2dao.timeline import SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -32,30 +35,39 @@ def warm_up(folder: str) -> None:
     """Decode a sound of our own, made in ``folder``, so that no upload waits for what that loads."""
     with tempfile.TemporaryDirectory(dir=folder) as work:
         source, target, sent = (f"{work}/{name}" for name in ("upload.wav", "speech.wav", "sound.flac"))
-        write_wav(source, np.zeros(SAMPLE_RATE // 4, np.float32))
+        with wave.open(source, "wb") as sound:
+            sound.setparams((1, 2, 2 * SAMPLE_RATE, 0, "NONE", ""))  # a rate at which it is resampled and kept as FLAC
+            sound.writeframes(bytes(SAMPLE_RATE))
         decode_audio(None, source, target, sent, max_audio_s=1.0)
 
 
 def decode_audio(say: object, source: str, target: str, sent: str, max_audio_s: float) -> dict[str, Any]:
     """Write the upload's sound to ``target`` as 16 kHz mono WAV, and to ``sent`` as it came, as FLAC.
 
+    Nothing is written to ``sent`` where it came as 16 kHz mono: it would be the same sound.
+
     Raises:
         MediaError: it is no sound file of a known kind, or its length, sample rate or channels are out of bounds.
     """
-    limits, heard = MediaLimits(max_duration_s=max_audio_s), []
+    limits = MediaLimits(max_duration_s=max_audio_s)
+    sound, heard = sent_format(source, limits=limits), []
 
     def as_sent() -> Iterator[np.ndarray]:
         for piece, same_as_sent in read_both(source, limits=limits):
             heard.append(piece)
             yield same_as_sent
 
-    write_flac(Path(sent), as_sent(), sent_format(source, limits=limits))
+    is_other = sound != SoundFormat()
+    if is_other:
+        write_flac(Path(sent), as_sent(), sound)
+    else:
+        deque(as_sent(), maxlen=0)
     waveform = np.concatenate(heard)  # [S]
     seconds = len(waveform) / SAMPLE_RATE
     if len(waveform) < SAMPLES_PER_FRAME:
         raise MediaError("the sound", f"at least {SAMPLES_PER_FRAME / SAMPLE_RATE:g} s", f"{seconds:.3f} s")
     write_wav(Path(target), waveform)
-    return {"seconds": seconds, "num_samples": len(waveform)}
+    return {"seconds": seconds, "num_samples": len(waveform), "is_other": is_other}
 
 
 def decode_image(say: object, source: str, target: str, max_image_pixels: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, cast
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.state.jobs import Once
 from cluster.state.records import JobRecord
+from cluster.storage import ObjectStore
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded
 from serve_apps.api import schemas
 from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_renders
@@ -66,10 +68,13 @@ class RenderRequests:
         return await in_thread(self._store, place, form, _Parts(ref, audio, image))
 
     def _store(self, place: UploadPlace, form: RenderForm, parts: _Parts) -> JobRecord:
-        services, tenant = self._services, place.tenant
-        render_id = RenderId.new()
+        tenant, render_id = place.tenant, RenderId.new()
         prefix = render_prefix(tenant, render_id)
-        audio_key, sound_key = prefix + "speech.wav", prefix + "sound.flac"
+        audio_key = sound_key = prefix + "speech.wav"
+        files = [(audio_key, parts.audio.path, "audio/wav")]
+        if parts.audio.sent is not None:
+            sound_key = prefix + "sound.flac"
+            files.append((sound_key, parts.audio.sent, "audio/flac"))
         background = _background(form, prefix)
         request = {
             "identity": form.identity,
@@ -79,11 +84,10 @@ class RenderRequests:
             "audio_seconds": parts.audio.seconds,
             "background": background,
         }
+        if parts.image is not None:
+            files.append((background["key"], parts.image, "image/png"))
         try:
-            services.store.put_file(audio_key, parts.audio.path, content_type="audio/wav")
-            services.store.put_file(sound_key, parts.audio.sent, content_type="audio/flac")
-            if parts.image is not None:
-                services.store.put_file(background["key"], parts.image, content_type="image/png")
+            self._put(files)
         except BaseException:
             self._forget(prefix)
             raise
@@ -95,6 +99,14 @@ class RenderRequests:
         if job.id != render_id:  # a repetition of a request that has its own copy
             self._forget(prefix)
         return job
+
+    def _put(self, files: list[tuple[str, Path, str]]) -> None:
+        """Store files at the same time: each is small, and the way to the store is long."""
+        services = self._services
+        puts = [services.storing.submit(_put_one, services.store, *file) for file in files]
+        wait(puts)  # all of them: after an error what they have stored is removed
+        for put in puts:
+            put.result()
 
     def _forget(self, prefix: str) -> None:
         with contextlib.suppress(M2daoError):  # left-overs cost storage, not correctness
@@ -185,6 +197,10 @@ class RenderRequests:
         return schemas.RenderResult(
             url=url, expires_at=expires_at, num_bytes=result["num_bytes"], sha256=result["sha256"]
         )
+
+
+def _put_one(store: ObjectStore, key: str, path: Path, content_type: str) -> None:
+    store.put_file(key, path, content_type=content_type)
 
 
 def _background(form: RenderForm, prefix: str) -> dict[str, str]:

@@ -37,6 +37,7 @@ class Services:
     door: Door
     disk: DiskBudget
     threads: ThreadPoolExecutor
+    storing: ThreadPoolExecutor  # for the files of one upload, called from ``threads``
 
     async def in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Call something that blocks, in threads that only uploads use: they hold up each other only."""
@@ -56,6 +57,7 @@ def make_services(settings: Settings, config: ServeConfig) -> Services:
         door=Door(AsyncRedisLink(settings.require("redis.url")), platform.state.accounts, _terms(config)),
         disk=DiskBudget(config.upload_disk_mb * MB),
         threads=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload"),
+        storing=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload-store"),
     )
 
 

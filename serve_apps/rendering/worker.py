@@ -13,6 +13,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from cluster.state.records import Claim, JobRecord
 from cluster.storage import ObjectStore
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, ServiceUnavailable
 from m2dao.files import file_sha256
-from m2dao.media.audio import read_sent, sent_format
 from m2dao.media.mux import VideoWriter
+from m2dao.media.sound.storing import read_stored
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
 from serve_apps.identities.talker_cache import TalkerCache
 from serve_apps.problems import stored_problem
@@ -38,6 +39,7 @@ from serve_apps.tickets import PUT_OFF, RenderTicket, render_prefix
 log = logging.getLogger(__name__)
 SCRATCH = "render-"  # what the names of its temporary folders begin with
 _PERMANENT = (InputError, NotFound, ObjectCorrupt)  # trying again would end the same way
+_FILES = 3  # that a render may need: speech, the sound as it was sent, a background
 MAX_DODGES = 5  # times a render is left to other replicas: there may be no other
 
 
@@ -75,6 +77,7 @@ class RenderWorker:
         self._health = health
         self._name = name
         self._backoff = backoff
+        self._threads = ThreadPoolExecutor(_FILES * config.render_concurrency, thread_name_prefix="fetch")
         self._stopping = threading.Event()
         self._claims: dict[str, Claim] = {}  # of renders under way, by their job ids
 
@@ -186,14 +189,12 @@ class RenderWorker:
         self._load.left(str(claim.job.id), request["audio_seconds"])
         lease.tell("loading")
         with scratch_folder(SCRATCH) as work:
-            self._store.get_file(request["audio_key"], work / "speech.wav")
-            # renders that were queued by an older release have their speech alone
-            self._store.get_file(request.get("sound_key", request["audio_key"]), work / "sound.flac")
+            sound = self._fetch(request, work)
             waveform = _read_pcm16(work / "speech.wav")
             with self._talkers.lease(ModelRef.parse(request["ref"])) as talker:
                 loaded = time.monotonic()
                 background = self._background(request["background"], work)
-                num_frames = self._write_video(claim, lease, talker, waveform, background, work)
+                num_frames = self._write_video(claim, lease, talker, waveform, background, sound)
                 size = talker.size
                 frame_rate = float(talker.frame_rate)
             lease.tell("storing", 0.99)
@@ -213,18 +214,35 @@ class RenderWorker:
         }
         return {"key": video_key, "num_bytes": num_bytes, "sha256": digest, "figures": figures}
 
-    def _write_video(self, claim: Claim, lease: Lease, talker: Any, waveform: Any, background: Any, work: Path) -> int:
+    def _fetch(self, request: dict[str, Any], work: Path) -> Path:
+        """Fetch what a render needs, all at the same time; returns the sound that its video carries."""
+        speech = sound = work / "speech.wav"
+        wanted = {speech: request["audio_key"]}
+        # Sound that came as the speech is stored is not stored twice. Nor was any by an older release.
+        if request.get("sound_key", request["audio_key"]) != request["audio_key"]:
+            sound = work / "sound.flac"
+            wanted[sound] = request["sound_key"]
+        if request["background"]["kind"] == "image":
+            wanted[work / "background.png"] = request["background"]["key"]
+        fetched = [self._threads.submit(self._store.get_file, key, path) for path, key in wanted.items()]
+        wait(fetched)  # all of them, for the folder goes away after an error
+        for each in fetched:
+            each.result()
+        return sound
+
+    def _write_video(self, claim: Claim, lease: Lease, talker: Any, waveform: Any, background: Any, sound: Path) -> int:
         num_expected = num_frames_for_samples(len(waveform))
         num_frames = 0
         frames: Generator[Any, None, None] = talker.frames(waveform, background=background)
+        format_sent, sent = read_stored(sound)
         with (
             contextlib.closing(frames),
             VideoWriter(
-                work / "video.mp4",
+                sound.with_name("video.mp4"),
                 width=talker.size,
                 height=talker.size,
-                waveform=read_sent(work / "sound.flac"),
-                sound=sent_format(work / "sound.flac"),
+                waveform=sent,
+                sound=format_sent,
             ) as writer,
         ):
             for frame in frames:
@@ -240,7 +258,6 @@ class RenderWorker:
         if background["kind"] == "color":
             return tuple(bytes.fromhex(background["value"].removeprefix("#")))
         if background["kind"] == "image":
-            self._store.get_file(background["key"], work / "background.png")
             return _read_picture(work / "background.png")
         return "plate"
 

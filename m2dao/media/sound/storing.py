@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
+from m2dao.media.container import open_media, sound_stream
+from m2dao.media.sound.decoding import as_float
 from m2dao.media.sound.formats import SoundFormat
 
 
@@ -31,3 +33,20 @@ def write_flac(path: Path, pieces: Iterable[np.ndarray], sound: SoundFormat) -> 
             num_samples += piece.shape[1]
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def read_stored(path: Path) -> tuple[SoundFormat, Iterator[np.ndarray]]:
+    """The sound of a file that ``write_flac`` made, or of our own WAV: its format, and float32 [C, s] pieces.
+
+    Nothing is surveyed or chosen: the file is ours.
+    """
+    with open_media(path, sound_only=True) as container:
+        stream = sound_stream(container, 0)
+        sound = SoundFormat(stream.rate, stream.channels)
+
+    def pieces() -> Iterator[np.ndarray]:
+        with open_media(path, sound_only=True) as container:
+            for frame in container.decode(sound_stream(container, 0)):
+                yield as_float(frame)
+
+    return sound, pieces()

@@ -10,7 +10,7 @@ from m2dao.errors import ConfigError, MediaError
 from m2dao.media.audio import probe_audio, read_audio, read_sent
 from m2dao.media.mux import FragmentedMp4, VideoWriter
 from m2dao.media.sound.formats import SoundFormat
-from m2dao.media.sound.storing import write_flac
+from m2dao.media.sound.storing import read_stored, write_flac
 from m2dao.media.video import probe_video, read_frames
 from m2dao.timeline import num_frames_for_samples
 from tests.support.videos import click_position, click_track, gray_code_frame, read_number
@@ -61,6 +61,15 @@ def test_a_film_carries_sound_of_any_rate_in_sync_to_the_sample(tmp_path, rate, 
         edge = int(second * rate)
         around = np.abs(heard[0, max(edge - rate // 100, 0) : edge + rate // 100])
         assert np.argmax(around > 0.4) == pytest.approx(min(edge, rate // 100), abs=rate // 1000)
+
+
+@pytest.mark.parametrize("sound", [SoundFormat(), SoundFormat(44_100, 2)])
+def test_a_stored_sound_is_read_to_the_sample_as_it_was_stored(tmp_path, sound):
+    samples = np.random.default_rng(0).uniform(-1, 1, (sound.num_channels, 3 * sound.sample_rate)).astype(np.float32)
+    write_flac(tmp_path / "sound.flac", [samples[:, :1000], samples[:, 1000:1000], samples[:, 1000:]], sound)
+    found, pieces = read_stored(tmp_path / "sound.flac")
+    assert found == sound
+    np.testing.assert_allclose(np.concatenate(list(pieces), axis=1), samples, atol=1e-4)
 
 
 def test_a_minute_does_not_let_lips_drift(tmp_path):

@@ -91,6 +91,14 @@ def test_sound_is_kept_as_it_was_sent_beside_what_lips_follow(decoder, tmp_path)
     assert similarity(heard, spoken(1.0)) > 0.99  # the whistle on the other channel is not heard
 
 
+def test_sound_that_comes_as_it_is_stored_is_not_kept_twice(decoder, tmp_path):
+    write_wav(tmp_path / "upload", tone(1.0))
+    decoded = decode_audio(decoder, tmp_path / "upload", tmp_path)
+    assert decoded.sent is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["speech.wav", "upload"]
+    assert decoded.path.read_bytes() == (tmp_path / "upload").read_bytes()
+
+
 @pytest.mark.parametrize(
     "data",
     [
