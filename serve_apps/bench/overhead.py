@@ -39,7 +39,7 @@ def measure_overhead_elsewhere(url: str, key: str, identity: str, *, num_request
 
 def _rendered(client: ApiClient, speech: bytes, num_requests: int, say: Say) -> list[tuple[float, float]]:
     """Of each render: seconds from the request to its end, and those that the service says it took."""
-    taken = []
+    taken, accept_s = [], []
     for index in range(_NUM_WARM_UPS + num_requests):
         answer = client.must_ask(speech)
         # By the store's clock, so that how often we look does not count. The way of the answer to us counts twice.
@@ -48,9 +48,16 @@ def _rendered(client: ApiClient, speech: bytes, num_requests: int, say: Say) -> 
             raise ServiceError(f"render {render['id']}", "done", f"{render['status']}: {render['error']}")
         if index >= _NUM_WARM_UPS:
             taken.append((answer.seconds + seconds_in_service(render), render["figures"]["render_seconds"]))
+            accept_s.append(answer.seconds)
         if index % 50 == 0:
             say(f"{index} of {_NUM_WARM_UPS + num_requests} renders")
-    say(f"accepting and rendering took {percentile_ms([total for total, _ in taken], 50)} ms (median)")
+    wait_s = [total - told - accept for (total, told), accept in zip(taken, accept_s, strict=True)]
+    for name, seconds in (
+        ("accepting", accept_s),
+        ("from accepted to the first step of the worker, and from its last to the record", wait_s),
+        ("fetching, rendering and storing", [told for _, told in taken]),
+    ):
+        say(f"{name}: {percentile_ms(seconds, 50)} ms (median), {percentile_ms(seconds, 99)} ms (p99)")
     return taken
 
 

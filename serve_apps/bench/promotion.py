@@ -33,7 +33,7 @@ class _Log:
 
 
 def measure_promotion(site: Site, *, num_promotions: int, say: Say) -> dict[str, Any]:
-    """Promote new versions one after the other while clients ask without a pause."""
+    """Promote new versions one after the other, each after its probe, while clients ask without a pause."""
     client = site.new_tenant("promotion")
     say(f"registering {1 + num_promotions} versions")
     refs = [
@@ -49,9 +49,12 @@ def measure_promotion(site: Site, *, num_promotions: int, say: Say) -> dict[str,
         thread.start()
     try:
         for ref in refs[1:]:
+            asked_s = time.monotonic()
+            site.prove(ref)
+            moved_s = time.monotonic()
             site.promote(ref)
-            taken_s.append(_until_seen(log, ref.version, time.monotonic()))
-            say(f"version {ref.version} was served after {1000 * taken_s[-1]:.0f} ms")
+            taken_s.append(_until_seen(log, ref.version, moved_s))
+            say(f"version {ref.version}: probed {moved_s - asked_s:.2f} s, served {taken_s[-1]:.2f} s after the move")
     finally:
         log.over.set()
         for thread in threads:

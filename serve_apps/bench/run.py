@@ -71,7 +71,7 @@ def _saturation(options: Mapping[str, Any]) -> dict[str, Any]:
 def _fits(options: Mapping[str, Any]) -> dict[str, Any]:
     from serve_apps.bench.fits import measure_fits
 
-    with _site() as site:
+    with own_site(ServeConfig(), say=_say, with_api=False) as site:
         return measure_fits(site, num_identities=options["identities"] or 8, say=_say)
 
 

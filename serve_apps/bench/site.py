@@ -57,6 +57,10 @@ class Site:
         """Make a version the champion."""
         Champions(self.platform.state).move(ref)
 
+    def prove(self, ref: ModelRef) -> None:
+        """What a promotion waits for: a replica has the version warm and has rendered a frame of it."""
+        Champions(self.platform.state).prove(ref)
+
     def replica_pids(self) -> list[int]:
         """The processes of the renderer replicas."""
         home = StackHome(self.settings.home)
@@ -90,8 +94,14 @@ class Site:
 
 
 @contextlib.contextmanager
-def own_site(config: ServeConfig, *, say: Say) -> Iterator[Site]:
-    """Start a stack and the application in a temporary home; everything is gone afterwards."""
+def own_site(config: ServeConfig, *, say: Say, with_api: bool = True) -> Iterator[Site]:
+    """Start a stack and the application in a temporary home; everything is gone afterwards.
+
+    Args:
+        config: of the application.
+        say: takes what happens, line by line.
+        with_api: whether the application is needed; its replicas hold cores.
+    """
     began = time.monotonic()
     home = Path(tempfile.mkdtemp(prefix="m2dao-bench-"))
     settings = Settings(home=home, api=ApiSettings(port=_free_port()), serve=config, start_timeout_s=_START_TIMEOUT_S)
@@ -102,8 +112,9 @@ def own_site(config: ServeConfig, *, say: Say) -> Iterator[Site]:
         folder.mkdir()
         url = f"http://{reached.api.host}:{reached.api.port}"
         site = Site(url=url, settings=reached, platform=Platform(reached), folder=folder)
-        site.command("serve_apps.cli", "deploy", "--timeout-s", str(_DEPLOY_TIMEOUT_S))
-        say(f"the service answers at {url} after {time.monotonic() - began:.0f} s; {_load()}")
+        if with_api:
+            site.command("serve_apps.cli", "deploy", "--timeout-s", str(_DEPLOY_TIMEOUT_S))
+        say(f"the service is ready at {url} after {time.monotonic() - began:.0f} s; {_load()}")
         yield site
     except Exception:
         kept = Path(tempfile.mkdtemp(prefix="m2dao-bench-logs-"))

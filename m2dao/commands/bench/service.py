@@ -22,7 +22,8 @@ Needs: pip install 'm2dao[demo]'. The load comes from this process, the service 
 of the client. The identities are specimens (64 px, or 256 px for saturation and uploads); `fits` uses synthetic people.
 
 promotion   {p50_ms, p99_ms, requests, failed_requests}: from the move of the alias to the first answer that names the
-            new version; 20 promotions of new versions while two clients ask without a pause and wait for their videos
+            new version; 20 promotions of new versions while two clients ask without a pause and wait for their videos.
+            The probe before each move is not counted
 overhead    {p50_ms, p99_ms, requests}: from sending a request to its stored video, less the median of the bare render
             of the same sound: the engine alone writes the same file
 uploads     {sent, accepted, accept_p50_ms, accept_p99_ms, refuse_p99_ms}: 32 uploads of 10 s at once from 8 tenants

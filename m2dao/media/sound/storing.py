@@ -36,7 +36,7 @@ def write_flac(path: Path, pieces: Iterable[np.ndarray], sound: SoundFormat) -> 
 
 
 def read_stored(path: Path) -> tuple[SoundFormat, Iterator[np.ndarray]]:
-    """The sound of a file that ``write_flac`` made, or of our own WAV: its format, and float32 [C, s] pieces.
+    """Format and float32 [C, s] pieces of a sound that ``write_flac`` or ``write_wav`` stored.
 
     Nothing is surveyed or chosen: the file is ours.
     """
