@@ -15,7 +15,8 @@ _POINTS = (RIGHT_EYE_OUTER, LEFT_EYE_OUTER, NOSE_BASE)
 _PLACES = np.array([[18, 24], [46, 24], [32, 44]], np.float32)
 _DRAWN, _CELLS = (64, 72), (16, 18)  # width, height
 # How far from its usual colour a cell must be, in grey levels and in its own spread.
-_ODD_LEVELS, _ODD_SPREADS = 20.0, 6.0
+_ODD_LEVELS, _ODD_SPREADS = 24.0, 6.0
+_LIGHTNESS_SCALE = 2.55  # pictures store lightness 0..100 as 0..255, and both colour axes as they are
 _SPREAD_PERCENT, _SPREAD_GAIN = 30, 1.75  # a spread as of half the frames, from a share that nothing covers for sure
 _EYES = slice(3, 9), slice(3, 13)  # rows and columns with brows, lids and lenses before them
 _MOUTH = slice(12, 16), slice(5, 11)
@@ -62,7 +63,9 @@ def covered_share(patches: np.ndarray) -> np.ndarray:
     """
     on_face = patches[..., 3] > _ON_FACE
     patches = patches[..., :3].astype(np.float32)
-    away = np.abs(patches - np.median(patches, axis=0)).max(axis=-1)
+    away = np.abs(patches - np.median(patches, axis=0))
+    away[..., 1:] *= _LIGHTNESS_SCALE  # grey foam before skin is as light as it, and of another colour
+    away = away.max(axis=-1)
     spread = _SPREAD_GAIN * np.percentile(away, _SPREAD_PERCENT, axis=0)
     odd = away > np.maximum(_ODD_SPREADS * spread, _ODD_LEVELS)
     eyes = patches[:, *_EYES]

@@ -37,7 +37,7 @@ class QualityRules:
     good_yaw_deg: float = 35.0
     good_pose_jitter_deg: float = 0.1
     good_turn_deg_per_s: float = 75.0  # of all but a twentieth of the frames
-    max_covered_share: float = 0.075  # of the face, in one piece
+    max_covered_share: float = 0.085  # of the face, in one piece
     max_glare_share: float = 0.04  # of the face, before the eyes
     min_moving_share: float = 0.01  # of the face's height: a face that stays within less is a picture of one
     min_moving_lips: float = 0.004  # range of the lip opening of anybody who is no picture
