@@ -15,6 +15,7 @@ TELL_S = 0.5  # how late MLflow shows a move
 LOOK_S = 2.0  # how late a change in MLflow is seen, while reading all of it is quick
 _SHARE = 5  # reading all of it may take this part of the time
 _MOST_LOOK_S = 30.0
+_LATEST_S = 50.0  # how late a change is seen at most, unless reading all of it takes nearly as long
 
 
 class LedgerChore:
@@ -41,5 +42,13 @@ class LedgerChore:
             lease.check()
             self._reconciler.look()
             took_s = time.monotonic() - began
-            self._look_at = time.monotonic() + min(_MOST_LOOK_S, max(LOOK_S, _SHARE * took_s))
+            self._look_at = time.monotonic() + rest_s(took_s)
         return TELL_S
+
+
+def rest_s(took_s: float) -> float:
+    """How long to leave MLflow alone after reading all of it.
+
+    A change made just after it was passed by is seen after the rest and one more reading.
+    """
+    return max(LOOK_S, min(_MOST_LOOK_S, _SHARE * took_s, _LATEST_S - took_s))
