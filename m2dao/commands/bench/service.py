@@ -28,14 +28,15 @@ overhead    {p50_ms, p99_ms, requests}: from sending a request to its stored vid
             of the same sound: the engine alone writes the same file
 uploads     {sent, accepted, accept_p50_ms, accept_p99_ms, refuse_p99_ms}: 32 uploads of 10 s at once from 8 tenants
             while every replica renders; refused are a tenant's beyond its quota, which hold back their bodies for 1 s
-saturation  {throughput_ratio, num_renders}: 20 renders of 6 s queued at once; seconds of video a second, over those of
-            the engine alone with all cores
+saturation  {throughput_ratio, num_renders}: 20 renders of 6 s queued at once, after ten others that made the service
+            add replicas; seconds of video a second, over those of the engine alone with all cores
 fits        {num_identities, overhead_ratio, seconds}: from submitting to the last end, over what the stages of the
             fits took together, divided among the workers
 residents   {num_identities, rss_mb, resolve_p99_ms}: memory of the largest replica after each of 500 has spoken, and
             the time to resolve one of 10,000 champions
-failover    {recovery_s, lost, doubled, requests}: every replica is killed while clients ask; until the next video is
-            done. With --outage a service of the stack is killed as well, and started again after --outage-seconds
+failover    {recovery_s, lost, doubled, requests}: every replica is killed while three clients ask; until the next
+            video is done. With --outage a service of the stack is stopped as well, and started again after
+            --outage-seconds; then from that moment on
 """
 
 
