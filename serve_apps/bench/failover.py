@@ -56,7 +56,9 @@ class _Clients:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.stop()
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while not self._over.is_set():
@@ -84,9 +86,7 @@ class _Clients:
 
     def stop(self) -> list[_Done]:
         """Let every client see the end of its render; returns all of them."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        self.__exit__()
         self._say(f"the slowest request was accepted after {self.slowest_s:.2f} s")
         return self._done
 
