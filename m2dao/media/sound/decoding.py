@@ -16,6 +16,7 @@ from m2dao.media.survey.stamps import RESTART_S, Clock
 from m2dao.media.survey.tracks import Source, Survey
 
 MAX_DAMAGED_FRACTION = 0.05
+MAX_COUNTED_PLANES = 8
 _SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
 
@@ -55,6 +56,7 @@ def decode_sound(found: Survey, source: Source, index: int, clock: Clock, mended
 
 def as_float(frame: av.AudioFrame) -> np.ndarray:
     """The samples of a frame as float32 [C, S], NaN as silence and infinity as full scale."""
+    frame = _packed(frame)
     samples: np.ndarray = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -64,6 +66,17 @@ def as_float(frame: av.AudioFrame) -> np.ndarray:
     if samples.dtype == np.uint8:
         samples = samples.astype(np.float32) - np.float32(128.0)
     return samples.astype(np.float32) / np.float32(scale)
+
+
+def _packed(frame: av.AudioFrame) -> av.AudioFrame:
+    """The frame with all channels in one plane, where its planes cannot be counted.
+
+    PyAV takes what lies in memory behind the list of more than eight planes for further ones.
+    """
+    if not frame.format.is_planar or frame.layout.nb_channels <= MAX_COUNTED_PLANES:
+        return frame
+    converter = av.AudioResampler(format=frame.format.packed, layout=frame.layout, rate=frame.sample_rate)
+    return converter.resample(frame)[0]
 
 
 def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame | None]:

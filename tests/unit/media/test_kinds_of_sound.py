@@ -3,12 +3,14 @@
 import base64
 import json
 import struct
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 from m2dao.errors import MediaError
-from m2dao.media.audio import read_audio
+from m2dao.media.audio import probe_audio, read_audio
 from tests.support.media.sounds import similarity, spoken, tone, wav_bytes, write_sound
 
 VOICE = spoken(3.0)
@@ -64,6 +66,26 @@ def test_containers_and_codecs_of_telephony_studios_and_archives_are_heard(tmp_p
     assert len(heard) / 16_000 == pytest.approx(3.0, abs=0.2)
     best = max(similarity(heard[delay:], VOICE) for delay in range(0, 2400, 4))
     assert best > 0.85
+
+
+@pytest.mark.parametrize(("layout", "num"), [("7.1.4", 12), ("hexadecagonal", 16)])
+def test_planar_sound_of_many_channels_is_read_whole(tmp_path, layout, num):
+    voice = spoken(2.0)
+    samples = np.zeros((num, len(voice)), np.int32)
+    samples[num - 1] = voice * (2**31 - 1)
+    path = tmp_path / "array.wv"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("wavpack", rate=16_000, layout=layout)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T).reshape(1, -1), format="s32", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = 16_000, 0, Fraction(1, 16_000)
+        planar = av.AudioResampler(format="s32p", layout=layout, rate=16_000, frame_size=stream.frame_size or 0)
+        for piece in [*planar.resample(frame), *planar.resample(None)]:
+            output.mux(stream.encode(piece))
+        output.mux(stream.encode(None))
+    with av.open(str(path)) as stored:
+        assert next(stored.decode(audio=0)).format.is_planar
+    assert similarity(read_audio(path), voice) > 0.99
+    assert probe_audio(path).num_channels == num
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
