@@ -109,7 +109,8 @@ def _quick_turn(take: Take) -> None:
 def _quick_turns(take: Take) -> None:
     begin, end = take.span("quick turns", 0.05, 0.9 * len(take.states) / FRAME_RATE)
     t = np.arange(end - begin) / FRAME_RATE
-    _turned(take.states, begin, np.radians(13.0) * np.sin(2 * np.pi * 1.6 * t))
+    rest_s = 0.5 * np.floor(2 * 1.6 * t[-1]) / 1.6  # whole half turns, so that the head does not leap at the end
+    _turned(take.states, begin, np.radians(13.0) * np.sin(2 * np.pi * 1.6 * t) * (t < rest_s))
 
 
 def _long_blink(take: Take) -> None:

@@ -63,6 +63,16 @@ def test_the_presenter_does_something_else_in_the_frames_of_the_truth_only(name)
     assert np.mean(np.array(differs)[truth]) > 0.7
 
 
+@pytest.mark.parametrize("num_frames", [160, 200, 250, 273])
+def test_quick_turns_begin_and_end_without_a_leap(num_frames):
+    still = take()
+    still.states = [still.states[0]] * num_frames
+    get_incident("quick turns").act(still)
+    ahead = np.array([state.head[:3, 2] for state in still.states])
+    turned_deg = np.degrees(np.linalg.norm(np.diff(ahead, axis=0), axis=1))
+    assert 4.5 < turned_deg.max() < 5.5  # 13 degrees at 1.6 turns a second
+
+
 def test_a_jump_cut_takes_picture_and_sound_away_together():
     after = acted("jump cut")
     ((begin, _),) = after.spans["jump cut"]
