@@ -72,6 +72,8 @@ SOUND_CODECS = (
     *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
 )
+# In samples of a WAV file ffmpeg looks for DTS and AC-3, by default through 2500 packets. Their frames are 2 kB long.
+_WAVE_PROBES = "16"
 # Sound without any header: only ever opened where our own code knows what it is.
 RAW_FORMATS = ("u8", "s16be", "s24be", "s32be", "f32be", "f64be", "mulaw", "alaw")
 
@@ -125,6 +127,25 @@ class Part:
     raw: RawSound | None = None
 
 
+def check_readable(path: Path) -> int:
+    """The size of a file that may be a media file: there, not empty, and of no other known kind.
+
+    Raises:
+        MediaError: it cannot be one.
+    """
+    if not path.is_file():
+        raise MediaError(
+            str(path), "a media file", "a folder" if path.is_dir() else "nothing of this name", "check the path"
+        )
+    num_bytes = path.stat().st_size
+    if num_bytes == 0:
+        raise MediaError(str(path), "a media file", "an empty file (0 bytes)", "copy or export it again")
+    found = kind_of(path)
+    if found is not None:
+        raise MediaError(str(path), MEDIA, found.name, found.remedy)
+    return num_bytes
+
+
 @contextlib.contextmanager
 def open_media(
     path: Path | str, part: Part | None = None, *, sound_only: bool = False
@@ -138,16 +159,7 @@ def open_media(
             are the most and the largest.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MediaError(
-            str(path), "a media file", "a folder" if path.is_dir() else "nothing of this name", "check the path"
-        )
-    num_bytes = path.stat().st_size
-    if num_bytes == 0:
-        raise MediaError(str(path), "a media file", "an empty file (0 bytes)", "copy or export it again")
-    found = kind_of(path)
-    if found is not None:
-        raise MediaError(str(path), MEDIA, found.name, found.remedy)
+    num_bytes = check_readable(path)
     name, raw = f"file:{path}", None
     if part is not None and (part.start, part.end, part.raw) != (0, num_bytes, None):
         name, raw = f"subfile,,start,{part.start},end,{part.end},,:{name}", part.raw
@@ -155,6 +167,8 @@ def open_media(
     options = {"protocol_whitelist": "file,subfile", "format_whitelist": ",".join(formats)}
     if sound_only:
         options["codec_whitelist"] = ",".join(SOUND_CODECS)
+    if raw is None and _is_wave(path):
+        options["max_probe_packets"] = _WAVE_PROBES
     if raw is not None:
         options["format_whitelist"] = raw.format
         options |= {"sample_rate": str(raw.sample_rate), "ch_layout": f"{raw.num_channels}c"}
@@ -165,6 +179,12 @@ def open_media(
             yield container
     except av.error.FFmpegError as error:
         raise not_media(path, error) from error
+
+
+def _is_wave(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE"
 
 
 def not_media(path: Path, error: av.error.FFmpegError) -> MediaError:

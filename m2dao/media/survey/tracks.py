@@ -11,7 +11,7 @@ import av
 import av.error
 
 from m2dao.errors import MediaError
-from m2dao.media.container import RAW_FORMATS, SOUND_CODECS, Part, open_media
+from m2dao.media.container import RAW_FORMATS, SOUND_CODECS, Part, check_readable, open_media
 from m2dao.media.survey.joined import find_parts, split_stream
 from m2dao.media.survey.stamps import Clock, Stamps, find_restarts, make_clock, scan
 
@@ -140,8 +140,7 @@ def survey(path: Path | str, *, sound_only: bool = False) -> Survey:
 def _survey(path: Path, sound_only: bool, *_changed: int) -> Survey:
     sources: list[Source] = []
     name = ""
-    with open_media(path, sound_only=sound_only):
-        pass  # refuses what is no media file
+    check_readable(path)
     for part in find_parts(path):
         source, found = _look(path, part, sound_only)
         name = name or found

@@ -103,6 +103,16 @@ def test_big_endian_wavs_are_speech_and_not_noise(tmp_path, dtype):
     assert np.abs(read_audio(path) - VOICE).max() < 1e-3
 
 
+def test_coded_sound_that_a_wav_declares_as_samples_is_decoded_and_not_heard_as_noise(tmp_path):
+    coded = write_sound(tmp_path / "a.ac3", [spoken(3.0, 48_000)], codec="ac3", rate=48_000).read_bytes()
+    shape = struct.pack("<IHHIIHH", 16, 1, 2, 48_000, 192_000, 4, 16)
+    head = b"RIFF" + struct.pack("<I", 36 + len(coded)) + b"WAVEfmt " + shape
+    path = tmp_path / "disc.wav"
+    path.write_bytes(head + b"data" + struct.pack("<I", len(coded)) + coded)
+    assert probe_audio(path).codec == "ac3"
+    assert len(read_audio(path)) == pytest.approx(48_000, abs=600)
+
+
 def test_nan_is_silent_and_what_is_too_loud_is_clipped(tmp_path):
     samples = (4 * VOICE).astype("<f4")
     samples[8000:8003] = (np.nan, np.inf, -np.inf)
