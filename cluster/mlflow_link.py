@@ -79,7 +79,7 @@ class MlflowLink:
 
 @contextlib.contextmanager
 def translated(subject: str) -> Iterator[None]:
-    """Phase errors of mlflow into ours."""
+    """Turn errors of mlflow into ours."""
     from mlflow.exceptions import MlflowException, RestException
 
     try:

@@ -304,7 +304,7 @@ def _code(error: Any) -> str:
 
 @contextlib.contextmanager
 def _translated(subject: str) -> Iterator[None]:
-    """Phase errors of boto3 into ours."""
+    """Turn errors of boto3 into ours."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 

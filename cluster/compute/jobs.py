@@ -123,7 +123,7 @@ class RayJobs:
 
 @contextlib.contextmanager
 def _translated(subject: str) -> Iterator[None]:
-    """Phase errors of Ray's job submission into ours."""
+    """Turn errors of Ray's job submission into ours."""
     from ray.exceptions import RayError
 
     try:

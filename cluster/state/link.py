@@ -122,7 +122,7 @@ class Listener:
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Phase errors of redis into ours."""
+    """Turn errors of redis into ours."""
     from redis import exceptions
 
     try:

@@ -148,8 +148,11 @@ class Demo:
         words = ("presenter", "--out", self._out / "speech", "--person", voice, "--speech-only", "--sentence", sentence)
         return Path(self._programs.run("speech", "m2dao.cli", *words)["recordings"][0]["speech"])
 
-    def _fit(self) -> None:
+    def _budget(self) -> tuple[str, float]:
+        """The option that limits a fit, with its value."""
         args, people = self._args, self._people
+        if args.steps is not None:
+            return "--steps", args.steps
         minutes = fit_minutes(
             60 * args.total_minutes - self._screen.elapsed_s,
             num_fits=len(people),
@@ -158,8 +161,13 @@ class Demo:
             num_cores=os.cpu_count() or 1,
             slowness=slowness(self._seconds["start"], made_presenters=not args.video),
         )
+        return "--minutes", minutes
+
+    def _fit(self) -> None:
+        args, people = self._args, self._people
         names = " and ".join(person.name for person in people)
-        self._screen.step(f"fitting {names} on the cluster, {minutes:.1f} minutes of optimisation each")
+        budget = self._budget()
+        self._screen.step(f"fitting {names} on the cluster, {budget[1]:.4g} {budget[0][2:]} of optimisation each")
         identities = [word for person in people for word in ("--identity", f"{person.name}={person.video}")]
         consent = args.consent or (None if args.video else "nobody's: this person is synthetic")
         self._screen.clear()
@@ -174,8 +182,7 @@ class Demo:
             args.size,
             "--capture-size",
             args.capture_size,
-            "--minutes",
-            minutes,
+            *budget,
             "--protocols",
             "paper",
             "--evaluate-frames",
@@ -279,6 +286,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--total-minutes", type=float, default=10.0, metavar="M", help="time the whole demo aims at (default 10)"
     )
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of each fit (default: as many as fit the time)")
     parser.add_argument(
         "--presenter-seconds", type=float, default=20.0, metavar="S", help="length of synthetic recordings (default 20)"
     )
@@ -288,6 +296,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not 1 <= args.total_minutes <= 24 * 60:
         raise ConfigError("--total-minutes", "1 to 1440", str(args.total_minutes))
+    if args.steps is not None and args.steps < 1:
+        raise ConfigError("--steps", "at least 1", str(args.steps))
     return args
 
 

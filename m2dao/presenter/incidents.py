@@ -84,7 +84,7 @@ def draw_incidents(
 
 # ------------------------------------------------------------------ what the presenter does
 def _turned(states: list[scene.FrameState], begin: int, yaw_rad: np.ndarray) -> None:
-    """Phase the head in the frames from ``begin`` on by so much more."""
+    """Turn the head in the frames from ``begin`` on by so much more."""
     for offset, yaw in enumerate(yaw_rad[: len(states) - begin]):
         state = states[begin + offset]
         head = state.head.copy()

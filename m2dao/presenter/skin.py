@@ -240,7 +240,7 @@ def _lips(grid: shape.HeadGrid, surface: _Surface, paint: _Paint, person: Person
 
 
 def _dress(points, grid, person, color, material, offset):
-    """Phase the grid below the collar line into clothes: colour, weave and a little thickness."""
+    """Turn the grid below the collar line into clothes: colour, weave and a little thickness."""
     x, y, z = np.moveaxis(points, -1, 0)
     line = collar_line(x, z, person)
     worn = shape.smoothstep(-0.0016, 0.0016, y - line)

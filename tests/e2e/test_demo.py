@@ -15,7 +15,7 @@ import pytest
 from examples.demo.checks import look_at
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("--total-minutes", "1", "--presenter-seconds", "8", "--size", "256", "--capture-size", "256")
+SMALL = ("--steps", "100", "--presenter-seconds", "8", "--size", "256", "--capture-size", "256")
 
 
 def start(out: Path, *words: object) -> subprocess.Popen:
