@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from cluster.control.sweep import MIN_DAYS, RENDERS, sweep_renders
 from cluster.ids import FitId, ModelRef, RenderId, TenantId
 from cluster.registry import Registry
+from cluster.state.keys import KINDS
 from cluster.state.records import JobRecord
 from cluster.state.store import StateStore
 from cluster.storage import ObjectInfo, ObjectStore
@@ -62,6 +63,8 @@ class Janitor:
         check()
         removed["versions"] += self._finish_deletions() + self._delete_incomplete()
         removed["unfinished uploads"] += self._store.abort_uploads(before=self._now() - GRACE)
+        for kind in KINDS:  # which counts open jobs anew: an older release beside this one does not keep the totals
+            self._state.jobs.requeue_expired(kind)
         return removed
 
     def _delete(self, objects: Iterator[ObjectInfo]) -> int:

@@ -326,7 +326,7 @@ class Jobs:
         return self._link.run(script, names, [str(job.id), str(job.tenant), claim.fence, *words])
 
     def requeue_expired(self, kind: str) -> None:
-        """Make jobs whose lease ran out available again; ``claim`` does so by itself."""
+        """Make jobs whose lease ran out available again, as ``claim`` does, and count the backlog anew."""
         _check_kind(kind)
         self._link.run(scripts.REQUEUE_JOBS, [], [kind, self._retention_s])
 

@@ -149,3 +149,13 @@ def test_a_janitor_that_was_replaced_stops(clean):
 
     with pytest.raises(LeaseLost):
         clean(check=replaced)
+
+
+def test_the_backlog_is_counted_anew(platform, tenant, clean):
+    """An older release that serves beside this one keeps no totals of all tenants."""
+    jobs = platform.state.jobs
+    jobs.create(tenant, "render", {})
+    platform.state._link.call("HINCRBY", "totals:render", "num_queue", 7)
+    clean()
+    of_each = [jobs.backlog("render", tenant=each).num_queued for each in platform.state.accounts.list_tenants()]
+    assert jobs.backlog("render").num_queued == sum(of_each) > 0

@@ -189,6 +189,17 @@ def test_the_totals_are_those_of_all_tenants_wherever_jobs_go(alone):
     )
 
 
+def test_totals_that_an_older_release_did_not_keep_are_counted_anew(alone):
+    create(alone, LONG, 600, 3)
+    take(alone)
+    for name in ("queue", "num_queue", "leases", "num_leases"):
+        alone._link.call("HINCRBY", "totals:render", name, 77)
+    alone.jobs.requeue_expired("render")
+    backlog = alone.jobs.backlog("render")
+    assert (backlog.num_queued, backlog.num_running) == (2, 1)
+    assert (backlog.queued_cost, backlog.running_cost) == (1200, 600)
+
+
 def test_the_turns_of_an_older_version_go_on(alone):
     """It kept every tenant with an open job by the time of its last turn, and no totals."""
     create(alone, LONG, 600, 3)
