@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cluster.settings import ServeConfig
-from serve_apps.bench.site import Site, own_site
+from serve_apps.bench.site import Site, own_site, own_stack
 
 UPLOADS = ServeConfig(max_active_renders=4)
 
@@ -31,6 +31,7 @@ def run_service_bench(what: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "fits": _fits,
         "residents": _residents,
         "failover": _failover,
+        "reconcile": _reconcile,
     }[what](options)
 
 
@@ -90,6 +91,14 @@ def _failover(options: Mapping[str, Any]) -> dict[str, Any]:
     outage = Outage(options["outage"], options["outage_seconds"]) if options["outage"] else None
     with _site() as site:
         return measure_failover(site, num_requests=options["requests"] or 60, outage=outage, say=_say)
+
+
+def _reconcile(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.reconcile import STACK, measure_reconcile
+
+    num_identities, num_changes = options["identities"] or 100, options["requests"] or 30
+    with own_stack(ServeConfig(), say=_say, services=STACK) as (settings, stack):
+        return measure_reconcile(settings, stack, num_identities=num_identities, num_changes=num_changes, say=_say)
 
 
 @contextlib.contextmanager

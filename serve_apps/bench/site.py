@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from cluster.platform import Platform
 from cluster.settings import ApiSettings, ServeConfig, Settings
 from cluster.stack import processes
 from cluster.stack.home import StackHome
-from cluster.stack.services import ray_temp_dir
+from cluster.stack.services import SERVICES, ray_temp_dir
 from cluster.stack.stack import Stack
 from m2dao.errors import ServiceError
 from serve_apps.bench.client import ApiClient
@@ -103,12 +103,8 @@ def own_site(config: ServeConfig, *, say: Say, with_api: bool = True) -> Iterato
         with_api: whether the application is needed; its replicas hold cores.
     """
     began = time.monotonic()
-    home = Path(tempfile.mkdtemp(prefix="m2dao-bench-"))
-    settings = Settings(home=home, api=ApiSettings(port=_free_port()), serve=config, start_timeout_s=_START_TIMEOUT_S)
-    stack = Stack(settings)
-    try:
-        reached = stack.up(progress=say, owner_pid=os.getpid())
-        folder = home / "bench"
+    with own_stack(config, say=say) as (reached, _):
+        folder = reached.home / "bench"
         folder.mkdir()
         url = f"http://{reached.api.host}:{reached.api.port}"
         site = Site(url=url, settings=reached, platform=Platform(reached), folder=folder)
@@ -116,10 +112,21 @@ def own_site(config: ServeConfig, *, say: Say, with_api: bool = True) -> Iterato
             site.command("serve_apps.cli", "deploy", "--timeout-s", str(_DEPLOY_TIMEOUT_S))
         say(f"the service is ready at {url} after {time.monotonic() - began:.0f} s; {_load()}")
         yield site
+
+
+@contextlib.contextmanager
+def own_stack(config: ServeConfig, *, say: Say, services: Sequence[str] = SERVICES) -> Iterator[tuple[Settings, Stack]]:
+    """Start services of the stack in a temporary home; the settings that reach them, and the stack."""
+    home = Path(tempfile.mkdtemp(prefix="m2dao-bench-"))
+    settings = Settings(home=home, api=ApiSettings(port=_free_port()), serve=config, start_timeout_s=_START_TIMEOUT_S)
+    stack = Stack(settings)
+    try:
+        yield stack.up(services=services, progress=say, owner_pid=os.getpid()), stack
     except Exception:
         kept = Path(tempfile.mkdtemp(prefix="m2dao-bench-logs-"))
         for logs in (home / "logs", ray_temp_dir(home) / "session_latest" / "logs"):
-            shutil.copytree(logs, kept, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copytree(logs, kept, dirs_exist_ok=True, ignore_dangling_symlinks=True)
         say(f"what the services said is kept in {kept}")
         raise
     finally:

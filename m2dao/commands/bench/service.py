@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from m2dao.commands.shared import Commands, add_command
 from m2dao.errors import ConfigError
 
-WHAT = ("promotion", "overhead", "uploads", "saturation", "fits", "residents", "failover")
+WHAT = ("promotion", "overhead", "uploads", "saturation", "fits", "residents", "failover", "reconcile")
 _ANYWHERE = ("overhead", "uploads")  # what can be asked of a deployment that is not ours
 
 EXAMPLES = """examples:
@@ -37,6 +37,8 @@ residents   {num_identities, rss_mb, resolve_p99_ms}: memory of the largest repl
 failover    {recovery_s, lost, doubled, requests}: every replica is killed while three clients ask; until the next
             video is done. With --outage a service of the stack is stopped as well, and started again after
             --outage-seconds; then from that moment on
+reconcile   {num_identities, num_changes, noticed_p50_s, noticed_max_s}: from setting an alias in MLflow, at any
+            moment, until Redis knows of it; 30 changes among 100 identities, or --requests among --identities
 """
 
 
@@ -52,9 +54,9 @@ def add_parser(commands: Commands) -> None:
         "--requests",
         type=int,
         metavar="N",
-        help="of overhead (200), failover (60); of promotion: how many promotions (20)",
+        help="of overhead (200), failover (60); how many promotions (20), or changes of reconcile (30)",
     )
-    parser.add_argument("--identities", type=int, metavar="N", help="of fits (8), residents (500)")
+    parser.add_argument("--identities", type=int, metavar="N", help="of fits (8), residents (500), reconcile (100)")
     parser.add_argument("--registered", type=int, metavar="N", help="champions that residents resolves (10000)")
     parser.add_argument("--outage", choices=("redis", "s3", "mlflow"), help="what failover stops as well")
     parser.add_argument("--outage-seconds", type=float, default=60.0, metavar="S", help="for how long (default 60)")
