@@ -250,6 +250,11 @@ class ObjectStore:
         with _translated(check_key(key)):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
+    def delete_found(self, found: ObjectInfo) -> None:
+        """Delete an object that ``list`` found; others than we may have named it in their own way."""
+        with _translated(found.key):
+            self._client.delete_object(Bucket=self._bucket, Key=found.key)
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """The objects whose keys begin with ``prefix`` (ends in a slash), in the order of their keys."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=check_prefix(prefix))
@@ -261,11 +266,10 @@ class ObjectStore:
 
     def delete_prefix(self, prefix: str) -> int:
         """Delete every object under ``prefix`` (ends in a slash); returns how many there were."""
-        keys = [info.key for info in self.list(prefix)]
-        for key in keys:  # one by one: deletion must be certain, and bulk deletion reports failures in its body
-            with _translated(key):
-                self._client.delete_object(Bucket=self._bucket, Key=key)
-        return len(keys)
+        objects = list(self.list(prefix))
+        for found in objects:  # one by one: deletion must be certain, and bulk deletion reports failures in its body
+            self.delete_found(found)
+        return len(objects)
 
     def abort_uploads(self, *, before: datetime) -> int:
         """Remove the parts of uploads that were begun before a time and never completed; returns how many."""

@@ -68,9 +68,9 @@ class Janitor:
         return removed
 
     def _delete(self, objects: Iterator[ObjectInfo]) -> int:
-        found = [info.key for info in objects]
-        for key in found:
-            self._store.delete(key)
+        found = list(objects)
+        for info in found:
+            self._store.delete_found(info)
         return len(found)
 
     def _old(self, tenant: TenantId, folder: str) -> Iterator[tuple[list[str], ObjectInfo]]:

@@ -103,6 +103,19 @@ def test_what_ray_train_noted_goes_with_its_batch(platform, tenant, clean, put):
     assert left(platform, tenant) == {kept}
 
 
+def test_objects_that_others_named_in_their_own_way_go_too(platform, tenant, clean, put):
+    store, run = platform.store, f"{FitId.new()}-1"
+    put("ray-train", run, "state.json")
+    for name in (
+        "",
+        f"{run}/",
+        f"{run}/.validate_storage_marker",
+    ):  # as Ray Train makes them
+        store._client.put_object(Bucket=store._bucket, Key=f"{tenant}/ray-train/{name}", Body=b"")
+    assert clean()["files of Ray Train"] == 4
+    assert left(platform, tenant) == set()
+
+
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "identity").mkdir()
