@@ -78,6 +78,7 @@ class ObjectStore:
     def _make_client(self, endpoint: str) -> Any:
         import boto3  # slow to import; only processes that use the store pay
         from botocore.config import Config
+        from botocore.handlers import add_expect_header
 
         config = Config(
             signature_version="s3v4",
@@ -88,13 +89,16 @@ class ObjectStore:
             max_pool_connections=16,
         )
         # A session of our own: the shared default session is not safe to use from several threads.
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             "s3",
             endpoint_url=endpoint,
             region_name=self._settings.s3.region,
             **self._credentials(),
             config=config,
         )
+        # Asked for a go-ahead, a store that is cut off in the middle of it leaves botocore in a loop without end.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
+        return client
 
     def _credentials(self) -> dict[str, str | None]:
         """Keys of ours; nothing where boto3 is to find them by itself, as roles of pods and machines need it."""
