@@ -75,13 +75,13 @@ def _proxy(settings: Settings, row: str) -> FaultProxy:
 
 
 def _behind(direct: Settings, proxies: dict[str, FaultProxy]) -> dict[str, str]:
-    """What a site is told of its services: their addresses behind the proxies, and its keys of the store."""
+    """What a site is told of its services: their addresses behind the proxies, and its secrets."""
     env = {}
     for name, row in SERVICES.items():
         address = direct.require(row)
         port = urlsplit(address).port
         env[f"M2DAO_{row.replace('.', '_').upper()}"] = address.replace(f":{port}", f":{proxies[name].port}")
-    for key in ("s3.access_key", "s3.secret_key"):
+    for key in ("s3.access_key", "s3.secret_key", "key_pepper"):
         env[f"M2DAO_{key.replace('.', '_').upper()}"] = direct.require(key)
     return env
 
