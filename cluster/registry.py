@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,11 +40,12 @@ from cluster.versions import (
 )
 from m2dao.errors import (
     ServiceError,
-    ServiceUnavailable,
     StateUnavailable,
     UnknownIdentity,
 )
 from m2dao.formats import IDENTITY
+
+logger = logging.getLogger(__name__)
 
 
 class Registry:
@@ -187,12 +189,17 @@ class Registry:
                 self._client.delete_model_version(ref.registry_name, str(ref.version))
 
     def _show(self, ref: ModelRef, run_id: str, facts: VersionFacts) -> None:
-        """Show people that the version counts. It does so already; the keeper shows it later where this fails."""
-        with contextlib.suppress(ServiceUnavailable):
+        """Show people that the version counts. It does so already; the keeper shows it later where this fails.
+
+        MLflow refuses the slower of two who write a tag for the first time, and the keeper may be the other one.
+        """
+        try:
             with translated(str(ref)):
                 self._client.set_terminated(run_id, "FINISHED")
             self.ledger.show_ready(ref, facts)
             self._state.versions.told(ref)
+        except ServiceError as error:
+            logger.info("a version is shown later", extra={"ref": str(ref), "error": str(error)})
 
     def set_tags(self, ref: ModelRef, tags: Mapping[str, str]) -> None:
         """Add tags to a version, or change them: what became known after it was registered.

@@ -117,6 +117,17 @@ def test_a_version_whose_commit_got_no_answer_is_kept_and_found_again(registry, 
     assert [info.key for info in registry._store.list(ref.object_prefix)] != []
 
 
+def test_a_version_that_mlflow_does_not_show_counts_and_is_shown_later(registry, state, tenant, folder, monkeypatch):
+    def refuse(*args):
+        raise ServiceError("a tag", "MLflow to accept the request", "UNIQUE constraint failed")
+
+    monkeypatch.setattr(registry.ledger, "show_ready", refuse)
+    ref = register(registry, tenant, folder)
+    monkeypatch.undo()
+    assert registry.resolve(ref) == ref
+    assert ref in state.versions.untold()
+
+
 def test_the_identities_of_a_tenant_are_its_own(registry, tenant, folder):
     neighbour = TenantId(f"{tenant}-x")
     register(registry, tenant, folder)
