@@ -5,6 +5,7 @@ One deployment serves all tests of this file, with small figures so that scaling
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -221,14 +222,62 @@ def test_a_render_whose_replica_is_killed_finishes_on_another(own, serve_setting
     assert not killed & talker_pids(serve_settings)
 
 
-def test_stopping_lets_a_running_render_finish_and_keeps_the_queue(own, services, serve_settings):
+def test_an_actor_that_was_stopped_on_purpose_is_told_from_one_that_died(url):
+    """Ray says so in the text of its error alone: this fails when a new Ray words it otherwise."""
+    import ray
+    from ray.exceptions import ActorDiedError
+
+    from serve_apps.app import _was_stopped
+
+    class Waiting:
+        def pid(self) -> int:
+            return os.getpid()
+
+        def wait(self) -> None:
+            threading.Event().wait()
+
+    def error_after(end: Callable[[Any, int], object]) -> ActorDiedError:
+        actor = ray.remote(num_cpus=0)(Waiting).remote()
+        pid = ray.get(actor.pid.remote())
+        waiting = actor.wait.remote()
+        end(actor, pid)
+        with pytest.raises(ActorDiedError) as caught:
+            ray.get(waiting)
+        return caught.value
+
+    assert _was_stopped(error_after(lambda actor, pid: ray.kill(actor)))
+    assert not _was_stopped(error_after(lambda actor, pid: os.kill(pid, signal.SIGKILL)))
+
+
+@contextlib.contextmanager
+def another_application(url: str) -> Iterator[None]:
+    """An application that is not ours, on the same Ray."""
+    from ray import serve
+
+    class Neighbour:
+        def __call__(self, request: Any) -> str:
+            return "here"
+
+    deployment = serve.deployment(name="neighbour", ray_actor_options={"num_cpus": 0})(Neighbour)
+    serve.run(deployment.bind(), name="neighbour", route_prefix="/neighbour")
+    try:
+        yield
+        assert httpx.get(f"{url}/neighbour", timeout=WAIT_S, trust_env=False).text == "here"
+    finally:
+        serve.delete("neighbour")
+
+
+def test_stopping_lets_a_running_render_finish_and_keeps_the_queue_and_the_applications_of_others(
+    own, services, serve_settings, url
+):
     from serve_apps.deploy import deploy, undeploy
 
     running = own.ask(10.0)
     until(lambda: render_of(own, running)["stage"] == "rendering", "the render to begin")
     queued = [own.ask(10.0) for _ in range(4)]
     ids = [answer.headers["location"].rpartition("/")[2] for answer in (running, *queued)]
-    undeploy(serve_settings)
+    with another_application(url):
+        undeploy(serve_settings)
     jobs = {str(job.id): job for job in services.state.jobs.list(own.tenant, "render")}
     assert jobs[ids[0]].status == "done"
     assert "queued" in {jobs[each].status for each in ids[1:]}
