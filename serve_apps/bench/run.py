@@ -31,6 +31,7 @@ def run_service_bench(what: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "fits": _fits,
         "residents": _residents,
         "failover": _failover,
+        "outages": _outages,
         "reconcile": _reconcile,
     }[what](options)
 
@@ -91,6 +92,13 @@ def _failover(options: Mapping[str, Any]) -> dict[str, Any]:
     outage = Outage(options["outage"], options["outage_seconds"]) if options["outage"] else None
     with _site() as site:
         return measure_failover(site, num_requests=options["requests"] or 60, outage=outage, say=_say)
+
+
+def _outages(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.outages import measure_outages
+
+    with _site() as site:
+        return measure_outages(site, seconds=options["outage_seconds"], say=_say)
 
 
 def _reconcile(options: Mapping[str, Any]) -> dict[str, Any]:

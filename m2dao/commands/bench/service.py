@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from m2dao.commands.shared import Commands, add_command
 from m2dao.errors import ConfigError
 
-WHAT = ("promotion", "overhead", "uploads", "saturation", "fits", "residents", "failover", "reconcile")
+WHAT = ("promotion", "overhead", "uploads", "saturation", "fits", "residents", "failover", "outages", "reconcile")
 _ANYWHERE = ("overhead", "uploads")  # what can be asked of a deployment that is not ours
 
 EXAMPLES = """examples:
@@ -37,6 +37,8 @@ residents   {num_identities, rss_mb, resolve_p99_ms}: memory of the largest repl
 failover    {recovery_s, lost, doubled, requests}: every replica is killed while three clients ask; until the next
             video is done. With --outage a service of the stack is stopped as well, and started again after
             --outage-seconds; then from that moment on
+outages     {s3_refuses, s3_stalls, redis_refuses, ...: {requests, lost, readyz_max_ms}}: each service goes away for
+            --outage-seconds while six renders run; with MLflow away also {accepted, accept_max_ms} of ten requests
 reconcile   {num_identities, num_changes, noticed_p50_s, noticed_max_s}: from setting an alias in MLflow, at any
             moment, until Redis knows of it; 30 changes among 100 identities, or --requests among --identities
 """
@@ -59,7 +61,9 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--identities", type=int, metavar="N", help="of fits (8), residents (500), reconcile (100)")
     parser.add_argument("--registered", type=int, metavar="N", help="champions that residents resolves (10000)")
     parser.add_argument("--outage", choices=("redis", "s3", "mlflow"), help="what failover stops as well")
-    parser.add_argument("--outage-seconds", type=float, default=60.0, metavar="S", help="for how long (default 60)")
+    parser.add_argument(
+        "--outage-seconds", type=float, default=60.0, metavar="S", help="for how long, of outages too (default 60)"
+    )
 
 
 def run(args: argparse.Namespace) -> dict:
