@@ -86,6 +86,12 @@ class ApiClient:
             return {}
         return dict(answer.json()) if answer.status_code == 200 else {}
 
+    def readiness_s(self) -> float:
+        """Seconds that ``/readyz`` takes to answer, whatever it says."""
+        began = time.monotonic()
+        self._http.get("/readyz")
+        return time.monotonic() - began
+
     def cancel(self, render_id: str) -> None:
         """End a render; one that has ended stays as it is."""
         self._http.delete(f"/v1/renders/{render_id}")

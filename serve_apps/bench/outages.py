@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
-
 from cluster.stack import processes
 from cluster.stack.home import StackHome
 from serve_apps.bench.client import ApiClient
@@ -61,7 +59,7 @@ def _away(site: Site, client: ApiClient, service: str, how: str, seconds: float)
             accepted = [answer.body["id"] for answer in answers if answer.accepted]
             figures["accepted"] = len(accepted)
             figures["accept_max_ms"] = round(1000 * max(answer.seconds for answer in answers), 1)
-        figures["readyz_max_ms"] = _readiness_ms(site)
+        figures["readyz_max_ms"] = round(1000 * max(client.readiness_s() for _ in range(_NUM_REQUESTS)), 1)
         threading.Event().wait(max(0.0, until - time.monotonic()))
     with ThreadPoolExecutor(len(ids) + len(accepted)) as pool:
         ended = list(pool.map(lambda each: client.wait(each, timeout_s=_END_S)["status"], [*ids, *accepted]))
@@ -72,16 +70,6 @@ def _until_rendering(client: ApiClient, ids: list[str]) -> None:
     """Wait until one of the renders has begun; the others wait behind it."""
     while not any(client.render(each).get("status", "queued") != "queued" for each in ids):
         time.sleep(0.02)
-
-
-def _readiness_ms(site: Site) -> float:
-    """The longest that ``/readyz`` took, of some times."""
-    taken_s = []
-    for _ in range(_NUM_REQUESTS):
-        began = time.monotonic()
-        httpx.get(f"{site.url}/readyz", timeout=120.0, trust_env=False)
-        taken_s.append(time.monotonic() - began)
-    return round(1000 * max(taken_s), 1)
 
 
 @contextlib.contextmanager
