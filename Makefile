@@ -69,7 +69,7 @@ test-faults: $(STAMP)
 
 # The same files on every machine, as many as two minutes allow. Other seeds and hours are for people.
 test-fuzz: $(STAMP)
-	@$(BIN)/python -m tests.support.media.fuzz --minutes 2 --seed 1 --files 2000
+	@$(BIN)/python -m tests.support.media.fuzz --minutes 2 --seed 1 --files 10000
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.docs
