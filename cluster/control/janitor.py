@@ -91,10 +91,12 @@ class Janitor:
         """Uploads whose render was never accepted, and videos of attempts that are not the result."""
         jobs: dict[str, JobRecord | None] = {}
         for (name, *_), info in self._old(tenant, RENDERS):
-            try:
-                job = jobs.setdefault(name, self._job(tenant, RenderId.parse(name)))
-            except InvalidId:
-                continue
+            if name not in jobs:
+                try:
+                    jobs[name] = self._job(tenant, RenderId.parse(name))
+                except InvalidId:
+                    continue
+            job = jobs[name]
             # A render whose record has ended leaves by age: until then its link may be in use.
             never = job is None and info.modified > self._now() - timedelta(days=MIN_DAYS)
             result = job.result["key"] if job is not None and job.result is not None else None
@@ -149,8 +151,9 @@ class Janitor:
         before = (self._now() - GRACE).timestamp()
         count = 0
         for info, state in self._registry.ledger.versions():
-            known = self._state.versions.all(info.ref.tenant, info.ref.identity)
-            if state != "ready" and info.created_s < before and info.ref.version not in known:
+            if state == "ready" or info.created_s >= before:
+                continue
+            if info.ref.version not in self._state.versions.all(info.ref.tenant, info.ref.identity):
                 self._registry.delete_entry(info.ref)
                 count += 1
         return count
