@@ -93,14 +93,16 @@ class _Clients:
 
 def measure_failover(site: Site, *, num_requests: int, outage: Outage | None, say: Say) -> dict[str, Any]:
     """Kill every replica amid requests; each accepted render must end with exactly one video."""
-    client = site.new_tenant("failover")
-    site.promote(site.register("failover", make_identity(site.folder / "anna", SMALL)))
+    client = site.new_tenant("failover", make_identity(site.folder / "anna", SMALL))
     client.wait(client.must_ask(make_speech(_SPEECH_S)).body["id"])
     with _Clients(client, say) as clients:
         clients.wait_for(num_requests // 4)
         back_s = _kill(site, say)
         if outage is not None:
-            back_s = _be_away(site, outage, say)
+            say(f"{outage.service} goes away for {outage.seconds:g} s")
+            with site.away(outage.service, say=say):
+                time.sleep(outage.seconds)
+            back_s = time.monotonic()
         clients.wait_for(1, since_s=back_s)
         clients.wait_for(num_requests)
         done = clients.stop()
@@ -123,15 +125,6 @@ def _kill(site: Site, say: Say) -> float:
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     say(f"killed {len(pids)} replicas")
-    return time.monotonic()
-
-
-def _be_away(site: Site, outage: Outage, say: Say) -> float:
-    """Stop a service, wait, start it again; returns when it was back."""
-    stack = site.stop_service(outage.service)
-    say(f"{outage.service} is away for {outage.seconds:g} s")
-    time.sleep(outage.seconds)
-    stack.up(progress=say)  # those that run are left alone
     return time.monotonic()
 
 

@@ -36,8 +36,7 @@ def measure_outages(site: Site, *, seconds: float, say: Say) -> dict[str, Any]:
 
     With MLflow away, which no render needs, requests for renders of a warm identity are timed as well.
     """
-    client = site.new_tenant("outages")
-    site.promote(site.register("outages", make_identity(site.folder / "anna", SMALL)))
+    client = site.new_tenant("outages", make_identity(site.folder / "anna", SMALL))
     client.wait(client.must_ask(make_speech(1.0)).body["id"])
     found = {}
     for service, how in CASES:
@@ -52,7 +51,7 @@ def _away(site: Site, client: ApiClient, service: str, how: str, seconds: float)
     _until_rendering(client, ids)
     figures: dict[str, Any] = {}
     accepted: list[str] = []
-    with _fault(site, service, how):
+    with site.away(service) if how == "refuses" else _stalled(site, service):
         until = time.monotonic() + seconds
         if service == "mlflow":
             answers = [client.ask(make_speech(0.5)) for _ in range(_NUM_REQUESTS)]
@@ -73,15 +72,8 @@ def _until_rendering(client: ApiClient, ids: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _fault(site: Site, service: str, how: str) -> Iterator[None]:
-    """A service of the stack that is gone, or that takes connections and never answers."""
-    if how == "refuses":
-        stack = site.stop_service(service)
-        try:
-            yield
-        finally:
-            stack.up()  # those that run are left alone
-        return
+def _stalled(site: Site, service: str) -> Iterator[None]:
+    """A service of the stack takes connections and never answers."""
     home = StackHome(site.settings.home)
     pids = [process.pid for process in processes.find_members(home.mark(service), home.record(service))]
     _signal(pids, signal.SIGSTOP)

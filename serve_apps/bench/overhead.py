@@ -20,8 +20,7 @@ def measure_overhead(site: Site, *, num_requests: int, say: Say) -> dict[str, An
     """One render after the other, from sending the request to the stored video, less a bare render."""
     identity = make_identity(site.folder / "anna", SMALL)
     speech = make_speech(_SPEECH_S)
-    client = site.new_tenant("overhead")
-    site.promote(site.register("overhead", identity))
+    client = site.new_tenant("overhead", identity)
 
     def bare() -> list[float]:
         taken_s = bare_renders(identity, speech, _NUM_BARE, num_threads=site.settings.serve.render_threads)

@@ -21,8 +21,7 @@ def measure_saturation(site: Site, *, say: Say) -> dict[str, Any]:
     """Queue all renders at once and see the last one done; replicas have been added before."""
     identity = make_identity(site.folder / "anna", LARGE)
     speech = make_speech(_SPEECH_S)
-    client = site.new_tenant("saturation")
-    site.promote(site.register("saturation", identity))
+    client = site.new_tenant("saturation", identity)
     say("renders until all replicas run that there will be")
     _done(client, [client.must_ask(speech).body["id"] for _ in range(_NUM_BEFORE)])
 

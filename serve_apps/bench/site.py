@@ -42,11 +42,13 @@ class Site:
     platform: Platform
     folder: Path  # for files of the bench
 
-    def new_tenant(self, name: str) -> ApiClient:
-        """A client of a new tenant."""
+    def new_tenant(self, name: str, identity: Path | None = None) -> ApiClient:
+        """A client of a new tenant, with ``identity`` as its champion where there is one."""
         tenant = TenantId(name)
         accounts = self.platform.state.accounts
         accounts.create_tenant(tenant)
+        if identity is not None:
+            self.promote(self.register(name, identity))
         return ApiClient(self.url, accounts.create_api_key(tenant), str(IDENTITY))
 
     def register(self, tenant: str, identity: Path, *, name: IdentityName = IDENTITY) -> ModelRef:
@@ -73,6 +75,15 @@ class Site:
         stack = Stack(Settings(home=self.settings.home, start_timeout_s=self.settings.start_timeout_s))
         stack.stop_service(name)
         return stack
+
+    @contextlib.contextmanager
+    def away(self, name: str, *, say: Say = lambda line: None) -> Iterator[None]:
+        """One service of the stack refuses connections; afterwards it runs again."""
+        stack = self.stop_service(name)
+        try:
+            yield
+        finally:
+            stack.up(progress=say)  # those that run are left alone
 
     def environment(self) -> dict[str, str]:
         """What a command of ours needs to work on this service and on no other."""

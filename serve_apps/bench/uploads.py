@@ -27,15 +27,9 @@ _HOLD_BACK_S = 1.0  # how long a refused upload waits for its answer before it s
 def measure_uploads(site: Site, *, say: Say) -> dict[str, Any]:
     """Saturate the renderers by two tenants, then let eight others upload all at once."""
     identity = make_identity(site.folder / "anna", LARGE)
-
-    def tenant(name: str) -> ApiClient:
-        client = site.new_tenant(name)
-        site.promote(site.register(name, identity))
-        return client
-
     say("registering an identity for each of ten tenants")
-    busy = [tenant(f"busy{number}") for number in range(2)]
-    clients = [tenant(f"upload{number}") for number in range(NUM_TENANTS)]
+    busy = [site.new_tenant(f"busy{number}", identity) for number in range(2)]
+    clients = [site.new_tenant(f"upload{number}", identity) for number in range(NUM_TENANTS)]
     for client in clients:  # a tenant's first request asks the registry
         client.cancel(client.must_ask(make_speech(0.2)).body["id"])
     open_renders = _saturate(busy, site.settings.serve.max_active_renders, say)

@@ -35,6 +35,29 @@ def about(found, word):
 
 
 @contextmanager
+def clock_of_signatures(monkeypatch, *, ahead_s):
+    """Requests and links are signed by a clock that is off."""
+
+    def off(remove_tzinfo=True):
+        return datetime.datetime.now(datetime.UTC).replace(tzinfo=None) + datetime.timedelta(seconds=ahead_s)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(botocore.auth, "get_current_datetime", off)
+        yield
+
+
+@contextmanager
+def stored_object(store):
+    """The key of a small object; gone afterwards."""
+    key = object_key(TenantId("doctor"), "test", uuid.uuid4().hex)
+    store.put_bytes(key, b"result")
+    try:
+        yield key
+    finally:
+        store.delete(key)
+
+
+@contextmanager
 def proxy(upstream, *, keeps_host):
     """The address of a proxy before a server; nginx does not keep Host unless it is told to."""
     address = urlsplit(upstream)
@@ -85,13 +108,10 @@ def test_a_proxy_that_changes_the_host_is_found_with_what_to_do(stack, keeps_hos
 
 @pytest.mark.parametrize("ahead_s", [-600, 600])
 def test_a_clock_that_is_off_is_found_with_the_way_it_is(stack, monkeypatch, ahead_s):
-    now, clock = datetime.datetime.now, time.time
-    shift = datetime.timedelta(seconds=ahead_s)
-    monkeypatch.setattr(
-        botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: now(datetime.UTC).replace(tzinfo=None) + shift
-    )
+    clock = time.time
     monkeypatch.setattr("cluster.stack.doctor.time.time", lambda: clock() + ahead_s)
-    found = troubles(stack)
+    with clock_of_signatures(monkeypatch, ahead_s=ahead_s):
+        found = troubles(stack)
     trouble = about(found, "clock")
     found_s, way = re.search(r"ours (\d+) s (ahead|behind)", trouble).groups()
     assert int(found_s) == pytest.approx(600, abs=60)
@@ -101,26 +121,17 @@ def test_a_clock_that_is_off_is_found_with_the_way_it_is(stack, monkeypatch, ahe
 
 def test_a_link_that_a_late_clock_has_signed_expires_early(stack, monkeypatch):
     """What the doctor warns of: a link is judged by the store's clock."""
-    store, now = Platform(stack).store, datetime.datetime.now
-    key = object_key(TenantId("doctor"), "test", uuid.uuid4().hex)
-    store.put_bytes(key, b"result")
-    fetched = {}
-    for ahead_s in (-120, 0):
-        shift = datetime.timedelta(seconds=ahead_s)
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                botocore.auth,
-                "get_current_datetime",
-                lambda remove_tzinfo=True, shift=shift: now(datetime.UTC).replace(tzinfo=None) + shift,
-            )
-            url = store.presign_get(key, expires_s=60)
-        try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                fetched[ahead_s] = answer.read()
-        except urllib.error.HTTPError as error:
-            fetched[ahead_s] = error.code
-            error.close()
-    store.delete(key)
+    store, fetched = Platform(stack).store, {}
+    with stored_object(store) as key:
+        for ahead_s in (-120, 0):
+            with clock_of_signatures(monkeypatch, ahead_s=ahead_s):
+                url = store.presign_get(key, expires_s=60)
+            try:
+                with urllib.request.urlopen(url, timeout=30) as answer:
+                    fetched[ahead_s] = answer.read()
+            except urllib.error.HTTPError as error:
+                fetched[ahead_s] = error.code
+                error.close()
     assert fetched == {-120: 403, 0: b"result"}
 
 
@@ -131,12 +142,10 @@ def test_only_pages_of_allowed_origins_may_fetch_results_once_the_bucket_says_so
     store.ensure_bucket()
     store.allow_origins((PAGE,))
     assert about(troubles(settings), "pages") == ""
-    key = object_key(TenantId("doctor"), "test", uuid.uuid4().hex)
-    store.put_bytes(key, b"result")
     allowed = {}
-    for origin in (PAGE, "https://elsewhere.example"):
-        request = urllib.request.Request(store.presign_get(key, expires_s=60), headers={"Origin": origin})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            allowed[origin] = answer.headers.get("Access-Control-Allow-Origin")
-    store.delete(key)
+    with stored_object(store) as key:
+        for origin in (PAGE, "https://elsewhere.example"):
+            request = urllib.request.Request(store.presign_get(key, expires_s=60), headers={"Origin": origin})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                allowed[origin] = answer.headers.get("Access-Control-Allow-Origin")
     assert allowed == {PAGE: PAGE, "https://elsewhere.example": None}
