@@ -38,6 +38,7 @@ POD = {
     "!metadata": {"!labels": LABELS},
     "!spec": {
         "!automountServiceAccountToken": FLAG,
+        "!enableServiceLinks": FLAG,
         "!securityContext": {
             "!runAsNonRoot": FLAG,
             "!runAsUser": NUMBER,
@@ -62,7 +63,7 @@ CLUSTER = {
     "!gcsFaultToleranceOptions": {
         "!redisAddress": TEXT,
         "!redisPassword": {"!valueFrom": KEY_REF},
-        "!externalStorageNamespace": NAME,
+        "externalStorageNamespace": NAME,
     },
     "!headGroupSpec": {"!rayStartParams": {"*": TEXT}, "!template": POD},
     "!workerGroupSpecs": [
@@ -213,6 +214,7 @@ def test_pods_get_what_they_ask_for_and_no_rights(clusters):
             assert spec["securityContext"]["runAsNonRoot"] is True
             assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
             assert spec["automountServiceAccountToken"] is (role == "head")
+            assert spec["enableServiceLinks"] is False
             for container in spec["containers"]:
                 # Equal, so that the pod is never the one to be evicted, and Ray's idea of the machine is the truth.
                 assert container["resources"]["requests"] == container["resources"]["limits"]
@@ -236,8 +238,10 @@ def test_nothing_reports_to_its_makers_and_no_secret_is_written_down(clusters):
 
 
 def test_heads_keep_their_tables_in_redis_apart_from_each_other(clusters):
-    namespaces = [c["gcsFaultToleranceOptions"]["externalStorageNamespace"] for c in clusters.values()]
-    assert len(set(namespaces)) == len(namespaces)
+    # A service makes a new cluster beside the old one at an upgrade. A namespace of its own name would let the new head
+    # read the tables of the old one; without it, the operator takes the cluster's UID.
+    assert "externalStorageNamespace" not in clusters["serve"]["gcsFaultToleranceOptions"]
+    assert clusters["train"]["gcsFaultToleranceOptions"]["externalStorageNamespace"] == "m2dao-train"
     for cluster in clusters.values():
         for role, pod in pods(cluster):
             env = {entry["name"]: entry["value"] for entry in pod["spec"]["containers"][0]["env"]}
