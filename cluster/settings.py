@@ -20,15 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -129,6 +121,13 @@ class ApiSettings(_Group):
         "Put a TLS-terminating proxy in front before opening it to a network.",
     )
     port: int = _number(8000, 1, 65535, "Port of the HTTP API.")
+
+
+class MetricsSettings(_Group):
+    """Where the keeper shows the platform's figures."""
+
+    host: str = Field(default="127.0.0.1", description="Address the keeper shows metrics on. They name no tenant.")
+    port: int = _number(0, 0, 65535, "Port the keeper shows metrics on. 0: none. Embedded: a free port.")
 
 
 class JobSettings(_Group):
@@ -255,6 +254,7 @@ class Settings(BaseSettings):
     mlflow: MlflowSettings = MlflowSettings()
     ray: RaySettings = RaySettings()
     api: ApiSettings = ApiSettings()
+    metrics: MetricsSettings = MetricsSettings()
     jobs: JobSettings = JobSettings()
     serve: ServeConfig = ServeConfig()
     key_pepper: SecretStr = Field(

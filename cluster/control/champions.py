@@ -11,6 +11,7 @@ import time
 from cluster.ids import IdentityName, ModelRef, TenantId
 from cluster.state.champions import Champion, ChampionChange, no_previous
 from cluster.state.store import StateStore
+from cluster.state.tallies import MOVES
 from m2dao.errors import PromotionConflict, PromotionRefused
 
 PROBE_S = 30.0
@@ -52,6 +53,10 @@ class Champions:
         if fault:
             remedy = "fit it again, or see whether a keeper is running"
             raise PromotionRefused(str(ref), "a version that can be loaded and rendered", fault, remedy)
+
+    def note_refusal(self) -> None:
+        """Count a promotion that was refused, for people who watch."""
+        self._state.tallies.add(MOVES, "promote", "refused")
 
     def move(self, ref: ModelRef, *, decided_with: Champion | None = None, request: str = "") -> ChampionChange:
         """Make ``ref`` the champion of its identity, and the champion until now ``previous``.

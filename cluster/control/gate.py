@@ -182,6 +182,7 @@ class Promotions:
         verdict = "forced" if forced else "passed" if decision.passed else "refused"
         self._registry.set_tags(candidate.ref, {GATE_TAG: verdict, REASONS_TAG: "; ".join(decision.reasons)})
         if not decision.passed and not force:
+            self._champions.note_refusal()
             raise PromotionRefused(
                 str(ref),
                 "a version that passes the gate",
@@ -191,6 +192,7 @@ class Promotions:
         try:
             self._champions.prove(candidate.ref)
         except PromotionRefused as error:
+            self._champions.note_refusal()
             self._registry.set_tags(candidate.ref, {GATE_TAG: "refused", REASONS_TAG: error.got})
             raise
         change = self._champions.move(candidate.ref, decided_with=champion, request=request)

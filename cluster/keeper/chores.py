@@ -9,6 +9,7 @@ from cluster.keeper.fits_chore import FitsChore
 from cluster.keeper.janitor_chore import JanitorChore
 from cluster.keeper.keeper import Chore, Keeper
 from cluster.keeper.ledger_chore import LedgerChore
+from cluster.keeper.metrics_chore import MetricsChore
 from cluster.keeper.probe_chore import ProbeChore
 from cluster.platform import Platform
 from cluster.settings import Settings
@@ -23,10 +24,12 @@ def make_keeper(settings: Settings, *, work: str = ENGINE_WORK, job_flags: Seque
         job_flags: more flags for the job that does fits.
     """
     platform = Platform(settings)
+    figures = MetricsChore(platform, settings.metrics)
     chores: list[Chore] = [
         LedgerChore(platform),
         FitsChore(platform, work=work, job_flags=job_flags),
         ProbeChore(platform),
         JanitorChore(platform),
+        figures,
     ]
-    return Keeper(platform.state.seats, chores)
+    return Keeper(platform.state.seats, chores, on_failed=figures.count_failure)

@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cluster.state.lease import Lease
@@ -45,10 +45,18 @@ class Keeper:
         seats: tell who works.
         chores: what to do.
         lease_s: how long it may be silent before another takes over.
+        on_failed: called with the name of a chore that failed.
     """
 
-    def __init__(self, seats: Seats, chores: Sequence[Chore], *, lease_s: float = LEASE_S):
-        self._seats, self._chores, self._lease_s = seats, chores, lease_s
+    def __init__(
+        self,
+        seats: Seats,
+        chores: Sequence[Chore],
+        *,
+        lease_s: float = LEASE_S,
+        on_failed: Callable[[str], None] = lambda chore: None,
+    ):
+        self._seats, self._chores, self._lease_s, self._on_failed = seats, chores, lease_s, on_failed
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
     def run(self, stop: threading.Event) -> None:
@@ -69,7 +77,7 @@ class Keeper:
         """Do the chores until the seat is lost or ``stop`` is set; returns when every chore has ended."""
         over = threading.Event()
         threads = [
-            threading.Thread(target=_repeat, args=(chore, lease, over), name=chore.name) for chore in self._chores
+            threading.Thread(target=self._repeat, args=(chore, lease, over), name=chore.name) for chore in self._chores
         ]
         for thread in threads:
             thread.start()
@@ -83,20 +91,21 @@ class Keeper:
             for thread in threads:
                 thread.join()
 
-
-def _repeat(chore: Chore, lease: Lease, over: threading.Event) -> None:
-    num_failed = 0
-    while not over.is_set():
-        try:
-            wait_s, num_failed = chore.do(lease), 0
-        except LeaseLost:
-            return
-        except M2daoError as error:
-            num_failed += 1
-            wait_s = min(_MOST_WAIT_S, 2.0 ** min(num_failed, 6) / 2)
-            logger.warning("a chore failed; again soon", extra={"chore": chore.name, "error": str(error)})
-        except Exception:
-            num_failed += 1
-            wait_s = min(_MOST_WAIT_S, 2.0**num_failed)
-            logger.exception("a chore failed; again soon", extra={"chore": chore.name})
-        over.wait(wait_s)
+    def _repeat(self, chore: Chore, lease: Lease, over: threading.Event) -> None:
+        num_failed = 0
+        while not over.is_set():
+            try:
+                wait_s, num_failed = chore.do(lease), 0
+            except LeaseLost:
+                return
+            except M2daoError as error:
+                num_failed += 1
+                self._on_failed(chore.name)
+                wait_s = min(_MOST_WAIT_S, 2.0 ** min(num_failed, 6) / 2)
+                logger.warning("a chore failed; again soon", extra={"chore": chore.name, "error": str(error)})
+            except Exception:
+                num_failed += 1
+                self._on_failed(chore.name)
+                wait_s = min(_MOST_WAIT_S, 2.0**num_failed)
+                logger.exception("a chore failed; again soon", extra={"chore": chore.name})
+            over.wait(wait_s)

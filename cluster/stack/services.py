@@ -66,7 +66,7 @@ PORT_NAMES = {
         "autoscaler_metrics",
         "dashboard_metrics",
     ),
-    "keeper": (),
+    "keeper": ("metrics",),
 }
 
 
@@ -287,15 +287,17 @@ def _keeper(settings: Settings, ports: Mapping[str, int], credentials: Mapping[s
         with contextlib.closing(StateStore(reached)) as state:
             return state.seats.is_held(KEEPER)  # by this one, or by one of another machine
 
+    port = settings.metrics.port or ports["metrics"]
     return Service(
         name="keeper",
         command=[sys.executable, "-m", "cluster.keeper"],
         env={
             **settings.to_env(),
+            "M2DAO_METRICS_PORT": str(port),
             "PYTHONPATH": os.pathsep.join(filter(None, [_SOURCE_ROOT, os.environ.get("PYTHONPATH", "")])),
         },
         ready=ready,
-        reached_by={},
+        reached_by={"M2DAO_METRICS_PORT": str(port)},
     )
 
 

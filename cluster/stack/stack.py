@@ -295,9 +295,11 @@ class Stack:
         record, log = self._home.record(name), str(self._home.log_path(name))
         if record is None or not record.alive():
             return ServiceStatus(name=name, state="stopped", pid=None, address="", log=log)
+        if set(ports[name]) != set(PORT_NAMES[name]):  # started by another release
+            return ServiceStatus(name=name, state="running", pid=record.pid, address="", log=log)
         service = make_service(name, self._settings, ports[name], self._home.credentials())
         state = "running" if _ready(service, reached.with_env(service.reached_by)) else "not answering"
-        address = f"{LOOPBACK}:{ports[name][PORT_NAMES[name][0]]}" if PORT_NAMES[name] else ""
+        address = f"{LOOPBACK}:{ports[name][PORT_NAMES[name][0]]}"
         return ServiceStatus(name=name, state=state, pid=record.pid, address=address, log=log)
 
 

@@ -9,6 +9,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     turn:<kind>             the tenants with queued jobs, by the seconds they have been served
     due:<kind>              the tenants with claimed and put-off jobs, by when to look at them
     totals:<kind>           numbers and costs of the open jobs of all tenants
+    totals:happened         how often what has happened, for people who watch
     pepper                  the fingerprint of the secret that API keys are hashed with
     pulse:<kind>            when anybody last spoke of a job
     script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
@@ -30,6 +31,7 @@ KINDS: Final = ("render", "fit")  # of jobs
 TENANTS: Final = "tenants"
 PROBES: Final = "probes"
 PEPPER: Final = "pepper"
+TALLIES: Final = "totals:happened"
 
 _PATTERNS: Final = {
     "api_key": "api-key:%s",  # digest -> hash of tenant and key id
@@ -57,6 +59,7 @@ _PATTERNS: Final = {
     "ledger": "ledger:%s",  # list -> what the model registry has not been told yet
     "probe": "%s:probe:%s",  # tenant, probe id -> a version to be loaded and rendered once, and what came of it
     "seat": "seat:%s",  # name -> who does work that one process at a time does
+    "tallies": TALLIES,  # hash of what happened, such as ended|render|failed|no-face -> how often
     "channel": "events:%s",  # topic, or the key of a job
 }
 

@@ -7,6 +7,7 @@
       .champions  which version of an identity serves      cluster/state/champions.py
       .probes     whether versions can be rendered         cluster/state/probes.py
       .seats      work that one process at a time does     cluster/state/seats.py
+      .tallies    how often what has happened              cluster/state/tallies.py
       .events     messages                                 cluster/state/events.py
 
 All of them share one ``RedisLink``. Scripts reach keys by computed names, so this runs on one Redis or Valkey server
@@ -23,6 +24,7 @@ from cluster.state.jobs import Jobs
 from cluster.state.link import RedisLink
 from cluster.state.probes import Probes
 from cluster.state.seats import Seats
+from cluster.state.tallies import Tallies
 from cluster.state.versions import VersionTable
 
 
@@ -42,6 +44,7 @@ class StateStore:
         self.champions = ChampionTable(self._link, self.versions)
         self.probes = Probes(self._link)
         self.seats = Seats(self._link)
+        self.tallies = Tallies(self._link)
         self.events = Events(self._link)
 
     def __reduce__(self) -> tuple[type[StateStore], tuple[Settings]]:

@@ -57,6 +57,7 @@ OWNERS = {
     "numba": {"m2dao/kernels/"},
     "onnxruntime": {"m2dao/presenter/voices.py"},
     "pocketsphinx": {"m2dao/audio/acoustic_model.py"},
+    "prometheus_client": {"cluster/keeper/metrics_chore.py"},
     "psutil": {"cluster/stack/processes.py"},
     "pyarrow": {"train_jobs/ray_train.py"},
     "pydantic": {"cluster/checks/values.py", "cluster/settings.py", "serve_apps/api/"},

@@ -46,6 +46,14 @@ def _errors() -> Rows:
     return branch(M2daoError, 0)
 
 
+def _metrics() -> Rows:
+    from cluster.telemetry.metrics import METRICS
+
+    for each in METRICS:
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        yield {"name": each.name, "kind": each.kind, "labels": labels, "meaning": each.help}
+
+
 def _problems() -> Rows:
     from serve_apps.problems import PROBLEMS
 
@@ -122,6 +130,7 @@ ROWS: Mapping[str, Callable[[], Rows]] = {
     "settings": _settings,
     "serve-settings": _serve_settings,
     "errors": _errors,
+    "metrics": _metrics,
     "problems": _problems,
     "formats": _formats,
     "format-numbers": _format_numbers,

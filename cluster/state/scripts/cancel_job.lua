@@ -9,6 +9,7 @@ local kind = redis.call('HGET', KEYS[1], 'kind')
 if status == 'running' then refund(ARGV[2], kind, ARGV[1], rest_of(KEYS[1])) end
 for _, place in ipairs(places) do exit(place, ARGV[2], kind, ARGV[1]) end
 redis.call('HINCRBY', KEYS[1], 'fence', 1)
+tally('ended', kind, 'cancelled', '')
 local t = now()
 redis.call('HSET', KEYS[1], 'status', 'cancelled', 'updated', text(t))
 leave(ARGV[2], kind, KEYS[1], ARGV[1], ARGV[3], t)

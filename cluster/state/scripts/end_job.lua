@@ -17,6 +17,7 @@ if ARGV[9] ~= '' then
   redis.call('HSET', KEYS[1], 'failed_on', (redis.call('HGET', KEYS[1], 'failed_on') or '') .. ARGV[9] .. '\n')
 end
 if outcome == 'done' then
+  tally('ended', kind, 'done', '')
   redis.call('HSET', KEYS[1], 'status', 'done', 'progress', '1', 'result', ARGV[5], 'updated', text(t))
   leave(ARGV[2], kind, KEYS[1], ARGV[1], ARGV[6], t)
 elseif outcome == 'released' or outcome == 'dodged' then
@@ -24,6 +25,7 @@ elseif outcome == 'released' or outcome == 'dodged' then
   if outcome == 'dodged' then redis.call('HINCRBY', KEYS[1], 'dodged', 1) end
   put_off(ARGV[2], kind, KEYS[1], ARGV[1], t, tonumber(ARGV[7]))
 elseif outcome == 'put off' then
+  tally('put_off', kind, cjson.decode(ARGV[5]).code)
   redis.call('HSET', KEYS[1], 'error', ARGV[5])
   if redis.call('HINCRBY', KEYS[1], 'put_off', 1) > tonumber(ARGV[8]) then
     give_up(ARGV[2], kind, KEYS[1], ARGV[1], ARGV[5], ARGV[6], t)
@@ -34,6 +36,7 @@ elseif outcome == 'put off' then
 else
   local a = redis.call('HMGET', KEYS[1], 'attempt', 'max_attempts')
   if outcome == 'retry' and tonumber(a[1]) < tonumber(a[2]) then
+    tally('retried', kind, cjson.decode(ARGV[5]).code)
     redis.call('HSET', KEYS[1], 'error', ARGV[5])
     queue_again(ARGV[2], kind, KEYS[1], ARGV[1], t)
   else

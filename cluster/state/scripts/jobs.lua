@@ -15,6 +15,7 @@ local function announce(key, tenant)
   redis.call('PUBLISH', key_of('channel', key), message)
   redis.call('PUBLISH', key_of('channel', key_of('index', tenant, f[2])), message)
 end
+-- include: tally
 -- include: places
 local function queue_again(tenant, kind, key, id, t)
   redis.call('HSET', key, 'status', 'queued', 'progress', '0', 'stage', '', 'updated', text(t))
@@ -47,6 +48,7 @@ local function tidy(tenant, kind, t)
   end
 end
 local function give_up(tenant, kind, key, id, error, retention, t)
+  tally('ended', kind, 'failed', cjson.decode(error).code or '')
   redis.call('HSET', key, 'status', 'failed', 'error', error, 'updated', text(t))
   leave(tenant, kind, key, id, retention, t)
 end
@@ -77,6 +79,7 @@ local function requeue(tenant, kind, retention, t)
     exit('leases', tenant, kind, id)
     local f = redis.call('HMGET', key, 'status', 'attempt', 'max_attempts', 'unbegun')
     if known(key) and f[1] == 'running' then
+      tally('leases_lost', kind)
       refund(tenant, kind, id, rest_of(key))
       if f[4] then  -- whoever sent it on died, and no worker has had it
         redis.call('HINCRBY', key, 'attempt', -1)

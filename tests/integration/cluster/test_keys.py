@@ -35,6 +35,7 @@ NAMES = [
     (keys.ledger("champions"), "ledger:champions", ("ledger", "champions")),
     (keys.probe(ACME, "p1"), "acme:probe:p1", ("probe", "acme", "p1")),
     (keys.seat("keeper"), "seat:keeper", ("seat", "keeper")),
+    (keys.TALLIES, "totals:happened", ("tallies",)),
     (keys.channel("champion"), "events:champion", ("channel", "champion")),
     (keys.jobs_channel(ACME, "fit"), "events:acme:jobs:fit", ("channel", "acme:jobs:fit")),
     (keys._PATTERNS["leaving"] % ("acme", "fit"), "acme:leaving:fit", ("leaving", "acme", "fit")),

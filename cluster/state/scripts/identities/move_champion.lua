@@ -2,6 +2,7 @@
 -- The answer to a request is kept, so that asking again moves nothing again.
 -- KEYS: champion, versions, move, champions the ledger is to be told of
 -- ARGV: tenant, identity, what, version ('' where none is named), expected epoch ('' for any), seconds of the answer
+-- include: tally
 local kept = redis.call('GET', KEYS[3])
 if kept then return kept end
 local f = redis.call('HMGET', KEYS[1], 'version', 'previous', 'challenger', 'epoch')
@@ -10,6 +11,7 @@ local before, what, wanted = version, ARGV[3], ARGV[4]
 local function answer(outcome)
   local text = cjson.encode({outcome = outcome, version = version, previous = previous, challenger = challenger,
     epoch = epoch, before = before})
+  tally('moves', ARGV[3], outcome)
   if outcome == 'moved' then redis.call('SET', KEYS[3], text, 'EX', ARGV[6]) end
   return text
 end
