@@ -11,6 +11,7 @@ from cluster.control.gate import GateThresholds, Promotions
 from cluster.ids import AliasRef, IdentityName, ModelRef
 from cluster.platform import Platform
 from cluster.registry import Registry
+from cluster.state.tallies import MOVES
 from m2dao.errors import PromotionConflict, PromotionRefused, UnknownIdentity
 from tests.support.serve import probing
 from tests.support.tiny_identity import make_tiny_identity
@@ -86,13 +87,16 @@ def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody
     assert "psnr_db 31.00 dB" in tags["gate_reasons"]
 
 
-def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, promotions, tenant, register):
+def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, promotions, state, tenant, register):
     first, worse = register(33.0), register(30.0)
     promotions.promote(first)
+    refusals = (MOVES, "promote", "refused")
+    before = state.tallies.read().get(refusals, 0)
     with pytest.raises(PromotionRefused, match=r"psnr_db is 3 dB below .*anna@1"):
         promotions.promote(worse)
     assert champion(registry, tenant) == 1
     assert registry.describe(worse).tags["gate"] == "refused"
+    assert state.tallies.read()[refusals] == before + 1
 
 
 def test_force_overrides_the_gate_and_says_so_for_ever(registry, promotions, tenant, register):
