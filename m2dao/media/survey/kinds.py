@@ -78,7 +78,7 @@ def _boxes(data: mmap.mmap) -> Iterator[tuple[bytes, int, int]]:
         size, name = struct.unpack(">I4s", data[position : position + 8])
         if size == 1:
             size = int.from_bytes(data[position + 8 : position + 16], "big")
-        end = position + size if size >= 8 else len(data)
+        end = min(position + size, len(data)) if size >= 8 else len(data)  # a size may lie
         yield name, position, end
         position = end
 
@@ -123,6 +123,6 @@ def dolby_vision_profile(path: Path) -> int | None:
         for name, start, end in _boxes(data):
             for box in (b"dvcC", b"dvvC", b"dvwC") if name == b"moov" else ():
                 at = data.find(box, start, end)
-                if at >= 0:
+                if 0 <= at < end - 6:
                     return data[at + 6] >> 1
     return None

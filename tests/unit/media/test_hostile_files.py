@@ -14,6 +14,7 @@ from m2dao.errors import MediaError
 from m2dao.media.sound.formats import SoundFormat
 from m2dao.media.sound.storing import write_flac
 from m2dao.media.survey.joined import find_parts
+from m2dao.media.survey.kinds import dolby_vision_profile
 from tests.support.media.hostile import KINDS
 from tests.support.media.sounds import spoken, wav_bytes, write_sound
 from tests.support.videos import click_track, gray_code_frame, write_video
@@ -107,3 +108,17 @@ def test_a_big_endian_wav_that_is_hardly_described_is_refused(tmp_path, num_byte
     path.write_bytes(b"RIFX" + struct.pack(">I", 4 + len(body)) + b"WAVE" + body)
     with pytest.raises(MediaError, match="big-endian WAV"):
         find_parts(path)
+
+
+@pytest.mark.parametrize("body", [bytes(8), b"dvcC", b"dvcC" + bytes(2)])
+@pytest.mark.parametrize("size", [2**63, 2**64 - 1])
+def test_an_index_that_claims_to_be_larger_than_any_file_declares_no_dolby_vision(tmp_path, size, body):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(struct.pack(">I4s8x", 16, b"ftyp") + struct.pack(">I4sQ", 1, b"moov", size) + body)
+    assert dolby_vision_profile(path) is None
+
+
+def test_an_index_that_ends_amid_its_dolby_vision_declares_none(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(struct.pack(">I4s8x", 16, b"ftyp") + struct.pack(">I4s8x", 22, b"moov") + b"dvcC\0\0")
+    assert dolby_vision_profile(path) is None
