@@ -26,14 +26,14 @@ class Format(NamedTuple):
 
 
 CAPTURE = Format("m2dao.capture", 2, "capture.json")
-IDENTITY = Format("m2dao.identity", 4, "identity.json")
+IDENTITY = Format("m2dao.identity", 5, "identity.json")
 UNIVERSAL = Format("m2dao.universal", 3, "universal.json")
 FILE_TABLE = Format("m2dao.files", 1, "files.json")  # of a folder in the object store
 STEP_CHECKPOINT_VERSION = "5"
 
 # What the same input gives. Captures and fits of another number are made again, not compared.
 CAPTURE_GENERATION = 3  # captures of the same recording
-ENGINE_VERSION = 15  # identities of the same recipe
+ENGINE_VERSION = 16  # identities of the same recipe
 EVALUATION_VERSION = 7  # figures of the same identity
 
 CAPTURE_LABEL = f"v{CAPTURE.version}.{CAPTURE_GENERATION}"  # begins the names of captures in the object store

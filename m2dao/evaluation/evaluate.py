@@ -200,7 +200,7 @@ def _rendered(
 def _conditions(talker: Talker, capture: Capture, indices: list[int]) -> Iterator[FrameConditions]:
     """The recording's own pose, expression and sound."""
     poses = pose_differences(capture.viewmats, talker.reference_viewmat.numpy())
-    pose_rows = pose_features(poses, slow_differences(poses))
+    pose_rows = pose_features(poses, slow_differences(poses, capture.shots))
     with torch.no_grad():
         features = capture.feature(talker.speech.config.features)
         embeddings = talker.speech(talker.speech.windows(features, capture.num_frames))

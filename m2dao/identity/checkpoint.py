@@ -3,12 +3,13 @@
 identity.json            manifest: format, recipe, camera, model, hashes of the files below
 gaussians.safetensors    raw parameters of each group, ``<group>.<name>``; all but the means in half precision
 motion.safetensors       ``head.*`` the fields, ``speech.*`` the speech encoders; what is learned in half precision
-signals.safetensors      poses, slow_poses, expression, reference_viewmat
+signals.safetensors      poses, slow_poses, expression, reference_viewmat, cuts
 plate.png                clean background
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from m2dao.gaussians.params import GaussianParams
 from m2dao.identity import manifest as layout
 from m2dao.identity.folders import replaced_folder
 from m2dao.identity.manifest import IdentityManifest, verify_identity
+from m2dao.identity.old_formats import cuts_of_version_4
 from m2dao.identity.tensors import load_tensors, part_of, save_tensors
 from m2dao.motion.facial import EXPRESSION_SIZE, POSE_SIZE
 from m2dao.motion.initialization import initialized_by
@@ -38,6 +40,7 @@ _SIGNALS = {
     "slow_poses": (None, 6),
     "expression": (None, EXPRESSION_SIZE),
     "reference_viewmat": (4, 4),
+    "cuts": (None,),
 }
 
 
@@ -47,7 +50,7 @@ class StoredIdentity(NamedTuple):
     manifest: IdentityManifest
     head: TalkingHead
     speech: SpeechDriver
-    signals: dict[str, Tensor]  # poses [T, 6], slow_poses [T, 6], expression [T, 8], reference_viewmat [4, 4]
+    signals: dict[str, Tensor]  # poses, slow_poses [T, 6], expression [T, 8], reference_viewmat [4, 4], cuts [C]
     plate: np.ndarray  # [H, W, 3] uint8
 
 
@@ -112,7 +115,7 @@ def load_identity(folder: Path) -> StoredIdentity:
         _load_state(speech, motion, "speech.", folder / layout.MOTION_NAME)
     except TypeError as error:
         raise CheckpointCorrupt(str(folder), "a valid speech configuration", str(error)) from error
-    signals = _load_tensors(folder / layout.SIGNALS_NAME)
+    signals = _load_signals(folder / layout.SIGNALS_NAME, manifest.version)
     _check_signals(folder, signals)
     plate = read_picture(folder / layout.PLATE_NAME)
     if plate is None or plate.shape != (manifest.size, manifest.size, 3):
@@ -148,6 +151,13 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
     """As :func:`load_tensors`, half precision as single."""
     tensors = load_tensors(path)
     return {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
+
+
+def _load_signals(path: Path, version: int) -> dict[str, Tensor]:
+    signals = _load_tensors(path)
+    if version == 4 and "poses" in signals:
+        signals["cuts"] = cuts_of_version_4(signals["poses"])
+    return signals
 
 
 def _rebuild_head(folder: Path, manifest: IdentityManifest, motion: dict[str, Tensor]) -> TalkingHead:
@@ -205,3 +215,6 @@ def _check_signals(folder: Path, signals: dict[str, Tensor]) -> None:
     lengths = {len(signals[name]) for name in ("poses", "slow_poses", "expression")}
     if len(lengths) != 1 or min(lengths) < 50:
         raise CheckpointCorrupt(path, "tracks of one length, at least 50 frames", f"lengths {sorted(lengths)}")
+    cuts = [0, *signals["cuts"].tolist(), min(lengths)]
+    if signals["cuts"].dtype != torch.int64 or any(a >= b for a, b in itertools.pairwise(cuts)):
+        raise CheckpointCorrupt(path, "cuts as rising numbers of frames", f"{cuts[1:-1]}"[:200])

@@ -16,6 +16,7 @@ MOTION_NAME = "motion.safetensors"
 SIGNALS_NAME = "signals.safetensors"
 PLATE_NAME = "plate.png"
 FILE_NAMES = (GAUSSIANS_NAME, MOTION_NAME, SIGNALS_NAME, PLATE_NAME)
+_READ_VERSIONS = (4, IDENTITY.version)  # see m2dao.identity.old_formats
 _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_FILE_BYTES = 1 << 30
 _MAX_SIZE_PX = 2048
@@ -36,6 +37,7 @@ class IdentityManifest:
         capture_sha256: the content hash of the capture it was fitted to.
         poses, soft_masks: how that capture was read, see the recipe.
         files: sha256 and bytes by file name.
+        version: of the format it was read from; it is written in the latest.
     """
 
     recipe: str
@@ -50,9 +52,11 @@ class IdentityManifest:
     poses: str = "refined"
     soft_masks: bool = True
     files: dict[str, dict] = field(default_factory=dict)
+    version: int = IDENTITY.version
 
     def to_json(self) -> str:
-        return json.dumps({**IDENTITY.header, **dataclasses.asdict(self)}, indent=2) + "\n"
+        fields = dataclasses.asdict(self)
+        return json.dumps({**IDENTITY.header, **fields, "version": IDENTITY.version}, indent=2) + "\n"
 
 
 def read_manifest(folder: Path) -> IdentityManifest:
@@ -72,9 +76,10 @@ def read_manifest(folder: Path) -> IdentityManifest:
         data = json.loads(path.read_text())
         if not isinstance(data, dict):
             raise TypeError("not an object")
-        form, version = data.pop("format", None), data.pop("version", None)
-        if (form, version) != (IDENTITY.name, IDENTITY.version):
-            raise CheckpointUnsupported(str(path), str(IDENTITY), f"{form} version {version}", remedy)
+        form, version = data.pop("format", None), data.get("version")
+        if form != IDENTITY.name or version not in _READ_VERSIONS:
+            known = f"{IDENTITY.name} version {' or '.join(map(str, _READ_VERSIONS))}"
+            raise CheckpointUnsupported(str(path), known, f"{form} version {version}", remedy)
         manifest = IdentityManifest(**data)
         _check_manifest(manifest)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

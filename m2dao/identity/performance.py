@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from m2dao.motion.poses import POSE_WEIGHTS, find_shots
+from m2dao.motion.poses import POSE_WEIGHTS
 from m2dao.timeline import FRAME_RATE
 
 _FADE_FRAMES = 16
@@ -31,7 +31,13 @@ class Performance(NamedTuple):
 
 
 def perform(
-    poses: np.ndarray, slow_poses: np.ndarray, expression: np.ndarray, *, seed: int, start: int = 0
+    poses: np.ndarray,
+    slow_poses: np.ndarray,
+    expression: np.ndarray,
+    cuts: np.ndarray,
+    *,
+    seed: int,
+    start: int = 0,
 ) -> Iterator[Performance]:
     """Endless motion.
 
@@ -39,11 +45,12 @@ def perform(
         poses: [T, 6] rotation vector (radians) and translation (metres).
         slow_poses: [T, 6] the same, low-passed.
         expression: [T, E]; the first two entries are the lids (1 closed).
+        cuts: [C] frames that do not continue the one before; they are never played after it.
         seed: chooses the stretches.
         start: first frame of the recording to play.
     """
     tracks = np.concatenate([poses, slow_poses, expression], axis=1)
-    room = _frames_left_in_shot(poses)
+    room = _frames_left_in_shot(cuts, len(poses))
     fade = min(_FADE_FRAMES, max(2, int(room.max()) // 4))
     starts = np.flatnonzero(room > 2 * fade + 1)  # after a fade at least one more must fit
     rng = np.random.default_rng(seed)
@@ -62,10 +69,10 @@ def perform(
         position = target + fade
 
 
-def _frames_left_in_shot(poses: np.ndarray) -> np.ndarray:
+def _frames_left_in_shot(cuts: np.ndarray, num_frames: int) -> np.ndarray:
     """How many frames, itself included, follow each one without a cut: [T] int."""
-    shots = find_shots(poses)
-    return np.searchsorted(shots, shots, side="right") - np.arange(len(shots))
+    frames, ends = np.arange(num_frames), np.append(np.sort(cuts), num_frames)
+    return ends[np.searchsorted(ends, frames, side="right")] - frames
 
 
 def _next_start(poses, velocity, expression, end: int, starts: np.ndarray, rng) -> int:

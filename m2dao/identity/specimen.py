@@ -105,6 +105,7 @@ def _specimen(size: int, num_gaussians: int, generator: torch.Generator) -> Stor
             "slow_poses": poses.clone(),
             "expression": torch.zeros(_TRACK_FRAMES, EXPRESSION_SIZE),
             "reference_viewmat": reference,
+            "cuts": torch.zeros(0, dtype=torch.int64),
         },
         np.full((size, size, 3), 90, np.uint8),
     )

@@ -48,7 +48,7 @@ class Talker:
         self.plate = identity.plate
         self.head = identity.head.to(self.device)
         self.speech = identity.speech
-        self._tracks = [identity.signals[name].numpy() for name in ("poses", "slow_poses", "expression")]
+        self._tracks = [identity.signals[name].numpy() for name in ("poses", "slow_poses", "expression", "cuts")]
         self.reference_viewmat = identity.signals["reference_viewmat"]
         lens = torch.tensor(identity.manifest.K, dtype=torch.float32), self.size
         self._renderer: BakedRenderer | SharedRenderer

@@ -17,7 +17,6 @@ _SLOW_S = 0.5  # standard deviation of the low-pass that shoulders follow
 NUM_POSE_FEATURES = 12
 _FEATURE_SCALE = np.array([5.0, 5.0, 5.0, 30.0, 30.0, 30.0], np.float32)  # radians and metres to numbers of order one
 POSE_WEIGHTS = np.array([40.0, 40.0, 40.0, 60.0, 60.0, 60.0])  # radians and metres to comparable numbers
-_LEAP, _LEAP_OF_USUAL = 1.0, 6.0  # a step this large, and this much larger than usual, is a cut
 
 
 def pose_differences(viewmats: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -49,21 +48,9 @@ def pose_features(poses: np.ndarray, slow_poses: np.ndarray) -> Tensor:
     return torch.from_numpy(np.concatenate([poses * _FEATURE_SCALE, slow_poses * _FEATURE_SCALE], axis=-1)).float()
 
 
-def find_shots(differences: np.ndarray) -> np.ndarray:
-    """Number the stretches between cuts: [T, 6] -> [T] int, rising from 0.
-
-    A recording may have been cut. The head then leaps from one frame to the next, which no motion of ours may do, and
-    the person may sit differently from before.
-    """
-    step = np.linalg.norm(np.diff(differences, axis=0) * POSE_WEIGHTS, axis=1)
-    leaps = step > max(_LEAP, _LEAP_OF_USUAL * np.percentile(step, 95))
-    return np.concatenate([[0], np.cumsum(leaps)])
-
-
-def slow_differences(differences: np.ndarray) -> np.ndarray:
-    """Low-passed poses [T, 6], each shot for itself."""
+def slow_differences(differences: np.ndarray, shots: np.ndarray) -> np.ndarray:
+    """Low-passed poses [T, 6], each shot for itself; `shots` [T] numbers them, rising from 0."""
     slow = np.empty_like(differences, dtype=np.float32)
-    shots = find_shots(differences)
     for shot in range(shots[-1] + 1):
         part = shots == shot
         slow[part] = gaussian_filter1d(differences[part], _SLOW_S * FRAME_RATE, axis=0, mode="nearest")

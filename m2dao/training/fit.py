@@ -185,5 +185,6 @@ def _identity_of(run: Fit) -> StoredIdentity:
         "slow_poses": torch.from_numpy(data.conditions.slow_poses[:num_train]),
         "expression": data.conditions.expression[:num_train],
         "reference_viewmat": data.conditions.reference_viewmat,
+        "cuts": torch.from_numpy(data.capture.cuts[data.capture.cuts < num_train]),
     }
     return StoredIdentity(manifest, run.head, data.voice.calibrated(), signals, data.frames.latest_plate)

@@ -63,6 +63,7 @@ def make_tiny_identity(folder: Path, *, size: int = 64, seed: int = 0, hue: floa
     expression = torch.zeros(NUM_TRACK_FRAMES, EXPRESSION_SIZE)
     expression[::50, :2] = 1.0
     signals = {"poses": poses, "slow_poses": poses * 0.5, "expression": expression, "reference_viewmat": reference}
+    signals["cuts"] = torch.zeros(0, dtype=torch.int64)
     focal = 2.5 * size
     manifest = IdentityManifest(
         recipe="m2dao",

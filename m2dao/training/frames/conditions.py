@@ -14,7 +14,7 @@ from torch import Tensor
 from m2dao.capture.dataset import Capture
 from m2dao.gaussians.rotations import quat_from_matrix
 from m2dao.motion.facial import POSE_SIZE
-from m2dao.motion.poses import find_shots, pose_differences, pose_features, slow_differences
+from m2dao.motion.poses import pose_differences, pose_features, slow_differences
 from m2dao.motion.speech import SpeechDriver
 from m2dao.motion.talking_head import FrameConditions, TalkingHead
 from m2dao.training.frames.targets import TrainingFrames
@@ -98,11 +98,11 @@ def measure_conditions(
     viewmats = torch.from_numpy(np.asarray(capture.viewmats, np.float32))
     reference = viewmats[neutral] if head.torso is None else head.torso.reference_viewmat
     poses = pose_differences(capture.viewmats, reference.numpy())
-    slow_poses = slow_differences(poses)
+    slow_poses = slow_differences(poses, capture.shots)
     features, postures = pose_features(poses, slow_poses), None
     head.facial.set_pose_range(features[:num_train, :POSE_SIZE])
     if head.torso is not None:
-        shots = find_shots(poses[:num_train])
+        shots = capture.shots[:num_train]
         sway = measure_torso_sway(head, frames, neutral, features[:num_train].numpy(), shots, K)
         by_shot = torch.from_numpy(sway.postures).float()
         head.torso.set_sway(torch.from_numpy(sway.weight).float(), by_shot[-1])

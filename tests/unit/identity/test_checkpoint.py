@@ -105,6 +105,15 @@ def test_tensors_of_another_kind_are_refused(copy):
         load_identity(copy)
 
 
+@pytest.mark.parametrize("cuts", [[0], [40, 20], [20, 20], [150], [-3]])
+def test_cuts_that_are_no_rising_frames_are_refused(identity, tmp_path, cuts):
+    stored = load_identity(identity)
+    stored.signals["cuts"] = torch.tensor(cuts)
+    save_identity(tmp_path / "odd", stored)
+    with pytest.raises(CheckpointCorrupt, match=r"signals\.safetensors.*cuts"):
+        load_identity(tmp_path / "odd")
+
+
 def test_what_half_precision_cannot_hold_is_not_stored(identity, tmp_path):
     stored = load_identity(identity)
     stored.head.groups["facial"].raw["sh0"].data[0] = 1e6

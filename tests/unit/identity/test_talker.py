@@ -1,5 +1,7 @@
 """A talker speaks any sound, in pieces or whole."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from m2dao.identity.performance import perform
 from m2dao.timeline import SAMPLES_PER_FRAME
 from tests.support.speech import speech_like
 from tests.support.tiny_identity import make_tiny_identity
+
+NO_CUTS = np.zeros(0, np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,7 @@ def test_motion_of_any_length_never_jumps(num_frames):
     poses = np.stack([0.1 * np.sin(time_s * (1 + axis / 3)) for axis in range(6)], axis=1)
     expression = np.zeros((num_frames, 6))
     recorded = np.abs(np.diff(poses, axis=0)).max()
-    motion = perform(poses, poses, expression, seed=3)
+    motion = perform(poses, poses, expression, NO_CUTS, seed=3)
     played = np.stack([next(motion).pose for _ in range(5000)])
     assert np.abs(np.diff(played, axis=0)).max() < 3 * recorded + 0.2 / 16  # a cross-fade spreads a gap over 16 frames
 
@@ -88,7 +92,7 @@ def test_motion_is_the_same_for_the_same_seed_and_has_no_period():
     poses = np.cumsum(rng.normal(size=(500, 6)), axis=0) * 0.002
     runs = []
     for seed in (1, 1, 2):
-        motion = perform(poses, poses, np.zeros((500, 6)), seed=seed)
+        motion = perform(poses, poses, np.zeros((500, 6)), NO_CUTS, seed=seed)
         runs.append(np.stack([next(motion).pose for _ in range(3000)]))
     assert np.array_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0], runs[2])
@@ -97,10 +101,26 @@ def test_motion_is_the_same_for_the_same_seed_and_has_no_period():
         assert np.abs(later[period:] - later[:-period]).mean() > 1e-4
 
 
-def test_a_cut_in_the_recording_is_never_played():
-    time_s = np.arange(600) / 25
-    poses = np.stack([0.05 * np.sin(time_s * (1 + axis / 3)) for axis in range(6)], axis=1)
-    poses[250:] += 0.3  # the head leaps
-    motion = perform(poses, poses, np.zeros((600, 6)), seed=0)
+def test_a_cut_where_the_head_leaps_is_never_played():
+    poses = _swaying(600)
+    poses[250:] += 0.3
+    motion = perform(poses, poses, np.zeros((600, 6)), np.array([250]), seed=0)
     played = np.stack([next(motion).pose for _ in range(5000)])
     assert np.abs(np.diff(played, axis=0)).max() < 0.05
+
+
+def test_a_cut_where_the_head_hardly_moves_is_not_played_either():
+    poses, numbers = _swaying(600), np.zeros((600, 6))
+    numbers[:, 5] = np.arange(600)
+
+    def shown(cuts):
+        motion = perform(poses, poses, numbers, cuts, seed=0)
+        return set(itertools.pairwise(next(motion).expression[5] for _ in range(5000)))
+
+    assert (249.0, 250.0) in shown(NO_CUTS)
+    assert (249.0, 250.0) not in shown(np.array([250]))
+
+
+def _swaying(num_frames):
+    time_s = np.arange(num_frames) / 25
+    return np.stack([0.05 * np.sin(time_s * (1 + axis / 3)) for axis in range(6)], axis=1)

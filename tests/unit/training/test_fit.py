@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from m2dao.errors import ConfigError, FitDiverged
+from m2dao.formats import CAPTURE
 from m2dao.identity.checkpoint import load_identity
 from m2dao.kernels.threads import set_num_threads
 from m2dao.motion.consistency import find_neighbours, neck_consistency
@@ -55,6 +57,21 @@ def test_a_fit_comes_close_to_the_recording(finished):
     steps = [report for report in reports if report.step]
     assert {"decoding", "learning", "placing"} <= {report.phase.split()[0] for report in reports[: -len(steps)]}
     assert steps[-1].psnr_db > steps[0].psnr_db
+
+
+def test_an_identity_carries_the_cuts_of_its_training_part_and_no_slow_pose_mixes_over_them(
+    capture, finished, tmp_path
+):
+    folder = shutil.copytree(capture, tmp_path / "cut")
+    manifest = json.loads((folder / CAPTURE.manifest).read_text())
+    (folder / CAPTURE.manifest).write_text(json.dumps({**manifest, "cuts": [54, 120]}))
+    fit(folder, tmp_path / "cut.identity", recipe=small_recipe(), steps=1)
+    whole, cut = (load_identity(where).signals for where in (finished[0], tmp_path / "cut.identity"))
+    assert (whole["cuts"].tolist(), cut["cuts"].tolist()) == ([], [54])
+    assert torch.equal(whole["poses"], cut["poses"])
+    apart = (whole["slow_poses"] - cut["slow_poses"]).abs().amax(1)
+    assert apart[52:56].max() > 1e-4
+    assert apart[:2].max() == 0
 
 
 def test_a_neck_holds_together_where_the_picture_alone_would_scatter_it(capture, tmp_path):
