@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from cluster.ids import ModelRef
 from cluster.scratch import remove_abandoned
 from cluster.settings import ServeConfig, Settings
+from cluster.telemetry import ray_meter
 from cluster.telemetry.logs import configure_logging
+from cluster.telemetry.metrics import PROBLEMS
 from m2dao.errors import ConfigError, ContainmentUnavailable, ServiceUnavailable, StorageUnavailable
 from serve_apps.api.ingress import create_api
 from serve_apps.api.routes import renders
 from serve_apps.api.services import make_services
 from serve_apps.keeper_deployment import DEPLOYMENT as KEEPER
 from serve_apps.keeper_deployment import KeeperReplica
+from serve_apps.problems import URN
 from serve_apps.rendering.breaker import Breaker
 from serve_apps.rendering.dispatcher import Dispatcher
 from serve_apps.rendering.talker_deployment import DEPLOYMENT as TALKER
@@ -71,7 +74,7 @@ class Ingress:
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self._services, on_created=self._dispatcher.wake, lifespan=self._lifespan)
+        return create_api(self._services, on_created=self._dispatcher.wake, on_problem=_count, lifespan=self._lifespan)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -96,6 +99,10 @@ class Ingress:
                 yield word
         finally:
             words.cancel()  # nothing when it is over; otherwise it leaves the router's queue
+
+
+def _count(document: Mapping[str, Any]) -> None:
+    ray_meter.count(PROBLEMS, status=str(document["status"]), code=document["type"].removeprefix(URN))
 
 
 def _was_stopped(error: Exception) -> bool:

@@ -26,6 +26,7 @@ from cluster.faults import times_to_put_off
 from cluster.platform import Platform
 from cluster.state.problems import Problem
 from cluster.state.records import Claim, JobRecord
+from cluster.state.tallies import FIT_MS
 from m2dao.errors import FitError, InputError, LeaseLost, ServiceUnavailable, UnknownJob
 from train_jobs.fit import ClaimedFit
 from train_jobs.members import BatchSpec, known_jobs, worker_name
@@ -142,6 +143,9 @@ class BatchWorker:
                 self._fail(claim, error, lambda problem: jobs.put_off(claim, problem, most=most))
             else:
                 self._fail(claim, error, lambda problem: jobs.fail(claim, problem, retry=True))
+        else:
+            for stage, seconds in result["seconds"].items():
+                self._platform.state.tallies.add(FIT_MS, stage, num=round(1000 * seconds))
         return True
 
     def _taken_back(self, claim: Claim) -> bool:

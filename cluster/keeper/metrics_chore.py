@@ -28,6 +28,7 @@ _COUNTED = {
     tallies.PUT_OFF: metrics.PUT_OFF,
     tallies.RETRIED: metrics.RETRIED,
     tallies.LEASES_LOST: metrics.LEASES_LOST,
+    tallies.FIT_MS: metrics.FIT_SECONDS,
     tallies.MOVES: metrics.MOVES,
 }
 
@@ -105,7 +106,7 @@ def _read(state: StateStore) -> _Figures:
     figures[metrics.UNTOLD][()] = len(state.champions.untold())
     figures[metrics.PROBES][()] = len(state.probes.waiting(for_s=0.0))
     for (what, *words), count in state.tallies.read().items():
-        figures[_COUNTED[what]][tuple(words)] = count
+        figures[_COUNTED[what]][tuple(words)] = count / 1000 if what == tallies.FIT_MS else count
     return figures
 
 

@@ -16,8 +16,9 @@ ENDED = "ended"  # kind, "done" or "failed" or "cancelled", code of the error
 PUT_OFF = "put_off"  # kind, code
 RETRIED = "retried"  # kind, code
 LEASES_LOST = "leases_lost"  # kind
+FIT_MS = "fit_ms"  # stage: milliseconds that finished fits spent in it
 MOVES = "moves"  # "promote" or "roll_back" or "challenge" or "clear", outcome
-_WORDS = {ENDED: 3, PUT_OFF: 2, RETRIED: 2, LEASES_LOST: 1, MOVES: 2}
+_WORDS = {ENDED: 3, PUT_OFF: 2, RETRIED: 2, LEASES_LOST: 1, FIT_MS: 1, MOVES: 2}
 
 
 class Tallies:
@@ -36,9 +37,9 @@ class Tallies:
         """The age of the oldest job of a kind that nobody has begun, in seconds; 0 when none waits."""
         return float(self._link.run(scripts.LONGEST_WAIT, [], [kind])) / 1e6
 
-    def add(self, what: str, *words: str) -> None:
+    def add(self, what: str, *words: str, num: int = 1) -> None:
         """Count something that no script does. It is not counted while the store is away."""
         if _WORDS[what] != len(words):
             raise TypeError(f"{what} is counted by {_WORDS[what]} words, not {len(words)}")
         with contextlib.suppress(ServiceUnavailable):
-            self._link.call("HINCRBY", keys.TALLIES, "|".join((what, *words)), 1)
+            self._link.call("HINCRBY", keys.TALLIES, "|".join((what, *words)), num)

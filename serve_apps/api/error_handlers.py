@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -32,21 +32,29 @@ _BY_STATUS = {
 }
 
 
-def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+OnProblem = Callable[[Mapping[str, Any]], None]
+"""Called with every problem document that is answered."""
+
+
+def _response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The HTTP answer of a problem document; one that may be over soon says when to come again."""
     again = {"Retry-After": str(RETRY_AFTER_UNAVAILABLE_S)} if document["status"] == 503 else {}
     return JSONResponse(dict(document), document["status"], headers={**again, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
-def install_error_handlers(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI, on_problem: OnProblem) -> None:
     """Make every error answer of ``app`` a problem document, those of unknown routes and methods included."""
+
+    def answer(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+        on_problem(document)
+        return _response(document, headers)
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
         document = problem_of(error)
         headers = dict(error.headers) if isinstance(error, ApiProblem) else {}
         if document["status"] >= 500:
             log.error("request failed", exc_info=error, extra={"path": request.url.path, "method": request.method})
-        return problem_response(document, headers)
+        return answer(document, headers)
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -55,7 +63,7 @@ def install_error_handlers(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_allowed_methods(request))
-        return problem_response(problem_document(code, detail), headers)
+        return answer(problem_document(code, detail), headers)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -63,12 +71,12 @@ def install_error_handlers(app: FastAPI) -> None:
             {"field": ".".join(str(part) for part in fault["loc"]), "detail": str(fault["msg"])}
             for fault in error.errors()
         ]
-        return problem_response(problem_document("invalid-request", errors=errors))
+        return answer(problem_document("invalid-request", errors=errors))
 
     app.add_exception_handler(M2daoError, ours)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
-    app.add_middleware(_CatchAll)
+    app.add_middleware(_CatchAll, answer=answer)
 
 
 def _allowed_methods(request: Request) -> list[str]:
@@ -86,8 +94,8 @@ class _CatchAll:
     connection, which the client may be about to use again.
     """
 
-    def __init__(self, app: ASGIApp):
-        self._app = app
+    def __init__(self, app: ASGIApp, answer: Callable[[Mapping[str, Any]], JSONResponse]):
+        self._app, self._answer = app, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,4 +114,4 @@ class _CatchAll:
             if has_begun:  # too late for another answer: cutting the connection is the honest one
                 raise
             log.error("request failed", exc_info=error, extra={"path": scope["path"], "method": scope["method"]})
-            await problem_response(problem_of(error))(scope, receive, send)
+            await self._answer(problem_of(error))(scope, receive, send)

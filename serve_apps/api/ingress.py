@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
 
-from serve_apps.api.error_handlers import install_error_handlers
+from serve_apps.api.error_handlers import OnProblem, install_error_handlers
 from serve_apps.api.openapi import openapi_document
 from serve_apps.api.routes import health, identities, renders
 from serve_apps.api.services import Services
@@ -19,13 +19,18 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_api(
-    services: Services | None, *, on_created: Callable[[], None] = lambda: None, lifespan: Lifespan | None = None
+    services: Services | None,
+    *,
+    on_created: Callable[[], None] = lambda: None,
+    on_problem: OnProblem = lambda document: None,
+    lifespan: Lifespan | None = None,
 ) -> FastAPI:
     """The API: one router a resource, errors as problem documents, and its own description.
 
     Args:
         services: what it calls; None for an application that only tells its OpenAPI document.
         on_created: called on the event loop whenever a render may have been queued.
+        on_problem: called with every problem document that is answered.
         lifespan: what to do at start and end.
     """
 
@@ -45,7 +50,7 @@ def create_api(
         redirect_slashes=False,
         lifespan=whole_life,
     )
-    install_error_handlers(app)
+    install_error_handlers(app, on_problem)
     install_web_manners(app, () if services is None else services.config.origins)
     app.state.services = services
     app.state.on_created = on_created

@@ -27,9 +27,10 @@ from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache, keep_warm
 from serve_apps.rendering.health import Health
 from serve_apps.rendering.load import Load
+from serve_apps.rendering.meter import CacheMeter, tell_of_render
 from serve_apps.rendering.pool import RenderPool
 from serve_apps.rendering.probe import ReplicaProber
-from serve_apps.rendering.worker import SCRATCH, RenderWorker
+from serve_apps.rendering.worker import SCRATCH, RenderWorker, Watchers
 from serve_apps.tickets import RenderTicket
 
 DEPLOYMENT = "talker"
@@ -62,6 +63,7 @@ class TalkerReplica:
         )
         self._jobs = platform.state.jobs
         self._talkers = TalkerCache(source.prepare, byte_budget=config.talker_budget_mb * MB)
+        self._meter = CacheMeter(self._talkers)
         self._load = Load()
         self._health = Health(probe=probe)
         self._drain_s = config.drain_s
@@ -70,8 +72,7 @@ class TalkerReplica:
             store=platform.store,
             talkers=self._talkers,
             config=config,
-            load=self._load,
-            health=self._health,
+            watchers=Watchers(load=self._load, health=self._health, on_done=tell_of_render),
             backoff=settings.jobs.backoff,
             name=f"{socket.gethostname()}:{os.getpid()}",
         )
@@ -98,6 +99,7 @@ class TalkerReplica:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What ``BacklogPolicy`` goes by. While Redis does not answer, nothing is said of the queue."""
+        self._meter.tell()
         figures = self._load.figures()
         with contextlib.suppress(M2daoError):
             backlog = await asyncio.to_thread(self._jobs.backlog, "render")

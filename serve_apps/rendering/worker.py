@@ -12,10 +12,11 @@ import logging
 import threading
 import time
 import wave
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cluster.faults import Backoff, times_to_put_off
 from cluster.ids import ModelRef, RenderId, TenantId
@@ -43,6 +44,27 @@ _FILES = 3  # that a render may need: speech, the sound as it was sent, a backgr
 MAX_DODGES = 5  # times a render is left to other replicas: there may be no other
 
 
+class OnDone(Protocol):
+    """Called with a finished render: its job when the work began, seconds of video, time by stage."""
+
+    def __call__(self, job: JobRecord, *, seconds: float, stages: Mapping[str, float]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watchers:
+    """Who is told of renders.
+
+    Args:
+        load: what there is to do, for the autoscaler.
+        health: how renders end, for whoever replaces a broken replica.
+        on_done: what finished, for people who watch.
+    """
+
+    load: Load
+    health: Health
+    on_done: OnDone = lambda job, *, seconds, stages: None
+
+
 class RenderWorker:
     """Does renders.
 
@@ -51,8 +73,7 @@ class RenderWorker:
         store: where uploads are and results go.
         talkers: where identities come from.
         config: lease and limits.
-        load: told what there is to do, for the autoscaler.
-        health: told how renders end, for whoever replaces a broken replica.
+        watchers: who is told of them.
         name: who does them, for people who read messages.
         backoff: the waits while the state store does not take an answer.
     """
@@ -64,8 +85,7 @@ class RenderWorker:
         store: ObjectStore,
         talkers: TalkerCache,
         config: ServeConfig,
-        load: Load,
-        health: Health,
+        watchers: Watchers,
         name: str,
         backoff: Backoff,
     ):
@@ -73,8 +93,7 @@ class RenderWorker:
         self._store = store
         self._talkers = talkers
         self._config = config
-        self._load = load
-        self._health = health
+        self._load, self._health, self._on_done = watchers.load, watchers.health, watchers.on_done
         self._name = name
         self._backoff = backoff
         self._threads = ThreadPoolExecutor(_FILES * config.render_concurrency, thread_name_prefix="fetch")
@@ -127,7 +146,7 @@ class RenderWorker:
         try:
             if ref != job.request["ref"]:
                 raise ServiceError(f"render {job.id}", f"to be routed as {job.request['ref']}", repr(ref))
-            result = self._render(claim, lease, video_key)
+            result, stages = self._render(claim, lease, video_key)
             lease.tell("storing")
         except LeaseLost:
             log.info("render given up: cancelled or taken over", extra=note)
@@ -144,6 +163,7 @@ class RenderWorker:
             self._forget(video_key)
         else:
             self._health.succeeded()
+            self._on_done(job, seconds=result["figures"]["seconds"], stages=stages)
             log.info("render finished", extra={**note, "outcome": outcome, **result["figures"]})
         return outcome
 
@@ -183,7 +203,8 @@ class RenderWorker:
         with contextlib.suppress(M2daoError):
             self._store.delete(key)
 
-    def _render(self, claim: Claim, lease: Lease, video_key: str) -> dict[str, Any]:
+    def _render(self, claim: Claim, lease: Lease, video_key: str) -> tuple[dict[str, Any], dict[str, float]]:
+        """Render and store; returns the result of the job, and the seconds that each stage took."""
         request = claim.job.request
         started = time.monotonic()
         self._load.left(str(claim.job.id), request["audio_seconds"])
@@ -198,11 +219,13 @@ class RenderWorker:
                 size = talker.size
                 frame_rate = float(talker.frame_rate)
             lease.tell("storing", 0.99)
+            rendered = time.monotonic()
             video = work / "video.mp4"
             digest, num_bytes = file_sha256(video), video.stat().st_size
             self._store.put_file(video_key, video, content_type="video/mp4")
         seconds = num_frames / frame_rate
-        render_seconds = time.monotonic() - started
+        stored = time.monotonic()
+        render_seconds = stored - started
         figures = {
             "num_frames": num_frames,
             "seconds": round(seconds, 3),
@@ -212,7 +235,8 @@ class RenderWorker:
             "width": size,
             "height": size,
         }
-        return {"key": video_key, "num_bytes": num_bytes, "sha256": digest, "figures": figures}
+        stages = {"loading": loaded - started, "rendering": rendered - loaded, "storing": stored - rendered}
+        return {"key": video_key, "num_bytes": num_bytes, "sha256": digest, "figures": figures}, stages
 
     def _fetch(self, request: dict[str, Any], work: Path) -> Path:
         """Fetch what a render needs, all at the same time; returns the sound that its video carries."""

@@ -41,7 +41,7 @@ from serve_apps.rendering.health import Health
 from serve_apps.rendering.load import Load
 from serve_apps.rendering.pool import RenderPool
 from serve_apps.rendering.probe import fault_of_version
-from serve_apps.rendering.worker import RenderWorker
+from serve_apps.rendering.worker import RenderWorker, Watchers
 from serve_apps.tickets import RenderTicket
 from tests.support.http_server import serving
 from tests.support.stack import cancel_open_jobs, reaching
@@ -168,8 +168,7 @@ def make_worker(
         store=services.store,
         talkers=talkers,
         config=config,
-        load=Load(),
-        health=Health(probe),
+        watchers=Watchers(load=Load(), health=Health(probe)),
         name=name,
         backoff=Backoff(base_s=0.01, max_s=0.1),
     )

