@@ -165,6 +165,12 @@ class ServeConfig(_Group):
     decode_memory_mb: int = _number(2048, 512, 65_536, "Address space of the subprocess that decodes an upload, in MB.")
     decode_processes: int = _number(4, 1, 64, "Uploads an ingress replica decodes at the same time.")
     decode_wait_s: float = _number(10.0, 0.1, 600, "Longest wait for a decoder, in seconds; 503 beyond it.")
+    sounds_in_redis_mb: int = _number(
+        128,
+        0,
+        100_000,
+        "Memory of Redis for sounds of open renders, 1 MB each at most; others go to the object store.",
+    )
     max_active_renders: int = _number(
         16, 1, 100_000, "Renders a tenant may have queued and running together; 429 beyond it."
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -93,7 +92,7 @@ class Ingress:
         Nothing else sets a multiplexed model id. Any client can send the header of that name, but it ends here.
         """
         handle = self._renderer.options(multiplexed_model_id=str(ref), stream=True)
-        words = handle.render.remote(dataclasses.asdict(ticket))
+        words = handle.render.remote(ticket.as_sent())
         try:
             async for word in words:
                 yield word

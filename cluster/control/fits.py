@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cluster.control.fit_requests import ATTEMPTS_PER_FIT, FitOptions, FitRequest
 from cluster.ids import FitId, IdentityName, TenantId
-from cluster.state.jobs import Once
+from cluster.state.new_jobs import Once
 from cluster.state.records import JobRecord
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from cluster.ids import TenantId
 from cluster.state import keys, scripts
 from cluster.state.accounts import Accounts
-from cluster.state.jobs import idempotency_digest
 from cluster.state.link import new_nonce
+from cluster.state.new_jobs import Place, idempotency_digest
 
 
 class Verdict(StrEnum):
@@ -62,6 +62,11 @@ class Answer:
     wait_s: float
 
 
+def place_of(name: str, idempotency_key: str | None) -> Place:
+    """The place of an upload; uploads under one key share one, for they add one render together."""
+    return Place(name, name if idempotency_key is None else idempotency_digest("render", idempotency_key))
+
+
 class _Link(Protocol):
     async def run(self, script: str, keys: list[str], args: list[Any]) -> Any: ...
 
@@ -104,11 +109,10 @@ class Door:
         args = [cost, self._terms.burst, self._terms.rate, str(tenant)]
         await self._link.run(scripts.PASS_DOOR, [keys.api_key(""), keys.answer(new_nonce())], args)
 
-    async def leave(self, tenant: TenantId, place: str, idempotency_key: str | None = None) -> None:
+    async def leave(self, tenant: TenantId, place: Place) -> None:
         """Give a place back; nothing happens when it is back already."""
-        await self._link.call("ZREM", keys.slots(tenant, "uploads"), place)
-        shared = place if idempotency_key is None else idempotency_digest("render", idempotency_key)
-        await self._link.call("ZREM", keys.slots(tenant, "places"), shared)
+        await self._link.call("ZREM", keys.slots(tenant, "uploads"), place.name)
+        await self._link.call("ZREM", keys.slots(tenant, "places"), place.shared)
 
     async def close(self) -> None:
         """Close the connections; the door can be used again and opens new ones."""

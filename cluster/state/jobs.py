@@ -20,48 +20,21 @@ with a thousand queued jobs delays another tenant's first job by one job, not by
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.faults import Backoff
 from cluster.ids import FitId, JobId, RenderId, TenantId, parse_job_id
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
+from cluster.state.new_jobs import ID_TYPES, NewJob, Once, check_kind
 from cluster.state.problems import Problem
 from cluster.state.records import Backlog, Claim, JobRecord, fields_of, record_of
-from m2dao.errors import (
-    AlreadyExists,
-    Conflict,
-    IdempotencyConflict,
-    InputError,
-    LeaseLost,
-    QuotaExceeded,
-    ServiceError,
-    UnknownJob,
-    UnknownTenant,
-)
+from m2dao.errors import Conflict, InputError, LeaseLost, UnknownJob, UnknownObject
 
-_ID_TYPES = {"render": RenderId, "fit": FitId}
-_IDEMPOTENCY_S = 24 * 3600
 RETENTION_S = 7 * 24 * 3600
 _BACKOFF = Backoff()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Once:
-    """A client's own name for a request. Within 24 hours the same key makes no second job.
-
-    Args:
-        key: 1 to 200 printable characters.
-        fingerprint: what must be the same under the same key; the request when not given. Leave out of it what
-            differs between two equal requests, such as the key of an uploaded file.
-    """
-
-    key: str
-    fingerprint: str | None = None
 
 
 class Jobs:
@@ -102,26 +75,25 @@ class Jobs:
             the job, and whether it is new.
 
         Raises:
-            IdempotencyConflict: the key of ``once`` was used for another request.
-            QuotaExceeded: the tenant has ``max_open`` open jobs.
-            UnknownTenant: there is no such tenant.
-            AlreadyExists: there is a job of this id for another request.
+            what ``NewJob.created`` raises.
         """
-        _check_kind(kind)
-        job_id = job_id or (FitId.new() if kind == "fit" else RenderId.new())
-        if not isinstance(job_id, _ID_TYPES[kind]):
-            raise TypeError(f"a {kind} job has a {_ID_TYPES[kind].__name__}, not {type(job_id).__name__}")
-        text = json.dumps(request, sort_keys=True, allow_nan=False)
-        idempotency = keys.idempotency(tenant, idempotency_digest(kind, once.key)) if once is not None else ""
-        names = [keys.job(tenant, job_id), idempotency, keys.TENANTS, *keys.job_lists(tenant, kind)]
-        names.append(keys.delayed(tenant, kind))
-        what = once.fingerprint if once is not None and once.fingerprint is not None else text
-        limit = -1 if max_open is None else max_open
-        args = [str(job_id), str(tenant), kind, text, _sha256(what), max_attempts, _IDEMPOTENCY_S, limit, cost]
-        outcome, *found = self._link.run(scripts.CREATE_JOB, names, args)
-        if outcome not in ("created", "same"):
-            raise _refusal(outcome, tenant, kind, job_id, limit)
-        return record_of(fields_of(found[0])), outcome == "created"
+        check_kind(kind)
+        return self.add(
+            NewJob(
+                tenant=tenant,
+                kind=kind,
+                job_id=job_id or (FitId.new() if kind == "fit" else RenderId.new()),
+                request=request,
+                once=once,
+                max_attempts=max_attempts,
+                max_open=max_open,
+                cost=cost,
+            )
+        )
+
+    def add(self, new: NewJob) -> tuple[JobRecord, bool]:
+        """``create`` for a job that is described already."""
+        return new.created(self._link.run(*new.call()))
 
     def get(self, tenant: TenantId, job_id: JobId) -> JobRecord:
         """One of the tenant's jobs.
@@ -136,7 +108,7 @@ class Jobs:
 
     def list(self, tenant: TenantId, kind: str, *, limit: int = 100, offset: int = 0) -> list[JobRecord]:
         """The tenant's jobs of a kind, newest first. Finished jobs leave after a week."""
-        _check_kind(kind)
+        check_kind(kind)
         index = keys.job_lists(tenant, kind)[2]
         ids = self._link.call("ZREVRANGE", index, offset, offset + limit - 1)
         tables = self._link.hashes([keys.job(tenant, parse_job_id(i)) for i in ids])
@@ -147,7 +119,7 @@ class Jobs:
 
     def open(self, kind: str) -> Sequence[JobRecord]:
         """The jobs of a kind that have not ended, of all tenants, oldest first."""
-        _check_kind(kind)
+        check_kind(kind)
         names = self._link.run(scripts.OPEN_JOBS, [], [kind])
         found = [record_of(fields) for fields in self._link.hashes(names) if "id" in fields]
         return sorted((job for job in found if not job.finished), key=lambda job: job.created_s)
@@ -173,7 +145,7 @@ class Jobs:
 
     def backlog(self, kind: str, *, tenant: TenantId | None = None) -> Backlog:
         """The open jobs of a kind, of one tenant or of all."""
-        _check_kind(kind)
+        check_kind(kind)
         args = [kind, str(tenant) if tenant else ""]
         queued, running, delayed, *costs = self._link.run(scripts.BACKLOG_OF_JOBS, [], args)
         return Backlog(
@@ -215,7 +187,7 @@ class Jobs:
         Returns:
             the claim, or None when nothing is waiting.
         """
-        _check_kind(kind)
+        check_kind(kind)
         if job_id is not None and tenant is None:
             raise TypeError("claim of one job needs its tenant too")
         args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
@@ -255,6 +227,17 @@ class Jobs:
         words = [_milliseconds(lease_s), share, "" if stage is None else stage, int(stage is not None)]
         if self._fenced(scripts.HEARTBEAT_JOB, claim, words) != "ok":
             raise _lost(claim.job.id, claim.worker, claim.fence)
+
+    def files(self, claim: Claim) -> Mapping[str, bytes]:
+        """The files that are kept with a claimed job.
+
+        Raises:
+            UnknownObject: there are none; the job has ended.
+        """
+        found = self._link.blobs(keys.files(claim.job.tenant, claim.job.id))
+        if not found:
+            raise UnknownObject(f"files of job {claim.job.id}", "files kept with the job", "none")
+        return found
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> JobRecord:
         """Record the result. Saying so again under the same claim changes nothing.
@@ -327,17 +310,12 @@ class Jobs:
 
     def requeue_expired(self, kind: str) -> None:
         """Make jobs whose lease ran out available again, as ``claim`` does, and count the backlog anew."""
-        _check_kind(kind)
+        check_kind(kind)
         self._link.run(scripts.REQUEUE_JOBS, [], [kind, self._retention_s])
 
 
-def _check_kind(kind: str) -> None:
-    if kind not in keys.KINDS:
-        raise InputError("kind of job", " or ".join(keys.KINDS), repr(kind))
-
-
 def _kind_of(job_id: JobId) -> str:
-    return next(kind for kind, id_type in _ID_TYPES.items() if isinstance(job_id, id_type))
+    return next(kind for kind, id_type in ID_TYPES.items() if isinstance(job_id, id_type))
 
 
 def _unknown(job_id: JobId) -> UnknownJob:
@@ -349,36 +327,7 @@ def _lost(job_id: JobId, worker: str, fence: int) -> LeaseLost:
     return LeaseLost(f"job {job_id}", expected, "another claim or state", "stop working on it")
 
 
-def idempotency_digest(kind: str, key: str) -> str:
-    """The end of the Redis key of a client's own name for a request.
-
-    Hashed, so that whatever a client sends has the same length and no meaning in a key name.
-    """
-    if not 1 <= len(key) <= 200 or not key.isprintable():
-        raise InputError("idempotency key", "1 to 200 printable characters", f"{len(key)} characters")
-    return _sha256(f"{kind} {key}")
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _milliseconds(seconds: float) -> int:
     if not 0 < seconds <= 24 * 3600:
         raise InputError("lease_s", "more than 0 seconds, at most a day", str(seconds))
     return max(1, round(seconds * 1000))
-
-
-def _refusal(outcome: str, tenant: TenantId, kind: str, job_id: JobId, limit: int) -> ServiceError:
-    if outcome == "conflict":
-        return IdempotencyConflict(
-            "idempotency key", "the request it was first used for", "another request", "use a new key"
-        )
-    if outcome == "quota":
-        return QuotaExceeded(
-            f"{kind} jobs of {tenant}", f"at most {limit} open", "one more", "try again when one is done"
-        )
-    if outcome == "exists":
-        return AlreadyExists(f"job {job_id}", "a new id", "one that is taken")
-    assert outcome == "no-tenant", outcome
-    return UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name", "create it first")

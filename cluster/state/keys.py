@@ -37,6 +37,7 @@ _PATTERNS: Final = {
     "api_key": "api-key:%s",  # digest -> hash of tenant and key id
     "api_keys": "%s:api-keys",  # tenant -> hash of key id -> what is known of the key
     "job": "%s:job:%s",  # tenant, job id -> hash
+    "files": "%s:files:%s",  # tenant, job id -> hash of name -> bytes, while the job is open
     "queue": "%s:queue:%s",  # tenant, kind -> waiting jobs, by time of creation
     "leases": "%s:leases:%s",  # tenant, kind -> running jobs, by the end of the lease
     "delayed": "%s:delayed:%s",  # tenant, kind -> jobs that are put off, by the end of their wait
@@ -77,6 +78,11 @@ def api_keys(tenant: TenantId) -> str:
 def job(tenant: TenantId, job_id: JobId) -> str:
     """One job."""
     return _PATTERNS["job"] % (tenant, job_id)
+
+
+def files(tenant: TenantId, job_id: JobId) -> str:
+    """The small files that are kept with an open job."""
+    return _PATTERNS["files"] % (tenant, job_id)
 
 
 def job_lists(tenant: TenantId, kind: str) -> tuple[str, str, str]:

@@ -57,6 +57,13 @@ class RedisLink:
         with translated():
             return cast("dict[str, str]", self._client.hgetall(key))  # decode_responses leaves no bytes
 
+    def blobs(self, key: str) -> dict[str, bytes]:
+        """All fields of a hash that holds bytes; empty when there is none."""
+        with translated():
+            # redis-py decodes every answer or none, but for this.
+            found = self._client.execute_command("HGETALL", key, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
+        return {name.decode(): content for name, content in found.items()}
+
     def hashes(self, keys: Sequence[str]) -> list[dict[str, str]]:
         """Many hashes in one round trip."""
         with translated():

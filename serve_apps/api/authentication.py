@@ -15,7 +15,8 @@ from fastapi import Depends, Header
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from cluster.ids import RenderId, TenantId
-from cluster.state.door import Answer, Verdict
+from cluster.state.door import Answer, Verdict, place_of
+from cluster.state.new_jobs import Place
 from serve_apps.api.services import Services, ServicesOf
 from serve_apps.problems import ApiProblem
 
@@ -63,11 +64,16 @@ class UploadPlace:
     services: Services
     held: bool = True
 
+    @property
+    def place(self) -> Place:
+        """What the state store knows it by."""
+        return place_of(self.name, self.idempotency_key)
+
     async def give_back(self) -> None:
         """Give the place back, once."""
         if self.held:
             self.held = False
-            await self.services.door.leave(self.tenant, self.name, self.idempotency_key)
+            await self.services.door.leave(self.tenant, self.place)
 
 
 async def place_for_upload(

@@ -6,17 +6,18 @@ All but ``create`` block, and are called from threads.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-from concurrent.futures import wait
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 from cluster.ids import ModelRef, RenderId, TenantId
-from cluster.state.jobs import Once
+from cluster.settings import MB
+from cluster.state.new_jobs import Files, NewJob, NoRoomForFiles, Once, create_on_loop
 from cluster.state.records import JobRecord
-from cluster.storage import ObjectStore
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded
 from serve_apps.api import schemas
 from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_renders
@@ -24,10 +25,15 @@ from serve_apps.api.decode import DecodedAudio
 from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
 from serve_apps.identities.aliases import resolve_identity
+from serve_apps.parallel import do_all
 from serve_apps.problems import ApiProblem, document_of
-from serve_apps.tickets import render_prefix
+from serve_apps.tickets import SOUND, SPEECH, render_prefix
 
+MAX_KEPT = MB  # bytes of sound that travel with the job, at most: half a minute of plain speech
 _NOT_BEGUN = ""  # the stage of a claimed render that no replica has begun
+_BACKGROUND = "background.png"
+_CONTENT_TYPES = {SPEECH: "audio/wav", SOUND: "audio/flac", _BACKGROUND: "image/png"}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,21 @@ class _Parts:
     ref: ModelRef
     audio: DecodedAudio
     image: Path | None
+
+    @property
+    def sounds(self) -> dict[str, Path]:
+        """By name."""
+        return {SPEECH: self.audio.path} | ({} if self.audio.sent is None else {SOUND: self.audio.sent})
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """By name."""
+        return self.sounds | ({} if self.image is None else {_BACKGROUND: self.image})
+
+    @property
+    def fits_the_job(self) -> bool:
+        """Whether all of it may travel with the job."""
+        return self.image is None and sum(path.stat().st_size for path in self.sounds.values()) <= MAX_KEPT
 
 
 class RenderRequests:
@@ -65,71 +86,79 @@ class RenderRequests:
         image = None
         if form.background_image is not None:
             image = await self._services.decoder.decode_image(form.background_image.path, work_dir)
-        return await in_thread(self._store, place, form, _Parts(ref, audio, image))
+        parts = _Parts(ref, audio, image)
+        new = self._new_job(place, form, parts)
+        try:
+            try:
+                if parts.fits_the_job:
+                    return await self._create_with_files(place, new, parts)
+            except NoRoomForFiles:
+                log.info("sounds go to the object store: too many renders are open")
+            return await in_thread(self._store, new, form, parts)
+        except QuotaExceeded as error:
+            raise too_many_renders(self._services) from error
 
-    def _store(self, place: UploadPlace, form: RenderForm, parts: _Parts) -> JobRecord:
-        tenant, render_id = place.tenant, RenderId.new()
-        prefix = render_prefix(tenant, render_id)
-        audio_key = sound_key = prefix + "speech.wav"
-        files = [(audio_key, parts.audio.path, "audio/wav")]
-        if parts.audio.sent is not None:
-            sound_key = prefix + "sound.flac"
-            files.append((sound_key, parts.audio.sent, "audio/flac"))
-        background = _background(form, prefix)
+    def _new_job(self, place: UploadPlace, form: RenderForm, parts: _Parts) -> NewJob:
+        """The job, but for where its files are."""
+        config, key, render_id = self._services.config, place.idempotency_key, RenderId.new()
         request = {
             "identity": form.identity,
             "ref": str(parts.ref),
-            "audio_key": audio_key,
-            "sound_key": sound_key,
             "audio_seconds": parts.audio.seconds,
-            "background": background,
+            "background": _background(form, render_prefix(place.tenant, render_id)),
         }
-        if parts.image is not None:
-            files.append((background["key"], parts.image, "image/png"))
+        return NewJob(
+            tenant=place.tenant,
+            kind="render",
+            job_id=render_id,
+            request=request,
+            once=None if key is None else Once(key=key, fingerprint=_fingerprint(form)),
+            max_attempts=config.max_attempts,
+            max_open=config.max_active_renders,
+            cost=parts.audio.seconds,
+        )
+
+    async def _create_with_files(self, place: UploadPlace, new: NewJob, parts: _Parts) -> JobRecord:
+        """Queue a render whose sounds travel with it: nothing is stored before, and no thread waits."""
+        contents = {name: path.read_bytes() for name, path in parts.sounds.items()}
+        most_open = self._services.config.sounds_in_redis_mb * MB // MAX_KEPT
+        new = replace(
+            new,
+            request={**new.request, "kept_files": list(contents)},
+            files=Files(contents=contents, most_open=most_open),
+            place=place.place,
+        )
+        job, _ = await create_on_loop(self._services.redis, new)
+        place.held = False
+        return job
+
+    def _store(self, new: NewJob, form: RenderForm, parts: _Parts) -> JobRecord:
+        """Store the files, then queue the render that names them."""
+        prefix = render_prefix(new.tenant, RenderId.parse(str(new.job_id)))
+        store = self._services.store
+        puts = [
+            functools.partial(store.put_file, prefix + name, path, content_type=_CONTENT_TYPES[name])
+            for name, path in parts.files.items()
+        ]
+        sound = SOUND if SOUND in parts.files else SPEECH
+        new = replace(new, request={**new.request, "audio_key": prefix + SPEECH, "sound_key": prefix + sound})
         try:
-            self._put(files)
+            do_all(self._services.storing, puts)  # each is small, and the way to the store is long
         except BaseException:
             self._forget(prefix)
             raise
         try:
-            job = self._create_job(tenant, render_id, request, _fingerprint(form), place.idempotency_key)
-        except (ApiProblem, Conflict, NotFound):  # refused; after any other error the render may be queued
+            job, _ = self._jobs.add(new)
+        except (Conflict, NotFound, QuotaExceeded):  # refused; after any other error the render may be queued
             self._forget(prefix)
             raise
-        if job.id != render_id:  # a repetition of a request that has its own copy
+        if job.id != new.job_id:  # a repetition of a request that has its own copy
             self._forget(prefix)
         return job
-
-    def _put(self, files: list[tuple[str, Path, str]]) -> None:
-        """Store files at the same time: each is small, and the way to the store is long."""
-        services = self._services
-        puts = [services.storing.submit(_put_one, services.store, *file) for file in files]
-        wait(puts)  # all of them: after an error what they have stored is removed
-        for put in puts:
-            put.result()
 
     def _forget(self, prefix: str) -> None:
         with contextlib.suppress(M2daoError):  # left-overs cost storage, not correctness
             self._services.store.delete_prefix(prefix)
-
-    def _create_job(
-        self, tenant: TenantId, render_id: RenderId, request: dict[str, Any], fingerprint: str, key: str | None
-    ) -> JobRecord:
-        config = self._services.config
-        try:
-            job, _ = self._jobs.create(
-                tenant,
-                "render",
-                request,
-                job_id=render_id,
-                once=None if key is None else Once(key=key, fingerprint=fingerprint),
-                max_attempts=config.max_attempts,
-                max_open=config.max_active_renders,
-                cost=request["audio_seconds"],
-            )
-            return job
-        except QuotaExceeded as error:
-            raise too_many_renders(self._services) from error
 
     def get(self, tenant: TenantId, text: str) -> JobRecord:
         """One render. A malformed id, an unknown one and another tenant's get the same answer."""
@@ -199,13 +228,9 @@ class RenderRequests:
         )
 
 
-def _put_one(store: ObjectStore, key: str, path: Path, content_type: str) -> None:
-    store.put_file(key, path, content_type=content_type)
-
-
 def _background(form: RenderForm, prefix: str) -> dict[str, str]:
     if form.background_image is not None:
-        return {"kind": "image", "key": prefix + "background.png"}
+        return {"kind": "image", "key": prefix + _BACKGROUND}
     if form.background == "plate":
         return {"kind": "plate"}
     return {"kind": "color", "value": form.background}

@@ -35,6 +35,7 @@ class Services:
     readiness: Readiness
     decoder: UploadDecoder
     door: Door
+    redis: AsyncRedisLink  # for what is done on the event loop; the door closes it
     disk: DiskBudget
     threads: ThreadPoolExecutor
     storing: ThreadPoolExecutor  # for the files of one upload, called from ``threads``
@@ -48,13 +49,15 @@ def make_services(settings: Settings, config: ServeConfig) -> Services:
     """The API's collaborators, connected to the services of ``settings``."""
     platform = Platform(settings)
     decoder = UploadDecoder(config, allow_uncontained=settings.allow_uncontained_decoders)
+    redis = AsyncRedisLink(settings.require("redis.url"))
     return Services(
         config=config,
         state=platform.state,
         store=platform.store,
         readiness=Readiness.of(platform, decoder),
         decoder=decoder,
-        door=Door(AsyncRedisLink(settings.require("redis.url")), platform.state.accounts, _terms(config)),
+        door=Door(redis, platform.state.accounts, _terms(config)),
+        redis=redis,
         disk=DiskBudget(config.upload_disk_mb * MB),
         threads=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload"),
         storing=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload-store"),

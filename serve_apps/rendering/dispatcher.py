@@ -148,7 +148,7 @@ class Dispatcher:
 
     async def _follow(self, trip: _Trip) -> None:
         job = trip.claim.job
-        ticket = RenderTicket(tenant=str(job.tenant), job_id=str(job.id), fence=trip.claim.fence)
+        ticket = RenderTicket.of(trip.claim)
         begun, word = False, ""
         try:
             async with contextlib.aclosing(self._send(ModelRef.parse(job.request["ref"]), ticket)) as words:

@@ -13,8 +13,9 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,10 +33,11 @@ from m2dao.media.mux import VideoWriter
 from m2dao.media.sound.storing import read_stored
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
 from serve_apps.identities.talker_cache import TalkerCache
+from serve_apps.parallel import do_all
 from serve_apps.problems import stored_problem
 from serve_apps.rendering.health import Health
 from serve_apps.rendering.load import Load
-from serve_apps.tickets import PUT_OFF, RenderTicket, render_prefix
+from serve_apps.tickets import PUT_OFF, SOUND, SPEECH, RenderTicket, render_prefix
 
 log = logging.getLogger(__name__)
 SCRATCH = "render-"  # what the names of its temporary folders begin with
@@ -210,8 +212,8 @@ class RenderWorker:
         self._load.left(str(claim.job.id), request["audio_seconds"])
         lease.tell("loading")
         with scratch_folder(SCRATCH) as work:
-            sound = self._fetch(request, work)
-            waveform = _read_pcm16(work / "speech.wav")
+            sound = self._fetch(claim, work)
+            waveform = _read_pcm16(work / SPEECH)
             with self._talkers.lease(ModelRef.parse(request["ref"])) as talker:
                 loaded = time.monotonic()
                 background = self._background(request["background"], work)
@@ -238,21 +240,22 @@ class RenderWorker:
         stages = {"loading": loaded - started, "rendering": rendered - loaded, "storing": stored - rendered}
         return {"key": video_key, "num_bytes": num_bytes, "sha256": digest, "figures": figures}, stages
 
-    def _fetch(self, request: dict[str, Any], work: Path) -> Path:
+    def _fetch(self, claim: Claim, work: Path) -> Path:
         """Fetch what a render needs, all at the same time; returns the sound that its video carries."""
-        speech = sound = work / "speech.wav"
-        wanted = {speech: request["audio_key"]}
-        # Sound that came as the speech is stored is not stored twice. Nor was any by an older release.
-        if request.get("sound_key", request["audio_key"]) != request["audio_key"]:
-            sound = work / "sound.flac"
-            wanted[sound] = request["sound_key"]
+        request, wanted = claim.job.request, {}
+        if "kept_files" in request:
+            for name, content in self._jobs.files(claim).items():
+                if name in (SPEECH, SOUND):
+                    work.joinpath(name).write_bytes(content)
+        else:
+            wanted = {SPEECH: request["audio_key"]}
+            # Sound that came as the speech is stored is not stored twice. Nor was any by an older release.
+            if request.get("sound_key", request["audio_key"]) != request["audio_key"]:
+                wanted[SOUND] = request["sound_key"]
         if request["background"]["kind"] == "image":
-            wanted[work / "background.png"] = request["background"]["key"]
-        fetched = [self._threads.submit(self._store.get_file, key, path) for path, key in wanted.items()]
-        wait(fetched)  # all of them, for the folder goes away after an error
-        for each in fetched:
-            each.result()
-        return sound
+            wanted["background.png"] = request["background"]["key"]
+        do_all(self._threads, [partial(self._store.get_file, key, work / name) for name, key in wanted.items()])
+        return work / (SOUND if (work / SOUND).exists() else SPEECH)
 
     def _write_video(self, claim: Claim, lease: Lease, talker: Any, waveform: Any, background: Any, sound: Path) -> int:
         num_expected = num_frames_for_samples(len(waveform))

@@ -156,7 +156,7 @@ def _left_in_stores(site: Site) -> list[str]:
         job = site.job(order)
         assert job.result is not None
         assert job.result["key"].startswith(render_prefix(order.tenant, RenderId.parse(order.id)))
-        named |= {job.result["key"], job.request["audio_key"], job.request["sound_key"]}
+        named |= {job.result["key"], *(job.request[name] for name in ("audio_key", "sound_key") if name in job.request)}
     left = []
     for tenant in _tenants(site):
         versions = tuple(

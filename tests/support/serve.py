@@ -183,7 +183,7 @@ def take(services: Services, tenant: TenantId, *, lease_s: float = 20.0) -> Clai
 
 
 def ticket_of(claim: Claim) -> RenderTicket:
-    return RenderTicket(tenant=str(claim.job.tenant), job_id=str(claim.job.id), fence=claim.fence)
+    return RenderTicket.of(claim)
 
 
 def do(worker: RenderWorker, claim: Claim) -> str:
@@ -201,8 +201,9 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> dict:
 
 
 def stored(api: Api, tenant: TenantId) -> set[str]:
-    """The tenant's renders that have files."""
-    return {info.key.split("/")[2] for info in api.services.store.list(f"{tenant}/renders/")}
+    """The tenant's renders that have files: in the object store, or kept with the job."""
+    with_the_job = {name.rpartition(":")[2] for name in api.platform.state._link.scan(f"{tenant}:files:*")}
+    return with_the_job | {info.key.split("/")[2] for info in api.services.store.list(f"{tenant}/renders/")}
 
 
 @contextlib.contextmanager

@@ -30,8 +30,9 @@ local function put_off(tenant, kind, key, id, t, wait)
   exit('queue', tenant, kind, id)
   enter('delayed', tenant, kind, id, text(t + wait))
 end
--- The record leaves after ``retention`` seconds, and what leads to it soon after.
+-- The record leaves after ``retention`` seconds, and what leads to it soon after. Its files leave now.
 local function leave(tenant, kind, key, id, retention, t)
+  redis.call('DEL', key_of('files', tenant, id))
   redis.call('EXPIRE', key, retention)
   redis.call('ZADD', key_of('leaving', tenant, kind), text(t + retention * 1000000), id)
 end

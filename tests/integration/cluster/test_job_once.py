@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cluster.ids import TenantId
-from cluster.state.jobs import Once
+from cluster.state.new_jobs import Once
 from m2dao.errors import IdempotencyConflict, InputError, UnknownJob
 
 

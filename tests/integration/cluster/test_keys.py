@@ -14,6 +14,7 @@ NAMES = [
     (keys.api_key("d1"), "api-key:d1", ("api_key", "d1")),
     (keys.api_keys(ACME), "acme:api-keys", ("api_keys", "acme")),
     (keys.job(ACME, JOB), f"acme:job:{JOB}", ("job", "acme", str(JOB))),
+    (keys.files(ACME, JOB), f"acme:files:{JOB}", ("files", "acme", str(JOB))),
     (QUEUE, "acme:queue:render", ("queue", "acme", "render")),
     (LEASES, "acme:leases:render", ("leases", "acme", "render")),
     (INDEX, "acme:jobs:render", ("index", "acme", "render")),

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.ids import TenantId
 from cluster.state import keys
-from cluster.state.jobs import Once
+from cluster.state.new_jobs import Once
 from cluster.state.store import StateStore
 from m2dao.errors import AlreadyExists, ConfigError, InputError, ServiceError, UnknownTenant
 from tests.support.stack import reaching, tenant_of

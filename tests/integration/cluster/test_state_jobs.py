@@ -8,7 +8,8 @@ import pytest
 
 from cluster.ids import RESERVED_TENANTS, FitId, RenderId, TenantId
 from cluster.state import keys
-from cluster.state.jobs import Jobs, Once
+from cluster.state.jobs import Jobs
+from cluster.state.new_jobs import Once
 from cluster.state.problems import Problem
 from m2dao.errors import (
     AlreadyExists,

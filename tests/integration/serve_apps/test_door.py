@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 
 from cluster.state.async_link import AsyncRedisLink
-from cluster.state.door import Door, Terms, Verdict
-from cluster.state.jobs import Once
+from cluster.state.door import Door, Terms, Verdict, place_of
+from cluster.state.new_jobs import Once
 from cluster.state.store import StateStore
 
 TERMS = Terms(rate=1000, burst=1000, uploads=3, open_renders=3, place_s=60)
@@ -89,8 +89,8 @@ def test_what_a_request_turned_out_to_need_is_a_debt_of_later_ones(at_door, key,
 def test_a_tenant_has_so_many_uploads_at_once_and_gets_each_back(at_door, key, tenant):
     async def ask(door):
         first = [(await door.enter(key, place=f"u{n}")).verdict for n in range(4)]
-        await door.leave(tenant, "u0")
-        await door.leave(tenant, "u0")  # again changes nothing
+        await door.leave(tenant, place_of("u0", None))
+        await door.leave(tenant, place_of("u0", None))  # again changes nothing
         return [*first, (await door.enter(key, place="u4")).verdict, (await door.enter(key, place="u5")).verdict]
 
     expected = [Verdict.IN] * 3 + [Verdict.BUSY, Verdict.IN, Verdict.BUSY]
@@ -123,7 +123,7 @@ def test_requests_under_one_key_share_a_place_and_a_repetition_needs_none(at_doo
         other = (await door.enter(key, place="u2")).verdict
         state.jobs.create(tenant, "render", {}, once=Once(key="k"))
         for n in range(2):
-            await door.leave(tenant, f"u{n}", "k")
+            await door.leave(tenant, place_of(f"u{n}", "k"))
         repeated = (await door.enter(key, place="u3", idempotency_key="k")).verdict
         return [*shared, other, repeated, (await door.enter(key, place="u4")).verdict]
 

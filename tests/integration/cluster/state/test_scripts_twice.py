@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cluster.ids import FitId, IdentityName, ModelRef, TenantId
+from cluster.ids import FitId, IdentityName, ModelRef, RenderId, TenantId
 from cluster.state import scripts
 from cluster.state.champions import Champion, ChampionTable
 from cluster.state.door import Door, Terms
-from cluster.state.jobs import Once
+from cluster.state.new_jobs import Files, NewJob, Once
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
@@ -29,6 +29,11 @@ def taken(state: StateStore, tenant: TenantId, **more: Any) -> Claim:
     claim = state.jobs.claim("render", worker="w", lease_s=60, tenant=tenant)
     assert claim is not None
     return claim
+
+
+def with_files(tenant: TenantId) -> NewJob:
+    files = Files(contents={"a": b"content"}, most_open=1000)
+    return NewJob(tenant=tenant, kind="render", job_id=RenderId.new(), request={}, files=files)
 
 
 def ended(how: Callable[[StateStore, Claim], Any]) -> Callable[[StateStore, TenantId], Any]:
@@ -130,6 +135,7 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "CREATE_JOB": {
         "plain": lambda state, tenant: state.jobs.create(tenant, "render", {}),
         "with a key": lambda state, tenant: state.jobs.create(tenant, "render", {}, once=Once(key="k")),
+        "with files": lambda state, tenant: state.jobs.add(with_files(tenant)),
         "at the quota": lambda state, tenant: state.jobs.create(tenant, "render", {}, max_open=1),
     },
     "CLAIM_JOB": {"one": taken},
