@@ -21,6 +21,7 @@ class Answer:
 
     status: int
     body: dict[str, Any]
+    sent_at_s: float  # Unix time
     sent_s: float  # by the monotonic clock
     answered_s: float
 
@@ -57,15 +58,15 @@ class ApiClient:
     def ask(self, speech: bytes, *, identity: str = "") -> Answer:
         """Ask for a video of this speech, a WAV file, spoken by ``identity`` or else the client's own."""
         files, data = {"audio": ("speech.wav", speech, "audio/wav")}, {"identity": identity or self.identity}
-        sent_s = time.monotonic()
+        sent_at_s, sent_s = time.time(), time.monotonic()
         try:
             answer = self._http.post("/v1/renders", files=files, data=data)
+            answered_s, status = time.monotonic(), answer.status_code
+            is_json = "json" in answer.headers.get("content-type", "")
+            body = answer.json() if is_json else {"detail": answer.text}
         except httpx.HTTPError as error:
-            return Answer(status=0, body={"detail": repr(error)}, sent_s=sent_s, answered_s=time.monotonic())
-        answered_s = time.monotonic()
-        is_json = "json" in answer.headers.get("content-type", "")
-        body = answer.json() if is_json else {"detail": answer.text}
-        return Answer(status=answer.status_code, body=body, sent_s=sent_s, answered_s=answered_s)
+            answered_s, status, body = time.monotonic(), 0, {"detail": repr(error)}
+        return Answer(status=status, body=body, sent_at_s=sent_at_s, sent_s=sent_s, answered_s=answered_s)
 
     def must_ask(self, speech: bytes, *, identity: str = "") -> Answer:
         """``ask``, where a refusal makes the figures worthless.
@@ -116,3 +117,8 @@ def seconds_in_service(render: dict[str, Any]) -> float:
     """From the moment a render was accepted to its end, by the clock of the state store."""
     accepted, ended = (datetime.fromisoformat(render[name]) for name in ("created_at", "updated_at"))
     return (ended - accepted).total_seconds()
+
+
+def seconds_until_done(answer: Answer, render: dict[str, Any]) -> float:
+    """From sending a request to the end of its render, where the state store has the same clock as we."""
+    return datetime.fromisoformat(render["updated_at"]).timestamp() - answer.sent_at_s

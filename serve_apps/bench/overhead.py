@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import dataclass
 from typing import Any
 
 from m2dao.errors import ServiceError
-from serve_apps.bench.client import ApiClient, seconds_in_service
+from serve_apps.bench.client import ApiClient, seconds_in_service, seconds_until_done
 from serve_apps.bench.engine import SMALL, bare_renders, make_identity, make_speech
 from serve_apps.bench.figures import percentile_ms
 from serve_apps.bench.site import Say, Site
 
 _SPEECH_S = 0.4  # short: what a render itself varies by must not hide the rest
 _NUM_WARM_UPS = 5
+_PAUSE_S = 0.1
 _NUM_BARE = 50  # before, and as many after
 
 
@@ -30,35 +32,53 @@ def measure_overhead(site: Site, *, num_requests: int, say: Say) -> dict[str, An
     before_s = bare()
     taken = _rendered(client, speech, num_requests, say)
     bare_s = statistics.median(before_s + bare())  # what else the machine does changes meanwhile
-    return _figures([total_s - bare_s for total_s, _ in taken])
+    return _figures([each.until_done_s - bare_s for each in taken])
 
 
 def measure_overhead_elsewhere(url: str, key: str, identity: str, *, num_requests: int, say: Say) -> dict[str, Any]:
     """The same of a deployment whose identity is not here: less what the service says that rendering took."""
     client = ApiClient(url, key, identity)
     taken = _rendered(client, make_speech(_SPEECH_S), num_requests, say)
-    return _figures([total_s - told_s for total_s, told_s in taken])
+    # Its clock is not ours, so the way of the answer to us counts twice.
+    return _figures([each.accept_s + each.in_service_s - each.told_s for each in taken])
 
 
-def _rendered(client: ApiClient, speech: bytes, num_requests: int, say: Say) -> list[tuple[float, float]]:
-    """Of each render: seconds from the request to its end, and those that the service says it took."""
-    taken, accept_s = [], []
+@dataclass(frozen=True, kw_only=True)
+class _Taken:
+    """How long one render took."""
+
+    accept_s: float  # from the request to the whole answer
+    in_service_s: float  # from the moment it was accepted to its end, by the clock of the state store
+    until_done_s: float  # from the request to the end, where we have the same clock
+    told_s: float  # what the service says that fetching, rendering and storing took
+
+
+def _rendered(client: ApiClient, speech: bytes, num_requests: int, say: Say) -> list[_Taken]:
+    taken = []
     for index in range(_NUM_WARM_UPS + num_requests):
         answer = client.must_ask(speech)
-        # By the store's clock, so that how often we look does not count. The way of the answer to us counts twice.
-        render = client.wait(answer.body["id"], pause_s=0.02)
+        # Times are by the store's clock, so we look seldom: each look takes a part of the cores that we measure.
+        render = client.wait(answer.body["id"], pause_s=_PAUSE_S)
         if render["status"] != "done":
             raise ServiceError(f"render {render['id']}", "done", f"{render['status']}: {render['error']}")
         if index >= _NUM_WARM_UPS:
-            taken.append((answer.seconds + seconds_in_service(render), render["figures"]["render_seconds"]))
-            accept_s.append(answer.seconds)
+            taken.append(
+                _Taken(
+                    accept_s=answer.seconds,
+                    in_service_s=seconds_in_service(render),
+                    until_done_s=seconds_until_done(answer, render),
+                    told_s=render["figures"]["render_seconds"],
+                )
+            )
         if index % 50 == 0:
             say(f"{index} of {_NUM_WARM_UPS + num_requests} renders")
-    wait_s = [total - told - accept for (total, told), accept in zip(taken, accept_s, strict=True)]
     for name, seconds in (
-        ("accepting", accept_s),
-        ("from accepted to the first step of the worker, and from its last to the record", wait_s),
-        ("fetching, rendering and storing", [told for _, told in taken]),
+        ("accepting", [each.accept_s for each in taken]),
+        (
+            "from accepted to the first step of the worker, and from its last to the record",
+            [each.in_service_s - each.told_s for each in taken],
+        ),
+        ("fetching, rendering and storing", [each.told_s for each in taken]),
     ):
         say(f"{name}: {percentile_ms(seconds, 50)} ms (median), {percentile_ms(seconds, 99)} ms (p99)")
     return taken
