@@ -53,6 +53,7 @@ class Lease:
         claim: what is held.
         lease_s: how long the claim lasts without a heartbeat.
         beat_s: how often news is passed on.
+        is_fresh: whether the holder has just renewed the claim itself; otherwise the first heartbeat goes out at once.
         patience_s: the claim also counts as lost once the store has been silent for this long. By default it never
             does: the job may still be ours, and the store will say so when it is back.
     """
@@ -64,6 +65,7 @@ class Lease:
         *,
         lease_s: float,
         beat_s: float = BEAT_S,
+        is_fresh: bool = False,
         patience_s: float = math.inf,
     ):
         self._jobs, self._claim = jobs, claim
@@ -72,7 +74,8 @@ class Lease:
         self._lock = threading.Lock()
         self._stage: str | None = None
         self._progress: float | None = None
-        self._has_news = True  # the first heartbeat takes the claim over from whoever kept it until now
+        self._is_fresh = is_fresh
+        self._has_news = not is_fresh  # the first heartbeat takes the claim over from whoever kept it until now
         self._renewed = time.monotonic()
         self._lost: LeaseLost | None = None
         self._stopped = threading.Event()
@@ -127,6 +130,8 @@ class Lease:
         return self._has_news or time.monotonic() - self._renewed >= self._lease_s / _RENEWALS
 
     def _run(self) -> None:
+        if self._is_fresh:
+            self._stopped.wait(self._pause_s)
         while not self._over:
             if self._due:
                 self._beat()

@@ -22,6 +22,7 @@ from serve_apps.api.readiness import Readiness
 
 STORING_S = 60.0  # an upload may take this long to be stored and queued, until its place is free by itself
 UPLOAD_THREADS = 16  # they wait for services
+_WRITERS = 4  # the disk is no quicker with more
 Result = TypeVar("Result")
 
 
@@ -39,6 +40,7 @@ class Services:
     disk: DiskBudget
     threads: ThreadPoolExecutor
     storing: ThreadPoolExecutor  # for the files of one upload, called from ``threads``
+    writers: ThreadPoolExecutor  # of bodies, to our own disk
 
     async def in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Call something that blocks, in threads that only uploads use: they hold up each other only."""
@@ -60,6 +62,7 @@ def make_services(settings: Settings, config: ServeConfig) -> Services:
         redis=redis,
         disk=DiskBudget(config.upload_disk_mb * MB),
         threads=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload"),
+        writers=ThreadPoolExecutor(_WRITERS, thread_name_prefix="upload-file"),
         storing=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload-store"),
     )
 

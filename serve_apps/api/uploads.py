@@ -25,6 +25,7 @@ _BACKGROUND = re.compile(r"plate|#[0-9a-fA-F]{6}")
 _MAX_TEXT_BYTES = 1024
 _NO_FILE = "a file is expected; send it with a filename"
 _MAX_FILES = 4  # two too many, so that the answer can name them
+_WRITE_BYTES = 1 << 18  # of a file that are written together
 _FIRST_SECONDS_S = 10.0  # in which a body may be as slow as it likes
 # Without this header the server would go on to receive what it does not want, however long it is.
 _CLOSE = {"Connection": "close"}
@@ -60,8 +61,10 @@ def disk_need(request: Request, config: ServeConfig) -> int:
     return (int(declared) if declared.isdigit() else max_bytes) + speech_bytes(config.max_audio_s) + PICTURE_BYTES
 
 
-async def read_render_form(request: Request, config: ServeConfig, work_dir: Path) -> RenderForm:
-    """Read the whole body, its files straight into ``work_dir``.
+async def read_render_form(
+    request: Request, config: ServeConfig, work_dir: Path, writers: ThreadPoolExecutor
+) -> RenderForm:
+    """Read the whole body, its files straight into ``work_dir``, by threads of ``writers``.
 
     Raises:
         ApiProblem: the body is of another type, too large, too slow, malformed, or has wrong fields.
@@ -72,9 +75,8 @@ async def read_render_form(request: Request, config: ServeConfig, work_dir: Path
     if coding != "identity":
         raise ApiProblem("unsupported-media-type", f"the body is packed ({coding[:40]}); send it as it is")
     try:
-        with ThreadPoolExecutor(1, thread_name_prefix="upload-file") as writer:
-            parser = _FormParser(request.headers, _arriving(request, config), work_dir=work_dir, writer=writer)
-            form = await parser.parse()
+        parser = _FormParser(request.headers, _arriving(request, config), work_dir=work_dir, writers=writers)
+        form = await parser.parse()
     except MultiPartException as error:
         detail = error.message
         if "boundary" in detail:
@@ -111,21 +113,30 @@ def _too_large(max_bytes: int) -> ApiProblem:
 
 
 class _KeptFile(UploadFile):
-    """A file of a form, written where it stays and hashed on the way."""
+    """A file of a form, written where it stays and hashed on the way, a few pieces at a time."""
 
-    def __init__(self, path: Path, writer: ThreadPoolExecutor):
+    def __init__(self, path: Path, writers: ThreadPoolExecutor):
         super().__init__(path.open("wb"), size=0)  # closed by _FormParser.parse
-        self.path, self._writer, self._hash = path, writer, hashlib.sha256()
+        self.path, self._writers, self._hash = path, writers, hashlib.sha256()
+        self._waiting: list[bytes] = []
 
     async def write(self, data: bytes) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._write, data)
+        self._waiting.append(data)
+        if sum(map(len, self._waiting)) >= _WRITE_BYTES:  # a thread for each piece would cost more than the writing
+            await self._flush()
 
     async def seek(self, offset: int) -> None:
-        """Nothing: the parser rewinds files that are complete, and this one is not read through it."""
+        """Write what waits: the parser rewinds files that are complete, and this one is not read through it."""
+        await self._flush()
 
-    def _write(self, data: bytes) -> None:
-        self.file.write(data)
-        self._hash.update(data)
+    async def _flush(self) -> None:
+        pieces, self._waiting = self._waiting, []
+        await asyncio.get_running_loop().run_in_executor(self._writers, self._write, pieces)
+
+    def _write(self, pieces: list[bytes]) -> None:
+        for data in pieces:
+            self.file.write(data)
+            self._hash.update(data)
 
     def saved(self) -> SavedFile:
         return SavedFile(path=self.path, sha256=self._hash.hexdigest())
@@ -135,17 +146,17 @@ class _FormParser(MultiPartParser):
     """The framework's parser, but files go to their place at once instead of through a temporary copy."""
 
     def __init__(
-        self, headers: Headers, stream: AsyncGenerator[bytes, None], *, work_dir: Path, writer: ThreadPoolExecutor
+        self, headers: Headers, stream: AsyncGenerator[bytes, None], *, work_dir: Path, writers: ThreadPoolExecutor
     ):
         super().__init__(headers, stream, max_files=_MAX_FILES, max_fields=8, max_part_size=_MAX_TEXT_BYTES)
-        self._work_dir, self._writer = work_dir, writer
+        self._work_dir, self._writers = work_dir, writers
         self._kept: list[_KeptFile] = []
 
     def on_headers_finished(self) -> None:
         super().on_headers_finished()
         if self._current_part.file is not None:
             self._current_part.file.file.close()  # the temporary one, still empty
-            kept = _KeptFile(self._work_dir / f"upload-{len(self._kept)}", self._writer)
+            kept = _KeptFile(self._work_dir / f"upload-{len(self._kept)}", self._writers)
             self._kept.append(kept)
             self._current_part.file = kept
 

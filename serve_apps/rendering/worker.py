@@ -125,7 +125,7 @@ class RenderWorker:
         on_begun()
         self._claims[ticket.job_id] = claim
         try:
-            with Lease(self._jobs, claim, lease_s=self._config.lease_s) as lease:
+            with Lease(self._jobs, claim, lease_s=self._config.lease_s, is_fresh=True) as lease:
                 return self._do(claim, lease, ref)
         finally:
             del self._claims[ticket.job_id]

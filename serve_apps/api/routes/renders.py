@@ -63,12 +63,13 @@ async def create_render(
 ) -> schemas.Render:
     """Queue a video of an identity speaking the uploaded audio."""
     with services.disk.reserved(disk_need(request, services.config)):
-        form = await read_render_form(request, services.config, work_dir)
+        form = await read_render_form(request, services.config, work_dir, services.writers)
         job = await requests.create(place, form, work_dir)
     request.app.state.on_created()
     await place.give_back()  # now, so that the next request of this client finds it
     response.headers["Location"] = f"{router.prefix}/{job.id}"
-    return await services.in_thread(requests.body, job)
+    # A link to a video is signed, which takes time; a new render has none.
+    return requests.body(job) if job.result is None else await services.in_thread(requests.body, job)
 
 
 @router.get(
