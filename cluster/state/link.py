@@ -1,4 +1,4 @@
-"""Connections to Redis for threads; ``async_link.py`` is the twin for event loops.
+"""Connections to Redis: ``RedisLink`` for threads, ``AsyncRedisLink`` for event loops.
 
 No other module imports redis, and every key and command goes through these two.
 """
@@ -14,7 +14,7 @@ from m2dao.errors import AccessRefused, ServiceError, StateUnavailable
 
 if TYPE_CHECKING:
     from redis.client import PubSub
-    from redis.commands.core import Script
+    from redis.commands.core import AsyncScript, Script
 
 CONNECT_TIMEOUT_S = 3
 ANSWER_TIMEOUT_S = 5
@@ -95,6 +95,41 @@ class RedisLink:
     def close(self) -> None:
         """Close the connections; new ones are opened when they are needed."""
         self._client.close()
+
+
+class AsyncRedisLink:
+    """Runs commands and scripts from one event loop; errors come out as those of ``RedisLink`` do."""
+
+    def __init__(self, url: str):
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import ConstantBackoff
+
+        self._client = Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=ANSWER_TIMEOUT_S,
+            retry=Retry(ConstantBackoff(0.05), 1),  # as RedisLink: every script can be run twice
+            health_check_interval=30,
+        )
+        self._scripts: dict[str, AsyncScript] = {}
+
+    async def call(self, *command: Any) -> Any:
+        """Run one command."""
+        with translated():
+            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]  # as in RedisLink
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a Lua script (one of ``cluster.state.scripts``), which Redis executes as one step."""
+        with translated():
+            if script not in self._scripts:
+                self._scripts[script] = self._client.register_script(script)
+            return await self._scripts[script](keys=keys, args=args)
+
+    async def close(self) -> None:
+        """Close the connections; new ones are opened when they are needed."""
+        await self._client.aclose()
 
 
 class Listener:

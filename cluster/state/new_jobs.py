@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from cluster.ids import FitId, JobId, RenderId, TenantId
 from cluster.state import keys, scripts
-from cluster.state.async_link import AsyncRedisLink
+from cluster.state.link import AsyncRedisLink
 from cluster.state.records import JobRecord, fields_of, record_of
 from m2dao.errors import (
     AlreadyExists,

@@ -12,8 +12,8 @@ from fastapi import Depends, Request
 
 from cluster.platform import Platform
 from cluster.settings import MB, ServeConfig, Settings
-from cluster.state.async_link import AsyncRedisLink
 from cluster.state.door import Door, Terms
+from cluster.state.link import AsyncRedisLink
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from serve_apps.api.decode import UploadDecoder

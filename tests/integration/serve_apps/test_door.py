@@ -7,8 +7,8 @@ import dataclasses
 
 import pytest
 
-from cluster.state.async_link import AsyncRedisLink
 from cluster.state.door import Door, Terms, Verdict, place_of
+from cluster.state.link import AsyncRedisLink
 from cluster.state.new_jobs import Once
 from cluster.state.store import StateStore
 
