@@ -235,6 +235,11 @@ class ServeConfig(_Group):
         return self
 
     @property
+    def backend(self) -> str:
+        """By what replicas render. The settings say so, never what a machine happens to have."""
+        return "gsplat" if self.replica_gpus else "cpu"
+
+    @property
     def reserved_cpus(self) -> float:
         """Cores that a renderer replica reserves: those that its threads use, unless the site says otherwise."""
         return float(self.render_threads) if self.replica_cpus is None else self.replica_cpus

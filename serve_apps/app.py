@@ -42,6 +42,7 @@ _LOOK_BACK_S = 12.0  # seconds of reports that Serve keeps; it wants more than i
 _REPORT_S = 0.5  # how often a replica reports to the autoscaler
 _LOGGING = {"encoding": "JSON", "enable_access_log": False}
 _HEALTH_S = 1.0  # how late Serve sees that a replica has died, and starts another
+_NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # Ray leaves them all visible to those that reserve none
 _DEAD_AFTER_S = 30.0  # a render uses the cores; slow to answer is not dead
 
 
@@ -150,7 +151,7 @@ def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = Tr
         name=INGRESS,
         num_replicas=config.ingress_replicas,
         max_ongoing_requests=256,  # connections, not renders: the work here is small or in threads
-        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": environment}},
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {**environment, **_NO_GPU}}},
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=_HEALTH_S,
@@ -164,7 +165,7 @@ def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = Tr
 def _keeper_deployment(environment: dict[str, str]) -> serve.Deployment:
     return serve.deployment(
         name=KEEPER,
-        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": environment}},
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {**environment, **_NO_GPU}}},
         graceful_shutdown_timeout_s=5.0,
         health_check_period_s=_HEALTH_S,
         health_check_timeout_s=_DEAD_AFTER_S,
@@ -188,6 +189,7 @@ def build_from_env(args: dict[str, str]) -> serve.Application:
 def _renderer_env(config: ServeConfig) -> dict[str, str]:
     threads = str(config.render_threads)
     return {
+        **({} if config.replica_gpus else _NO_GPU),
         # Threads that have nothing to do must sleep: replicas share cores, and threads that spin while they wait
         # for each other's core made a render up to forty times slower on a busy machine.
         "OMP_WAIT_POLICY": "PASSIVE",

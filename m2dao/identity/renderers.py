@@ -22,17 +22,20 @@ from m2dao.render.types import RenderOutput
 from m2dao.stages import timed
 
 
-def warm_up() -> str:
-    """Compiles everything that rendering an identity runs on this machine, and says by which backend."""
-    backend = api.default_backend()
+def warm_up(backend: str) -> None:
+    """Compiles everything that rendering an identity by this backend runs.
+
+    Raises:
+        InputError: the backend is unknown.
+        RenderBackendUnavailable: it does not run on this machine.
+    """
     api.warm_up(backend)
     compile_ahead("m2dao.motion")
-    return backend
 
 
-def probe() -> None:
-    """Renders one Gaussian as an identity would be rendered here; raises when that fails."""
-    api.probe(api.default_backend())
+def probe(backend: str) -> None:
+    """Renders one Gaussian as an identity would be rendered; raises when that fails."""
+    api.probe(backend)
 
 
 class BakedRenderer:

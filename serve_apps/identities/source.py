@@ -46,7 +46,7 @@ class IdentitySource:
         versions: knows the versions and their hashes.
         store: holds their files.
         disk: the node's copy.
-        load_talker: ``m2dao.identity.Talker.load``, or what stands for it.
+        load_talker: ``load_talker`` with a backend, or what stands for it.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ def _fault(folder: Path, stored: StoredFolder) -> str | None:
     return None
 
 
-def load_talker(folder: Path) -> Any:
+def load_talker(folder: Path, *, backend: str) -> Any:
     """``m2dao.identity.Talker.load``; imported here so that only a replica pays for it."""
     from m2dao.identity.talker import Talker
 
-    return Talker.load(folder)
+    return Talker.load(folder, backend=backend)

@@ -25,7 +25,8 @@ _OF_THE_JOB = (InputError, NotFound, ObjectCorrupt, CheckpointCorrupt, Checkpoin
 class Health:
     """Counts failures that are neither a job's fault nor an outage. Safe between threads.
 
-    A broken GPU fails fast, so it looks idle and is given more and more work. It must therefore be noticed soon.
+    A broken GPU fails fast, so it looks idle and is given more and more work. It must therefore be noticed soon: by
+    its first failure, or by the frame that every check renders.
 
     Args:
         probe: renders something small; raises when this replica cannot render.
@@ -46,12 +47,7 @@ class Health:
         """A render ended with ``error``."""
         if isinstance(error, (*_OF_THE_JOB, ServiceUnavailable)):
             return
-        try:
-            self._probe()
-            broken = str(error) if isinstance(error, RenderBackendUnavailable) else ""
-        except Exception as found:
-            log.exception("this replica fails its probe")
-            broken = repr(found)
+        broken = self._probed() or (str(error) if isinstance(error, RenderBackendUnavailable) else "")
         with self._lock:
             self._num_failures += 1
             if not broken and self._num_failures >= MAX_FAILURES:
@@ -59,11 +55,22 @@ class Health:
             self._broken = self._broken or broken
 
     def check(self) -> None:
-        """Return while this replica can render.
+        """Render a frame, and return while this replica can render.
 
         Raises:
             ServiceError: it cannot, and must be replaced.
         """
+        found = self._probed()
         with self._lock:
+            self._broken = self._broken or found
             if self._broken:
                 raise ServiceError("renderer replica", "to render", self._broken, "it is replaced")
+
+    def _probed(self) -> str:
+        """What is wrong with a small frame rendered now; empty for nothing."""
+        try:
+            self._probe()
+        except Exception as found:
+            log.exception("this replica fails its probe")
+            return repr(found)
+        return ""

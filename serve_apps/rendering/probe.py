@@ -8,6 +8,7 @@ broken version does to that process, the keeper goes on.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -108,10 +109,11 @@ class ReplicaProber:
 
 
 def source_of(platform: Platform) -> IdentitySource:
-    """Identities of a platform, through this node's copies."""
+    """Identities of a platform, through this node's copies; rendered by the CPU, because a keeper holds no GPU."""
     settings = platform.settings
     disk = NodeCache(settings.home / "serve-cache", byte_budget=settings.serve.disk_budget_mb * MB)
-    return IdentitySource(versions=platform.state.versions, store=platform.store, disk=disk, load_talker=load_talker)
+    load = functools.partial(load_talker, backend="cpu")
+    return IdentitySource(versions=platform.state.versions, store=platform.store, disk=disk, load_talker=load)
 
 
 def main(argv: list[str]) -> int:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from ray import serve
@@ -21,7 +22,7 @@ from cluster.platform import Platform
 from cluster.scratch import remove_abandoned
 from cluster.settings import MB, ServeConfig, Settings
 from cluster.telemetry.logs import configure_logging
-from m2dao.errors import M2daoError, ServiceError
+from m2dao.errors import M2daoError, RenderBackendUnavailable, ServiceError
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache, keep_warm
@@ -37,6 +38,27 @@ DEPLOYMENT = "talker"
 MAX_ANNOUNCED = 256  # refs a replica announces at the same time
 
 
+def start_backend(config: ServeConfig) -> Callable[[], None]:
+    """Compile and load what renders, in seconds that the first render shall not pay; returns a probe of it.
+
+    Raises:
+        RenderBackendUnavailable: the backend of the settings does not run here. Nothing takes its place.
+    """
+    import m2dao.identity.talker  # noqa: F401
+    from m2dao.identity.renderers import probe, warm_up
+
+    try:
+        warm_up(config.backend)
+    except RenderBackendUnavailable as error:
+        raise RenderBackendUnavailable(
+            f"renderer replica on {socket.gethostname()}",
+            f"backend {config.backend!r}, because M2DAO_SERVE_REPLICA_GPUS is {config.replica_gpus:g}",
+            str(error),
+            "mend the GPU of this node or take it out of the cluster; with 0 GPUs replicas render by the CPU",
+        ) from error
+    return functools.partial(probe, config.backend)
+
+
 class TalkerReplica:
     """One renderer replica.
 
@@ -48,18 +70,13 @@ class TalkerReplica:
         settings = Settings.from_env()
         configure_logging(DEPLOYMENT, level=settings.log_level)
         remove_abandoned(SCRATCH)
-        # Seconds that the first render shall not pay.
-        import m2dao.identity.talker  # noqa: F401
-        from m2dao.identity.renderers import probe, warm_up
-
-        warm_up()
-
+        probe = start_backend(config)
         platform = Platform(settings)
         source = IdentitySource(
             versions=platform.state.versions,
             store=platform.store,
             disk=NodeCache(settings.home / "serve-cache", byte_budget=config.disk_budget_mb * MB),
-            load_talker=load_talker,
+            load_talker=functools.partial(load_talker, backend=config.backend),
         )
         self._jobs = platform.state.jobs
         self._talkers = TalkerCache(source.prepare, byte_budget=config.talker_budget_mb * MB)
@@ -121,8 +138,8 @@ class TalkerReplica:
         if pool is not None:
             pool.stop(self._drain_s)
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
         """Raise when this replica cannot render any more; Serve then replaces it."""
-        self._health.check()
+        await asyncio.to_thread(self._health.check)  # a GPU that hangs must not hold the renders' words
         if not self._watch.alive:
             raise ServiceError("renderer replica", "its listener to run", "a stopped one")

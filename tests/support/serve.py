@@ -47,6 +47,7 @@ from tests.support.http_server import serving
 from tests.support.stack import cancel_open_jobs, reaching
 
 _names = itertools.count()
+load_on_cpu = functools.partial(load_talker, backend="cpu")
 WAIT_S = 120
 SMALL = ServeConfig(
     max_upload_mb=1,
@@ -151,7 +152,7 @@ def make_worker(
     *,
     lease_s: float = 20.0,
     budget_bytes: int = 500 * MB,
-    load=load_talker,
+    load=load_on_cpu,
     name: str = "test",
 ) -> tuple[RenderWorker, TalkerCache]:
     """A worker as a replica has it, and its cache."""
@@ -168,7 +169,7 @@ def make_worker(
         store=services.store,
         talkers=talkers,
         config=config,
-        watchers=Watchers(load=Load(), health=Health(probe)),
+        watchers=Watchers(load=Load(), health=Health(functools.partial(probe, "cpu"))),
         name=name,
         backoff=Backoff(base_s=0.01, max_s=0.1),
     )
@@ -213,7 +214,7 @@ def probing(platform: Platform, disk: Path) -> Iterator[None]:
         versions=platform.state.versions,
         store=platform.store,
         disk=NodeCache(disk, byte_budget=1000 * MB),
-        load_talker=load_talker,
+        load_talker=load_on_cpu,
     )
     chore = ProbeChore(platform, probe=functools.partial(fault_of_version, source), replicas_s=0.0)
     stop = threading.Event()
@@ -249,7 +250,7 @@ class Gated:
 
 @contextlib.contextmanager
 def renderers(
-    settings: Settings, disk: Path, *, config: ServeConfig = SMALL, concurrency: int = 2, load=load_talker
+    settings: Settings, disk: Path, *, config: ServeConfig = SMALL, concurrency: int = 2, load=load_on_cpu
 ) -> Iterator[RenderPool]:
     """Claim and do renders until the end of the block."""
     services = make_services(settings, config)

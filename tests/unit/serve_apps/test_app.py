@@ -38,6 +38,16 @@ def test_nothing_that_serve_writes_into_rays_tables_holds_a_secret():
         assert "hunter2" not in text
 
 
+def visible_gpus(deployment) -> str | None:
+    return deployment.ray_actor_options["runtime_env"]["env_vars"].get("CUDA_VISIBLE_DEVICES")
+
+
+def test_only_what_reserves_a_gpu_sees_one():
+    assert [visible_gpus(deployment) for deployment in deployments(ServeConfig())] == ["", "", ""]
+    assert [visible_gpus(deployment) for deployment in deployments(ServeConfig(replica_gpus=0.25))] == ["", None, ""]
+    assert (ServeConfig().backend, ServeConfig(replica_gpus=0.25).backend) == ("cpu", "gsplat")
+
+
 @pytest.mark.parametrize(("changes", "cpus"), [({}, 1), ({"render_threads": 3}, 3), ({"replica_cpus": 2.5}, 2.5)])
 def test_a_replica_reserves_the_cores_that_its_threads_use(changes, cpus):
     _, renderer, _ = deployments(ServeConfig(**changes))

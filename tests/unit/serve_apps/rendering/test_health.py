@@ -62,6 +62,22 @@ def test_a_replica_that_cannot_draw_a_single_frame_is_unhealthy_at_once():
         health.check()
 
 
+def test_a_replica_that_breaks_while_it_has_nothing_to_do_is_found_by_the_next_check():
+    faults = []
+
+    def draw() -> None:
+        if faults:
+            raise faults.pop()
+
+    health = Health(draw)
+    health.check()
+    faults.append(RuntimeError("CUDA error: the device is lost"))
+    with pytest.raises(ServiceError, match="the device is lost"):
+        health.check()
+    with pytest.raises(ServiceError, match="the device is lost"):  # it does not come back
+        health.check()
+
+
 def test_a_replica_without_its_backend_is_unhealthy_at_once():
     health = Health(works)
     health.failed(RenderBackendUnavailable("backend 'gsplat'"))
