@@ -31,6 +31,7 @@ from m2dao.errors import ConfigError
 from m2dao.secrets import hide
 
 MB = 1_000_000
+_MEMORY_OF_A_REPLICA_MB = 1000  # without identities; measured 650, and a render needs some
 USUAL_REAL_TIME_FACTOR = 0.5  # of a render: seconds of work for a second of video, until it was measured
 
 
@@ -109,6 +110,9 @@ class RaySettings(_Group):
         "Unset: Ray's own settings decide.",
     )
     num_cpus: int | None = _number(None, 1, 4096, "Cores the embedded Ray head offers. Unset: all of them.")
+    memory_mb: int | None = _number(
+        None, 1000, 100_000_000, "Memory the embedded Ray head offers, in MB. Unset: all of the machine's."
+    )
     object_store_mb: int = _number(256, 80, 1_000_000, "Shared memory of the embedded Ray head, in MB.")
 
 
@@ -190,6 +194,15 @@ class ServeConfig(_Group):
         None, 1.0, 256, "Cores reserved for a replica, no fewer than its threads. Unset: one for each thread."
     )
     replica_gpus: float = _number(0.0, 0.0, 16, "GPUs (or a part of one) Ray reserves for a renderer replica.")
+    replica_memory_mb: int | None = _number(
+        None,
+        100,
+        10_000_000,
+        "Memory reserved for a renderer replica, in MB. Unset: its memory for identities and 1000 beside.",
+    )
+    ingress_memory_mb: int = _number(
+        1000, 100, 1_000_000, "Memory reserved for a replica of the ingress with its decoders, in MB."
+    )
     min_replicas: int = _number(1, 1, 1000, "Renderer replicas that are always kept.")
     max_replicas: int = _number(4, 1, 1000, "Most renderer replicas.")
     ingress_replicas: int = _number(1, 1, 100, "Replicas of the HTTP ingress.")
@@ -233,6 +246,21 @@ class ServeConfig(_Group):
             remedy = "unset it, or lower M2DAO_SERVE_RENDER_THREADS"
             raise ConfigError("M2DAO_SERVE_REPLICA_CPUS", expected, f"{self.reserved_cpus:g}", remedy)
         return self
+
+    @model_validator(mode="after")
+    def _a_replica_reserves_the_memory_of_its_identities(self) -> ServeConfig:
+        if self.reserved_memory_mb < self.talker_budget_mb:
+            expected = f"at least {self.talker_budget_mb}, the memory of its identities"
+            remedy = "unset it, or lower M2DAO_SERVE_TALKER_BUDGET_MB"
+            raise ConfigError("M2DAO_SERVE_REPLICA_MEMORY_MB", expected, str(self.replica_memory_mb), remedy)
+        return self
+
+    @property
+    def reserved_memory_mb(self) -> int:
+        """Memory that a renderer replica reserves: of its identities and of its own, unless the site says otherwise."""
+        if self.replica_memory_mb is None:
+            return self.talker_budget_mb + _MEMORY_OF_A_REPLICA_MB
+        return self.replica_memory_mb
 
     @property
     def backend(self) -> str:

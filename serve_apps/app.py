@@ -17,7 +17,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from cluster.ids import ModelRef
 from cluster.scratch import remove_abandoned
-from cluster.settings import ServeConfig, Settings
+from cluster.settings import MB, ServeConfig, Settings
 from cluster.telemetry import ray_meter
 from cluster.telemetry.logs import configure_logging
 from cluster.telemetry.metrics import PROBLEMS
@@ -43,6 +43,7 @@ _REPORT_S = 0.5  # how often a replica reports to the autoscaler
 _LOGGING = {"encoding": "JSON", "enable_access_log": False}
 _HEALTH_S = 1.0  # how late Serve sees that a replica has died, and starts another
 _NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # Ray leaves them all visible to those that reserve none
+_KEEPER_MEMORY_MB = 500
 _DEAD_AFTER_S = 30.0  # a render uses the cores; slow to answer is not dead
 
 
@@ -139,6 +140,7 @@ def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = Tr
         ray_actor_options={
             "num_cpus": config.reserved_cpus,
             "num_gpus": config.replica_gpus,
+            "memory": config.reserved_memory_mb * MB,
             "runtime_env": {"env_vars": {**environment, **_renderer_env(config)}},
         },
         graceful_shutdown_timeout_s=config.drain_s,
@@ -151,7 +153,7 @@ def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = Tr
         name=INGRESS,
         num_replicas=config.ingress_replicas,
         max_ongoing_requests=256,  # connections, not renders: the work here is small or in threads
-        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {**environment, **_NO_GPU}}},
+        ray_actor_options=_without_cores(environment, config.ingress_memory_mb),
         graceful_shutdown_timeout_s=10.0,
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=_HEALTH_S,
@@ -165,12 +167,18 @@ def build_app(settings: Settings, config: ServeConfig, *, with_keeper: bool = Tr
 def _keeper_deployment(environment: dict[str, str]) -> serve.Deployment:
     return serve.deployment(
         name=KEEPER,
-        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {**environment, **_NO_GPU}}},
+        ray_actor_options=_without_cores(environment, _KEEPER_MEMORY_MB),
         graceful_shutdown_timeout_s=5.0,
         health_check_period_s=_HEALTH_S,
         health_check_timeout_s=_DEAD_AFTER_S,
         logging_config=_LOGGING,
     )(KeeperReplica)
+
+
+def _without_cores(environment: dict[str, str], memory_mb: int) -> dict[str, Any]:
+    """For what does little work. A head offers no memory, so none of it is ever put there."""
+    env = {**environment, **_NO_GPU}
+    return {"num_cpus": 0, "memory": memory_mb * MB, "runtime_env": {"env_vars": env}}
 
 
 def build_from_env(args: dict[str, str]) -> serve.Application:

@@ -235,6 +235,8 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
         "runtime-env-agent-port": ports["runtime_env"],
         "metrics-export-port": ports["metrics"],
         "ray-client-server-port": ports["client"],
+        # By default what is free at this moment, so that it would be chance what can start later.
+        "memory": settings.ray.memory_mb * MB if settings.ray.memory_mb else _memory_of_machine(),
     }
     if settings.ray.num_cpus:
         arguments["num-cpus"] = settings.ray.num_cpus
@@ -314,6 +316,10 @@ def ray_environment(host: str, token_file: Path | None) -> dict[str, str]:
     if token_file is not None:
         env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file)}
     return env
+
+
+def _memory_of_machine() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def ray_temp_dir(home: Path) -> Path:

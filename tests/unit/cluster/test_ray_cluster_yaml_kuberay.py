@@ -197,6 +197,9 @@ def test_versions_are_those_of_the_project(clusters):
 def test_the_head_does_no_work_and_each_cluster_has_cpu_and_gpu_workers(clusters):
     for cluster in clusters.values():
         assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+        assert (
+            cluster["headGroupSpec"]["rayStartParams"]["memory"] == "0"
+        )  # everything that is put somewhere needs some
         groups = {group["groupName"]: group for group in cluster["workerGroupSpecs"]}
         assert set(groups) == {"cpu", "gpu"}
         assert groups["gpu"]["minReplicas"] == 0

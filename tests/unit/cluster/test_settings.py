@@ -128,6 +128,11 @@ def test_a_replica_that_reserves_fewer_cores_than_its_threads_use_is_refused(env
     assert ServeConfig(render_threads=2).reserved_cpus == 2
 
 
+def test_a_replica_that_reserves_less_memory_than_its_identities_take_is_refused():
+    with pytest.raises(ConfigError, match="M2DAO_SERVE_REPLICA_MEMORY_MB: expected at least 2048"):
+        ServeConfig(replica_memory_mb=2000)
+
+
 def test_a_refused_url_is_not_repeated_because_it_may_hold_a_password():
     with pytest.raises(ConfigError) as caught:
         Settings.from_env({"M2DAO_REDIS_URL": "rediss//:hunter2@host"})

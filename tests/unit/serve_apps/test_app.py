@@ -48,6 +48,15 @@ def test_only_what_reserves_a_gpu_sees_one():
     assert (ServeConfig().backend, ServeConfig(replica_gpus=0.25).backend) == ("cpu", "gsplat")
 
 
+def test_everything_reserves_its_memory_so_that_nothing_of_it_fits_on_a_head_without():
+    config = ServeConfig(talker_budget_mb=3000, ingress_memory_mb=700)
+    ingress, renderer, keeper = (each.ray_actor_options["memory"] for each in deployments(config))
+    assert (ingress, renderer) == (700e6, 4000e6)
+    assert keeper > 0
+    _, renderer, _ = deployments(ServeConfig(replica_memory_mb=9000))
+    assert renderer.ray_actor_options["memory"] == 9000e6
+
+
 @pytest.mark.parametrize(("changes", "cpus"), [({}, 1), ({"render_threads": 3}, 3), ({"replica_cpus": 2.5}, 2.5)])
 def test_a_replica_reserves_the_cores_that_its_threads_use(changes, cpus):
     _, renderer, _ = deployments(ServeConfig(**changes))

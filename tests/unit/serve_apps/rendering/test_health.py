@@ -43,9 +43,11 @@ def test_a_render_that_is_done_in_between_clears_the_count():
     "error", [InputError("x"), ObjectCorrupt("x"), CheckpointCorrupt("x"), StorageUnavailable("x")], ids=repr
 )
 def test_faults_of_jobs_and_outages_say_nothing_about_a_replica(error):
-    health = Health(lambda: pytest.fail("not worth a probe"))
+    probed = []
+    health = Health(lambda: probed.append(error))
     for _ in range(3 * MAX_FAILURES):
         health.failed(error)
+    assert not probed
     health.check()
 
 
