@@ -17,27 +17,22 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from cluster.checks.values import is_bucket, is_origins, is_ray_address, is_url
+from cluster.checks.values import is_bucket, is_ray_address, is_url
 from cluster.environment import PREFIX, STACK_ENV_NAME, env_name, pick_settings, read_stack_env
 from cluster.faults import Backoff
+from cluster.groups.group import MB as MB
+from cluster.groups.group import Group, number
+from cluster.groups.serving import USUAL_REAL_TIME_FACTOR as USUAL_REAL_TIME_FACTOR
+from cluster.groups.serving import ServeConfig as ServeConfig
 from m2dao.errors import ConfigError
 from m2dao.secrets import hide
-
-MB = 1_000_000
-_MEMORY_OF_A_REPLICA_MB = 1000  # without identities; measured 650, and a render needs some
-USUAL_REAL_TIME_FACTOR = 0.5  # of a render: seconds of work for a second of video, until it was measured
-
-
-def _number(default: float | None, low: float, high: float, help: str) -> Any:
-    """A number from ``low`` to ``high``."""
-    return Field(default, ge=low, le=high, description=help)
 
 
 def _path(value: Path) -> Path:
@@ -48,11 +43,7 @@ _HttpUrl = Annotated[str, is_url("http", "https")]
 _AbsolutePath = Annotated[Path, AfterValidator(_path)]
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class RedisSettings(_Group):
+class RedisSettings(Group):
     """The state store."""
 
     url: Annotated[SecretStr, is_url("redis", "rediss")] | None = Field(
@@ -60,7 +51,7 @@ class RedisSettings(_Group):
     )
 
 
-class S3Settings(_Group):
+class S3Settings(Group):
     """The object store."""
 
     endpoint: _HttpUrl | None = Field(
@@ -87,7 +78,7 @@ class S3Settings(_Group):
     )
 
 
-class MlflowSettings(_Group):
+class MlflowSettings(Group):
     """The model registry."""
 
     url: Annotated[SecretStr, is_url("http", "https")] | None = Field(
@@ -95,7 +86,7 @@ class MlflowSettings(_Group):
     )
 
 
-class RaySettings(_Group):
+class RaySettings(Group):
     """The compute cluster."""
 
     address: Annotated[str, AfterValidator(is_ray_address)] | None = Field(
@@ -109,14 +100,14 @@ class RaySettings(_Group):
         description="File that holds the Ray cluster's token. Embedded: made per home. "
         "Unset: Ray's own settings decide.",
     )
-    num_cpus: int | None = _number(None, 1, 4096, "Cores the embedded Ray head offers. Unset: all of them.")
-    memory_mb: int | None = _number(
+    num_cpus: int | None = number(None, 1, 4096, "Cores the embedded Ray head offers. Unset: all of them.")
+    memory_mb: int | None = number(
         None, 1000, 100_000_000, "Memory the embedded Ray head offers, in MB. Unset: all of the machine's."
     )
-    object_store_mb: int = _number(256, 80, 1_000_000, "Shared memory of the embedded Ray head, in MB.")
+    object_store_mb: int = number(256, 80, 1_000_000, "Shared memory of the embedded Ray head, in MB.")
 
 
-class ApiSettings(_Group):
+class ApiSettings(Group):
     """Where the HTTP API listens."""
 
     host: str = Field(
@@ -124,153 +115,26 @@ class ApiSettings(_Group):
         description="Address the HTTP API listens on. "
         "Put a TLS-terminating proxy in front before opening it to a network.",
     )
-    port: int = _number(8000, 1, 65535, "Port of the HTTP API.")
+    port: int = number(8000, 1, 65535, "Port of the HTTP API.")
 
 
-class MetricsSettings(_Group):
+class MetricsSettings(Group):
     """Where the keeper shows the platform's figures."""
 
     host: str = Field(default="127.0.0.1", description="Address the keeper shows metrics on. They name no tenant.")
-    port: int = _number(0, 0, 65535, "Port the keeper shows metrics on. 0: none. Embedded: a free port.")
+    port: int = number(0, 0, 65535, "Port the keeper shows metrics on. 0: none. Embedded: a free port.")
 
 
-class JobSettings(_Group):
+class JobSettings(Group):
     """How jobs wait for what is ours to mend."""
 
-    retry_base_s: float = _number(1.0, 0.001, 3600, "First wait after an outage, in seconds; it doubles each time.")
-    retry_max_s: float = _number(30.0, 0.001, 3600, "Longest wait of a job that met an outage, in seconds.")
+    retry_base_s: float = number(1.0, 0.001, 3600, "First wait after an outage, in seconds; it doubles each time.")
+    retry_max_s: float = number(30.0, 0.001, 3600, "Longest wait of a job that met an outage, in seconds.")
 
     @property
     def backoff(self) -> Backoff:
         """The waits as an object."""
         return Backoff(base_s=self.retry_base_s, max_s=self.retry_max_s)
-
-
-class ServeConfig(_Group):
-    """What the API allows and how it scales."""
-
-    allowed_origins: Annotated[str, AfterValidator(is_origins)] | None = Field(
-        default=None,
-        description="Origins of web pages that may call the API and fetch results, by comma, such as "
-        "`https://app.example.com`; `*` for all. Unset: pages cannot, only servers.",
-    )
-    max_upload_mb: int = _number(64, 1, 4096, "Largest request body of POST /v1/renders, in MB; 413 beyond it.")
-    request_rate: float = _number(50.0, 0.1, 100_000, "Requests a second that a tenant may make; 429 beyond it.")
-    request_burst: float = _number(200.0, 20, 1_000_000, "Requests that a tenant may make at once; 429 beyond it.")
-    max_uploads: int = _number(8, 1, 1000, "Uploads of a tenant at the same time; 429 beyond it.")
-    upload_timeout_s: float = _number(120.0, 1, 3600, "Longest time of a request body, in seconds; 408 beyond it.")
-    upload_min_kb_s: float = _number(16.0, 0.1, 100_000, "Slowest request body, in kB a second; 408 below it.")
-    upload_disk_mb: int = _number(8192, 64, 10_000_000, "Temporary disk of an ingress, in MB; 503 beyond it.")
-    max_audio_s: float = _number(600.0, 1, 36_000, "Longest speech of one render, in seconds; 422 beyond it.")
-    max_image_pixels: int = _number(
-        16_000_000, 4096, 200_000_000, "Most pixels of an uploaded background image; 422 beyond it."
-    )
-    decode_timeout_s: float = _number(60.0, 1, 3600, "Longest time the decoding of one upload may take, in seconds.")
-    decode_memory_mb: int = _number(2048, 512, 65_536, "Address space of the subprocess that decodes an upload, in MB.")
-    decode_processes: int = _number(4, 1, 64, "Uploads an ingress replica decodes at the same time.")
-    decode_wait_s: float = _number(10.0, 0.1, 600, "Longest wait for a decoder, in seconds; 503 beyond it.")
-    sounds_in_redis_mb: int = _number(
-        128,
-        0,
-        100_000,
-        "Memory of Redis for sounds of open renders, 1 MB each at most; others go to the object store.",
-    )
-    max_active_renders: int = _number(
-        16, 1, 100_000, "Renders a tenant may have queued and running together; 429 beyond it."
-    )
-    max_running_renders: int = _number(
-        16, 1, 100_000, "Renders of a tenant that run at the same time; the others wait, so that no tenant has all."
-    )
-    result_url_s: int = _number(3600, 60, 604_800, "Life of a presigned result URL, in seconds.")
-    lease_s: float = _number(
-        15.0, 1, 600, "A render whose worker is silent for this long is given to another one, in seconds."
-    )
-    max_attempts: int = _number(3, 1, 100, "Times a render is tried when workers die or services fail.")
-    render_concurrency: int = _number(
-        1, 1, 64, "Renders one replica works on at the same time; on a GPU they share its calls."
-    )
-    render_threads: int = _number(1, 1, 256, "Threads of a replica. More make one render quicker, all no faster.")
-    replica_cpus: float | None = _number(
-        None, 1.0, 256, "Cores reserved for a replica, no fewer than its threads. Unset: one for each thread."
-    )
-    replica_gpus: float = _number(0.0, 0.0, 16, "GPUs (or a part of one) Ray reserves for a renderer replica.")
-    replica_memory_mb: int | None = _number(
-        None,
-        100,
-        10_000_000,
-        "Memory reserved for a renderer replica, in MB. Unset: its memory for identities and 1000 beside.",
-    )
-    ingress_memory_mb: int = _number(
-        1000, 100, 1_000_000, "Memory reserved for a replica of the ingress with its decoders, in MB."
-    )
-    min_replicas: int = _number(1, 1, 1000, "Renderer replicas that are always kept.")
-    max_replicas: int = _number(4, 1, 1000, "Most renderer replicas.")
-    ingress_replicas: int = _number(1, 1, 100, "Replicas of the HTTP ingress.")
-    target_wait_s: float = _number(
-        20.0, 0.5, 3600, "Replicas are added until the queued work would be done within this time, in seconds."
-    )
-    upscale_delay_s: float = _number(
-        1.0, 0, 3600, "How long more replicas must be wanted before they start, in seconds."
-    )
-    downscale_delay_s: float = _number(60.0, 0, 36_000, "How long fewer must be wanted before some stop, in seconds.")
-    drain_s: float = _number(
-        300.0, 1, 36_000, "Time of a stopping replica to finish, in seconds; at least half of the longest speech."
-    )
-    talker_budget_mb: int = _number(2048, 16, 1_000_000, "Memory for identities in one replica, in MB.")
-    disk_budget_mb: int = _number(10_240, 16, 10_000_000, "Disk for downloaded identities on one node, in MB.")
-
-    @property
-    def origins(self) -> tuple[str, ...]:
-        """The origins of pages that may call the API."""
-        return tuple(filter(None, (self.allowed_origins or "").split(",")))
-
-    @model_validator(mode="after")
-    def _replica_bounds_agree(self) -> ServeConfig:
-        if self.max_replicas < self.min_replicas:
-            raise ConfigError("M2DAO_SERVE_MAX_REPLICAS", f"at least {self.min_replicas}", str(self.max_replicas))
-        return self
-
-    @model_validator(mode="after")
-    def _a_drain_lasts_as_long_as_the_longest_render(self) -> ServeConfig:
-        longest_s = self.max_audio_s * USUAL_REAL_TIME_FACTOR
-        if self.drain_s < longest_s:
-            expected = f"at least {longest_s:g} s, which a render of {self.max_audio_s:g} s of speech takes"
-            remedy = "raise it, or lower M2DAO_SERVE_MAX_AUDIO_S"
-            raise ConfigError("M2DAO_SERVE_DRAIN_S", expected, f"{self.drain_s:g}", remedy)
-        return self
-
-    @model_validator(mode="after")
-    def _a_replica_reserves_the_cores_of_its_threads(self) -> ServeConfig:
-        if self.reserved_cpus < self.render_threads:
-            expected = f"at least {self.render_threads}, the threads of a replica"
-            remedy = "unset it, or lower M2DAO_SERVE_RENDER_THREADS"
-            raise ConfigError("M2DAO_SERVE_REPLICA_CPUS", expected, f"{self.reserved_cpus:g}", remedy)
-        return self
-
-    @model_validator(mode="after")
-    def _a_replica_reserves_the_memory_of_its_identities(self) -> ServeConfig:
-        if self.reserved_memory_mb < self.talker_budget_mb:
-            expected = f"at least {self.talker_budget_mb}, the memory of its identities"
-            remedy = "unset it, or lower M2DAO_SERVE_TALKER_BUDGET_MB"
-            raise ConfigError("M2DAO_SERVE_REPLICA_MEMORY_MB", expected, str(self.replica_memory_mb), remedy)
-        return self
-
-    @property
-    def reserved_memory_mb(self) -> int:
-        """Memory that a renderer replica reserves: of its identities and of its own, unless the site says otherwise."""
-        if self.replica_memory_mb is None:
-            return self.talker_budget_mb + _MEMORY_OF_A_REPLICA_MB
-        return self.replica_memory_mb
-
-    @property
-    def backend(self) -> str:
-        """By what replicas render. The settings say so, never what a machine happens to have."""
-        return "gsplat" if self.replica_gpus else "cpu"
-
-    @property
-    def reserved_cpus(self) -> float:
-        """Cores that a renderer replica reserves: those that its threads use, unless the site says otherwise."""
-        return float(self.render_threads) if self.replica_cpus is None else self.replica_cpus
 
 
 class Settings(BaseSettings):
@@ -309,7 +173,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe log line that is written."
     )
-    start_timeout_s: int = _number(120, 1, 3600, "How long `up` waits for each embedded service, in seconds.")
+    start_timeout_s: int = number(120, 1, 3600, "How long `up` waits for each embedded service, in seconds.")
 
     @classmethod
     def settings_customise_sources(
@@ -399,7 +263,7 @@ def all_settings() -> dict[str, Setting]:
     """The table of all settings, by their environment variables."""
     rows: dict[str, FieldInfo] = {}
     for name, field in Settings.model_fields.items():
-        if isinstance(field.default, _Group):
+        if isinstance(field.default, Group):
             rows |= {f"{name}.{part}": inner for part, inner in type(field.default).model_fields.items()}
         else:
             rows[name] = field

