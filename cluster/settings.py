@@ -100,6 +100,11 @@ class RaySettings(Group):
         description="File that holds the Ray cluster's token. Embedded: made per home. "
         "Unset: Ray's own settings decide.",
     )
+    pass_settings: bool = Field(
+        default=False,
+        description="Send settings that are not secret with the jobs for a cluster of your own. "
+        "Otherwise those of its machines count: an address here may lead nowhere there.",
+    )
     num_cpus: int | None = number(None, 1, 4096, "Cores the embedded Ray head offers. Unset: all of them.")
     memory_mb: int | None = number(
         None, 1000, 100_000_000, "Memory the embedded Ray head offers, in MB. Unset: all of the machine's."

@@ -51,13 +51,20 @@ def connect(settings: Settings, **options: Any) -> None:
     try:
         ray.init(address=settings.ray.address, namespace=NAMESPACE, **options)
     except (ConnectionError, TimeoutError, OSError, RuntimeError, ray.exceptions.RayError) as error:
-        refused = "InvalidAuthToken" in "".join(traceback.format_exception(error))  # Ray says so only in the cause
-        raise ClusterUnavailable(
-            f"Ray at {settings.ray.address}",
-            "to join the cluster",
-            "our token is not the cluster's" if refused else str(error)[:300],
-            "check M2DAO_RAY_TOKEN_FILE" if refused else "start it with m2dao-cluster up",
-        ) from error
+        got, remedy = _why(error)
+        raise ClusterUnavailable(f"Ray at {settings.ray.address}", "to join the cluster", got, remedy) from error
+
+
+def _why(error: Exception) -> tuple[str, str]:
+    """What kept us from joining a cluster, and what to do."""
+    if "InvalidAuthToken" in "".join(traceback.format_exception(error)):  # Ray says so only in the cause
+        return "our token is not the cluster's", "check M2DAO_RAY_TOKEN_FILE"
+    if "No node info found" in str(error):
+        return (
+            "its head answers, but no Ray of that cluster runs on this machine",
+            "run this on a machine of the cluster: ray attach, or kubectl exec",
+        )
+    return str(error)[:300], "start it with m2dao-cluster up"
 
 
 @contextmanager

@@ -9,16 +9,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from cluster.control.batch_jobs import BatchJobState
 from cluster.settings import Settings
+from cluster.stack.home import StackHome
 from m2dao.errors import ClusterUnavailable, ConfigError
 from m2dao.secrets import hide
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
+_OF_THIS_MACHINE = ("M2DAO_HOME", "M2DAO_RAY_TOKEN_FILE")  # paths
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -102,23 +103,28 @@ class RayJobs:
                     return None
                 raise
 
-    def _is_local(self) -> bool:
-        return urlsplit(self._url).hostname in ("127.0.0.1", "localhost", "::1")
+    def _is_embedded(self) -> bool:
+        return StackHome(self._settings.home).is_own_dashboard(self._url)
 
     def _python(self) -> str:
-        """On this machine our own interpreter; elsewhere whatever the cluster's image calls python."""
-        return sys.executable if self._is_local() else "python"
+        """Of the embedded Ray our own interpreter; elsewhere whatever the cluster's image calls python."""
+        return sys.executable if self._is_embedded() else "python"
 
     def _environment(self) -> dict[str, str]:
         """Settings for the job. Secrets are left out, because Ray shows a job's environment in its dashboard.
 
-        The embedded stack's are in the file that ``M2DAO_HOME`` leads to; elsewhere they belong into the environment
-        of the cluster's machines.
+        The embedded stack's are in the file that ``M2DAO_HOME`` leads to. Elsewhere all settings belong into the
+        environment of the cluster's machines: an address of ours may be the end of a tunnel, which only we can reach.
         """
-        env = self._settings.to_env(secrets=False, serve=False)
-        if self._is_local():
-            env["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
-        return env
+        if self._is_embedded():
+            return {
+                **self._settings.to_env(secrets=False, serve=False),
+                "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            }
+        if self._settings.ray.pass_settings:
+            settings = self._settings.to_env(secrets=False, serve=False)
+            return {name: value for name, value in settings.items() if name not in _OF_THIS_MACHINE}
+        return {}
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cluster.environment import STACK_ENV_NAME
 from cluster.settings import Settings
@@ -60,6 +61,15 @@ class StackHome:
     def is_running(self, name: str) -> bool:
         """Whether any process of a service runs."""
         return bool(processes.find_members(self.mark(name), self.record(name)))
+
+    def is_own_dashboard(self, url: str) -> bool:
+        """Whether the address is that of a Ray which this home has started and which runs.
+
+        Not every dashboard at 127.0.0.1 is: a tunnel ends there too.
+        """
+        record, port = self.record("ray"), self.ports().get("ray", {}).get("dashboard")
+        parts = urlsplit(url)
+        return record is not None and record.alive() and (parts.hostname, parts.port) == (LOOPBACK, port)
 
     def make_folders(self) -> None:
         """Make what is missing; only the owner may look into it."""
