@@ -64,7 +64,7 @@ def deploy(
         from serve_apps.app import APP_NAME, build_app
 
         serve.start(
-            proxy_location="HeadOnly",
+            proxy_location="EveryNode",  # that holds replicas: the API outlives the head
             http_options={"host": settings.api.host, "port": settings.api.port},
             logging_config={"encoding": "JSON", "log_level": settings.log_level},
         )
