@@ -57,9 +57,10 @@ def connect(settings: Settings, **options: Any) -> None:
 
 def _why(error: Exception) -> tuple[str, str]:
     """What kept us from joining a cluster, and what to do."""
-    if "InvalidAuthToken" in "".join(traceback.format_exception(error)):  # Ray says so only in the cause
+    said = "".join(traceback.format_exception(error))  # the reason is often only in Ray's cause
+    if "InvalidAuthToken" in said:
         return "our token is not the cluster's", "check M2DAO_RAY_TOKEN_FILE"
-    if "No node info found" in str(error):
+    if "No node info found" in said:
         return (
             "its head answers, but no Ray of that cluster runs on this machine",
             "run this on a machine of the cluster: ray attach, or kubectl exec",

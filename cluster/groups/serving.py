@@ -125,7 +125,7 @@ class ServeConfig(Group):
 
     @property
     def reserved_memory_mb(self) -> int:
-        """Memory that a renderer replica reserves: of its identities and of its own, unless the site says otherwise."""
+        """Memory that a renderer replica reserves: of its identities and its own, or what the site says."""
         if self.replica_memory_mb is None:
             return self.talker_budget_mb + _MEMORY_OF_A_REPLICA_MB
         return self.replica_memory_mb

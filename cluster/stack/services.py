@@ -235,11 +235,8 @@ def _ray(settings: Settings, ports: Mapping[str, int], credentials: Mapping[str,
         "runtime-env-agent-port": ports["runtime_env"],
         "metrics-export-port": ports["metrics"],
         "ray-client-server-port": ports["client"],
-        # By default what is free at this moment, so that it would be chance what can start later.
-        "memory": settings.ray.memory_mb * MB if settings.ray.memory_mb else _memory_of_machine(),
+        **_offered(settings),
     }
-    if settings.ray.num_cpus:
-        arguments["num-cpus"] = settings.ray.num_cpus
     reached_by = {
         "M2DAO_RAY_ADDRESS": f"{LOOPBACK}:{ports['gcs']}",
         "M2DAO_RAY_DASHBOARD_URL": f"http://{LOOPBACK}:{ports['dashboard']}",
@@ -318,8 +315,12 @@ def ray_environment(host: str, token_file: Path | None) -> dict[str, str]:
     return env
 
 
-def _memory_of_machine() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _offered(settings: Settings) -> dict[str, int]:
+    """What the head offers to those that reserve something, as arguments of ``ray start``."""
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # By default Ray takes the memory that is free at this moment, so that it would be chance what can start later.
+    offered = {"memory": settings.ray.memory_mb * MB if settings.ray.memory_mb else machine_bytes}
+    return offered | ({"num-cpus": settings.ray.num_cpus} if settings.ray.num_cpus else {})
 
 
 def ray_temp_dir(home: Path) -> Path:

@@ -109,7 +109,10 @@ class ReplicaProber:
 
 
 def source_of(platform: Platform) -> IdentitySource:
-    """Identities of a platform, through this node's copies; rendered by the CPU, because a keeper holds no GPU."""
+    """Identities of a platform, through this node's copies.
+
+    They are rendered by the CPU, because a keeper holds no GPU.
+    """
     settings = platform.settings
     disk = NodeCache(settings.home / "serve-cache", byte_budget=settings.serve.disk_budget_mb * MB)
     load = functools.partial(load_talker, backend="cpu")

@@ -39,7 +39,7 @@ MAX_ANNOUNCED = 256  # refs a replica announces at the same time
 
 
 def start_backend(config: ServeConfig) -> Callable[[], None]:
-    """Compile and load what renders, in seconds that the first render shall not pay; returns a probe of it.
+    """Compile and load what renders, so that no render waits for it; returns a probe of it.
 
     Raises:
         RenderBackendUnavailable: the backend of the settings does not run here. Nothing takes its place.
