@@ -17,6 +17,7 @@
     |       |-- AssetUnavailable        cannot be fetched
     |       `-- AssetCorrupt            does not match the lock table
     |-- ContainedProcessDied        a contained process that ended without an answer
+    |   `-- ContainedProcessKilled      something outside ended it
     |-- FitError                    a fit that cannot go on
     |   `-- FitDiverged             the loss is no longer a number
     `-- ServiceError                raised by the service packages around the engine (see cluster)
@@ -191,6 +192,12 @@ class ContainedProcessDied(M2daoError):
     """A contained process ended without an answer, or had to be ended."""
 
     code = "contained-process-died"
+
+
+class ContainedProcessKilled(ContainedProcessDied):
+    """A contained process was killed from outside, within its limits."""
+
+    code = "contained-process-killed"
 
 
 class FitError(M2daoError):

@@ -29,7 +29,15 @@ from typing import Any, BinaryIO
 
 import m2dao.errors
 from m2dao.contain.box import NUM_USERS, Box
-from m2dao.errors import NO_ROOM, ContainedProcessDied, ContainmentUnavailable, InputError, M2daoError, ServiceError
+from m2dao.errors import (
+    NO_ROOM,
+    ContainedProcessDied,
+    ContainedProcessKilled,
+    ContainmentUnavailable,
+    InputError,
+    M2daoError,
+    ServiceError,
+)
 
 log = logging.getLogger(__name__)
 START_S = 120.0  # for imports, on a machine that is busy
@@ -115,7 +123,8 @@ class ContainedCalls:
         Raises:
             InputError: the function's own refusal.
             ContainedProcessDied: it ended without an answer, or its time was up.
-            ContainmentUnavailable: no contained process can be made.
+            ContainedProcessKilled: something outside ended it, as the kernel does where memory is short.
+            ContainmentUnavailable: no contained process can be made, or each was killed with its server.
             OSError: there was no room for what the function was to write.
             ServiceError: the function has a fault.
         """
@@ -129,7 +138,7 @@ class ContainedCalls:
                         return _answer(function, message)
                     on_progress(*message["progress"])
             self._replace(server)
-        raise _no_answer(function)
+        raise _all_killed(function)
 
     async def run_async(self, function: str, arguments: Mapping[str, Any], box: Box) -> Any:
         """``run`` on an event loop. When it is cancelled, the process is ended."""
@@ -148,7 +157,7 @@ class ContainedCalls:
             finally:
                 writer.close()
             self._replace(server)
-        raise _no_answer(function)
+        raise _all_killed(function)
 
     def _begin(self, function: str, arguments: Mapping[str, Any], box: Box) -> tuple[_Server, socket.socket]:
         """Send a call; returns the server that took it, and the socket on which answers come."""
@@ -161,7 +170,7 @@ class ContainedCalls:
                     if self._server is not None and self._server.send(json.dumps(call).encode(), theirs):
                         return self._server, ours
         ours.close()
-        raise _no_answer(function)
+        raise _all_killed(function)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -278,6 +287,8 @@ def _answer(function: str, message: Mapping[str, Any]) -> Any:
             raise _refusal(kind, [str(word)[:_MAX_WORDS] for word in words[:4]])
         case {"died": [str(expected), str(got)]}:
             raise ContainedProcessDied(function, expected, got)
+        case {"killed": [str(expected), str(got)]}:
+            raise ContainedProcessKilled(function, expected, got)
         case {"no_room": int(number)} if number in NO_ROOM:
             raise OSError(number, os.strerror(number), function)
         case {"broken": str(text)}:
@@ -295,3 +306,9 @@ def _refusal(kind: str, words: list[str]) -> M2daoError:
 
 def _no_answer(function: str) -> ServiceError:
     return ServiceError(f"contained call of {function}", "an answer", "none", "see the log")
+
+
+def _all_killed(function: str) -> ContainmentUnavailable:
+    return ContainmentUnavailable(
+        f"contained call of {function}", "an answer", f"none of {_TRIES} servers", "see the log; is memory short?"
+    )

@@ -10,7 +10,7 @@ file: it has a root with all that every box shows, and has warmed up on a file o
 A call arrives as one JSON message with the socket on which its caller listens. The child sends lines of JSON there:
 ``{"progress": [...]}`` any number of times, then ``{"ok": ...}``, ``{"refused": [kind, *arguments]}``,
 ``{"no_room": errno}`` or ``{"broken": text}``. When the child dies without a word, the warden says
-``{"died": [what was expected, what came]}``.
+``{"died": [what was expected, what came]}``, or ``{"killed": [...]}`` where somebody else has killed it.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ def _guard(server: Server, orders: socket.socket, user: int, *, warm: bool) -> N
             os._exit(1)
         _give(tuple(call["box"]["writable"]), user)
         socket.send_fds(inside, [data], [caller.fileno()])
-        if died := _watch(child, caller, call["box"]["wall_s"]):
-            _say(caller, {"died": died})
+        if end := _watch(child, caller, wall_s=call["box"]["wall_s"], cpu_s=call["box"]["cpu_s"]):
+            _say(caller, {end[0]: end[1:]})
     os._exit(0)
 
 
@@ -178,8 +178,8 @@ def _give(paths: tuple[str, ...], user: int) -> None:
                 os.lchown(os.path.join(folder, name), user, user)
 
 
-def _watch(child: int, caller: socket.socket, wall_s: float) -> tuple[str, str] | None:
-    """Wait for the child; returns what was expected and what came, when it did not end well."""
+def _watch(child: int, caller: socket.socket, *, wall_s: float, cpu_s: float) -> tuple[str, str, str] | None:
+    """Wait for the child; returns how it ended, what was expected and what came, when it did not end well."""
     process = os.pidfd_open(child)
     poll = select.poll()
     poll.register(process, select.POLLIN)
@@ -187,13 +187,18 @@ def _watch(child: int, caller: socket.socket, wall_s: float) -> tuple[str, str] 
     ready = {descriptor for descriptor, _ in poll.poll(wall_s * 1000)}
     if process not in ready:
         os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    _, status, used = os.wait4(child, 0)
     if not ready:
-        return f"within {wall_s:g} s", "no end"
+        return "died", f"within {wall_s:g} s", "no end"
     code = os.waitstatus_to_exitcode(status)
     if code == 0:
         return None
-    return "within its limits", f"signal {-code}" if code < 0 else f"exit code {code}"
+    if code != -signal.SIGKILL:
+        return "died", "within its limits", f"signal {-code}" if code < 0 else f"exit code {code}"
+    # The kernel kills what is beyond its processor time: the first process of a namespace ignores the warning.
+    if used.ru_utime + used.ru_stime >= cpu_s:
+        return "died", f"within {cpu_s:g} s of processor time", "no end"
+    return "killed", "within its limits", f"signal {-code}, sent from outside"
 
 
 def _work(server: Server, orders: socket.socket, user: int, lacks: list[str], *, warm: bool) -> NoReturn:

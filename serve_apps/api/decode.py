@@ -14,7 +14,7 @@ from typing import Any
 from cluster.settings import MB, ServeConfig
 from m2dao.contain.box import Box
 from m2dao.contain.client import ContainedCalls
-from m2dao.errors import ContainedProcessDied, InputError, MediaError
+from m2dao.errors import ContainedProcessDied, ContainedProcessKilled, InputError, MediaError
 from serve_apps.problems import ApiProblem
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class UploadDecoder:
         done: dict[str, Any] | None = None
         try:
             async with self._slot():
-                done = dict(await self._calls.run_async(f"{_WORKER}:decode_{kind}", arguments, box))
+                done = dict(await self._call(f"{_WORKER}:decode_{kind}", arguments, box))
             return done
         except ContainedProcessDied as error:
             raise MediaError(_FIELD[kind], f"a file that decodes {error.expected}", error.got) from error
@@ -140,6 +140,18 @@ class UploadDecoder:
             if done is None:
                 for target in targets.values():
                     target.unlink()
+
+    async def _call(self, function: str, arguments: Mapping[str, Any], box: Box) -> Any:
+        """Call it, and again in a fresh process where something outside killed the first.
+
+        That is not the file's fault. Where the second is killed as well, the file is to blame: it would be tried for
+        ever otherwise.
+        """
+        try:
+            return await self._calls.run_async(function, arguments, box)
+        except ContainedProcessKilled as error:
+            log.warning("a decoder was killed; the upload is decoded again", extra={"error": str(error)})
+            return await self._calls.run_async(function, arguments, box)
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

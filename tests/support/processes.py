@@ -1,4 +1,4 @@
-"""The processes of an embedded stack, and where they listen."""
+"""Processes of an embedded stack and where they listen, and contained processes."""
 
 from __future__ import annotations
 
@@ -29,3 +29,22 @@ def listening_addresses(pids: Iterable[int]) -> set[str]:
             sockets = psutil.Process(pid).net_connections("tcp")
             addresses |= {socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN}
     return addresses
+
+
+def process_at_work(server: int) -> psutil.Process:
+    """The contained process that makes a call now.
+
+    Those that wait for a call have not shut themselves in yet.
+    """
+    found = []
+    for process in psutil.Process(server).children(recursive=True):
+        with contextlib.suppress(OSError, psutil.Error):
+            if _num_filters(process.pid) > _num_filters(server):
+                found.append(process)
+    return max(found, key=lambda process: (process.create_time(), process.pid))  # an earlier one may still be dying
+
+
+def _num_filters(pid: int) -> int:
+    """How many seccomp filters a process has."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(dict(line.split(":\t", 1) for line in lines)["Seccomp_filters"])

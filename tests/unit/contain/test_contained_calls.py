@@ -22,7 +22,8 @@ import pytest
 from cluster.faults import times_to_put_off
 from m2dao.contain.box import Box
 from m2dao.contain.client import ContainedCalls
-from m2dao.errors import ContainedProcessDied, ContainmentUnavailable, MediaError, ServiceError
+from m2dao.errors import ContainedProcessDied, ContainedProcessKilled, ContainmentUnavailable, MediaError, ServiceError
+from tests.support.processes import process_at_work
 
 PROBES = "tests.unit.contain.probes"
 SECRET = "hunter2-of-the-neighbour"
@@ -217,8 +218,16 @@ def test_a_crash_is_told_by_its_signal(calls, folder):
 
 
 def test_a_process_that_computes_for_ever_is_killed(calls, folder):
-    with pytest.raises(ContainedProcessDied, match="signal 9"):
-        calls.run(f"{PROBES}:wait", {}, box(folder, cpu_s=1))
+    with pytest.raises(ContainedProcessDied, match="within 1 s of processor time"):
+        calls.run(f"{PROBES}:wait", {}, box(folder, cpu_s=1, wall_s=600.0))
+
+
+def test_a_process_that_something_else_kills_is_told_apart(calls, folder):
+    def kill(word, process):
+        process_at_work(calls._server.process.pid).kill()
+
+    with pytest.raises(ContainedProcessKilled, match="signal 9, sent from outside"):
+        calls.run(f"{PROBES}:wait", {}, box(folder), on_progress=kill)
 
 
 def test_a_process_whose_time_is_up_is_killed(calls, folder):
@@ -236,8 +245,8 @@ def test_an_error_of_the_listener_ends_the_process(calls, folder):
 
     with pytest.raises(Enough):
         calls.run(f"{PROBES}:wait", {}, box(folder), on_progress=stop)
-    with pytest.raises(ContainedProcessDied, match="signal 9"):  # nothing of it holds the next one up
-        calls.run(f"{PROBES}:wait", {}, box(folder, cpu_s=1))
+    with pytest.raises(ContainedProcessDied, match="processor time"):  # nothing of it holds the next one up
+        calls.run(f"{PROBES}:wait", {}, box(folder, cpu_s=1, wall_s=600.0))
 
 
 def test_a_cancelled_call_ends_its_process(calls, folder):
