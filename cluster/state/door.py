@@ -1,12 +1,14 @@
 """Who may come in: API key, rate, uploads at once and a place in the queue, asked in one step.
 
 An upload takes a *place* before its body is read. A place counts as an open render until the render is queued or the
-upload is given up, so a tenant cannot send a hundred bodies into the last free place. A place that its holder never
-gives back, because the holder died, is free again after ``Terms.place_s``.
+upload is given up, so a tenant cannot send a hundred bodies into the last free place. Its holder renews the place
+while the upload lives. A place whose holder died is free again after ``Terms.place_s``.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -16,6 +18,9 @@ from cluster.state import keys, scripts
 from cluster.state.accounts import Accounts
 from cluster.state.link import new_nonce
 from cluster.state.new_jobs import Place, idempotency_digest
+from m2dao.errors import ServiceUnavailable
+
+logger = logging.getLogger(__name__)
 
 
 class Verdict(StrEnum):
@@ -37,14 +42,16 @@ class Terms:
         burst: requests at once, after a pause.
         uploads: uploads that are received and decoded at the same time.
         open_renders: renders queued and running, with the places of uploads.
-        place_s: how long a place lasts that is not given back.
+        place_s: how long a place lasts that is neither renewed nor given back.
+        renew_s: between renewals of a place.
     """
 
     rate: float
     burst: float
     uploads: int
     open_renders: int
-    place_s: float
+    place_s: float = 15.0
+    renew_s: float = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +115,17 @@ class Door:
         """Take ``cost`` from a tenant's rate for what a request turned out to need, even if that makes a debt."""
         args = [cost, self._terms.burst, self._terms.rate, str(tenant)]
         await self._link.run(scripts.PASS_DOOR, [keys.api_key(""), keys.answer(new_nonce())], args)
+
+    async def keep(self, tenant: TenantId, place: Place) -> None:
+        """Renew a place again and again; ends only by being cancelled."""
+        slots = [keys.slots(tenant, "uploads"), keys.slots(tenant, "places")]
+        args = [place.name, place.shared, round(self._terms.place_s * 1000)]
+        while True:
+            await asyncio.sleep(self._terms.renew_s)
+            try:
+                await self._link.run(scripts.KEEP_PLACE, slots, args)
+            except ServiceUnavailable as error:  # the upload goes on; its tenant may have one more for a while
+                logger.warning("a place could not be renewed", extra={"place": place.name, "error": str(error)})
 
     async def leave(self, tenant: TenantId, place: Place) -> None:
         """Give a place back; nothing happens when it is back already."""

@@ -6,6 +6,7 @@ A route with a parameter of type ``Tenant`` answers only to a valid API key of a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from math import ceil
@@ -88,9 +89,11 @@ async def place_for_upload(
     answer = await services.door.enter(_key(credentials), place=name, idempotency_key=idempotency_key)
     tenant = _let_in(answer, services)
     place = UploadPlace(tenant=tenant, idempotency_key=idempotency_key, name=name, services=services)
+    keeping = asyncio.create_task(services.door.keep(tenant, place.place))
     try:
         yield place
     finally:
+        keeping.cancel()
         await place.give_back()
 
 

@@ -20,7 +20,6 @@ from serve_apps.api.decode import UploadDecoder
 from serve_apps.api.disk import DiskBudget
 from serve_apps.api.readiness import Readiness
 
-STORING_S = 60.0  # an upload may take this long to be stored and queued, until its place is free by itself
 UPLOAD_THREADS = 16  # they wait for services
 _WRITERS = 4  # the disk is no quicker with more
 Result = TypeVar("Result")
@@ -68,13 +67,11 @@ def make_services(settings: Settings, config: ServeConfig) -> Services:
 
 
 def _terms(config: ServeConfig) -> Terms:
-    received_and_decoded_s = config.upload_timeout_s + 2 * (config.decode_wait_s + config.decode_timeout_s)
     return Terms(
         rate=config.request_rate,
         burst=config.request_burst,
         uploads=config.max_uploads,
         open_renders=config.max_active_renders,
-        place_s=received_and_decoded_s + STORING_S,
     )
 
 

@@ -1,6 +1,6 @@
 """The Lua scripts: Redis runs each as one step, and each can be run twice.
 
-A script is one file; those about tenants are in ``accounts/``, those about versions and champions in ``identities/``.
+A script is one file. Those about tenants are in ``accounts/``, those about versions and champions in ``identities/``.
 ``-- include: NAME`` stands for the file of that name, at the place where it stands. In front of every script comes
 ``key_of``, which makes the names of keys (``cluster/state/keys.py``).
 """
@@ -50,4 +50,5 @@ RENEW_SEAT = _script("seats/renew_seat")
 ASK_PROBE = _script("probes/ask_probe")
 CLAIM_PROBE = _script("probes/claim_probe")
 ANSWER_PROBE = _script("probes/answer_probe")
-PASS_DOOR = _script("pass_door")
+PASS_DOOR = _script("door/pass_door")
+KEEP_PLACE = _script("door/keep_place")

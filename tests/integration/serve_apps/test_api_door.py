@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from tests.support.serve import SMALL, api_over, assert_problem, stored
@@ -49,8 +53,8 @@ def answer_of(connection) -> str:
     return received.decode()
 
 
-def until(happened) -> None:
-    deadline = time.monotonic() + 60
+def until(happened, *, within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
     while not happened():
         assert time.monotonic() < deadline
 
@@ -104,6 +108,35 @@ def test_a_body_that_does_not_come_is_given_up(api_of):
     assert "urn:m2dao:problem:upload-too-slow" in answer
     until(lambda: uploads_of(api, customer.tenant) == 0)
     assert customer.ask().status_code == 202
+
+
+@contextlib.contextmanager
+def lone_api(settings):
+    """An API in a process of its own, and where it listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.serve_apps.lone_api", str(listener.fileno()), "1"],
+            env={**os.environ, **settings.to_env()},
+            pass_fds=[listener.fileno()],
+        )
+        try:
+            yield process, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_an_ingress_that_is_killed_in_an_upload_holds_its_place_for_seconds_only(stack, api_of):
+    api, customer = api_of(max_uploads=1)
+    with lone_api(stack) as (process, url), httpx.Client(base_url=url) as client:
+        with half_an_upload(dataclasses.replace(customer, client=client)):
+            until(lambda: uploads_of(api, customer.tenant) == 1, within_s=600)  # it imports much before
+            process.kill()
+            process.wait()
+        assert uploads_of(api, customer.tenant) == 1  # nobody gave it back
+        until(lambda: customer.ask().status_code == 202)
 
 
 def test_uploads_together_use_no_more_disk_than_they_may(api_of):

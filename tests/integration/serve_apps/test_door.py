@@ -117,6 +117,30 @@ def test_a_place_that_its_holder_never_gives_back_is_free_by_itself(at_door, key
     at_door(ask, open_renders=1, place_s=0.2)
 
 
+def test_a_place_whose_holder_lives_is_not_free_by_itself(at_door, state, key, tenant):
+    def end_of(slots: str, name: str) -> float:
+        return float(state._link.call("ZSCORE", f"{tenant}:slots:{slots}", name) or 0)
+
+    async def ask(door):
+        await door.enter(key, place="u", idempotency_key="k")
+        [shared] = state._link.call("ZRANGE", f"{tenant}:slots:places", 0, -1)
+        names = {"uploads": "u", "places": shared}
+        first = {slots: end_of(slots, name) for slots, name in names.items()}
+        keeping = asyncio.create_task(door.keep(tenant, place_of("u", "k")))
+        async with asyncio.timeout(60):
+            while any(end_of(slots, name) <= first[slots] for slots, name in names.items()):
+                await asyncio.sleep(0)
+        await door.leave(tenant, place_of("u", "k"))
+        for _ in range(2):  # a renewal that comes too late gives nothing back to it
+            before = state._link.call("INFO", "commandstats")
+            while state._link.call("INFO", "commandstats") == before:
+                await asyncio.sleep(0)
+        keeping.cancel()
+        return [end_of(slots, name) for slots, name in names.items()]
+
+    assert at_door(ask, place_s=60, renew_s=0) == [0, 0]
+
+
 def test_requests_under_one_key_share_a_place_and_a_repetition_needs_none(at_door, state, key, tenant):
     async def ask(door):
         shared = [(await door.enter(key, place=f"u{n}", idempotency_key="k")).verdict for n in range(2)]

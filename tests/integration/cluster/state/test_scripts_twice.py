@@ -11,7 +11,7 @@ import pytest
 from cluster.ids import FitId, IdentityName, ModelRef, RenderId, TenantId
 from cluster.state import scripts
 from cluster.state.champions import Champion, ChampionTable
-from cluster.state.door import Door, Terms
+from cluster.state.door import Door, Terms, place_of
 from cluster.state.new_jobs import Files, NewJob, Once
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
@@ -114,7 +114,7 @@ def at_door(state: StateStore, do: Callable[[Door], Any], *, burst: float = 9, u
         async def close(self) -> None:
             pass
 
-    terms = Terms(rate=0.001, burst=burst, uploads=uploads, open_renders=1, place_s=60)
+    terms = Terms(rate=0.001, burst=burst, uploads=uploads, open_renders=1, place_s=60, renew_s=0)
     asyncio.run(do(Door(Link(), state.accounts, terms)))
 
 
@@ -128,6 +128,18 @@ def passed(times: int = 1, place: str | None = None, **terms: Any) -> Callable[[
         at_door(state, lambda door: do(door, key), **terms)
 
     return way
+
+
+def kept_place(state: StateStore, tenant: TenantId) -> None:
+    async def do(door: Door) -> None:
+        await door.enter(key, place="u")
+        keeping = asyncio.create_task(door.keep(tenant, place_of("u", None)))
+        for _ in range(3):  # the link of this test never waits, so a turn of the loop is a renewal
+            await asyncio.sleep(0)
+        keeping.cancel()
+
+    key = state.accounts.create_api_key(tenant)
+    at_door(state, do)
 
 
 # script -> what runs it, one way or several
@@ -175,6 +187,7 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
         "unknown": lambda state, tenant: at_door(state, lambda door: door.enter("m2dao_" + "A" * 43)),
         "charge": lambda state, tenant: at_door(state, lambda door: door.charge(tenant, 3)),
     },
+    "KEEP_PLACE": {"held": kept_place},
     "OPEN_VERSION": {
         "open": lambda state, tenant: state.versions.open(fitted(state, tenant)),
         "made": lambda state, tenant: (
