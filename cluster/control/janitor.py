@@ -7,7 +7,7 @@ to nobody, so it may be done twice, and by two janitors at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cluster.control.sweep import MIN_DAYS, RENDERS, sweep_renders
@@ -50,14 +50,15 @@ class Janitor:
             check: called between steps; raises when somebody else has become the janitor.
         """
         removed: Counter[str] = Counter()
+        fits = self._state.jobs.open("fit")
         for tenant in self._state.accounts.list_tenants():
             check()
             old = sweep_renders(self._state.jobs, self._store, tenant, days=_KEEP_DAYS, now=self._now())
             removed["old renders"] += old
             removed["files of renders"] += self._delete(self._lost_of_renders(tenant))
             check()
-            removed["step checkpoints"] += self._delete(self._lost_of_fits(tenant))
-            removed["files of Ray Train"] += self._delete(self._lost_of_ray_train(tenant))
+            removed["step checkpoints"] += self._delete(self._lost_of_fits(tenant, fits))
+            removed["files of Ray Train"] += self._delete(self._lost_of_ray_train(tenant, fits))
             check()
             removed["files of versions"] += self._delete(self._lost_of_versions(tenant))
         check()
@@ -104,9 +105,14 @@ class Janitor:
             if never or (attempt and result is not None and info.key != result):
                 yield info
 
-    def _lost_of_fits(self, tenant: TenantId) -> Iterator[ObjectInfo]:
-        """Step checkpoints of fits that are done, or that nobody can resume any more."""
-        needed = {job.request.get("steps_of") for job in self._state.jobs.open("fit") if job.tenant == tenant}
+    def _lost_of_fits(self, tenant: TenantId, fits: Sequence[JobRecord]) -> Iterator[ObjectInfo]:
+        """Step checkpoints of fits that are done, or that nobody can resume any more.
+
+        Args:
+            fits: the open ones of all tenants, as they were when the cleaning began. A fit that is resumed since then
+                has a record, which keeps its steps.
+        """
+        needed = {job.request.get("steps_of") for job in fits if job.tenant == tenant}
         for (name, *_), info in self._old(tenant, "fits"):
             try:
                 job = self._job(tenant, FitId.parse(name))
@@ -115,9 +121,9 @@ class Janitor:
             if name not in needed and (job is None or job.status == "done"):
                 yield info
 
-    def _lost_of_ray_train(self, tenant: TenantId) -> Iterator[ObjectInfo]:
-        """What Ray Train noted about batches that are over."""
-        batches = {job.request.get("batch") for job in self._state.jobs.open("fit") if job.tenant == tenant}
+    def _lost_of_ray_train(self, tenant: TenantId, fits: Sequence[JobRecord]) -> Iterator[ObjectInfo]:
+        """What Ray Train noted about batches that are over; ``fits`` as for ``_lost_of_fits``."""
+        batches = {job.request.get("batch") for job in fits if job.tenant == tenant}
         for (name, *_), info in self._old(tenant, "ray-train"):
             if name.rpartition("-")[0] not in batches:
                 yield info
