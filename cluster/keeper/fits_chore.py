@@ -11,7 +11,8 @@ from cluster.control.fit_requests import ENGINE_WORK
 from cluster.platform import Platform
 from cluster.state.lease import Lease
 
-LOOK_S = 1.0  # how late a fit that was queued is started
+LOOK_S = 0.3  # how late a fit that was queued is started, where no other is open
+BUSY_LOOK_S = 1.0  # each look asks Ray for the jobs of all open fits
 
 
 class FitsChore:
@@ -34,6 +35,7 @@ class FitsChore:
         return FitController(self._platform.state.jobs, cluster, work=self._work, job_flags=self._job_flags)
 
     def do(self, lease: Lease) -> float:
-        if self._platform.state.jobs.open("fit"):  # until then, nobody pays for Ray's client
-            self._controller.start(lease.check)
-        return LOOK_S
+        if not self._platform.state.jobs.open("fit"):  # until then, nobody pays for Ray's client
+            return LOOK_S
+        self._controller.start(lease.check)
+        return BUSY_LOOK_S
