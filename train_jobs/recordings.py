@@ -38,10 +38,10 @@ def prepare_contained(
         ContainmentUnavailable: this machine cannot contain a process.
     """
     from m2dao.assets import AssetStore
-    from m2dao.capture.prepare import MODELS
-    from m2dao.kernels.compiled import compile_ahead, machine_code_folder
+    from m2dao.capture.needs import MODELS, compile_kernels  # and not prepare itself: that costs a second, for nothing
+    from m2dao.kernels.compiled import machine_code_folder
 
-    compile_ahead()  # those of prepare too: inside, kernels can be loaded but not kept
+    compile_kernels()
     folder = capture_dir.parent
     folder.mkdir(exist_ok=True)
     recording.chmod(0o444)  # the process is another user; the folder around the recording is shut

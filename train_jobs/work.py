@@ -103,11 +103,13 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
         FitError: the fit cannot go on.
         LeaseLost: another worker has taken the fit over.
     """
+    is_prepared = (task.capture_dir / CAPTURE.manifest).exists()
+    monitor.stage("fit" if is_prepared else "prepare", 0.0)  # imports and models are part of it: they take seconds
     from m2dao.capture.dataset import Capture
     from m2dao.training.fit import fit
 
     options = task.options
-    if not (task.capture_dir / CAPTURE.manifest).exists():
+    if not is_prepared:
         prepare_contained(
             task.recording,
             task.capture_dir,

@@ -30,6 +30,7 @@ from m2dao.capture.faces.signals import measure_signals
 from m2dao.capture.faces.tracker import FaceTracker
 from m2dao.capture.faces.tracking import TRACKING_SIDE, Tracks, track_recording
 from m2dao.capture.measurements import Measurements, write_measurements
+from m2dao.capture.needs import MODELS
 from m2dao.capture.review.cuts import find_cuts
 from m2dao.capture.review.early import EarlyReview, LostFace
 from m2dao.capture.review.findings import Finding, told_by_reader
@@ -57,7 +58,6 @@ MIN_SIZE, MAX_SIZE = 64, 1024
 LIMITS = MediaLimits(max_duration_s=20 * 60.0, min_sample_rate=8000)
 STORED_FEATURES = ("logmel", "phones")
 SYNC_FEATURE = "phones"
-MODELS = ("face_landmarker", "selfie_segmentation")
 NUM_TRACKERS = 2
 COUNT_EVERY = 6  # of a tracker's frames, between two looks for further faces
 MAX_SOUND_MISSING_S = 0.5
