@@ -2,12 +2,14 @@
 
 import errno
 import fcntl
+import hashlib
 import math
 import os
 import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,17 @@ def test_where_there_are_no_locks_only_those_that_are_optional_are_done_without(
         assert not held
     with pytest.raises(OSError, match="No locks"), locked(tmp_path / "lock", wait_s=wait_s):
         pass
+
+
+def test_a_file_is_hashed_without_being_held_in_memory(tmp_path):
+    """Renders hash their video, several at a time."""
+    with (tmp_path / "video.mp4").open("wb") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    try:
+        digest = file_sha256(tmp_path / "video.mp4")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert digest == hashlib.sha256(bytes(64 << 20)).hexdigest()
+    assert most < 4 << 20

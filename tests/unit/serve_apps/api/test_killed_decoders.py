@@ -27,7 +27,7 @@ def decode(folder: Path, meanwhile: Callable[[UploadDecoder], None]) -> DecodedA
     """Decode an upload whose decoder stands still in the middle, and do something then."""
     (folder / "upload").write_bytes(NOISE)
     os.mkfifo(folder / "sound.flac")
-    decoder = UploadDecoder(ServeConfig(decode_processes=1))
+    decoder = UploadDecoder(ServeConfig(decode_processes=1, decode_timeout_s=600))
     decoder.start()
 
     async def both() -> DecodedAudio:
