@@ -13,6 +13,7 @@ import av.filter
 
 from m2dao.errors import MediaError
 from m2dao.media.container import MediaLimits, container_duration_s, frame_clock_s, shown_at_s
+from m2dao.media.packets import packets_of
 from m2dao.media.survey.stamps import RESTART_S, Clock, Stamps
 from m2dao.timeline import FRAME_RATE
 
@@ -112,7 +113,7 @@ def declared_duration_s(container: av.container.InputContainer, stream: av.Video
 
 def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame | None]:
     """Frames of a track; None for each packet that does not decode."""
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         try:
             yield from packet.decode()
         except (av.error.InvalidDataError, av.error.BufferTooSmallError, av.error.PatchWelcomeError):

@@ -11,6 +11,7 @@ import numpy as np
 
 from m2dao.errors import MediaError
 from m2dao.media.container import open_media, shown_at_s, sound_stream
+from m2dao.media.packets import packets_of
 from m2dao.media.sound.placing import Mended, Piece
 from m2dao.media.survey.stamps import RESTART_S, Clock
 from m2dao.media.survey.tracks import Source, Survey
@@ -81,7 +82,7 @@ def _packed(frame: av.AudioFrame) -> av.AudioFrame:
 
 def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame | None]:
     """Frames of a track; None for each packet that does not decode."""
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         try:
             yield from packet.decode()
         except (av.error.InvalidDataError, av.error.PatchWelcomeError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import av
 import av.error
 
+from m2dao.media.packets import packets_of
 from m2dao.media.survey.sizes import AnnouncedSizes
 
 RESTART_S = 1.0  # stamps that fall back by more than this begin again; less is reordering
@@ -89,7 +90,7 @@ def scan(container: av.container.InputContainer, indices: Iterable[int]) -> dict
     streams = [container.streams[index] for index in found]
     announced, num_packets = AnnouncedSizes(), 0
     try:
-        for packet in container.demux(*streams):
+        for packet in packets_of(container, *streams):
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is None or packet.time_base is None or not packet.size:
                 continue

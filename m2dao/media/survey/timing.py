@@ -9,6 +9,7 @@ from pathlib import Path
 import av.error
 
 from m2dao.media.container import open_media, picture_stream, shown_at_s
+from m2dao.media.packets import packets_of
 from m2dao.media.survey.stamps import Clock
 from m2dao.media.survey.tracks import Source, Track
 
@@ -47,7 +48,7 @@ def recording_clock(path: Path, source: Source, video_track: int | None = None) 
 def _first_shown_s(path: Path, source: Source, index: int) -> float | None:
     """The stamp of the first picture that decodes."""
     with open_media(path, source.part) as container:
-        for packet in container.demux(picture_stream(container, index)):
+        for packet in packets_of(container, picture_stream(container, index)):
             try:
                 for frame in packet.decode():
                     if frame.pts is not None and not frame.is_corrupt:

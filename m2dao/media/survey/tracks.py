@@ -12,6 +12,7 @@ import av.error
 
 from m2dao.errors import MediaError
 from m2dao.media.container import RAW_FORMATS, SOUND_CODECS, Part, check_readable, open_media
+from m2dao.media.packets import packets_of
 from m2dao.media.survey.joined import find_parts, split_stream
 from m2dao.media.survey.stamps import Clock, Stamps, find_restarts, make_clock, scan
 
@@ -234,7 +235,7 @@ def _try(path: Path, part: Part, tracks: tuple[Track, ...], sound_only: bool) ->
     seen: dict[int, str] = {}
     with open_media(path, part, sound_only=sound_only) as container:
         streams = [container.streams[index] for index in waiting]
-        for packet in itertools.islice(container.demux(*streams), MAX_TRIED_PACKETS * max(len(streams), 1)):
+        for packet in itertools.islice(packets_of(container, *streams), MAX_TRIED_PACKETS * max(len(streams), 1)):
             if packet.stream_index not in waiting:
                 continue
             try:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from m2dao.errors import MediaError
+from m2dao.media.report import look
 from m2dao.media.sound.formats import SoundFormat
 from m2dao.media.sound.storing import write_flac
 from m2dao.media.survey.joined import find_parts
 from m2dao.media.survey.kinds import dolby_vision_profile
+from m2dao.media.video import read_frames
 from tests.support.media.hostile import KINDS
 from tests.support.media.sounds import spoken, wav_bytes, write_sound
 from tests.support.videos import click_track, gray_code_frame, write_video
@@ -122,3 +124,14 @@ def test_an_index_that_ends_amid_its_dolby_vision_declares_none(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(struct.pack(">I4s8x", 16, b"ftyp") + struct.pack(">I4s8x", 22, b"moov") + b"dvcC\0\0")
     assert dolby_vision_profile(path) is None
+
+
+def test_a_track_that_appears_amid_a_file_takes_nothing_from_the_others(tmp_path):
+    """The header names a picture alone, and sound comes far behind what is looked at to find tracks."""
+    numbers = range(250)
+    path = write_video(tmp_path / "a.flv", [number / 25 for number in numbers], [*map(gray_code_frame, numbers)])
+    body = b"\x3e" + bytes(4000)  # samples of 16 bits
+    tag = b"\x08" + len(body).to_bytes(3, "big") + (9990).to_bytes(3, "big") + bytes(4) + body
+    path.write_bytes(path.read_bytes() + tag + struct.pack(">I", len(tag)))
+    assert look(path)["video"]["num_frames"] == 250
+    assert sum(1 for _ in read_frames(path)) == 250
