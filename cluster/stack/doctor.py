@@ -124,6 +124,7 @@ def _s3_links(platform: Platform) -> None:
             error.close()
             raise ServiceError(f"link to {url.split('?')[0]}", "to be served", f"{error.code}", advice) from error
         if (status, got) != (206, _BODY[2:5]):
+            advice = "results cannot be sought; a proxy before it must pass Range on, and the part back"
             raise ServiceError(f"link to {url.split('?')[0]}", "206 and a part", f"{status}, {len(got)} bytes", advice)
 
 

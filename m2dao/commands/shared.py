@@ -59,8 +59,12 @@ def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
 
 def peak_rss_mb() -> float:
     """The most memory this process ever had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB here
+    return rss_in_mib(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def rss_in_mib(maxrss: int) -> float:
+    """``ru_maxrss`` of a process in MiB: bytes on macOS, KiB here."""
+    return maxrss / 2**20 if sys.platform == "darwin" else maxrss / 2**10
 
 
 def rss_mb() -> float:

@@ -255,11 +255,20 @@ def _rate_findings(tracks: Tracks, rules: QualityRules) -> list[Finding]:
     if still_s > rules.max_still_s:
         text = f"the picture stands still for {still_s:.2f} s at {clock(fresh[longest])}"
         problems.append(Finding("standstill", text))
-    share = 1 - len(fresh) / tracks.num_frames
+    share = _share_repeated(~tracks.fresh)
     if share > rules.max_repeated_share and stored_rate > FRAME_RATE - 0.5:
         text = f"{share:.0%} of the pictures repeat the one before: export at the rate that it was recorded at"
         problems.append(Finding("repeated pictures", text))
     return problems
+
+
+def _share_repeated(stale: np.ndarray) -> float:
+    """Share of the pictures that were stored twice.
+
+    They stand alone between pictures that move. Of a head that rests, several in a row look like the one before.
+    """
+    beside = np.pad(stale, 1)
+    return float((stale & ~beside[:-2] & ~beside[2:]).mean())
 
 
 def motion_findings(

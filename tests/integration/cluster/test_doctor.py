@@ -58,7 +58,7 @@ def stored_object(store):
 
 
 @contextmanager
-def proxy(upstream, *, keeps_host):
+def proxy(upstream, *, keeps_host=True, keeps_range=True):
     """The address of a proxy before a server; nginx does not keep Host unless it is told to."""
     address = urlsplit(upstream)
 
@@ -67,6 +67,8 @@ def proxy(upstream, *, keeps_host):
             headers = dict(self.headers.items())
             if not keeps_host:
                 headers["Host"] = address.netloc
+            if not keeps_range:
+                headers.pop("Range", None)
             connection = http.client.HTTPConnection(address.hostname, address.port)
             connection.request("GET", self.path, headers=headers)
             answer = connection.getresponse()
@@ -104,6 +106,14 @@ def test_a_proxy_that_changes_the_host_is_found_with_what_to_do(stack, keeps_hos
         assert f"{address}/" in trouble
         assert "403" in trouble
         assert "proxy_set_header Host $http_host" in trouble
+
+
+def test_a_proxy_that_drops_ranges_is_not_taken_for_one_that_changes_the_host(stack):
+    with proxy(stack.require("s3.endpoint"), keeps_range=False) as address:
+        trouble = about(troubles(reaching(stack, s3_public_endpoint=address)), "presigned")
+    assert "206 and a part; got 200" in trouble
+    assert "must pass Range on" in trouble
+    assert "Host" not in trouble
 
 
 @pytest.mark.parametrize("ahead_s", [-600, 600])

@@ -172,6 +172,15 @@ def test_pictures_that_repeat_are_reported():
     assert found.text.startswith("10% of the pictures")
 
 
+def test_a_head_that_rests_for_moments_repeats_no_pictures():
+    change = tracks().change
+    for first in range(9, T, 20):
+        change = with_rows(change, slice(first, first + 3), 0.001)
+    crop = choose_crop(tracks().landmarks, tracks().valid, width=1280, height=720, size=512)
+    assert (~tracks(change=change).fresh).mean() > RULES.max_repeated_share
+    assert picture_findings(tracks(change=change), crop, RULES) == []
+
+
 def test_a_still_picture_is_refused():
     still = tracks()
     still.landmarks[:] = still.landmarks[:1] + np.random.default_rng(0).normal(0, 0.1, (T, 478, 1))
