@@ -12,10 +12,10 @@ StreamT = TypeVar("StreamT", bound=Stream)
 
 
 def packets_of(container: av.container.InputContainer, *streams: StreamT) -> Iterator[av.Packet[StreamT]]:
-    """Yield the packets of some tracks as they are stored, and at the end an empty one of each, for its decoder.
+    """Yield the packets of some tracks as they are stored, and at the end an empty one of each.
 
-    Tracks may appear amid a file (FLV, transport streams). PyAV does not know them, and stumbles over their empty
-    packets. Those of the tracks that were asked for came before.
+    The empty ones ask decoders for what they hold. Tracks may appear amid a file (FLV, transport streams). PyAV does
+    not know them, and stumbles over their empty packets. Those of the tracks that were asked for came before.
     """
     try:
         yield from cast("Iterator[av.Packet[StreamT]]", container.demux(*streams))
