@@ -47,7 +47,7 @@ from m2dao.capture.writer import CaptureWriter
 from m2dao.errors import CaptureRejected, ConfigError
 from m2dao.files import file_sha256
 from m2dao.formats import CAPTURE, CAPTURE_GENERATION
-from m2dao.media.audio import as_16_bit, read_audio
+from m2dao.media.audio import SoundChoice, as_16_bit, read_audio
 from m2dao.media.container import MediaLimits
 from m2dao.media.picture.still import refuse_still
 from m2dao.media.video import VideoInfo, probe_video
@@ -200,9 +200,8 @@ class _Maker:
         if not self.info.has_audio:
             raise CaptureRejected(self.name, "a recording with sound", "none", "record picture and sound together")
         told: list[str] = list(self.info.notes)
-        waveform = read_audio(
-            self.video, limits=LIMITS, track=self.audio_track, video_track=self.info.index, notes=told
-        )
+        choice = SoundChoice(limits=LIMITS, track=self.audio_track, video_track=self.info.index)
+        waveform = read_audio(self.video, choice, notes=told)
         sound = measure_sound(waveform, self.name)
         num_heard = -(-len(waveform) // SAMPLES_PER_FRAME)
         check_length(num_heard, self.name, self.rules)

@@ -48,7 +48,7 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> dict:
     from m2dao.identity.talker import Talker
     from m2dao.kernels.threads import one_torch_thread
-    from m2dao.media.audio import probe_audio, read_audio_chunks
+    from m2dao.media.audio import SoundChoice, probe_audio, read_audio_chunks
     from m2dao.timeline import FRAME_RATE
 
     background = parse_background(args.background)
@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> dict:
         )
     else:
         frames = talker.frames(
-            read_audio_chunks(args.audio, track=sound.index, sound_only=True), background=background, seed=args.seed
+            read_audio_chunks(args.audio, SoundChoice(track=sound.index, sound_only=True)),
+            background=background,
+            seed=args.seed,
         )
         with one_torch_thread():
             num_frames = _write_pngs(show(frames), args.out)

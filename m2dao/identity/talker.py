@@ -17,7 +17,7 @@ from m2dao.identity.checkpoint import StoredIdentity, load_identity
 from m2dao.identity.performance import Performance, perform
 from m2dao.identity.renderers import BakedRenderer, SharedRenderer
 from m2dao.kernels.threads import one_torch_thread
-from m2dao.media.audio import read_audio_chunks, read_sent, sent_format
+from m2dao.media.audio import SoundChoice, read_audio_chunks, read_sent, sent_format
 from m2dao.media.mux import VideoWriter
 from m2dao.motion.poses import pose_features, viewmat_from_difference
 from m2dao.motion.talking_head import FrameConditions
@@ -133,7 +133,7 @@ class Talker:
             MediaError: the sound cannot be read, or there is no folder for the film.
             InputError: a background of another kind.
         """
-        heard = read_audio_chunks(audio, track=audio_track, sound_only=True)
+        heard = read_audio_chunks(audio, SoundChoice(track=audio_track, sound_only=True))
         frames = progress(self.frames(heard, background=background, seed=seed))
         sound, written = sent_format(audio, track=audio_track), read_sent(audio, track=audio_track)
         writer = VideoWriter(out, width=self.size, height=self.size, waveform=written, sound=sound)

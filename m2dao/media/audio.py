@@ -43,6 +43,27 @@ class AudioInfo:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SoundChoice:
+    """Which sound of a file is read.
+
+    Attributes:
+        limits: of what is read.
+        track: number of the track to use; the one with the voice if None.
+        video_track: number of the picture track that it belongs to; the largest if None.
+        sound_only: the sound is wanted by itself. Sample 0 is the first stored, whatever pictures there are, and no
+            decoder of pictures is touched.
+    """
+
+    limits: MediaLimits = DEFAULT_LIMITS
+    track: int | None = None
+    video_track: int | None = None
+    sound_only: bool = False
+
+
+DEFAULT_CHOICE = SoundChoice()
+
+
 def probe_audio(
     path: Path | str,
     limits: MediaLimits = DEFAULT_LIMITS,
@@ -80,30 +101,14 @@ def probe_audio(
     )
 
 
-def read_audio(
-    path: Path | str,
-    *,
-    limits: MediaLimits = DEFAULT_LIMITS,
-    track: int | None = None,
-    video_track: int | None = None,
-    sound_only: bool = False,
-    notes: list[str] | None = None,
-) -> np.ndarray:
+def read_audio(path: Path | str, choice: SoundChoice = DEFAULT_CHOICE, *, notes: list[str] | None = None) -> np.ndarray:
     """The sound of `path` as float32 [S] in -1..1, mono at 16 kHz; arguments as for `read_audio_chunks`."""
-    chunks = list(
-        read_audio_chunks(path, limits=limits, track=track, video_track=video_track, sound_only=sound_only, notes=notes)
-    )
+    chunks = list(read_audio_chunks(path, choice, notes=notes))
     return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
 
 
 def read_audio_chunks(
-    path: Path | str,
-    *,
-    limits: MediaLimits = DEFAULT_LIMITS,
-    track: int | None = None,
-    video_track: int | None = None,
-    sound_only: bool = False,
-    notes: list[str] | None = None,
+    path: Path | str, choice: SoundChoice = DEFAULT_CHOICE, *, notes: list[str] | None = None
 ) -> Iterator[np.ndarray]:
     """The sound of `path` in pieces, float32 [s], in memory that does not grow with the length.
 
@@ -112,23 +117,19 @@ def read_audio_chunks(
 
     Args:
         path: of the file.
-        limits: of what is read.
-        track: number of the track to use; the one with the voice if None.
-        video_track: number of the picture track that it belongs to; the largest if None.
-        sound_only: the sound is wanted by itself. Sample 0 is the first stored, whatever pictures there are, and no
-            decoder of pictures is touched.
+        choice: which sound of it.
         notes: takes what was chosen, put in and left out, in words; complete when all is read.
 
     Raises:
-        MediaError: no sound in it, not decodable, or outside `limits`.
+        MediaError: no sound in it, not decodable, or outside the limits.
     """
-    path = Path(path)
-    found = survey(path, sound_only=sound_only)
-    heard = choose_sound(path, limits, track, sound_only=sound_only)
+    path, limits = Path(path), choice.limits
+    found = survey(path, sound_only=choice.sound_only)
+    heard = choose_sound(path, limits, choice.track, sound_only=choice.sound_only)
     resampler = Resampler(SAMPLE_RATE)
 
     def converted() -> Iterator[np.ndarray]:
-        for piece in _whole(found, heard, limits, video_track=video_track, notes=notes):
+        for piece in _whole(found, heard, limits, video_track=choice.video_track, notes=notes):
             yield from resampler.push(heard.mix.mono(piece.samples)[None], piece.sample_rate)
         yield from resampler.finish()
 

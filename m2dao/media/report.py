@@ -9,7 +9,7 @@ import numpy as np
 
 from m2dao.errors import InputError, MediaError
 from m2dao.files import whole_file
-from m2dao.media.audio import AudioInfo, probe_audio, read_audio, write_wav
+from m2dao.media.audio import AudioInfo, SoundChoice, probe_audio, read_audio, write_wav
 from m2dao.media.container import DEFAULT_LIMITS, MediaLimits
 from m2dao.media.picture.still import is_still
 from m2dao.media.survey.tracks import Survey, survey
@@ -116,7 +116,8 @@ def _write(path: Path, out: Path, limits: MediaLimits, video: VideoInfo | None, 
         out.mkdir(parents=True, exist_ok=True)
         if audio is not None:
             picture = None if video is None else video.index
-            waveform = read_audio(path, limits=limits, track=audio.index, video_track=picture, notes=notes)
+            choice = SoundChoice(limits=limits, track=audio.index, video_track=picture)
+            waveform = read_audio(path, choice, notes=notes)
             with whole_file(out / "sound.wav") as aside:
                 write_wav(aside, waveform)
         if video is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from m2dao.errors import MediaError
-from m2dao.media.audio import probe_audio, read_audio, read_audio_chunks, write_wav
+from m2dao.media.audio import SoundChoice, probe_audio, read_audio, read_audio_chunks, write_wav
 from tests.support.videos import click_position, click_track, gray_code_frame, write_video
 
 TIMES = [Fraction(i, 25) for i in range(50)]
@@ -104,7 +104,7 @@ def words_of_ffmpeg():
 def test_the_sound_of_a_film_is_read_without_a_decoder_of_pictures(tmp_path, words_of_ffmpeg):
     film = write_video(tmp_path / "film.mp4", TIMES, FRAMES, waveform=click_track(32000, 16000))
     for sound_only in (False, True):
-        assert click_position(read_audio(film, sound_only=sound_only)) == pytest.approx(16000, abs=1100)
+        assert click_position(read_audio(film, SoundChoice(sound_only=sound_only))) == pytest.approx(16000, abs=1100)
         refused = [text for _, _, text in words_of_ffmpeg if "h264" in text and "not on whitelist" in text]
         assert bool(refused) == sound_only
 
@@ -113,11 +113,11 @@ def test_sound_of_a_codec_that_nobody_speaks_into_is_refused(tmp_path):
     path = write_pcm(tmp_path / "a.wav", 16000, 1, 2.0, codec="adpcm_yamaha")
     assert len(read_audio(path)) > 0
     with pytest.raises(MediaError, match="adpcm_yamaha"):
-        read_audio(path, sound_only=True)
+        read_audio(path, SoundChoice(sound_only=True))
 
 
 def test_containers_of_studios_are_no_sound_files(tmp_path):
     film = write_video(tmp_path / "film.nut", TIMES, FRAMES, waveform=click_track(32000, 16000))
     assert len(read_audio(film)) > 0
     with pytest.raises(MediaError):
-        read_audio(film, sound_only=True)
+        read_audio(film, SoundChoice(sound_only=True))

@@ -5,7 +5,7 @@ import pytest
 
 from m2dao.errors import MediaError
 from m2dao.media import audio
-from m2dao.media.audio import probe_audio, read_audio, read_both, read_sent, sent_format
+from m2dao.media.audio import SoundChoice, probe_audio, read_audio, read_both, read_sent, sent_format
 from tests.support.media.sounds import hide_codec, similarity, spoken, tone, wav_bytes, write_sound
 
 VOICE = spoken(4.0)
@@ -54,9 +54,9 @@ def test_of_two_voices_the_first_is_heard(tmp_path):
 
 def test_a_track_can_be_asked_for(tmp_path):
     path = write_sound(tmp_path / "meeting.mkv", [SILENCE, VOICE])
-    assert np.abs(read_audio(path, track=0)).max() < 1e-3
+    assert np.abs(read_audio(path, SoundChoice(track=0))).max() < 1e-3
     with pytest.raises(MediaError, match="number 7.*tracks 0, 1"):
-        read_audio(path, track=7)
+        read_audio(path, SoundChoice(track=7))
 
 
 def test_channels_of_opposite_phase_do_not_cancel(tmp_path):
@@ -136,7 +136,7 @@ def test_what_is_sent_on_has_at_most_48_khz_and_two_channels(tmp_path, rate, num
 def test_what_is_heard_and_what_is_sent_on_can_be_read_in_one_go(tmp_path, rate, num_channels, monkeypatch):
     channels = [spoken(2.5, 48_000)[: round(2.5 * rate)], *[tone(2.5, rate, hz=900.0)] * (num_channels - 1)]
     path = of_channels(tmp_path / "a.wav", *channels, rate=rate)
-    heard, sent = read_audio(path, sound_only=True), np.concatenate(list(read_sent(path)), axis=1)
+    heard, sent = read_audio(path, SoundChoice(sound_only=True)), np.concatenate(list(read_sent(path)), axis=1)
     num_decoded, decode = [], audio.decode_sound
     monkeypatch.setattr(audio, "decode_sound", lambda *args: num_decoded.append(1) or decode(*args))
     pairs = list(read_both(path))

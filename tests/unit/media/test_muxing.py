@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from m2dao.errors import ConfigError, MediaError
-from m2dao.media.audio import probe_audio, read_audio, read_sent
+from m2dao.media.audio import SoundChoice, probe_audio, read_audio, read_sent
 from m2dao.media.mux import FragmentedMp4, VideoWriter
 from m2dao.media.sound.formats import SoundFormat
 from m2dao.media.sound.storing import read_stored, write_flac
@@ -78,7 +78,7 @@ def test_a_minute_does_not_let_lips_drift(tmp_path):
     for second in (0, 59):
         speech[:, second * rate + 4410 : second * rate + 4500] = 0.9
     write_flac(tmp_path / "clicks.flac", [speech], SoundFormat(rate, 2))
-    heard = read_audio(tmp_path / "clicks.flac", sound_only=True)
+    heard = read_audio(tmp_path / "clicks.flac", SoundChoice(sound_only=True))
     sent = np.concatenate(list(read_sent(tmp_path / "clicks.flac")), axis=1)
     for second in (0, 59):
         at = np.argmax(np.abs(heard[second * 16_000 :]) > 0.4)

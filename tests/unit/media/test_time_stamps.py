@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from m2dao.media.audio import probe_audio, read_audio
+from m2dao.media.audio import SoundChoice, probe_audio, read_audio
 from m2dao.media.video import probe_video, read_frames
 from tests.support.media.sounds import similarity, spoken, write_sound
 from tests.support.videos import click_position, click_track, gray_code_frame, read_number, write_video
@@ -122,7 +122,7 @@ def film_with_early_sound(path):
 
 def test_driving_sound_does_not_depend_on_the_picture(tmp_path):
     path = film_with_early_sound(tmp_path / "film.mkv")
-    heard = read_audio(path, sound_only=True)
+    heard = read_audio(path, SoundChoice(sound_only=True))
     assert len(heard) / RATE == pytest.approx(4.0, abs=0.1)
     assert click_position(heard) == pytest.approx(8000, abs=1100)
 
