@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from urllib.parse import urlsplit
 
@@ -19,6 +22,15 @@ from tests.support.processes import LOOPBACK_ADDRESSES, listening_addresses, pro
 from tests.support.stack import cancel_open_jobs, reaching
 
 WORK = "tests.support.small_work:small_fit"
+JOIN = """
+from cluster.compute.client import connect
+from cluster.settings import Settings
+from m2dao.errors import ClusterUnavailable
+try:
+    connect(Settings.from_env())
+except ClusterUnavailable as error:
+    print(error)
+"""
 OPTIONS = FitOptions(protocols=("paper",))
 
 
@@ -118,3 +130,14 @@ def test_a_job_for_the_cluster_at_the_end_of_a_tunnel_is_told_nothing_of_this_ma
         jobs.stop(submission)
     assert told.entrypoint.startswith("python -m train_jobs.job ")
     assert told.runtime_env["env_vars"] == {"M2DAO_LOG_LEVEL": "DEBUG"}
+
+
+def test_a_machine_that_is_no_node_of_the_cluster_is_told_so(ray_stack):
+    # In a process namespace of its own it sees the head's port, and no Ray that runs beside it.
+    apart = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    env = {**ray_stack.to_env(), "RAY_gcs_server_request_timeout_seconds": "3"}
+    joined = subprocess.run(
+        [*apart, sys.executable, "-c", JOIN], env={**os.environ, **env}, capture_output=True, text=True
+    )
+    assert joined.returncode == 0, joined.stderr
+    assert "no Ray of that cluster runs on this machine; run this on a machine of the cluster" in joined.stdout
