@@ -22,6 +22,7 @@ mkdir -p "$1"
 prefix=$(cd "$1" && pwd)
 shift
 python=$prefix/venv/bin/python
+export PATH=$prefix/venv/bin:$PATH  # PyTorch finds ninja there, with which it builds
 
 variables() {
     echo "PATH=$prefix/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -32,16 +33,18 @@ variables() {
 
 step_system() {
     # OpenCV's windows, which nobody opens, need libGL and libglib; the probes of KubeRay need wget; ray up needs rsync.
+    # A machine that has just started may be updating itself: wait for that.
     if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            ca-certificates libgl1 libglib2.0-0 libsm6 libxext6 rsync wget > /dev/null
+        apt-get -o DPkg::Lock::Timeout=300 update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
+            ca-certificates libgl1 libglib2.0-0 libsm6 libxext6 python3.11-venv rsync wget > /dev/null
         rm -rf /var/lib/apt/lists/*
     fi
 }
 
 step_packages() {
-    [ -x "$python" ] || python3.11 -m venv "$prefix/venv"
+    # A venv without pip is what is left where Debian's python3.11-venv was missing.
+    "$python" -m pip --version > /dev/null 2>&1 || python3.11 -m venv --clear "$prefix/venv"
     pip() { "$python" -m pip "$1" --quiet --disable-pip-version-check --constraint "$source/requirements.lock" "${@:2}"; }
     local copy extras=fit,whisper  # neither the services of one machine nor the demo
     command -v nvcc > /dev/null && extras+=,gpu
@@ -69,7 +72,7 @@ step_gsplat() {
 
 step_assets() {
     mkdir -p "$prefix/assets"
-    if [ -n "${M2DAO_ASSETS_DIR:-}" ]; then
+    if [ -n "${M2DAO_ASSETS_DIR:-}" ] && ! [ "$M2DAO_ASSETS_DIR" -ef "$prefix/assets" ]; then
         cp -R "$M2DAO_ASSETS_DIR/." "$prefix/assets"
     fi
     env -u M2DAO_ASSETS_DIR "$prefix/venv/bin/m2dao" assets fetch --into "$prefix/assets" > /dev/null

@@ -116,6 +116,8 @@ class Machine(CommandRunnerInterface):
     def __init__(self, home):
         self.home, self.commands = home, []
         home.mkdir()
+        # The checkout may lie where nobody else may look.
+        self._checkout = shutil.copytree(ROOT / "install", home.parent / "checkout" / "install").parent
         self._user = NOBODY if os.getuid() == 0 else None
         if self._user is not None:
             os.chown(home, NOBODY, NOBODY)
@@ -129,7 +131,7 @@ class Machine(CommandRunnerInterface):
         subprocess.run(["bash", "-c", cmd], env=env, user=self._user, check=True, cwd=self.home, capture_output=True)
 
     def run_rsync_up(self, source, target, options=None):
-        self.run(f"cp -R {shlex.quote(str(ROOT / 'install'))} {target}")
+        self.run(f"cp -R {shlex.quote(str(self._checkout / 'install'))} {target}")
 
     def run_init(self, **options):
         return False
@@ -196,9 +198,14 @@ def test_the_head_may_start_workers_and_workers_may_not(config):
     assert calls_of_rays_provider() | {"iam:PassRole"} == allowed
     passed = [part["Resource"] for part in policy["Statement"] if part["Action"] == "iam:PassRole"]
     assert passed == ["arn:aws:iam::*:role/m2dao-worker"]
-    tagged = [part for part in policy["Statement"] if "ec2:TerminateInstances" in part["Action"]]
-    tag = {"aws:ResourceTag/ray-cluster-name": config["cluster_name"]}
-    assert [part["Condition"] for part in tagged] == [{"StringEquals": tag}]
+    own = {"StringEquals": {"aws:ResourceTag/ray-cluster-name": config["cluster_name"]}}
+    new = {"StringEquals": {"ec2:CreateAction": "RunInstances"}}
+
+    def conditions(action):
+        return [part["Condition"] for part in policy["Statement"] if action in part["Action"]]
+
+    assert conditions("ec2:TerminateInstances") == [own]
+    assert conditions("ec2:CreateTags") == [new, own]  # or it could make any machine its own, and end it
 
 
 def calls_of_rays_provider():
