@@ -58,13 +58,13 @@ class Health:
         """Render a frame, and return while this replica can render.
 
         Raises:
-            ServiceError: it cannot, and must be replaced.
+            ServiceError: it cannot. Serve replaces it when that is said three times in a row: a neighbour on the same
+                GPU may take all of its memory for a moment.
         """
         found = self._probed()
         with self._lock:
-            self._broken = self._broken or found
-            if self._broken:
-                raise ServiceError("renderer replica", "to render", self._broken, "it is replaced")
+            if broken := self._broken or found:
+                raise ServiceError("renderer replica", "to render", broken, "it is replaced")
 
     def _probed(self) -> str:
         """What is wrong with a small frame rendered now; empty for nothing."""

@@ -69,15 +69,16 @@ def test_a_replica_that_breaks_while_it_has_nothing_to_do_is_found_by_the_next_c
 
     def draw() -> None:
         if faults:
-            raise faults.pop()
+            raise faults[-1]
 
     health = Health(draw)
     health.check()
     faults.append(RuntimeError("CUDA error: the device is lost"))
-    with pytest.raises(ServiceError, match="the device is lost"):
-        health.check()
-    with pytest.raises(ServiceError, match="the device is lost"):  # it does not come back
-        health.check()
+    for _ in range(3):  # as often as Serve wants to hear it
+        with pytest.raises(ServiceError, match="the device is lost"):
+            health.check()
+    faults.clear()  # a moment without memory, say
+    health.check()
 
 
 def test_a_replica_without_its_backend_is_unhealthy_at_once():
