@@ -13,6 +13,7 @@ from typing import Any
 from cluster.compute.client import connect
 from cluster.settings import ServeConfig, Settings
 from cluster.stack.home import StackHome
+from cluster.stack.services import LOOPBACK
 from cluster.storage import ObjectStore
 from m2dao.errors import ServiceError
 
@@ -64,7 +65,9 @@ def deploy(
         from serve_apps.app import APP_NAME, build_app
 
         serve.start(
-            proxy_location="EveryNode",  # that holds replicas: the API outlives the head
+            # On every node that holds replicas, so that the API outlives the head; but an address that only the head
+            # can be reached at has no use on others.
+            proxy_location="HeadOnly" if settings.api.host == LOOPBACK else "EveryNode",
             http_options={"host": settings.api.host, "port": settings.api.port},
             logging_config={"encoding": "JSON", "log_level": settings.log_level},
         )

@@ -67,9 +67,8 @@ class StackHome:
 
         Not every dashboard at 127.0.0.1 is: a tunnel ends there too.
         """
-        record, port = self.record("ray"), self.ports().get("ray", {}).get("dashboard")
-        parts = urlsplit(url)
-        return record is not None and record.alive() and (parts.hostname, parts.port) == (LOOPBACK, port)
+        parts, port = urlsplit(url), self.ports().get("ray", {}).get("dashboard")
+        return parts.hostname in (LOOPBACK, "localhost") and parts.port == port and self.is_running("ray")
 
     def make_folders(self) -> None:
         """Make what is missing; only the owner may look into it."""

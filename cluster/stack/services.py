@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import tempfile
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -317,10 +317,17 @@ def ray_environment(host: str, token_file: Path | None) -> dict[str, str]:
 
 def _offered(settings: Settings) -> dict[str, int]:
     """What the head offers to those that reserve something, as arguments of ``ray start``."""
-    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    machine_bytes = min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits_of_the_container()])
     # By default Ray takes the memory that is free at this moment, so that it would be chance what can start later.
     offered = {"memory": settings.ray.memory_mb * MB if settings.ray.memory_mb else machine_bytes}
     return offered | ({"num-cpus": settings.ray.num_cpus} if settings.ray.num_cpus else {})
+
+
+def _limits_of_the_container() -> Iterator[int]:
+    """Bytes of memory that a container may use, where there is such a limit."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            yield int(Path(path).read_text())
 
 
 def ray_temp_dir(home: Path) -> Path:
