@@ -192,8 +192,8 @@ class Promotions:
         try:
             self._champions.prove(candidate.ref)
         except PromotionRefused as error:
-            self._champions.note_refusal()
             self._registry.set_tags(candidate.ref, {GATE_TAG: "refused", REASONS_TAG: error.got})
+            self._champions.note_refusal()
             raise
         change = self._champions.move(candidate.ref, decided_with=champion, request=request)
         return Promotion(change=change, decision=decision, forced=forced)

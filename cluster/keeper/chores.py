@@ -32,4 +32,4 @@ def make_keeper(settings: Settings, *, work: str = ENGINE_WORK, job_flags: Seque
         JanitorChore(platform),
         figures,
     ]
-    return Keeper(platform.state.seats, chores, on_failed=figures.count_failure)
+    return Keeper(platform.state.seats, chores, on_failed=figures.count_failure, on_rest=figures.rest)

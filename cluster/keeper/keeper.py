@@ -46,6 +46,7 @@ class Keeper:
         chores: what to do.
         lease_s: how long it may be silent before another takes over.
         on_failed: called with the name of a chore that failed.
+        on_rest: called when this keeper works no more.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Keeper:
         *,
         lease_s: float = LEASE_S,
         on_failed: Callable[[str], None] = lambda chore: None,
+        on_rest: Callable[[], None] = lambda: None,
     ):
-        self._seats, self._chores, self._lease_s, self._on_failed = seats, chores, lease_s, on_failed
+        self._seats, self._chores, self._lease_s = seats, chores, lease_s
+        self._on_failed, self._on_rest = on_failed, on_rest
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
     def run(self, stop: threading.Event) -> None:
@@ -90,6 +93,7 @@ class Keeper:
             over.set()
             for thread in threads:
                 thread.join()
+            self._on_rest()
 
     def _repeat(self, chore: Chore, lease: Lease, over: threading.Event) -> None:
         num_failed = 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -47,7 +49,7 @@ class _Shown:
         working = time.monotonic() - self.read_at <= FRESH_S
         yield _family(metrics.KEEPING, {(): float(working)})
         if working:
-            yield _family(metrics.CHORES_FAILED, self.failures)
+            yield _family(metrics.CHORES_FAILED, dict(self.failures))
             for metric, values in self.figures.items():
                 yield _family(metric, values)
 
@@ -65,11 +67,20 @@ class MetricsChore:
     def __init__(self, platform: Platform, at: MetricsSettings):
         self._platform, self._at = platform, at
         self._shown = _Shown()
-        self._listening = False
+        self._server: tuple[WSGIServer, threading.Thread] | None = None
 
     def count_failure(self, chore: str) -> None:
         """Note that a chore of this keeper failed."""
         self._shown.failures[(chore,)] += 1
+
+    def rest(self) -> None:
+        """Show nothing any more: the port is the next keeper's."""
+        if self._server is not None:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self._server = None
 
     def do(self, lease: Lease) -> float:
         if self._at.port:
@@ -79,17 +90,16 @@ class MetricsChore:
         return EVERY_S
 
     def _listen(self, port: int) -> None:
-        if self._listening:
+        if self._server is not None:
             return
         registry = CollectorRegistry()
         registry.register(self._shown)
         try:
-            start_http_server(port, self._at.host, registry)
+            self._server = start_http_server(port, self._at.host, registry)
         except OSError as error:
             raise ConfigError(
                 "M2DAO_METRICS_PORT", "a port that nobody uses", f"{port}: {error}", "choose another, or 0 for none"
             ) from error
-        self._listening = True
 
 
 def _read(state: StateStore) -> _Figures:

@@ -10,7 +10,7 @@ import contextlib
 
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink
-from m2dao.errors import ServiceUnavailable
+from m2dao.errors import M2daoError
 
 ENDED = "ended"  # kind, "done" or "failed" or "cancelled", code of the error
 PUT_OFF = "put_off"  # kind, code
@@ -38,8 +38,8 @@ class Tallies:
         return float(self._link.run(scripts.LONGEST_WAIT, [], [kind])) / 1e6
 
     def add(self, what: str, *words: str, num: int = 1) -> None:
-        """Count something that no script does. It is not counted while the store is away."""
+        """Count something that no script does; not counted while the store is away or takes nothing."""
         if _WORDS[what] != len(words):
             raise TypeError(f"{what} is counted by {_WORDS[what]} words, not {len(words)}")
-        with contextlib.suppress(ServiceUnavailable):
+        with contextlib.suppress(M2daoError):
             self._link.call("HINCRBY", keys.TALLIES, "|".join((what, *words)), num)

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.platform import Platform
 from cluster.settings import ServeConfig, Settings
 from cluster.stack.home import StackHome
-from cluster.telemetry.metrics import EVICTIONS, METRICS, PROBLEMS, VIDEO
+from cluster.telemetry.metrics import EVICTIONS, METRICS
 from serve_apps.api.services import Services, make_services
 from tests.support.serve import Customer, new_customer, register
 from tests.support.stack import cancel_open_jobs, reaching
@@ -161,15 +161,16 @@ def test_prometheus_sees_renders_and_problems_by_their_names_and_no_tenant(own, 
     assert own.client.get("/v1/renders/r-nothing").status_code == 404
     port = StackHome(stack_home).ports()["ray"]["metrics"]
 
-    def shown() -> str | None:
-        """The page, once it shows what was told last: processes tell Ray's agent every ten seconds."""
-        page = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text
-        return page if PROBLEMS.shown_as in page and VIDEO.shown_as in page else None
+    told = [each for each in METRICS if not each.by_keeper and each != EVICTIONS]
+    kinds = {each.shown_as.removesuffix("_total"): each.kind for each in told}
 
-    page = until(shown, "the metrics of a render")
-    kinds = {family.name: family.type for family in text_string_to_metric_families(page)}
-    names = {each.shown_as.removesuffix("_total"): each for each in METRICS if not each.by_keeper and each != EVICTIONS}
-    assert {name: kinds.get(name) for name in names} == {name: each.kind for name, each in names.items()}
+    def shown() -> str | None:
+        """The page, once it shows all that was told: processes tell Ray's agent every ten seconds."""
+        page = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text
+        found = {family.name: family.type for family in text_string_to_metric_families(page)}
+        return page if kinds.items() <= found.items() else None
+
+    page = until(shown, f"{sorted(kinds)} in Ray's metrics")
     ours = [line for line in page.splitlines() if "m2dao_" in line.partition("{")[0]]
     assert not [line for line in ours if str(own.tenant) in line]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import urllib.request
 
@@ -24,14 +25,18 @@ NOBODY = None  # a chore that needs no lease
 
 @pytest.fixture
 def port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free port, from where outgoing connections take none."""
+    while True:
+        number = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), contextlib.closing(socket.create_server(("127.0.0.1", number))):
+            return number
 
 
 @pytest.fixture
 def chore(stack, port):
-    return MetricsChore(Platform(stack), MetricsSettings(port=port))
+    chore = MetricsChore(Platform(stack), MetricsSettings(port=port))
+    yield chore
+    chore.rest()
 
 
 def page(port):
@@ -90,10 +95,19 @@ def test_a_keeper_that_works_no_more_shows_no_figures(chore, port, monkeypatch):
     assert page(port) == {("m2dao_keeper_working",): 0.0}
 
 
+def test_a_keeper_that_rests_leaves_its_port_to_the_next(chore, port, stack):
+    chore.do(NOBODY)
+    chore.rest()
+    following = MetricsChore(Platform(stack), MetricsSettings(port=port))
+    following.do(NOBODY)
+    assert page(port)[("m2dao_keeper_working",)] == 1
+    following.rest()
+
+
 def test_without_a_port_nothing_is_shown(stack):
     chore = MetricsChore(Platform(stack), MetricsSettings())
     chore.do(NOBODY)
-    assert not chore._listening
+    assert chore._server is None
 
 
 def test_a_port_that_is_taken_is_named_and_tried_again(chore, port):
@@ -110,3 +124,6 @@ def test_a_keeper_counts_the_chores_that_fail(stack, port):
     figures = next(each for each in keeper._chores if isinstance(each, MetricsChore))
     figures.do(NOBODY)
     assert page(port)["m2dao_chores_failed_total", ("chore", "ledger")] == 1
+    keeper._on_rest()
+    with pytest.raises(OSError, match="refused"):
+        page(port)

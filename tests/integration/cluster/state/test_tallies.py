@@ -90,6 +90,12 @@ def test_the_oldest_job_that_nobody_has_begun_is_told(state, tenant):
     old, young = (state.jobs.create(tenant, "fit", {})[0] for _ in range(2))
     state._link.call("HSET", keys.job(tenant, old.id), "created", round((old.created_s - 500) * 1e6))
     assert 500 <= state.tallies.longest_wait_s("fit") < 600
+    sent_on = state.jobs.claim("fit", worker="dispatcher", lease_s=60, tenant=tenant, begun=False)
+    assert state.tallies.longest_wait_s("fit") >= 500  # a worker has yet to begin it
+    begun = state.jobs.begin(tenant, old.id, sent_on.fence, worker="w", lease_s=60)
+    assert state.tallies.longest_wait_s("fit") < 500
+    state.jobs.put_off(begun, AWAY, most=5)
+    assert state.tallies.longest_wait_s("fit") >= 500
     state.jobs.cancel(tenant, old.id)
     state.jobs.cancel(tenant, young.id)
     assert state.tallies.longest_wait_s("fit") < 500
