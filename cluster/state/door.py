@@ -18,7 +18,7 @@ from cluster.state import keys, scripts
 from cluster.state.accounts import Accounts
 from cluster.state.link import new_nonce
 from cluster.state.new_jobs import Place, idempotency_digest
-from m2dao.errors import ServiceUnavailable
+from m2dao.errors import M2daoError
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Terms:
     burst: float
     uploads: int
     open_renders: int
-    place_s: float = 15.0
+    place_s: float = 30.0
     renew_s: float = 3.0
 
 
@@ -124,7 +124,7 @@ class Door:
             await asyncio.sleep(self._terms.renew_s)
             try:
                 await self._link.run(scripts.KEEP_PLACE, slots, args)
-            except ServiceUnavailable as error:  # the upload goes on; its tenant may have one more for a while
+            except M2daoError as error:  # the upload goes on; its tenant may have one more for a while
                 logger.warning("a place could not be renewed", extra={"place": place.name, "error": str(error)})
 
     async def leave(self, tenant: TenantId, place: Place) -> None:

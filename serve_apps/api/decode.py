@@ -14,7 +14,7 @@ from typing import Any
 from cluster.settings import MB, ServeConfig
 from m2dao.contain.box import Box
 from m2dao.contain.client import ContainedCalls
-from m2dao.errors import ContainedProcessDied, ContainedProcessKilled, InputError, MediaError
+from m2dao.errors import ContainedProcessDied, ContainedProcessKilled, InputError, MediaError, ServiceUnavailable
 from serve_apps.problems import ApiProblem
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,8 @@ class UploadDecoder:
             async with self._slot():
                 done = dict(await self._call(f"{_WORKER}:decode_{kind}", arguments, box))
             return done
+        except ContainedProcessKilled as error:  # within its limits: this machine lacks something, not the file
+            raise ServiceUnavailable("decoder", "to live", error.got, "try again later") from error
         except ContainedProcessDied as error:
             raise MediaError(_FIELD[kind], f"a file that decodes {error.expected}", error.got) from error
         except InputError as error:
@@ -144,8 +146,7 @@ class UploadDecoder:
     async def _call(self, function: str, arguments: Mapping[str, Any], box: Box) -> Any:
         """Call it, and again in a fresh process where something outside killed the first.
 
-        That is not the file's fault. Where the second is killed as well, the file is to blame: it would be tried for
-        ever otherwise.
+        That is not the file's fault.
         """
         try:
             return await self._calls.run_async(function, arguments, box)

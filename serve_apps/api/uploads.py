@@ -119,10 +119,12 @@ class _KeptFile(UploadFile):
         super().__init__(path.open("wb"), size=0)  # closed by _FormParser.parse
         self.path, self._writers, self._hash = path, writers, hashlib.sha256()
         self._waiting: list[bytes] = []
+        self._num_waiting = 0  # bytes
 
     async def write(self, data: bytes) -> None:
         self._waiting.append(data)
-        if sum(map(len, self._waiting)) >= _WRITE_BYTES:  # a thread for each piece would cost more than the writing
+        self._num_waiting += len(data)
+        if self._num_waiting >= _WRITE_BYTES:  # a thread for each piece would cost more than the writing
             await self._flush()
 
     async def seek(self, offset: int) -> None:
@@ -130,7 +132,7 @@ class _KeptFile(UploadFile):
         await self._flush()
 
     async def _flush(self) -> None:
-        pieces, self._waiting = self._waiting, []
+        pieces, self._waiting, self._num_waiting = self._waiting, [], 0
         await asyncio.get_running_loop().run_in_executor(self._writers, self._write, pieces)
 
     def _write(self, pieces: list[bytes]) -> None:

@@ -40,7 +40,10 @@ redis.call('HSET', KEYS[1], 'id', ARGV[1], 'tenant', ARGV[2], 'kind', ARGV[3], '
   'stage', '', 'request', ARGV[4], 'attempt', '0', 'max_attempts', ARGV[6], 'fence', '0', 'worker', '',
   'cost', ARGV[9], 'created', text(t), 'updated', text(t), 'fingerprint', ARGV[5])
 enter('queue', ARGV[2], ARGV[3], ARGV[1], text(t))
-if has_files then redis.call('HSET', KEYS[8], unpack(ARGV, 13)) end
+if has_files then
+  redis.call('HSET', KEYS[8], unpack(ARGV, 13))
+  redis.call('EXPIRE', KEYS[8], 30 * 86400)  -- far beyond any wait: a release that knows no files leaves them behind
+end
 redis.call('ZADD', KEYS[6], text(t), ARGV[1])
 if KEYS[2] ~= '' then
   redis.call('HSET', KEYS[2], 'job', ARGV[1], 'fingerprint', ARGV[5])

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cluster.settings import ServeConfig
-from m2dao.errors import ContainmentUnavailable, MediaError
+from m2dao.errors import ContainmentUnavailable, ServiceUnavailable
 from serve_apps.api.decode import DecodedAudio, UploadDecoder
 from serve_apps.problems import problem_of
 from tests.support.media.sounds import wav_bytes
@@ -68,7 +68,7 @@ def test_an_upload_whose_decoder_was_killed_is_decoded_again(tmp_path):
     assert decoded.sent.read_bytes().startswith(b"fLaC")
 
 
-def test_an_upload_that_two_decoders_do_not_survive_is_refused_with_what_happened(tmp_path):
+def test_an_upload_whose_decoders_are_killed_twice_is_not_refused_but_put_off(tmp_path):
     def twice(decoder: UploadDecoder) -> None:
         with busy(decoder, tmp_path) as first:
             os.mkfifo(tmp_path / "next")
@@ -77,8 +77,9 @@ def test_an_upload_that_two_decoders_do_not_survive_is_refused_with_what_happene
         with busy(decoder, tmp_path) as second:
             second.kill()
 
-    with pytest.raises(MediaError, match="signal 9, sent from outside"):
+    with pytest.raises(ServiceUnavailable, match="signal 9, sent from outside") as caught:
         decode(tmp_path, twice)
+    assert problem_of(caught.value)["status"] == 503
 
 
 def test_an_upload_whose_decoders_die_with_their_servers_is_not_refused_but_put_off(tmp_path):
