@@ -1,4 +1,4 @@
-"""``m2dao-cluster``: the embedded stack, tenants and API keys."""
+"""``m2dao-cluster``: the embedded stack, tenants and API keys, and the care of the whole platform."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any
 
 from cluster.control.sweep import sweep_all_renders
 from cluster.control.tenants import Tenants
+from cluster.operate.commands import Commands, Run, add_commands
 from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.stack.services import SERVICES
 from m2dao.command_line import run_command, say
 from m2dao.errors import ServiceError
 
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
-_Run = Callable[[argparse.Namespace], dict[str, Any]]
 _EXAMPLES = """examples:
   m2dao-cluster up                              start Valkey, SeaweedFS, MLflow, Ray and a keeper
   m2dao-cluster up --services redis,s3,mlflow   the same without Ray
@@ -28,6 +27,8 @@ _EXAMPLES = """examples:
   m2dao-cluster tenant create acme
   m2dao-cluster key create acme --label website
   m2dao-cluster sweep --days 30                 delete videos and sound of renders that are older (for a daily job)
+  m2dao-cluster maintenance on --wait           accept nothing new, and return when all that was accepted is done
+  m2dao-cluster maintenance off
   m2dao-cluster down
 
 settings come from the environment, see docs/reference/settings.md; exit codes: 0 done, 2 bad input, 1 our fault"""
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(group: _Commands, name: str, run: _Run, help: str) -> argparse.ArgumentParser:
+    def add(group: Commands, name: str, run: Run, help: str) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = group.add_parser(name, help=help, description=help, parents=[shared])
         command.set_defaults(run=run)
         return command
@@ -85,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     revoke.add_argument("key_id", help="from key list")
     sweep = add(commands, "sweep", _sweep, "Delete what renders have stored, once it is old.")
     sweep.add_argument("--days", type=float, default=8.0, metavar="N", help="older than this (default: %(default)s)")
+    add_commands(commands, add)
     return parser
 
 

@@ -40,6 +40,7 @@ RESERVED_TENANTS = frozenset(
         "seat",
         "probes",
         "pepper",
+        "maintenance",
     }
 )
 

@@ -27,6 +27,7 @@
         |   |-- StateUnavailable        the state store (Redis)
         |   |-- ClusterUnavailable      the compute cluster (Ray)
         |   |-- AccessRefused           one of them refuses our credentials
+        |   |-- UnderMaintenance        nothing new is accepted for now
         |   `-- ContainmentUnavailable  this machine cannot contain processes that read foreign files
         |-- StackError              the embedded stack cannot be started or stopped
         |-- ObjectCorrupt           stored bytes do not match their hash
@@ -252,6 +253,12 @@ class AccessRefused(ServiceUnavailable):
     """A service refuses our credentials."""
 
     code = "access-refused"
+
+
+class UnderMaintenance(ServiceUnavailable):
+    """The platform is under maintenance and accepts nothing new."""
+
+    code = "maintenance"
 
 
 class ContainmentUnavailable(ServiceUnavailable):

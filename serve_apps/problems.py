@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.state.problems import Problem
-from m2dao.errors import NO_ROOM, Conflict, InputError, M2daoError, NotFound, ServiceUnavailable
+from m2dao.errors import NO_ROOM, Conflict, InputError, M2daoError, NotFound, ServiceUnavailable, UnderMaintenance
 
 MEDIA_TYPE = "application/problem+json"
 URN = "urn:m2dao:problem:"
+MAINTENANCE_DETAIL = "maintenance: what was accepted is finished and can be read; try again later"
 _FOLDERS = re.compile(r"(?<![\w/:])/(?:[^\s/:;,'\"]+/)*(?=[^\s/])")  # of an absolute path; the file's own name stays
 _SETTING = re.compile(r"\bM2DAO_[A-Z0-9_]+")
 
@@ -53,6 +54,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "too-many-uploads": ProblemKind(429, "Too many uploads at once"),
     "too-many-requests": ProblemKind(429, "Too many requests"),
     "internal-error": ProblemKind(500, "Something went wrong on our side"),
+    "maintenance": ProblemKind(503, "Nothing new is accepted for now"),
     "service-unavailable": ProblemKind(503, "A service behind the API does not answer"),
 }
 
@@ -97,6 +99,8 @@ def problem_of(error: BaseException) -> dict[str, Any]:
     """The problem document of any error: ours by code, others as ``internal-error`` without details."""
     if isinstance(error, ApiProblem):
         return problem_document(error.code, error.detail, errors=error.errors)
+    if isinstance(error, UnderMaintenance):
+        return problem_document("maintenance", MAINTENANCE_DETAIL)
     if isinstance(error, ServiceUnavailable):
         return problem_document("service-unavailable", "a service behind the API does not answer; try again")
     if isinstance(error, OSError) and error.errno in NO_ROOM:

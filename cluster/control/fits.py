@@ -87,7 +87,9 @@ class FitService:
         Raises:
             InputError: no recording, or two of one identity.
             UnknownTenant: there is no such tenant.
+            UnderMaintenance: nothing new is accepted.
         """
+        self._state.maintenance.check()  # before anything is uploaded; the job store looks again
         names = [recording.identity for recording in recordings]
         if not 1 <= len(names) <= MAX_FITS:
             raise InputError("identities", f"1 to {MAX_FITS} in one request", str(len(names)))

@@ -113,6 +113,7 @@ def _read(state: StateStore) -> _Figures:
         figures[metrics.LONGEST_WAIT][(kind,)] = state.tallies.longest_wait_s(kind)
     running = (job.stage.partition(":")[0] or "starting" for job in state.jobs.open("fit") if job.status == "running")
     figures[metrics.FITS] = {(stage,): count for stage, count in collections.Counter(running).items()}
+    figures[metrics.MAINTENANCE][()] = float(state.maintenance.notice() is not None)
     figures[metrics.UNTOLD][()] = len(state.champions.untold())
     figures[metrics.PROBES][()] = len(state.probes.waiting(for_s=0.0))
     for (what, *words), count in state.tallies.read().items():

@@ -31,6 +31,7 @@ class Verdict(StrEnum):
     TOO_OFTEN = "too-often"
     BUSY = "busy"  # as many uploads at once as a tenant may have
     FULL = "full"  # as many open renders as a tenant may have
+    CLOSED = "closed"  # under maintenance, where an upload would add a render
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     ledger:<what>           what the model registry has not been told yet
     probes                  versions to be probed, by the time when that was asked
     seat:<name>             who does work that one process at a time does
+    maintenance             why nothing new is accepted; there only while it is not
     events:<topic>          channels for messages (not keys)
 
 A pattern means the same to Python's ``%`` and to Lua's ``string.format``, so scripts use the same table (``for_lua``).
@@ -32,6 +33,7 @@ TENANTS: Final = "tenants"
 PROBES: Final = "probes"
 PEPPER: Final = "pepper"
 TALLIES: Final = "totals:happened"
+MAINTENANCE: Final = "maintenance"
 
 _PATTERNS: Final = {
     "api_key": "api-key:%s",  # digest -> hash of tenant and key id
@@ -60,6 +62,7 @@ _PATTERNS: Final = {
     "ledger": "ledger:%s",  # list -> what the model registry has not been told yet
     "probe": "%s:probe:%s",  # tenant, probe id -> a version to be loaded and rendered once, and what came of it
     "seat": "seat:%s",  # name -> who does work that one process at a time does
+    "maintenance": MAINTENANCE,  # why nothing new is accepted, and since when; none while it is accepted
     "tallies": TALLIES,  # hash of what happened, such as ended|render|failed|no-face -> how often
     "channel": "events:%s",  # topic, or the key of a job
 }

@@ -15,6 +15,7 @@ from cluster.ids import FitId, JobId, RenderId, TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import AsyncRedisLink
 from cluster.state.records import JobRecord, fields_of, record_of
+from cluster.state.upkeep.maintenance import under_maintenance
 from m2dao.errors import (
     AlreadyExists,
     IdempotencyConflict,
@@ -124,6 +125,7 @@ class NewJob:
             QuotaExceeded: the tenant has ``max_open`` open jobs.
             UnknownTenant: there is no such tenant.
             AlreadyExists: there is a job of this id for another request.
+            UnderMaintenance: nothing new is accepted.
             NoRoomForFiles: nothing was created, for so many jobs are open that no more files are kept.
         """
         outcome, *found = answer
@@ -141,6 +143,8 @@ class NewJob:
             return QuotaExceeded(subject, expected, "one more", "try again when one is done")
         if outcome == "exists":
             return AlreadyExists(f"job {self.job_id}", "a new id", "one that is taken")
+        if outcome == "maintenance":
+            return under_maintenance()
         if outcome == "no-room":
             return NoRoomForFiles(str(self.job_id))
         assert outcome == "no-tenant", outcome

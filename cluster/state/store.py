@@ -9,6 +9,7 @@
       .seats      work that one process at a time does     cluster/state/seats.py
       .tallies    how often what has happened              cluster/state/tallies.py
       .events     messages                                 cluster/state/events.py
+      .maintenance  whether new work is accepted           cluster/state/upkeep/maintenance.py
 
 All of them share one ``RedisLink``. Scripts reach keys by computed names, so this runs on one Redis or Valkey server
 (or a failover pair), not on a sharded Redis Cluster.
@@ -25,6 +26,7 @@ from cluster.state.link import RedisLink
 from cluster.state.probes import Probes
 from cluster.state.seats import Seats
 from cluster.state.tallies import Tallies
+from cluster.state.upkeep.maintenance import Maintenance
 from cluster.state.versions import VersionTable
 
 
@@ -46,6 +48,7 @@ class StateStore:
         self.seats = Seats(self._link)
         self.tallies = Tallies(self._link)
         self.events = Events(self._link)
+        self.maintenance = Maintenance(self._link)
 
     def __reduce__(self) -> tuple[type[StateStore], tuple[Settings]]:
         return type(self), (self._settings,)

@@ -49,6 +49,7 @@ def _kept(name: str, kind: Literal["counter", "gauge"], help: str, *labels: str)
 
 # -- shown by the keeper --------------------------------------------------------------------------------------
 KEEPING = _kept("keeper_working", "gauge", "1 while this keeper is the one that works, else 0.")
+MAINTENANCE = _kept("maintenance", "gauge", "1 while nothing new is accepted, else 0.")
 JOBS = _kept("jobs", "gauge", "Open jobs, by where they are.", "kind", "place")
 BACKLOG = _kept(
     "backlog_seconds", "gauge", "Seconds of speech in open renders, or number of open fits.", "kind", "place"

@@ -19,7 +19,7 @@ from cluster.ids import RenderId, TenantId
 from cluster.state.door import Answer, Verdict, place_of
 from cluster.state.new_jobs import Place
 from serve_apps.api.services import Services, ServicesOf
-from serve_apps.problems import ApiProblem
+from serve_apps.problems import MAINTENANCE_DETAIL, ApiProblem
 
 LOOKUP_COST = 10.0  # of a list of identities and of an unknown identity, which may ask the registry
 PLACE_AGAIN_S = 5  # a render of ten seconds of speech takes about that long
@@ -111,6 +111,8 @@ def _let_in(answer: Answer, services: Services) -> TenantId:
         case Verdict.BUSY:
             detail = f"at most {services.config.max_uploads} uploads at the same time"
             raise _refusal("too-many-uploads", detail, "Retry-After", "1")
+        case Verdict.CLOSED:
+            raise ApiProblem("maintenance", MAINTENANCE_DETAIL, {"Connection": "close"})  # as in _refusal
         case Verdict.FULL:
             raise too_many_renders(services)
     if answer.tenant is None:

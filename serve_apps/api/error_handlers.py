@@ -15,10 +15,12 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from m2dao.errors import M2daoError
-from serve_apps.problems import MEDIA_TYPE, ApiProblem, problem_document, problem_of
+from serve_apps.problems import MEDIA_TYPE, URN, ApiProblem, problem_document, problem_of
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_UNAVAILABLE_S = 2
+RETRY_AFTER_MAINTENANCE_S = 60
+_MAINTENANCE = f"{URN}maintenance"
 _BY_STATUS = {
     400: "malformed-request",
     401: "missing-credentials",
@@ -38,7 +40,8 @@ OnProblem = Callable[[Mapping[str, Any]], None]
 
 def _response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The HTTP answer of a problem document; one that may be over soon says when to come again."""
-    again = {"Retry-After": str(RETRY_AFTER_UNAVAILABLE_S)} if document["status"] == 503 else {}
+    wait_s = RETRY_AFTER_MAINTENANCE_S if document["type"] == _MAINTENANCE else RETRY_AFTER_UNAVAILABLE_S
+    again = {"Retry-After": str(wait_s)} if document["status"] == 503 else {}
     return JSONResponse(dict(document), document["status"], headers={**again, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
@@ -52,7 +55,7 @@ def install_error_handlers(app: FastAPI, on_problem: OnProblem) -> None:
     async def ours(request: Request, error: Exception) -> JSONResponse:
         document = problem_of(error)
         headers = dict(error.headers) if isinstance(error, ApiProblem) else {}
-        if document["status"] >= 500:
+        if document["status"] >= 500 and document["type"] != _MAINTENANCE:  # which an operator chose
             log.error("request failed", exc_info=error, extra={"path": request.url.path, "method": request.method})
         return answer(document, headers)
 

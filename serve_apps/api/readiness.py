@@ -15,12 +15,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from cluster.platform import Platform
 from cluster.stack.services import http_ok
-from m2dao.errors import RegistryUnavailable
+from m2dao.errors import RegistryUnavailable, UnderMaintenance
 from serve_apps.api.decode import UploadDecoder
 
 ANSWER_S = 0.7  # how long a service has to answer
 _FRESH_S = 0.5  # how long an answer is used
 _DECODERS = "decoders"
+_ACCEPTANCE = "acceptance"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +31,12 @@ class Report:
     Args:
         missing: why nothing can be accepted.
         degraded: what else is not as it should be; renders go on.
+        under_maintenance: whether an operator lets nothing new in.
     """
 
     missing: list[str]
     degraded: list[str]
+    under_maintenance: bool
 
 
 class _Part:
@@ -60,6 +63,7 @@ class Readiness:
         wanted: the same for services without which renders go on.
         contain: starts the decoders and returns what their containment lacks; raises when they may not run so. It
             may take its time: until then uploads wait.
+        accepts: raises ``UnderMaintenance`` when an operator lets nothing new in.
         answer_s: how long each has.
     """
 
@@ -68,11 +72,12 @@ class Readiness:
         needed: Mapping[str, Callable[[], object]],
         wanted: Mapping[str, Callable[[], object]],
         contain: Callable[[], list[str]],
+        accepts: Callable[[], object] = lambda: None,
         *,
         answer_s: float = ANSWER_S,
     ):
         self._needed, self._wanted = list(needed), list(wanted)
-        checks = {**needed, **wanted, _DECODERS: contain}
+        checks = {**needed, **wanted, _DECODERS: contain, _ACCEPTANCE: accepts}
         self._parts = {name: _Part(name, check) for name, check in checks.items()}
         self._answer_s = answer_s
 
@@ -87,7 +92,7 @@ class Readiness:
                 raise RegistryUnavailable("model registry", f"an answer of {url}", "none")
 
         needed = {"state store": platform.state.check, "object store": platform.store.check}
-        return cls(needed, {"model registry": registry}, decoder.start)
+        return cls(needed, {"model registry": registry}, decoder.start, platform.state.maintenance.check)
 
     async def look(self) -> Report:
         """Ask every service, and wait no longer than ``answer_s``."""
@@ -105,4 +110,6 @@ class Readiness:
                 missing.append(str(error))
             elif decoders.result():
                 degraded.append("containment of decoders")
-        return Report(missing=missing, degraded=degraded)
+        accepts = asked[_ACCEPTANCE]
+        closed = accepts.done() and isinstance(accepts.exception(), UnderMaintenance)
+        return Report(missing=missing, degraded=degraded, under_maintenance=closed)

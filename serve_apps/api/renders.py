@@ -18,7 +18,7 @@ from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.settings import MB
 from cluster.state.new_jobs import Files, NewJob, NoRoomForFiles, Once, create_on_loop
 from cluster.state.records import JobRecord
-from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded
+from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnderMaintenance
 from serve_apps.api import schemas
 from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_renders
 from serve_apps.api.decode import DecodedAudio
@@ -149,7 +149,12 @@ class RenderRequests:
             raise
         try:
             job, _ = self._jobs.add(new)
-        except (Conflict, NotFound, QuotaExceeded):  # refused; after any other error the render may be queued
+        except (
+            Conflict,
+            NotFound,
+            QuotaExceeded,
+            UnderMaintenance,
+        ):  # refused; after any other error the render may be queued
             self._forget(prefix)
             raise
         if job.id != new.job_id:  # a repetition of a request that has its own copy

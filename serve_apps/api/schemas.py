@@ -96,7 +96,10 @@ class IdentityList(_Body):
 class Readiness(_Body):
     """How the services behind the API are."""
 
-    status: Literal["ok", "degraded"] = Field(description="`degraded`: renders go on, but something else does not.")
+    status: Literal["ok", "degraded", "maintenance"] = Field(
+        description="`degraded`: renders go on, but something else does not. "
+        "`maintenance`: nothing new is accepted, and everything can be read."
+    )
     degraded: list[str] = Field(description="What does not answer.", examples=[["model registry"]])
 
 

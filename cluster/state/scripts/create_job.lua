@@ -24,6 +24,7 @@ if KEYS[2] ~= '' then
     if ARGV[3] ~= 'render' or redis.call('HGET', before, 'status') ~= 'failed' then return arrived('same', before) end
   end
 end
+if redis.call('EXISTS', key_of('maintenance')) == 1 then return {'maintenance'} end
 local open = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[7])
 if tonumber(ARGV[8]) >= 0 and open >= tonumber(ARGV[8]) then return {'quota'} end
 local has_files = #ARGV > 12

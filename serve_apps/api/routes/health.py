@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter
 
 from serve_apps.api import schemas
@@ -24,4 +26,5 @@ async def readyz(services: ServicesOf) -> schemas.Readiness:
     report = await services.readiness.look()
     if report.missing:
         raise ApiProblem("service-unavailable", "; ".join(report.missing))
-    return schemas.Readiness(status="degraded" if report.degraded else "ok", degraded=report.degraded)
+    status: Literal["ok", "degraded", "maintenance"] = "degraded" if report.degraded else "ok"
+    return schemas.Readiness(status="maintenance" if report.under_maintenance else status, degraded=report.degraded)

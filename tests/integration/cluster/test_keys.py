@@ -37,6 +37,7 @@ NAMES = [
     (keys.probe(ACME, "p1"), "acme:probe:p1", ("probe", "acme", "p1")),
     (keys.seat("keeper"), "seat:keeper", ("seat", "keeper")),
     (keys.TALLIES, "totals:happened", ("tallies",)),
+    (keys.MAINTENANCE, "maintenance", ("maintenance",)),
     (keys.channel("champion"), "events:champion", ("channel", "champion")),
     (keys.jobs_channel(ACME, "fit"), "events:acme:jobs:fit", ("channel", "acme:jobs:fit")),
     (keys._PATTERNS["leaving"] % ("acme", "fit"), "acme:leaving:fit", ("leaving", "acme", "fit")),

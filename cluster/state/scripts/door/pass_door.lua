@@ -43,6 +43,7 @@ if redis.call('ZCARD', uploads) >= tonumber(ARGV[6]) then return answer('busy') 
 local place = digest ~= '' and digest or name
 local job = digest ~= '' and redis.call('HGET', key_of('idempotency', tenant, digest), 'job')
 if not (job and redis.call('EXISTS', key_of('job', tenant, job)) == 1) and not redis.call('ZSCORE', places, place) then
+  if redis.call('EXISTS', key_of('maintenance')) == 1 then return answer('closed') end
   local open = redis.call('ZCARD', places)
   for _, list in ipairs({'queue', 'leases', 'delayed'}) do
     open = open + redis.call('ZCARD', key_of(list, tenant, 'render'))

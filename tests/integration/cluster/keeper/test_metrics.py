@@ -76,6 +76,17 @@ def test_the_page_shows_what_the_state_store_knows(chore, port, state, tenant):
     assert page(port)[ended] >= 1
 
 
+def test_the_page_tells_maintenance(chore, port, state):
+    chore.do(NOBODY)
+    before = page(port)["m2dao_maintenance",]
+    state.maintenance.begin()
+    try:
+        chore.do(NOBODY)
+        assert (before, page(port)["m2dao_maintenance",]) == (0, 1)
+    finally:
+        state.maintenance.end()
+
+
 def test_every_metric_of_the_keeper_is_on_the_page_with_its_labels(chore, port, state, tenant):
     state.jobs.create(tenant, "fit", {})
     state.jobs.claim("fit", worker="w", lease_s=60, tenant=tenant)

@@ -58,6 +58,7 @@ QUIET = {
     "m2dao_jobs_retried_total{kind='render',code='internal-error'}": "0x100 1x300",
     "m2dao_leases_lost_total{kind='render'}": "0x100 1x300",
     "ray_m2dao_api_problems_total{status='422',code='invalid-input'}": "0+60x400",
+    "ray_m2dao_api_problems_total{status='503',code='maintenance'}": "0+60x400",
     "ray_m2dao_api_problems_total{status='503',code='service-unavailable'}": "0x100 2x300",
     "ray_m2dao_render_stage_seconds_sum{stage='rendering'}": "0+30x400",
     "ray_m2dao_video_seconds_total": "0+60x400",

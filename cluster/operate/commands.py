@@ -1,0 +1,71 @@
+"""The commands of ``m2dao-cluster`` by which an operator looks after the whole platform."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from cluster.operate.drain import OpenWork, drain, open_work
+from cluster.platform import Platform
+from cluster.settings import Settings
+from m2dao.command_line import say
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
+Run = Callable[[argparse.Namespace], dict[str, Any]]
+Add = Callable[[Commands, str, Run, str], argparse.ArgumentParser]
+
+
+def add_commands(commands: Commands, add: Add) -> None:
+    """Add them to the program.
+
+    Args:
+        commands: where commands go.
+        add: makes one of a name, what it runs and what it says of itself.
+    """
+    maintenance = commands.add_parser(
+        "maintenance", help="Accept nothing new, finish what was accepted, and tell when that is done."
+    ).add_subparsers(required=True, metavar="COMMAND")
+    on = add(maintenance, "on", _on, "Accept nothing new from now on; reads go on.")
+    on.add_argument("--reason", default="", help="a note for other operators")
+    status = add(maintenance, "status", _status, "Say whether new work is accepted, and what is still open.")
+    for command in (on, status):
+        command.add_argument("--wait", action="store_true", help="return when nothing is open any more")
+        command.add_argument("--limit-s", type=float, metavar="N", help="of --wait: fail after so many seconds")
+    add(maintenance, "off", _off, "Accept new work again.")
+
+
+def _on(arguments: argparse.Namespace) -> dict[str, Any]:
+    Platform(Settings.from_env()).state.maintenance.begin(arguments.reason)
+    return _status(arguments)
+
+
+def _off(arguments: argparse.Namespace) -> dict[str, Any]:
+    ended = Platform(Settings.from_env()).state.maintenance.end()
+    say("new work is accepted again" if ended else "new work was accepted all the time")
+    return {"on": False, "was_on": ended}
+
+
+def _status(arguments: argparse.Namespace) -> dict[str, Any]:
+    state = Platform(Settings.from_env()).state
+    notice = state.maintenance.notice()
+    if notice is None:
+        say("new work is accepted")
+    else:
+        since = datetime.fromtimestamp(notice.since_s, UTC).isoformat(timespec="seconds")
+        say(f"maintenance since {since}: nothing new is accepted" + (f" ({notice.reason})" if notice.reason else ""))
+    looks = drain(state.jobs, limit_s=arguments.limit_s) if arguments.wait else iter((open_work(state.jobs),))
+    work: tuple[OpenWork, ...] = ()
+    for work in looks:
+        say("; ".join(map(str, work)))
+    drained = not any(each.num_open for each in work)
+    say("drained: nothing is open" if drained else "not drained yet")
+    return {
+        "on": notice is not None,
+        "reason": "" if notice is None else notice.reason,
+        "since_s": None if notice is None else notice.since_s,
+        "open": {each.kind: {k: v for k, v in asdict(each).items() if k != "kind"} for each in work},
+        "drained": drained,
+    }
