@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from cluster.checks.values import is_bucket, is_ray_address, is_url
 from cluster.environment import PREFIX, STACK_ENV_NAME, env_name, pick_settings, read_stack_env
 from cluster.faults import Backoff
+from cluster.groups.fits import FitSettings
 from cluster.groups.group import MB as MB
 from cluster.groups.group import Group, number
 from cluster.groups.serving import USUAL_REAL_TIME_FACTOR as USUAL_REAL_TIME_FACTOR
@@ -164,6 +165,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     metrics: MetricsSettings = MetricsSettings()
     jobs: JobSettings = JobSettings()
+    fit: FitSettings = FitSettings()
     serve: ServeConfig = ServeConfig()
     key_pepper: SecretStr = Field(
         default=SecretStr(""),

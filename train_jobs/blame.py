@@ -25,18 +25,20 @@ logger = logging.getLogger(__name__)
 class BlameCallback(UserCallback):
     """Charges the death of a worker to the fit that it was working on, and to no other.
 
-    Ray Train restarts all workers when one dies. Without this, every fit of the batch would lose an attempt.
+    Args:
+        batch: whose worker it is.
+        rank: which one.
     """
 
-    def __init__(self, batch: BatchSpec):
-        self._batch = batch
+    def __init__(self, batch: BatchSpec, rank: int):
+        self._batch, self._rank = batch, rank
 
     def after_exception(self, run_context: TrainRunContext, worker_exceptions: dict[int, Exception]) -> None:
-        """Called by Ray Train beside its controller, with the rank of each worker that died."""
+        """Called by Ray Train beside its controller when the worker has died."""
         jobs = Platform(Settings.from_env()).state.jobs
         try:
             for fit_id, (rank, claim) in running_jobs(jobs, self._batch).items():
-                if rank in worker_exceptions:
+                if rank == self._rank:
                     self._blame(jobs, fit_id, claim)
         except ServiceUnavailable as error:  # raising here would end the whole batch; the lease will run out instead
             logger.warning("cannot tell whose worker died: %s", error)

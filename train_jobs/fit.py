@@ -54,6 +54,7 @@ class ClaimedFit:
             options=self._request.options,
             num_threads=num_threads,
             allow_uncontained=platform.settings.allow_uncontained_decoders,
+            backend=platform.settings.fit.chosen_backend,
         )
 
     def run(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 
 from cluster.control.fit_requests import ENGINE_WORK, FitRequest
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(settings: Settings, args: argparse.Namespace) -> int:
     import ray
 
-    from train_jobs.ray_train import Workers, run_batch
+    from train_jobs.ray_train import run_batch
 
     batch = BatchSpec(
         name=args.batch,
@@ -51,14 +52,13 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
     platform.store.ensure_bucket()
     take_back(platform.state.jobs, batch)  # of an earlier run of this job
     ray.init(log_to_driver=True)
+    has_ended = True
     try:
-        # What is free, not what there is: replicas that serve may hold cores for good, and we would wait for ever.
-        free = ray.available_resources()  # type: ignore[no-untyped-call]  # Ray gives it no types
-        workers = Workers.fitting(len(batch.fit_ids), cpus=free.get("CPU", 1), gpus=free.get("GPU", 0))
-        logger.info("%d fits on %s", len(batch.fit_ids), workers)
-        run_batch(settings, batch, workers, args.work, run_name=args.run_name)
+        logger.info("%d fits on at most %d workers", len(batch.fit_ids), settings.fit.max_workers)
+        has_ended = run_batch(settings, batch, args.work, run_name=args.run_name)
     finally:
-        ray.shutdown()  # ends the workers; a living one would take its fit again as soon as it is back in the queue
+        if has_ended:
+            ray.shutdown()  # ends the workers; a living one would take its fit again as soon as it is back in the queue
         take_back(platform.state.jobs, batch)
         _close_runs(platform, batch)
     unfinished = [job for job in known_jobs(platform.state.jobs, batch) if not job.finished]
@@ -88,4 +88,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads may wait for workers that nobody needs any more

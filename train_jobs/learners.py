@@ -69,6 +69,8 @@ class _Worker:
 
     def __init__(self, people: list[tuple[Path, Path]], shared: tuple[UniversalConfig, UniversalMotion]):
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if shared[0].backend != "gsplat":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # none is reserved, and Ray leaves them all visible
         from m2dao.kernels.threads import set_num_threads
         from m2dao.training.universal_fit import make_learner
 

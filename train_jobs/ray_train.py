@@ -1,127 +1,155 @@
-"""A batch of fits as one Ray Train run.
+"""A batch of fits on Ray Train: some workers of one shape, each a run of its own, pull fits until none is left.
 
-One trainer for many fits: its workers pull fits until none is left. A trainer each would cost 10 s and a gigabyte per
-fit. Ray Train restarts the whole group when one worker dies; the fits then go on from their step checkpoints, and
-``train_jobs/blame.py`` sees to it that only the fit whose worker died is charged.
+A run of Ray Train starts all of its workers together, or none, and restarts them together. Fits have nothing to do
+with each other, so each worker has a run: it begins as soon as a node has a place for it, the places that others wait
+for are what Ray's autoscaler sees, and a death stops nobody else. The workers of a batch are of one tenant.
 
-Step checkpoints go to the object store directly and not through ``ray.train.report``: a report waits for all workers
-of the group, and here every worker is at another fit.
+Step checkpoints go to the object store directly and not through ``ray.train.report``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
+import threading
 import uuid
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from cluster.control.fit_requests import ATTEMPTS_PER_FIT
 from cluster.platform import Platform
-from cluster.settings import Settings
+from cluster.settings import MB, Settings
 from cluster.telemetry.logs import configure_logging
 from train_jobs.blame import BlameCallback
-from train_jobs.members import BatchSpec, take_back
+from train_jobs.members import BatchSpec, known_jobs, num_to_start, ranks_at_work, take_back
 from train_jobs.work import load_work
 from train_jobs.worker import BatchWorker
 
 # Workers report nothing, so all the controller does is look whether they live: often, to restart them soon.
-TRAIN_ENV = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+# A node that is still to come takes minutes; until then Ray Train would begin to wait anew every minute.
+TRAIN_ENV = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600"}
+_LOOK_S = 1.0  # how often it is seen whether more workers are wanted
 EXTRA_RESTARTS = 3  # for deaths of workers that had no fit, which no fit is charged for
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """How many workers, and what each is given."""
-
-    num_workers: int
-    cpus_each: int = 1
-    use_gpu: bool = False
-
-    @classmethod
-    def fitting(cls, num_fits: int, *, cpus: float, gpus: float) -> Workers:
-        """Workers for ``num_fits`` fits on a cluster with these totals: one GPU each where there are any.
-
-        Without GPUs every worker gets an equal share of the cores, and there are no more workers than cores.
-        """
-        slots = int(gpus) or max(int(cpus), 1)
-        num_workers = max(1, min(num_fits, slots))
-        return cls(num_workers=num_workers, cpus_each=max(1, int(cpus) // num_workers), use_gpu=gpus >= 1)
-
-
-def run_batch(settings: Settings, batch: BatchSpec, workers: Workers, work: str, *, run_name: str) -> None:
+def run_batch(settings: Settings, batch: BatchSpec, work: str, *, run_name: str) -> bool:
     """Do all fits of the batch; returns when none of them can be taken on any more.
 
     How each fit ended is in its job. Must be called where ``ray.init`` has been.
 
     Args:
         work: the work function as ``module:attribute``.
-        run_name: of the Ray Train run; Ray continues a run of the same name silently, so never use one twice.
+        run_name: of the Ray Train runs; Ray continues a run of the same name silently, so never use one twice.
+
+    Returns:
+        whether all workers have ended. Others wait for places that nobody needs any more, until this process ends.
 
     Raises:
-        ClusterUnavailable: the run itself came to an end (workers that cannot start, a lost controller).
+        ClusterUnavailable: a run itself came to an end (a worker that cannot start, a lost controller).
     """
+    os.environ.update(TRAIN_ENV)  # Ray passes these on to the controllers
+    most = min(len(batch.fit_ids), settings.fit.max_workers)
+    jobs, ended = Platform(settings).state.jobs, queue.SimpleQueue[tuple[int, BaseException | None]]()
+
+    def run(rank: int) -> None:
+        try:
+            _run_worker(settings, batch, work, run_name=f"{run_name}.{rank}", rank=rank)
+        except BaseException as error:  # of whatever kind: somebody waits for it
+            ended.put((rank, error))
+        else:
+            ended.put((rank, None))
+
+    num_started, begun, errors = 0, set[int](), dict[int, BaseException | None]()
+    while len(errors) < num_started or not num_started:
+        records = known_jobs(jobs, batch)
+        begun |= ranks_at_work(batch, records)
+        if num_started and begun <= errors.keys() and all(job.finished for job in records):
+            break
+        for _ in range(num_to_start(records, num_started=num_started, num_begun=len(begun))):
+            if num_started < most:
+                threading.Thread(target=run, args=(num_started,), name=f"run {num_started}", daemon=True).start()
+                num_started += 1
+        with contextlib.suppress(queue.Empty):
+            rank, error = ended.get(timeout=_LOOK_S)
+            begun.add(rank)
+            errors[rank] = error
+    has_ended = len(errors) == num_started
+    for error in errors.values():
+        if error is not None and has_ended:
+            raise error
+    return has_ended
+
+
+def _run_worker(settings: Settings, batch: BatchSpec, work: str, *, run_name: str, rank: int) -> None:
+    """One worker of the batch, restarted when it dies."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     from m2dao.errors import ClusterUnavailable
 
-    os.environ.update(TRAIN_ENV)  # Ray passes these on to the controller
+    shape = settings.fit
     # Not TorchTrainer: workers exchange no gradients, and the rendezvous it opens listens on every interface.
     trainer = DataParallelTrainer(
         _train_loop,
-        train_loop_config={"batch": batch, "work": work, "num_threads": workers.cpus_each},
+        train_loop_config={"batch": batch, "work": work, "rank": rank, "shape": shape},
         scaling_config=ScalingConfig(
-            num_workers=workers.num_workers,
-            use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": workers.cpus_each, **({"GPU": 1} if workers.use_gpu else {})},
+            num_workers=1,
+            use_gpu=shape.gpus > 0,
+            resources_per_worker={
+                "CPU": shape.cpus,
+                "memory": shape.memory_mb * MB,
+                **({"GPU": shape.gpus} if shape.gpus else {}),
+            },
         ),
         run_config=RunConfig(
             name=run_name,
             storage_path=f"{settings.s3.bucket}/{batch.tenant}/ray-train",
             storage_filesystem=_filesystem(settings),
             failure_config=FailureConfig(max_failures=ATTEMPTS_PER_FIT * len(batch.fit_ids) + EXTRA_RESTARTS),
-            callbacks=[BlameCallback(batch)],  # type: ignore[list-item]  # Ray's types name its older callbacks
+            callbacks=[BlameCallback(batch, rank)],  # type: ignore[list-item]  # Ray's types name its older callbacks
         ),
     )
     try:
         trainer.fit()
     except TrainingFailedError as error:
         raise ClusterUnavailable(
-            f"training run {run_name}", "workers that run to their end", str(error)[:500], "see the log of the Ray job"
+            f"training run {run_name}", "a worker that runs to its end", str(error)[:500], "see the log of the Ray job"
         ) from error
 
 
 def _train_loop(config: dict[str, Any]) -> None:
-    """What each worker of the group runs.
+    """What each worker runs.
 
     Settings come from the worker's own environment: what is in ``config`` can be seen in Ray's dashboard, and they
     hold secrets.
     """
-    import ray.train
-    import ray.train.collective as collective
-
+    batch, rank, shape = config["batch"], config["rank"], config["shape"]
     # Before anything imports numba, which takes all cores, or torch, whose waiting threads would spin.
-    os.environ["NUMBA_NUM_THREADS"] = str(config["num_threads"])
+    os.environ["NUMBA_NUM_THREADS"] = str(shape.cpus)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    settings, batch = Settings.from_env(), config["batch"]
+    if not shape.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves them all visible to those that reserve none
+    settings = Settings.from_env()
+    settings = settings.model_copy(update={"fit": shape})  # what was reserved counts
     configure_logging("fit", level=settings.log_level)
-    rank = ray.train.get_context().get_world_rank()
-    generation = collective.broadcast_from_rank_zero(uuid.uuid4().hex[:8])
-    platform = Platform(settings)
+    if shape.chosen_backend == "gsplat":
+        from m2dao.render.cuda import require_cuda
+
+        require_cuda()  # or this worker does not start, and says why
+    platform, generation = Platform(settings), uuid.uuid4().hex[:8]
+    # An earlier worker of this rank is dead by now; its fit need not wait for its lease to run out.
+    take_back(platform.state.jobs, batch, rank=rank, keep_generation=generation)
     worker = BatchWorker(
         platform,
         batch,
         load_work(config["work"]),
         rank=rank,
         generation=generation,
-        num_threads=config["num_threads"],
+        num_threads=shape.cpus,
     )
     worker.clean()
-    if rank == 0:  # earlier generations are dead by now; their fits need not wait for their leases to run out
-        take_back(platform.state.jobs, batch, keep_generation=generation)
-    collective.barrier()
     worker.run()
 
 

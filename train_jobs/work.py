@@ -29,7 +29,7 @@ class FitTask:
 
     ``work_dir`` holds step checkpoints: what was in it when the last worker died is in it again. ``capture_dir`` may
     be filled already, from an earlier attempt or an earlier fit of the same recording. Its parent holds nothing else.
-    ``allow_uncontained`` is the setting ``M2DAO_ALLOW_UNCONTAINED_DECODERS``.
+    ``allow_uncontained`` is the setting ``M2DAO_ALLOW_UNCONTAINED_DECODERS``. ``backend`` is by what it renders.
     """
 
     name: str
@@ -41,6 +41,7 @@ class FitTask:
     options: FitOptions
     num_threads: int = 1
     allow_uncontained: bool = False
+    backend: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,7 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
         work_dir=task.work_dir,
         on_progress=on_progress,
         num_threads=task.num_threads,
+        backend=task.backend,
     )
     metrics = {f"fit.{name}": float(value) for name, value in result.as_dict().items() if _is_number(value)}
     metrics.update(_evaluate(task, monitor))
@@ -162,6 +164,7 @@ def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
             task.capture_dir,
             protocol=protocol,
             max_frames=task.options.evaluate_frames,
+            backend=task.backend,
             on_progress=on_progress,
         )
         prefix = "" if index == 0 else f"{protocol}."

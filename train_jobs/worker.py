@@ -7,7 +7,7 @@ cluster.
    the batch.
 2. A fit that used up an attempt and is queued again is a *suspect*: its worker died, or it failed in a way that may
    not be its fault. It runs again only when no fresh fit is waiting or running, and alone, on worker 0. A suspect that
-   kills its worker thus takes no neighbour along. (Ray Train restarts all workers together.)
+   keeps no fresh fit from its turn.
 3. The job store counts the attempts of each fit, and fails a fit that has none left.
 """
 
@@ -67,17 +67,19 @@ class BatchWorker:
         self._scratch = scratch or Path(tempfile.gettempdir()) / f"m2dao-fits-{os.getuid()}"
 
     def clean(self) -> None:
-        """Remove what killed workers left on this machine; call it before any worker works.
+        """Remove what killed workers left on this machine; call it before this one works.
 
         The files show a person, so those of other batches go too once they are certainly nobody's any more.
         """
         if not self._scratch.is_dir():
             return
         names = {str(fit_id) for fit_id in self._batch.fit_ids}
+        jobs = known_jobs(self._platform.state.jobs, self._batch)
+        alive = {f"{job.id}-{job.fence}" for job in jobs if job.status == "running"}
         for folder in self._scratch.iterdir():
             fit_id, _, _ = folder.name.rpartition("-")
             with contextlib.suppress(OSError):
-                if fit_id in names or time.time() - folder.stat().st_mtime > ABANDONED_S:
+                if (fit_id in names and folder.name not in alive) or time.time() - folder.stat().st_mtime > ABANDONED_S:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def run(self) -> int:

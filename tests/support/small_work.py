@@ -63,6 +63,15 @@ def small_fit(task: FitTask, monitor: FitMonitor) -> FitOutcome:
     )
 
 
+def small_fit_with_node(task: FitTask, monitor: FitMonitor) -> FitOutcome:
+    """``small_fit`` that also writes down on which node of Ray it is, and in which process."""
+    import ray
+
+    plan = json.loads(task.recording.read_text())
+    _write(Path(plan["diary"]), task.name, f"node {ray.get_runtime_context().get_node_id()} process {os.getpid()}")
+    return small_fit(task, monitor)
+
+
 def read_diary(diary: Path) -> list[tuple[str, str]]:
     """The events so far, as (name, event)."""
     lines = diary.read_text().splitlines() if diary.exists() else []

@@ -133,6 +133,17 @@ def test_a_replica_that_reserves_less_memory_than_its_identities_take_is_refused
         ServeConfig(replica_memory_mb=2000)
 
 
+def test_fits_render_by_what_their_workers_reserve_unless_the_site_says_otherwise():
+    def backend(**env):
+        return Settings.from_env({f"M2DAO_FIT_{name}": value for name, value in env.items()}).fit.chosen_backend
+
+    assert backend() == "cpu"
+    assert backend(GPUS="0.25") == "gsplat"
+    assert backend(GPUS="1", BACKEND="cpu") == "cpu"
+    with pytest.raises(ConfigError, match="M2DAO_FIT_BACKEND: expected 'cpu' or 'gsplat'"):
+        backend(BACKEND="cuda")
+
+
 def test_a_refused_url_is_not_repeated_because_it_may_hold_a_password():
     with pytest.raises(ConfigError) as caught:
         Settings.from_env({"M2DAO_REDIS_URL": "rediss//:hunter2@host"})

@@ -97,8 +97,8 @@ def test_steps_stay_while_a_fit_can_go_on_from_them(platform, tenant, clean, put
 def test_what_ray_train_noted_goes_with_its_batch(platform, tenant, clean, put):
     fit_id = fit(platform, tenant)
     batch = platform.state.jobs.get(tenant, fit_id).request["batch"]
-    kept = put("ray-train", f"{batch}-1", "state.json")
-    put("ray-train", f"{FitId.new()}-1", "state.json")
+    kept = put("ray-train", f"{batch}-1.0", "state.json")  # of worker 0 of the first job of the batch
+    put("ray-train", f"{FitId.new()}-1.0", "state.json")
     assert clean()["files of Ray Train"] == 1
     assert left(platform, tenant) == {kept}
 
