@@ -66,22 +66,6 @@ def ranks_at_work(batch: BatchSpec, records: Iterable[JobRecord]) -> set[int]:
     return {rank for job in records if (rank := _rank_of(batch, job)) is not None}
 
 
-def num_to_start(records: Iterable[JobRecord], *, num_started: int, num_begun: int) -> int:
-    """How many more workers to ask for now: one, and twice as many each time that those asked for have begun.
-
-    Each that waits for a place costs a controller. A large cluster is still filled within a few starts of nodes.
-
-    Args:
-        records: the fits.
-        num_started: workers that were asked for.
-        num_begun: those of them that have begun.
-    """
-    fresh = [job for job in records if job.status == "queued" and job.attempt == 0 and not job.retry_at_s]
-    if num_started == 0:
-        return 1
-    return max(0, min(len(fresh), max(1, num_begun) - (num_started - num_begun)))
-
-
 def take_back(jobs: Jobs, batch: BatchSpec, *, rank: int | None = None, keep_generation: str = "") -> int:
     """Queue again, uncounted, what dead workers of this batch had claimed; returns how many.
 

@@ -1,4 +1,4 @@
-"""A batch of fits on Ray Train: some workers of one shape, each a run of its own, pull fits until none is left.
+"""A batch of fits on Ray Train: workers of one shape, each a run of its own, pull fits.
 
 A run of Ray Train starts all of its workers together, or none, and restarts them together. Fits have nothing to do
 with each other, so each worker has a run: it begins as soon as a node has a place for it, the places that others wait
@@ -9,10 +9,7 @@ Step checkpoints go to the object store directly and not through ``ray.train.rep
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
-import threading
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,14 +19,14 @@ from cluster.platform import Platform
 from cluster.settings import MB, Settings
 from cluster.telemetry.logs import configure_logging
 from train_jobs.blame import BlameCallback
-from train_jobs.members import BatchSpec, known_jobs, num_to_start, ranks_at_work, take_back
+from train_jobs.members import BatchSpec, take_back
+from train_jobs.supervisor import run_in_steps
 from train_jobs.work import load_work
 from train_jobs.worker import BatchWorker
 
 # Workers report nothing, so all the controller does is look whether they live: often, to restart them soon.
 # A node that is still to come takes minutes; until then Ray Train would begin to wait anew every minute.
 TRAIN_ENV = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600"}
-_LOOK_S = 1.0  # how often it is seen whether more workers are wanted
 EXTRA_RESTARTS = 3  # for deaths of workers that had no fit, which no fit is charged for
 
 
@@ -49,36 +46,11 @@ def run_batch(settings: Settings, batch: BatchSpec, work: str, *, run_name: str)
         ClusterUnavailable: a run itself came to an end (a worker that cannot start, a lost controller).
     """
     os.environ.update(TRAIN_ENV)  # Ray passes these on to the controllers
-    most = min(len(batch.fit_ids), settings.fit.max_workers)
-    jobs, ended = Platform(settings).state.jobs, queue.SimpleQueue[tuple[int, BaseException | None]]()
 
     def run(rank: int) -> None:
-        try:
-            _run_worker(settings, batch, work, run_name=f"{run_name}.{rank}", rank=rank)
-        except BaseException as error:  # of whatever kind: somebody waits for it
-            ended.put((rank, error))
-        else:
-            ended.put((rank, None))
+        _run_worker(settings, batch, work, run_name=f"{run_name}.{rank}", rank=rank)
 
-    num_started, begun, errors = 0, set[int](), dict[int, BaseException | None]()
-    while len(errors) < num_started or not num_started:
-        records = known_jobs(jobs, batch)
-        begun |= ranks_at_work(batch, records)
-        if num_started and begun <= errors.keys() and all(job.finished for job in records):
-            break
-        for _ in range(num_to_start(records, num_started=num_started, num_begun=len(begun))):
-            if num_started < most:
-                threading.Thread(target=run, args=(num_started,), name=f"run {num_started}", daemon=True).start()
-                num_started += 1
-        with contextlib.suppress(queue.Empty):
-            rank, error = ended.get(timeout=_LOOK_S)
-            begun.add(rank)
-            errors[rank] = error
-    has_ended = len(errors) == num_started
-    for error in errors.values():
-        if error is not None and has_ended:
-            raise error
-    return has_ended
+    return run_in_steps(Platform(settings).state.jobs, batch, run, most=settings.fit.max_workers)
 
 
 def _run_worker(settings: Settings, batch: BatchSpec, work: str, *, run_name: str, rank: int) -> None:

@@ -6,8 +6,8 @@ cluster.
 1. A fit that has never been tried, or that was taken back uncounted, is *fresh*. Any worker takes any fresh fit of
    the batch.
 2. A fit that used up an attempt and is queued again is a *suspect*: its worker died, or it failed in a way that may
-   not be its fault. It runs again only when no fresh fit is waiting or running, and alone, on worker 0. A suspect that
-   keeps no fresh fit from its turn.
+   not be its fault. It runs again only when no fresh fit is waiting or running, and alone, on worker 0. So it keeps no
+   fresh fit from its turn.
 3. The job store counts the attempts of each fit, and fails a fit that has none left.
 """
 

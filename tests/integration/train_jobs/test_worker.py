@@ -80,21 +80,6 @@ def test_files_of_killed_workers_are_removed_by_the_next_worker_on_the_machine(f
     assert [folder.name for folder in scratch.iterdir()] == [f"{others}-1"]
 
 
-def test_a_worker_that_starts_later_leaves_alone_what_the_others_are_at(fits):
-    first, second = fits.queue("anna", steps=5), fits.queue("ben", steps=5)
-    for rank, fit_id in enumerate((first, second)):
-        with pytest.raises(WorkerDied):
-            fits.worker(fit_id, rank=rank, work=dying_at(3)).run()  # as far as anybody knows, it is still at it
-    scratch = fits.folder / "scratch"
-    for fit_id in (first, second):
-        (scratch / f"{fit_id}-{fits.job(fit_id).fence}").mkdir(parents=True, exist_ok=True)
-    spec = fits.spec(first, second)
-    assert take_back(fits.platform.state.jobs, spec, rank=1, keep_generation="g1") == 1
-    fits.worker(first, second, rank=1, generation="g1").clean()
-    assert [fits.job(fit_id).status for fit_id in (first, second)] == ["running", "queued"]
-    assert [folder.name for folder in scratch.iterdir()] == [f"{first}-{fits.job(first).fence}"]
-
-
 def test_a_rejected_recording_fails_at_once_and_alone(fits):
     bad, good = fits.queue("bad", fail="rejected"), fits.queue("good")
     fits.worker(bad, good).run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from train_jobs.members import num_to_start
+from train_jobs.supervisor import num_to_start
 
 
 def fits(num_queued, *, attempt=0, retry_at_s=0.0):

@@ -1,0 +1,112 @@
+"""Workers of a batch, each in a thread as it would be in a run of Ray Train."""
+
+from __future__ import annotations
+
+import threading
+import urllib.parse
+from concurrent.futures import Future
+
+import pytest
+
+from cluster.platform import Platform
+from m2dao.errors import ClusterUnavailable, ServiceUnavailable
+from tests.support.fault_proxy import FaultProxy
+from tests.support.fits import Fits, WorkerDied, dying_at
+from tests.support.small_work import small_fit
+from tests.support.stack import reaching
+from train_jobs.members import take_back
+from train_jobs.supervisor import run_in_steps
+
+WAIT_S = 120
+
+
+@pytest.fixture
+def fits(stack, tenant, tmp_path):
+    return Fits(Platform(stack), tenant, tmp_path)
+
+
+def supervised(*args, **settings):
+    """What the supervisor returns, or a failure of the test when it does not end."""
+    found = Future()
+
+    def supervise():
+        try:
+            found.set_result(run_in_steps(*args, **settings))
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=supervise, daemon=True).start()
+    return found.result(WAIT_S)
+
+
+def test_a_store_that_is_away_ends_no_worker(fits, stack):
+    fit_id, missed = fits.queue("anna"), threading.Event()
+    url = urllib.parse.urlsplit(stack.require("redis.url"))
+
+    with FaultProxy(url.port) as proxy:
+        netloc = url.netloc.replace(f":{url.port}", f":{proxy.port}")
+        jobs = Platform(reaching(stack, redis_url=url._replace(netloc=netloc).geturl())).state.jobs
+
+        class Watched:
+            @staticmethod
+            def get(*job):
+                try:
+                    return jobs.get(*job)
+                except ServiceUnavailable:
+                    missed.set()
+                    raise
+
+        def run(rank):
+            proxy.refuse()
+            assert missed.wait(WAIT_S)
+            fits.worker(fit_id, rank=rank).run()
+            proxy.heal()
+
+        supervised(Watched(), fits.spec(fit_id), run, most=1)
+    assert fits.job(fit_id).status == "done"
+
+
+def test_a_batch_ends_without_the_workers_that_never_got_a_place(fits):
+    waits, never = threading.Event(), threading.Event()
+    four = [fits.queue(f"one-of-four-{number}") for number in range(4)]
+
+    def work(task, monitor):
+        assert waits.wait(WAIT_S)
+        return small_fit(task, monitor)
+
+    def run(rank):
+        if rank:
+            waits.set()
+            never.wait()  # for a node that does not come
+            return
+        fits.worker(*four, rank=rank, work=work).run()
+
+    assert not supervised(fits.platform.state.jobs, fits.spec(*four), run, most=4)
+    never.set()
+    assert {fits.job(fit_id).status for fit_id in four} == {"done"}
+
+
+def test_a_worker_that_cannot_start_ends_its_batch_with_its_reason(fits):
+    fit_id = fits.queue("anna")
+
+    def run(rank):
+        raise ClusterUnavailable("worker", "a GPU", "none")
+
+    with pytest.raises(ClusterUnavailable, match="expected a GPU"):
+        supervised(fits.platform.state.jobs, fits.spec(fit_id), run, most=8)
+    assert fits.job(fit_id).status == "queued"
+
+
+def test_a_worker_that_starts_later_leaves_alone_what_the_others_are_at(fits):
+    first, second = fits.queue("anna", steps=5), fits.queue("ben", steps=5)
+    for rank, fit_id in enumerate((first, second)):
+        with pytest.raises(WorkerDied):
+            fits.worker(fit_id, rank=rank, work=dying_at(3)).run()  # as far as anybody knows, it is still at it
+    scratch = fits.folder / "scratch"
+    for fit_id in (first, second):
+        (scratch / f"{fit_id}-{fits.job(fit_id).fence}").mkdir(parents=True, exist_ok=True)
+    spec = fits.spec(first, second)
+    assert take_back(fits.platform.state.jobs, spec, rank=1, keep_generation="g1") == 1
+    fits.worker(first, second, rank=1, generation="g1").clean()
+    assert [fits.job(fit_id).status for fit_id in (first, second)] == ["running", "queued"]
+    assert [folder.name for folder in scratch.iterdir()] == [f"{first}-{fits.job(first).fence}"]
