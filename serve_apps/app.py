@@ -75,7 +75,13 @@ class Ingress:
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self._services, on_created=self._dispatcher.wake, on_problem=_count, lifespan=self._lifespan)
+        return create_api(
+            self._services,
+            on_created=self._dispatcher.wake,
+            on_problem=_count,
+            lifespan=self._lifespan,
+            front_returns_request_ids=True,  # Serve's proxy does
+        )
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:

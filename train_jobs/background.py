@@ -7,6 +7,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+from cluster.telemetry.scope import carried
+
 logger = logging.getLogger(__name__)
 
 _END_S = 10.0  # how long the end of a fit waits for what is still to be sent
@@ -23,7 +25,7 @@ class Background:
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(size)
         self._over = threading.Event()
         # A daemon: a call that hangs when the fit has ended must not keep the worker from its next one.
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=carried(self._run), name=name, daemon=True)
 
     def __enter__(self) -> Background:
         self._thread.start()

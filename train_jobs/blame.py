@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ray.train import UserCallback
 
-from cluster.ids import FitId
 from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.state.jobs import Jobs
@@ -37,19 +36,20 @@ class BlameCallback(UserCallback):
         """Called by Ray Train beside its controller when the worker has died."""
         jobs = Platform(Settings.from_env()).state.jobs
         try:
-            for fit_id, (rank, claim) in running_jobs(jobs, self._batch).items():
+            for rank, claim in running_jobs(jobs, self._batch).values():
                 if rank == self._rank:
-                    self._blame(jobs, fit_id, claim)
+                    with claim.job.worked_on():
+                        self._blame(jobs, claim)
         except ServiceUnavailable as error:  # raising here would end the whole batch; the lease will run out instead
             logger.warning("cannot tell whose worker died: %s", error)
 
-    def _blame(self, jobs: Jobs, fit_id: FitId, claim: Claim) -> None:
+    def _blame(self, jobs: Jobs, claim: Claim) -> None:
         job = claim.job
         at = job.stage or "the beginning"
         detail = f"the worker died while it was at: {at} (attempt {job.attempt} of {job.max_attempts})"
-        logger.warning("fit %s (%s): %s", fit_id, job.request.get("identity"), detail)
+        logger.warning("fit %s (%s): %s", job.id, job.request.get("identity"), detail)
         try:
             title = "The process that ran the fit ended without a word"
             jobs.fail(claim, Problem(code="worker-died", title=title, detail=detail), retry=True)
         except LeaseLost:
-            logger.info("fit %s changed hands before its worker's death was known", fit_id)
+            logger.info("fit %s changed hands before its worker's death was known", job.id)

@@ -72,7 +72,8 @@ def _close_runs(platform: Platform, batch: BatchSpec) -> None:
             try:
                 platform.registry.runs.end(job.tenant, FitRequest.of(job).identity, job.fit_id, failed=True)
             except ServiceError as error:
-                logger.warning("run of %s: %s", job.id, error)
+                with job.worked_on():
+                    logger.warning("run of %s: %s", job.id, error)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

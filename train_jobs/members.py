@@ -81,7 +81,8 @@ def take_back(jobs: Jobs, batch: BatchSpec, *, rank: int | None = None, keep_gen
             jobs.release(claim)
             count += 1
         except LeaseLost:
-            logger.info("fit %s changed hands before it was taken back", claim.job.id)
+            with claim.job.worked_on():
+                logger.info("fit %s changed hands before it was taken back", claim.job.id)
     return count
 
 

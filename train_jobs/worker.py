@@ -87,7 +87,9 @@ class BatchWorker:
         count = 0
         while (claim := self._next()) is not None:
             count += 1
-            if not self._do(claim):
+            with claim.job.worked_on():
+                may_go_on = self._do(claim)
+            if not may_go_on:
                 logger.warning("%s has been given up by its supervisor and stops", self._name)
                 break
         return count

@@ -72,11 +72,12 @@ class FitController:
 
     def _refuse(self, job: JobRecord, error: InputError) -> None:
         """End a fit of another version that nobody can read: it would wait for ever."""
-        claim = self._jobs.claim("fit", worker="fit controller", lease_s=30.0, tenant=job.tenant, job_id=job.id)
-        if claim is not None:
-            logger.warning("a fit is refused", extra={"job": str(job.id), "error": str(error)})
-            with contextlib.suppress(LeaseLost):
-                self._jobs.fail(claim, Problem.of(error))
+        with job.worked_on():
+            claim = self._jobs.claim("fit", worker="fit controller", lease_s=30.0, tenant=job.tenant, job_id=job.id)
+            if claim is not None:
+                logger.warning("a fit is refused", extra={"error": str(error)})
+                with contextlib.suppress(LeaseLost):
+                    self._jobs.fail(claim, Problem.of(error))
 
     def _start(self, tenant: TenantId, batch: str, jobs: Sequence[JobRecord], check: Callable[[], None]) -> bool:
         not_before, wait_s = self._waits.get(batch, (0.0, _FIRST_WAIT_S))
@@ -87,11 +88,14 @@ class FitController:
             state = self._cluster.state(last)
             if not state.ended:
                 return False
-            logger.warning("a job left fits behind", extra={"submission": last, "said": state.message})
+            told = {"tenant": str(tenant), "submission": last, "said": state.message}
+            logger.warning("a job left fits behind", extra=told)
         check()
         flags = [word for job in jobs for word in ("--fit", str(job.id))]
         words = ["--tenant", str(tenant), "--batch", batch, "--work", self._work, *self._job_flags, *flags]
         submission_id = self._cluster.submit(batch, words, self._job_env)
-        logger.info("fits submitted", extra={"submission": submission_id, "num_fits": len(jobs)})
+        for job in jobs:
+            with job.worked_on():
+                logger.info("fit submitted", extra={"submission": submission_id, "num_fits": len(jobs)})
         self._waits[batch] = time.monotonic() + wait_s, min(_MOST_WAIT_S, 2 * wait_s)
         return True

@@ -19,6 +19,7 @@ import threading
 import time
 from typing import Protocol, TypeVar
 
+from cluster.telemetry.scope import carried
 from m2dao.errors import LeaseLost, M2daoError, ServiceUnavailable
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Lease:
         self._renewed = time.monotonic()
         self._lost: LeaseLost | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"lease of {claim.subject}", daemon=True)
+        self._thread = threading.Thread(target=carried(self._run), name=f"lease of {claim.subject}", daemon=True)
 
     def __enter__(self) -> Lease:
         self._thread.start()

@@ -16,6 +16,7 @@ from cluster.state import keys, scripts
 from cluster.state.link import AsyncRedisLink
 from cluster.state.records import JobRecord, fields_of, record_of
 from cluster.state.upkeep.maintenance import under_maintenance
+from cluster.telemetry.scope import Origin
 from m2dao.errors import (
     AlreadyExists,
     IdempotencyConflict,
@@ -78,6 +79,7 @@ class NewJob:
         cost: its share of ``Backlog.queued_cost``, for example seconds of audio.
         files: what is kept with it.
         place: given back in the same step.
+        origin: where it comes from; no part of what makes two requests the same.
     """
 
     tenant: TenantId
@@ -90,6 +92,7 @@ class NewJob:
     cost: float = 1.0
     files: Files = Files()
     place: Place | None = None
+    origin: Origin = field(default_factory=Origin.here)
 
     def call(self) -> tuple[str, list[str], list[Any]]:
         """The script that creates it, its keys and its arguments."""
@@ -112,7 +115,7 @@ class NewJob:
         ]
         args = [str(self.job_id), str(tenant), kind, text, _sha256(what), self.max_attempts, _IDEMPOTENCY_S]
         args += [-1 if self.max_open is None else self.max_open, self.cost, self.files.most_open]
-        args += [*(self.place or ("", ""))]
+        args += [*(self.place or ("", "")), self.origin.as_text()]
         for name, content in self.files.contents.items():
             args += [name, content]
         return scripts.CREATE_JOB, names, args

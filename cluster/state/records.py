@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from cluster.ids import FitId, JobId, TenantId, parse_job_id
 from cluster.state.problems import Problem
+from cluster.telemetry.scope import Origin, working_for
 
 FINISHED = ("done", "failed", "cancelled")
 
@@ -37,6 +39,7 @@ class JobRecord:
     num_put_off: int = 0  # how often it was put off because something of ours was away
     num_dodged: int = 0  # how often a worker that had failed it before left it to others
     failed_on: tuple[str, ...] = ()  # the workers that failed it
+    origin: Origin = Origin()
 
     @property
     def finished(self) -> bool:
@@ -49,6 +52,10 @@ class JobRecord:
         if not isinstance(self.id, FitId):
             raise TypeError(f"{self.id} is not a fit")
         return self.id
+
+    def worked_on(self) -> contextlib.AbstractContextManager[None]:
+        """Let every log line inside tell of this job."""
+        return working_for(request=self.origin.request_id, tenant=str(self.tenant), job=str(self.id))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,5 +114,6 @@ def record_of(fields: Mapping[str, str]) -> JobRecord:
         num_put_off=int(fields.get("put_off", 0)),
         num_dodged=int(fields.get("dodged", 0)),
         failed_on=tuple(fields.get("failed_on", "").split()),
+        origin=Origin.from_text(fields.get("origin", "")),
     )
     return record if record.finished else dataclasses.replace(record, result=None, error=None)

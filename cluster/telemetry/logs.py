@@ -3,7 +3,8 @@
     {"time": "2026-01-31T12:00:00.123Z", "level": "INFO", "component": "ingress", "logger": "serve_apps.api.ingress",
      "message": "render accepted", "tenant": "acme", "job": "r-..."}
 
-The message says what happened and stays the same from line to line. Whom it concerns goes into fields, by ``extra=``.
+The message says what happened and stays the same from line to line. Whom it concerns goes into fields: those of the
+scope (``cluster/telemetry/scope.py``) by themselves, others by ``extra=``.
 Log lines may name tenants and identities. They never hold secrets (``m2dao/secrets.py``). That is also so for lines
 of libraries that go to files of their own, such as those of Ray Serve.
 """
@@ -17,6 +18,7 @@ import sys
 import traceback
 from typing import IO, Any
 
+from cluster.telemetry.scope import scope
 from m2dao.secrets import scrub
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -40,7 +42,8 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _clean(record.getMessage()),
         }
-        line |= {k: _plain(v) for k, v in vars(record).items() if k not in _STANDARD and k not in _OWN}
+        told = {**scope(), **vars(record)}  # the handler runs where the line is written
+        line |= {k: _plain(v) for k, v in told.items() if k not in _STANDARD and k not in _OWN}
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             line["error"] = getattr(error, "code", type(error).__name__)

@@ -18,6 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from cluster.ids import RenderId, TenantId
 from cluster.state.door import Answer, Verdict, place_of
 from cluster.state.new_jobs import Place
+from cluster.telemetry.scope import TENANT, note
 from serve_apps.api.services import Services, ServicesOf
 from serve_apps.problems import MAINTENANCE_DETAIL, ApiProblem
 
@@ -118,6 +119,7 @@ def _let_in(answer: Answer, services: Services) -> TenantId:
     if answer.tenant is None:
         challenge = 'Bearer error="invalid_token"'
         raise _refusal("invalid-credentials", "the key is unknown or was revoked", "WWW-Authenticate", challenge)
+    note(**{TENANT: str(answer.tenant)})
     return answer.tenant
 
 

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cluster.telemetry.scope import REQUEST, scope
 from m2dao.errors import M2daoError
 from serve_apps.problems import MEDIA_TYPE, URN, ApiProblem, problem_document, problem_of
 
@@ -50,7 +51,8 @@ def install_error_handlers(app: FastAPI, on_problem: OnProblem) -> None:
 
     def answer(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
         on_problem(document)
-        return _response(document, headers)
+        named = {"request_id": scope()[REQUEST]} if REQUEST in scope() else {}
+        return _response({**document, **named}, headers)
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
         document = problem_of(error)

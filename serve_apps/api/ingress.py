@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from serve_apps.api.error_handlers import OnProblem, install_error_handlers
 from serve_apps.api.openapi import openapi_document
+from serve_apps.api.request_ids import install_request_ids
 from serve_apps.api.routes import health, identities, renders
 from serve_apps.api.services import Services
 from serve_apps.api.web import install_web_manners
@@ -24,6 +25,7 @@ def create_api(
     on_created: Callable[[], None] = lambda: None,
     on_problem: OnProblem = lambda document: None,
     lifespan: Lifespan | None = None,
+    front_returns_request_ids: bool = False,
 ) -> FastAPI:
     """The API: one router a resource, errors as problem documents, and its own description.
 
@@ -32,6 +34,7 @@ def create_api(
         on_created: called on the event loop whenever a render may have been queued.
         on_problem: called with every problem document that is answered.
         lifespan: what to do at start and end.
+        front_returns_request_ids: see ``install_request_ids``.
     """
 
     @contextlib.asynccontextmanager
@@ -52,6 +55,7 @@ def create_api(
     )
     install_error_handlers(app, on_problem)
     install_web_manners(app, () if services is None else services.config.origins)
+    install_request_ids(app, front_returns_them=front_returns_request_ids)
     app.state.services = services
     app.state.on_created = on_created
     for resource in (renders, identities, health):

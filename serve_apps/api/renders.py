@@ -18,6 +18,7 @@ from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.settings import MB
 from cluster.state.new_jobs import Files, NewJob, NoRoomForFiles, Once, create_on_loop
 from cluster.state.records import JobRecord
+from cluster.telemetry.scope import JOB, note
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnderMaintenance
 from serve_apps.api import schemas
 from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_renders
@@ -87,14 +88,19 @@ class RenderRequests:
         if form.background_image is not None:
             image = await self._services.decoder.decode_image(form.background_image.path, work_dir)
         parts = _Parts(ref, audio, image)
-        new = self._new_job(place, form, parts)
+        job = await self._queue(place, self._new_job(place, form, parts), form, parts)
+        note(**{JOB: str(job.id)})
+        log.info("render accepted", extra={"ref": job.request["ref"], "audio_seconds": job.request["audio_seconds"]})
+        return job
+
+    async def _queue(self, place: UploadPlace, new: NewJob, form: RenderForm, parts: _Parts) -> JobRecord:
         try:
             try:
                 if parts.fits_the_job:
                     return await self._create_with_files(place, new, parts)
             except NoRoomForFiles:
                 log.info("sounds go to the object store: too many renders are open")
-            return await in_thread(self._store, new, form, parts)
+            return await self._services.in_thread(self._store, new, form, parts)
         except QuotaExceeded as error:
             raise too_many_renders(self._services) from error
 
@@ -168,9 +174,11 @@ class RenderRequests:
     def get(self, tenant: TenantId, text: str) -> JobRecord:
         """One render. A malformed id, an unknown one and another tenant's get the same answer."""
         try:
-            return self._jobs.get(tenant, RenderId.parse(text))
+            job = self._jobs.get(tenant, RenderId.parse(text))
         except (InvalidId, NotFound) as error:
             raise ApiProblem("unknown-render", "no render of that id") from error
+        note(**{JOB: str(job.id)})
+        return job
 
     def newest(self, tenant: TenantId, *, limit: int, offset: int) -> list[JobRecord]:
         """Renders, the newest first."""

@@ -29,6 +29,7 @@ class Problem(_Body):
     status: int = Field(description="The HTTP status.")
     detail: str | None = Field(default=None, description="What happened in this case.")
     errors: list[FieldFault] | None = Field(default=None, description="The single faults of an invalid request.")
+    request_id: str | None = Field(default=None, description="The request, as our logs name it; also `X-Request-Id`.")
 
 
 class RenderFigures(_Body):

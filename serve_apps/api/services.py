@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from cluster.state.door import Door, Terms
 from cluster.state.link import AsyncRedisLink
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
+from cluster.telemetry.scope import carried
 from serve_apps.api.decode import UploadDecoder
 from serve_apps.api.disk import DiskBudget
 from serve_apps.api.readiness import Readiness
@@ -43,7 +45,8 @@ class Services:
 
     async def in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Call something that blocks, in threads that only uploads use: they hold up each other only."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
+        work = carried(functools.partial(call, *arguments))
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work)
 
 
 def make_services(settings: Settings, config: ServeConfig) -> Services:

@@ -8,8 +8,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _IS_HEAD = "m2dao.is_head"
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
-_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Range")
-_ANSWER_HEADERS = ("Content-Range", "Content-Length", "Accept-Ranges", "ETag", "Location", "Retry-After")
+_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Range", "X-Request-Id", "traceparent")
+_ANSWER_HEADERS = (
+    *("Content-Range", "Content-Length", "Accept-Ranges", "ETag", "Location", "Retry-After"),
+    "X-Request-Id",
+)
 
 
 def install_web_manners(app: FastAPI, allowed_origins: tuple[str, ...]) -> None:

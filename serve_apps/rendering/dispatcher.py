@@ -129,9 +129,10 @@ class Dispatcher:
         return sum(trip.waiting for trip in self._trips)
 
     def _begin(self, claim: Claim) -> None:
-        trip = _Trip(claim, Lease(self._jobs, claim, lease_s=self._config.lease_s))
-        self._trips.add(trip)
-        trip.tasks = [asyncio.create_task(self._follow(trip)), asyncio.create_task(self._keep(trip))]
+        with claim.job.worked_on():  # tasks keep the scope in which they are made
+            trip = _Trip(claim, Lease(self._jobs, claim, lease_s=self._config.lease_s))
+            self._trips.add(trip)
+            trip.tasks = [asyncio.create_task(self._follow(trip)), asyncio.create_task(self._keep(trip))]
 
     async def _keep(self, trip: _Trip) -> None:
         await trip.lease.keep()
@@ -162,7 +163,7 @@ class Dispatcher:
                 await asyncio.shield(asyncio.to_thread(self._release, trip.claim))
             raise
         except Exception as error:
-            log.warning("a replica was lost", extra={"job": str(job.id), "begun": begun, "error": repr(error)})
+            log.warning("a replica was lost", extra={"begun": begun, "error": repr(error)})
             if not begun:
                 self._breaker.rest()  # there may be no replica at all
             if begun and not self._was_stopped(error):
@@ -190,4 +191,4 @@ class Dispatcher:
         except LeaseLost:
             pass  # finished after all, cancelled, or taken over
         except M2daoError:
-            log.exception("a render could not be given back; its lease will run out", extra={"job": str(claim.job.id)})
+            log.exception("a render could not be given back; its lease will run out")

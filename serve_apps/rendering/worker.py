@@ -125,7 +125,10 @@ class RenderWorker:
         on_begun()
         self._claims[ticket.job_id] = claim
         try:
-            with Lease(self._jobs, claim, lease_s=self._config.lease_s, is_fresh=True) as lease:
+            with (
+                claim.job.worked_on(),
+                Lease(self._jobs, claim, lease_s=self._config.lease_s, is_fresh=True) as lease,
+            ):
                 return self._do(claim, lease, ref)
         finally:
             del self._claims[ticket.job_id]
@@ -140,7 +143,7 @@ class RenderWorker:
 
     def _do(self, claim: Claim, lease: Lease, ref: str) -> str:
         job = claim.job
-        note = {"tenant": str(job.tenant), "job": str(job.id), "ref": job.request["ref"], "attempt": job.attempt}
+        note = {"ref": job.request["ref"], "attempt": job.attempt}
         if self._name in job.failed_on and job.num_dodged < MAX_DODGES:
             log.info("render left to another replica: it failed here before", extra=note)
             return self._tell(claim, "retry", lambda: self._jobs.dodge(claim))
@@ -193,7 +196,7 @@ class RenderWorker:
             except LeaseLost:
                 return "lost"
             except ServiceUnavailable as error:
-                log.warning("an outcome waits for the store", extra={"job": str(claim.job.id), "error": str(error)})
+                log.warning("an outcome waits for the store", extra={"error": str(error)})
                 if self._stopping.wait(self._backoff.wait_s(num_before)):
                     return "retry"  # the lease will run out, and somebody takes over
             else:

@@ -190,7 +190,7 @@ def test_the_header_that_serve_routes_by_has_no_effect_when_a_client_sends_it(ow
         victim.client.close()
 
 
-def test_errors_are_problem_documents_behind_serve_too(own, url):
+def test_errors_are_problem_documents_behind_serve_too_and_name_the_request(own, url):
     for answer, status in (
         (httpx.get(f"{url}/nowhere", trust_env=False), 404),
         (httpx.get(f"{url}/v1/renders", trust_env=False), 401),
@@ -200,6 +200,9 @@ def test_errors_are_problem_documents_behind_serve_too(own, url):
         (own.ask(audio=b"no sound"), 422),
     ):
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert answer.headers.get_list("x-request-id") == [answer.json()["request_id"]]
+    named = own.client.get("/v1/renders/r-none", headers={"X-Request-Id": "q-1"})
+    assert named.headers.get_list("x-request-id") == [named.json()["request_id"]] == ["q-1"]
     assert httpx.get(f"{url}/readyz", trust_env=False).json() == {"status": "ok", "degraded": []}
 
 
