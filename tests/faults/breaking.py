@@ -9,9 +9,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 WAIT_S = 150.0  # for what comes in a few seconds on a machine that has nothing else to do
+
+
+def cannot(needs: str) -> NoReturn:
+    """This machine cannot break what a cell breaks. People may skip it; where ``CI`` is set it fails.
+
+    Args:
+        needs: a sentence that says what is needed.
+    """
+    pytest.fail(needs) if os.environ.get("CI") else pytest.skip(needs)
 
 
 def until(condition: Callable[[], Any], what: str, *, wait_s: float = WAIT_S, pause_s: float = 0.05) -> Any:

@@ -21,10 +21,11 @@ from types import TracebackType
 
 
 class FaultProxy:
-    """Passes bytes between ``127.0.0.1:<port>`` and a target port of 127.0.0.1, until told otherwise."""
+    """Passes bytes between ``host:port`` and a target port of 127.0.0.1, until told otherwise."""
 
-    def __init__(self, target_port: int):
+    def __init__(self, target_port: int, *, host: str = "127.0.0.1"):
         self._target_port = target_port
+        self._host = host
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._connections: set[asyncio.Task[None]] = set()
@@ -75,9 +76,9 @@ class FaultProxy:
             self._flow = asyncio.Event()
             self._flow.set()
         if self._place is None:
-            self._place = _bound(0)
+            self._place = _bound(self._host, 0)
             self.port = self._place.getsockname()[1]
-        self._listener = _bound(self.port)
+        self._listener = _bound(self._host, self.port)
         self._listener.setblocking(False)
         self._listener.listen(100)
         self._loop.add_reader(self._listener, self._accept, self._listener)
@@ -138,10 +139,10 @@ class FaultProxy:
             writer.write_eof()
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     """A socket at a port that several of ours may share."""
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind(("127.0.0.1", port))
+    made.bind((host, port))
     return made
