@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cluster.commands.keys import add_key_commands
 from cluster.control.sweep import sweep_all_renders
 from cluster.control.tenants import Tenants
 from cluster.operate.commands import Commands, Run, add_commands
@@ -26,6 +27,8 @@ _EXAMPLES = """examples:
   m2dao-cluster doctor                          try Redis, S3, MLflow and Ray for all that is needed of them
   m2dao-cluster tenant create acme
   m2dao-cluster key create acme --label website
+  m2dao-cluster key create acme --scope admin --days 90
+  m2dao-cluster key rotate acme 0b1c2d3e4f5a --overlap-hours 24
   m2dao-cluster sweep --days 30                 delete videos and sound of renders that are older (for a daily job)
   m2dao-cluster maintenance on --wait           accept nothing new, and return when all that was accepted is done
   m2dao-cluster maintenance off
@@ -74,16 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(tenant, "create", _tenant_create, "Add a tenant.").add_argument("tenant", type=str)
     add(tenant, "list", _tenant_list, "List the tenants.")
-    key = commands.add_parser("key", help="Make, list and revoke API keys.").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
-    create = add(key, "create", _key_create, "Make an API key and print it, this once.")
-    create.add_argument("tenant")
-    create.add_argument("--label", default="", help="a note for the list of keys")
-    add(key, "list", _key_list, "List a tenant's API keys.").add_argument("tenant")
-    revoke = add(key, "revoke", _key_revoke, "Void an API key at once.")
-    revoke.add_argument("tenant")
-    revoke.add_argument("key_id", help="from key list")
+    add_key_commands(commands, add)
     sweep = add(commands, "sweep", _sweep, "Delete what renders have stored, once it is old.")
     sweep.add_argument("--days", type=float, default=8.0, metavar="N", help="older than this (default: %(default)s)")
     add_commands(commands, add)
@@ -153,27 +147,6 @@ def _tenant_list(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.json:
         print("\n".join(names))
     return {"tenants": names}
-
-
-def _key_create(arguments: argparse.Namespace) -> dict[str, Any]:
-    new = _tenants().create_key(arguments.tenant, label=arguments.label)
-    say("keep this key: it is not stored and cannot be shown again")
-    if not arguments.json:
-        print(new.key)
-    return {"tenant": str(new.tenant), "key": new.key}
-
-
-def _key_list(arguments: argparse.Namespace) -> dict[str, Any]:
-    keys = [asdict(info) for info in _tenants().keys(arguments.tenant)]
-    if not arguments.json:
-        print("\n".join(f"{key['key_id']}  {key['label']}" for key in keys))
-    return {"tenant": arguments.tenant, "keys": keys}
-
-
-def _key_revoke(arguments: argparse.Namespace) -> dict[str, Any]:
-    revoked = _tenants().revoke_key(arguments.tenant, arguments.key_id)
-    say(f"key {arguments.key_id} " + ("revoked" if revoked else "is not there; nothing to revoke"))
-    return {"tenant": arguments.tenant, "key_id": arguments.key_id, "revoked": revoked}
 
 
 def _sweep(arguments: argparse.Namespace) -> dict[str, Any]:

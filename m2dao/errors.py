@@ -310,6 +310,12 @@ class UnknownJob(NotFound):
     code = "unknown-job"
 
 
+class UnknownKey(NotFound):
+    """The tenant has no such API key."""
+
+    code = "unknown-key"
+
+
 class Conflict(ServiceError):
     """The thing exists already or has changed since it was read."""
 

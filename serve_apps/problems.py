@@ -32,9 +32,11 @@ class ProblemKind:
 PROBLEMS: Mapping[str, ProblemKind] = {
     "missing-credentials": ProblemKind(401, "An API key is needed"),
     "invalid-credentials": ProblemKind(401, "The API key is not valid"),
+    "missing-scope": ProblemKind(403, "The API key may not do this"),
     "not-found": ProblemKind(404, "There is no such thing"),
     "unknown-render": ProblemKind(404, "There is no such render"),
     "unknown-identity": ProblemKind(404, "There is no such identity"),
+    "unknown-key": ProblemKind(404, "There is no such API key"),
     "method-not-allowed": ProblemKind(405, "The method is not allowed here"),
     "already-exists": ProblemKind(409, "There is one of that name"),
     "conflict": ProblemKind(409, "It has changed, or is not in a state that allows this"),

@@ -8,29 +8,34 @@ because all keys differ and the hash must be found by looking it up.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
 import re
 import secrets
-import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cluster.ids import TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
-from m2dao.errors import AlreadyExists, ConfigError, InputError, UnknownTenant
+from cluster.state.new_jobs import Once, idempotency_digest
+from cluster.state.people.principals import USUAL_SCOPES, ApiKeyInfo, KeyTerms, NewApiKey, Scope, scopes_of, unknown_key
+from m2dao.errors import (
+    AlreadyExists,
+    ConfigError,
+    Conflict,
+    IdempotencyConflict,
+    InputError,
+    UnknownTenant,
+)
 
 _KEY_SHAPE = re.compile(r"m2dao_[A-Za-z0-9_-]{43}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApiKeyInfo:
-    """What is known of an API key; the key itself was shown once and is not kept."""
-
-    key_id: str
-    label: str
-    created_s: float  # Unix time
+_MOST_KEYS = 200  # of a tenant: more are a mistake of a program, and each list reads all
+_MOST_OVERLAP_S = 30 * 86400.0
+_LONGEST_LIFE_S = 10 * 365 * 86400.0
+_IDEMPOTENCY_S = 24 * 3600
 
 
 class Accounts:
@@ -81,34 +86,82 @@ class Accounts:
         if not removed:
             raise UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name")
 
-    def create_api_key(self, tenant: TenantId, *, label: str = "") -> str:
+    def create_api_key(self, tenant: TenantId, *, label: str = "", scopes: tuple[Scope, ...] = USUAL_SCOPES) -> str:
+        """``make_api_key`` of a key that does not end; returns the key alone."""
+        return self.make_api_key(tenant, KeyTerms(label=label, scopes=scopes)).key
+
+    def make_api_key(self, tenant: TenantId, terms: KeyTerms, *, once: Once | None = None) -> NewApiKey:
         """Make an API key and return it. This is the only time it can be seen.
 
         Args:
             tenant: whom it lets in.
-            label: a note for the list of keys, up to 80 characters.
+            terms: what it is for.
+            once: a client's own name for the request. Asking again under it answers with the same key.
 
         Raises:
             ConfigError: the keys in this store were made with another pepper.
+            InputError: the label does not print, there is no scope, or the life is too short or too long.
             UnknownTenant: there is no such tenant.
+            IdempotencyConflict: another key was asked for under the same name.
+            Conflict: the tenant has as many keys as it may have, or the key made under this name was revoked since.
         """
         self.check_pepper()
-        if len(label) > 80 or not label.isprintable():
-            raise InputError("label", "up to 80 printable characters", repr(label[:80]))
-        key = "m2dao_" + secrets.token_urlsafe(32)
-        key_id = secrets.token_hex(6)
-        digest = self._digest(key)
-        entry = json.dumps({"hash": digest, "label": label, "created_s": time.time()})
-        names = [keys.TENANTS, keys.api_key(digest), keys.api_keys(tenant)]
-        if not self._link.run(scripts.CREATE_API_KEY, names, [str(tenant), key_id, entry]):
-            raise UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name", "create it first")
-        return key
+        _check(terms)
+        scopes = ",".join(sorted(set(terms.scopes)))
+        wanted = [terms.label, scopes, _milliseconds(terms.life_s)]
+        draft = _Draft(tenant=tenant, wanted=["create", *wanted], once=once)
+        names = [keys.TENANTS, keys.api_key(self._digest(self._key(draft.seed))), keys.api_keys(tenant), draft.entry]
+        args = [str(tenant), draft.key_id, self._digest(self._key(draft.seed)), *wanted, *draft.rest]
+        return self._made(tenant, self._link.run(scripts.CREATE_API_KEY, names, args))
+
+    def rotate_api_key(
+        self, tenant: TenantId, key_id: str, *, overlap_s: float, life_s: float | None = None, once: Once | None = None
+    ) -> NewApiKey:
+        """Make a key with the label and the scopes of another, which ends after ``overlap_s`` seconds.
+
+        Args:
+            tenant: whose key it is.
+            key_id: the key to be replaced.
+            overlap_s: how long both let in; 0 ends the old one at once.
+            life_s: seconds until the new one ends; None for as long as the old one was to live.
+            once: as for ``make_api_key``.
+
+        Raises:
+            what ``make_api_key`` raises; UnknownKey: the tenant has no such key. Conflict: it was replaced already,
+                or has ended.
+        """
+        self.check_pepper()
+        if not 0 <= overlap_s <= _MOST_OVERLAP_S:
+            raise InputError("overlap", f"0 to {_MOST_OVERLAP_S:g} seconds", f"{overlap_s:g}")
+        _check(KeyTerms(life_s=life_s))
+        wanted = [key_id, round(overlap_s * 1000), _milliseconds(life_s)]
+        draft = _Draft(tenant=tenant, wanted=["rotate", *wanted], once=once)
+        digest = self._digest(self._key(draft.seed))
+        names = [keys.api_key(digest), keys.api_keys(tenant), draft.entry]
+        args = [str(tenant), draft.key_id, digest, *wanted, *draft.rest]
+        answer = self._link.run(scripts.ROTATE_API_KEY, names, args)
+        if answer[0] == "unknown":
+            raise unknown_key()
+        return self._made(tenant, answer)
 
     def list_api_keys(self, tenant: TenantId) -> list[ApiKeyInfo]:
         """The tenant's keys, oldest first."""
-        entries = ((key_id, json.loads(text)) for key_id, text in self._link.hash(keys.api_keys(tenant)).items())
-        infos = [ApiKeyInfo(key_id=i, label=e["label"], created_s=e["created_s"]) for i, e in entries]
-        return sorted(infos, key=lambda info: info.created_s)
+        found = {key_id: json.loads(text) for key_id, text in self._link.hash(keys.api_keys(tenant)).items()}
+        entries = self._link.hashes([keys.api_key(known["hash"]) for known in found.values()])
+        infos = [_info(key_id, known, entry) for (key_id, known), entry in zip(found.items(), entries, strict=True)]
+        return sorted(infos, key=lambda info: (info.created_s, info.key_id))
+
+    def api_key(self, tenant: TenantId, key_id: str) -> ApiKeyInfo:
+        """One of the tenant's keys.
+
+        Raises:
+            UnknownKey: the tenant has no such key.
+        """
+        text = self._link.call("HGET", keys.api_keys(tenant), key_id)
+        if text is None:
+            raise unknown_key()
+        known = json.loads(text)
+        return _info(key_id, known, self._link.hash(keys.api_key(known["hash"])))
 
     def revoke(self, tenant: TenantId, key_id: str) -> bool:
         """Void one of the tenant's keys at once; returns whether there was such a key."""
@@ -122,5 +175,67 @@ class Accounts:
         """
         return keys.api_key(self._digest(api_key)) if _KEY_SHAPE.fullmatch(api_key) else None
 
+    def _made(self, tenant: TenantId, answer: list[str]) -> NewApiKey:
+        outcome, *more = answer
+        match outcome:
+            case "no-tenant":
+                raise UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name", "create it first")
+            case "conflict":
+                expected = "the request it was first used for"
+                raise IdempotencyConflict("idempotency key", expected, "another request", "use a new key")
+            case "gone":
+                raise Conflict("API key", "one that is there", "one that was revoked", "use a new idempotency key")
+            case "full":
+                raise Conflict("API keys", f"at most {_MOST_KEYS}", "one more", "revoke those that nobody uses")
+            case "rotated":
+                raise Conflict("API key", "one without a successor", f"its successor is {more[0]}", "rotate that one")
+            case "ended":
+                raise Conflict("API key", "one that lets in", "one that has ended", "make a new one")
+        key_id, seed = more
+        key, info = self._key(seed), self.api_key(tenant, key_id)
+        if self._link.call("HGET", keys.api_key(self._digest(key)), "key_id") != key_id:
+            raise Conflict("API key", "the pepper it was made with", "a newer one", "use a new idempotency key")
+        return NewApiKey(tenant=tenant, key=key, info=info)
+
+    def _key(self, seed: str) -> str:
+        # A request that is repeated gets the same key, which is not kept: for a day its seed is, and that takes the
+        # pepper to be of any use.
+        digest = hmac.new(self._pepper, f"m2dao key {seed}".encode(), hashlib.sha256).digest()
+        return "m2dao_" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
     def _digest(self, key: str) -> str:
         return hmac.new(self._pepper, key.encode(), hashlib.sha256).hexdigest()
+
+
+class _Draft:
+    """A key that is to be made: its name, its seed, and what tells a repeated request from another one."""
+
+    def __init__(self, *, tenant: TenantId, wanted: Sequence[Any], once: Once | None):
+        self.key_id, self.seed = secrets.token_hex(6), secrets.token_hex(32)
+        self.entry = "" if once is None else keys.idempotency(tenant, idempotency_digest("api-key", once.key))
+        self.rest = [self.seed, json.dumps(list(wanted)), _IDEMPOTENCY_S, _MOST_KEYS]
+
+
+def _check(terms: KeyTerms) -> None:
+    if len(terms.label) > 80 or not terms.label.isprintable():
+        raise InputError("label", "up to 80 printable characters", repr(terms.label[:80]))
+    if not terms.scopes:
+        raise InputError("scopes", "one or several", "none")
+    if terms.life_s is not None and not 1 <= terms.life_s <= _LONGEST_LIFE_S:
+        raise InputError("life of a key", f"1 to {_LONGEST_LIFE_S:g} seconds", f"{terms.life_s:g}")
+
+
+def _milliseconds(seconds: float | None) -> int | str:
+    return "" if seconds is None else round(seconds * 1000)
+
+
+def _info(key_id: str, known: Mapping[str, Any], entry: Mapping[str, str]) -> ApiKeyInfo:
+    return ApiKeyInfo(
+        key_id=key_id,
+        label=known["label"],
+        scopes=scopes_of(entry.get("scopes")),
+        created_s=known["created_s"],
+        ends_s=float(entry["ends"]) / 1000 if "ends" in entry else None,
+        used_s=float(entry["used"]) if "used" in entry else None,
+        successor=entry.get("successor"),
+    )

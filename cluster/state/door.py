@@ -1,4 +1,4 @@
-"""Who may come in: API key, rate, uploads at once and a place in the queue, asked in one step.
+"""Who may come in: key and scope, rate, uploads at once and a place in the queue, asked in one step.
 
 An upload takes a *place* before its body is read. A place counts as an open render until the render is queued or the
 upload is given up, so a tenant cannot send a hundred bodies into the last free place. Its holder renews the place
@@ -18,6 +18,7 @@ from cluster.state import keys, scripts
 from cluster.state.accounts import Accounts
 from cluster.state.link import new_nonce
 from cluster.state.new_jobs import Place, idempotency_digest
+from cluster.state.people.principals import Principal, Scope, scopes_of
 from m2dao.errors import M2daoError
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ class Verdict(StrEnum):
     """What the door says."""
 
     IN = "in"
-    UNKNOWN = "unknown"  # the key is no key, or was revoked
+    UNKNOWN = "unknown"  # the key is no key, was revoked, or has ended
+    FORBIDDEN = "forbidden"  # the key lacks the scope
     TOO_OFTEN = "too-often"
     BUSY = "busy"  # as many uploads at once as a tenant may have
     FULL = "full"  # as many open renders as a tenant may have
@@ -61,12 +63,12 @@ class Answer:
 
     Args:
         verdict: whether it may come in, or why not.
-        tenant: whose request it is; None when the key is unknown.
+        principal: whose request it is; None when the key is unknown.
         wait_s: after how many seconds a tenant that came too often may come again.
     """
 
     verdict: Verdict
-    tenant: TenantId | None
+    principal: Principal | None
     wait_s: float
 
 
@@ -90,12 +92,13 @@ class Door:
         self._link, self._accounts, self._terms = link, accounts, terms
 
     async def enter(
-        self, key: str, *, cost: float = 1.0, place: str | None = None, idempotency_key: str | None = None
+        self, key: str, scope: Scope, *, cost: float = 1.0, place: str | None = None, idempotency_key: str | None = None
     ) -> Answer:
         """Ask for one request.
 
         Args:
             key: the API key.
+            scope: what it must be good for.
             cost: what it takes from the tenant's rate.
             place: the name of an upload, which takes a place under it.
             idempotency_key: of the upload. One that has led to a render adds none, so it needs no free place.
@@ -103,14 +106,17 @@ class Door:
         terms = self._terms
         entry = self._accounts.key_of(key)
         if entry is None:
-            return Answer(verdict=Verdict.UNKNOWN, tenant=None, wait_s=0.0)
-        args: list[Any] = [cost, terms.burst, terms.rate, ""]
+            return Answer(verdict=Verdict.UNKNOWN, principal=None, wait_s=0.0)
+        args: list[Any] = [cost, terms.burst, terms.rate, "", scope]
         if place is not None:
             digest = "" if idempotency_key is None else idempotency_digest("render", idempotency_key)
             args += [place, terms.uploads, terms.open_renders, round(terms.place_s * 1000), digest]
-        outcome, tenant, wait_s = await self._link.run(scripts.PASS_DOOR, [entry, keys.answer(new_nonce())], args)
-        known = None if outcome == Verdict.UNKNOWN else TenantId(tenant)
-        return Answer(verdict=Verdict(outcome), tenant=known, wait_s=float(wait_s))
+        answer = await self._link.run(scripts.PASS_DOOR, [entry, keys.answer(new_nonce())], args)
+        outcome, tenant, wait_s, key_id, scopes = answer
+        if outcome == Verdict.UNKNOWN:
+            return Answer(verdict=Verdict.UNKNOWN, principal=None, wait_s=0.0)
+        principal = Principal(tenant=TenantId(tenant), key_id=key_id, scopes=scopes_of(scopes))
+        return Answer(verdict=Verdict(outcome), principal=principal, wait_s=float(wait_s))
 
     async def charge(self, tenant: TenantId, cost: float) -> None:
         """Take ``cost`` from a tenant's rate for what a request turned out to need, even if that makes a debt."""

@@ -1,7 +1,8 @@
 """Who asks, and whether it may: answered at the door, before a body is read.
 
 A route with a parameter of type ``Tenant`` answers only to a valid API key of a tenant that has not asked too often.
-``Lookup`` is the same for routes whose answer is dear; ``Upload`` also takes a place in the queue.
+``Lookup`` is the same for routes whose answer is dear; ``Upload`` also takes a place in the queue. These three need the
+scope ``client``, ``Admin`` needs ``admin``. What a route needs stands in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Annotated
 
-from fastapi import Depends, Header
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Header, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from cluster.ids import RenderId, TenantId
 from cluster.state.door import Answer, Verdict, place_of
 from cluster.state.new_jobs import Place
+from cluster.state.people.principals import Principal, Scope
 from cluster.telemetry.scope import TENANT, note
 from serve_apps.api.services import Services, ServicesOf
 from serve_apps.problems import MAINTENANCE_DETAIL, ApiProblem
@@ -33,27 +35,38 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[!-~]+$",
-        description="Your own name for this request. The same key within 24 hours makes no second render.",
+        description="Your own name for this request. The same key within 24 hours makes nothing a second time.",
     ),
 ]
 
 
-async def current_tenant(services: ServicesOf, credentials: _Credentials) -> TenantId:
+async def current_principal(services: ServicesOf, credentials: _Credentials, needed: SecurityScopes) -> Principal:
     """Whose API key came with the request.
 
     Raises:
-        ApiProblem: 401, or 429 when the tenant asks too often.
+        ApiProblem: 401, 403 when the key lacks the scope, or 429 when the tenant asks too often.
     """
-    return _let_in(await services.door.enter(_key(credentials)), services)
+    scope = _scope(needed)
+    return _let_in(await services.door.enter(_key(credentials), scope), services, scope)
 
 
-async def tenant_that_looks_up(services: ServicesOf, credentials: _Credentials) -> TenantId:
+async def current_tenant(principal: Annotated[Principal, Security(current_principal)]) -> TenantId:
+    """The tenant whose API key came with the request.
+
+    Raises:
+        what ``current_principal`` raises.
+    """
+    return principal.tenant
+
+
+async def tenant_that_looks_up(services: ServicesOf, credentials: _Credentials, needed: SecurityScopes) -> TenantId:
     """``current_tenant`` for a request that costs as much as several.
 
     Raises:
-        ApiProblem: 401 or 429.
+        what ``current_principal`` raises.
     """
-    return _let_in(await services.door.enter(_key(credentials), cost=LOOKUP_COST), services)
+    scope = _scope(needed)
+    return _let_in(await services.door.enter(_key(credentials), scope, cost=LOOKUP_COST), services, scope).tenant
 
 
 @dataclass(kw_only=True)
@@ -79,16 +92,19 @@ class UploadPlace:
 
 
 async def place_for_upload(
-    services: ServicesOf, credentials: _Credentials, idempotency_key: IdempotencyKey = None
+    services: ServicesOf,
+    credentials: _Credentials,
+    needed: SecurityScopes,
+    idempotency_key: IdempotencyKey = None,
 ) -> AsyncIterator[UploadPlace]:
     """A place for the upload that came with the request; its body has not been read yet.
 
     Raises:
-        ApiProblem: 401; 429 when the tenant asks too often, uploads too much at once, or has too many open renders.
+        ApiProblem: 401; 403; 429 when the tenant asks or uploads too much, or has too many open renders.
     """
-    name = str(RenderId.new())
-    answer = await services.door.enter(_key(credentials), place=name, idempotency_key=idempotency_key)
-    tenant = _let_in(answer, services)
+    name, scope = str(RenderId.new()), _scope(needed)
+    answer = await services.door.enter(_key(credentials), scope, place=name, idempotency_key=idempotency_key)
+    tenant = _let_in(answer, services, scope).tenant
     place = UploadPlace(tenant=tenant, idempotency_key=idempotency_key, name=name, services=services)
     keeping = asyncio.create_task(services.door.keep(tenant, place.place))
     try:
@@ -104,7 +120,12 @@ def _key(credentials: HTTPAuthorizationCredentials | None) -> str:
     return credentials.credentials
 
 
-def _let_in(answer: Answer, services: Services) -> TenantId:
+def _scope(needed: SecurityScopes) -> Scope:
+    (scope,) = needed.scopes  # each route declares one
+    return Scope(scope)
+
+
+def _let_in(answer: Answer, services: Services, scope: Scope) -> Principal:
     match answer.verdict:
         case Verdict.TOO_OFTEN:
             detail = f"at most {services.config.request_rate:g} requests a second"
@@ -116,11 +137,16 @@ def _let_in(answer: Answer, services: Services) -> TenantId:
             raise ApiProblem("maintenance", MAINTENANCE_DETAIL, {"Connection": "close"})  # as in _refusal
         case Verdict.FULL:
             raise too_many_renders(services)
-    if answer.tenant is None:
-        challenge = 'Bearer error="invalid_token"'
-        raise _refusal("invalid-credentials", "the key is unknown or was revoked", "WWW-Authenticate", challenge)
-    note(**{TENANT: str(answer.tenant)})
-    return answer.tenant
+    principal = answer.principal
+    if principal is None:
+        challenge, detail = 'Bearer error="invalid_token"', "the key is unknown, was revoked, or has ended"
+        raise _refusal("invalid-credentials", detail, "WWW-Authenticate", challenge)
+    note(**{TENANT: str(principal.tenant)})
+    if answer.verdict is Verdict.FORBIDDEN:
+        has, challenge = ", ".join(principal.scopes), f'Bearer error="insufficient_scope", scope="{scope}"'
+        detail = f"this needs a key with the scope {scope}; yours has {has}"
+        raise _refusal("missing-scope", detail, "WWW-Authenticate", challenge)
+    return principal
 
 
 def too_many_renders(services: Services) -> ApiProblem:
@@ -135,9 +161,12 @@ def _refusal(code: str, detail: str, header: str, value: str) -> ApiProblem:
     return ApiProblem(code, detail, {header: value, "Connection": "close"})
 
 
-Tenant = Annotated[TenantId, Depends(current_tenant)]
+_CLIENT = [Scope.CLIENT.value]
+Tenant = Annotated[TenantId, Security(current_tenant, scopes=_CLIENT)]
 """A route's parameter of this type is given the caller's tenant; without a valid key the answer is 401."""
-Lookup = Annotated[TenantId, Depends(tenant_that_looks_up)]
+Lookup = Annotated[TenantId, Security(tenant_that_looks_up, scopes=_CLIENT)]
 """The same for a route whose answer is dear."""
-Upload = Annotated[UploadPlace, Depends(place_for_upload)]
+Upload = Annotated[UploadPlace, Security(place_for_upload, scopes=_CLIENT)]
 """The same for a route with a body: its tenant has a place for the render."""
+Admin = Annotated[Principal, Security(current_principal, scopes=[Scope.ADMIN.value])]
+"""A route's parameter of this type is given who asks; without a key of scope `admin` the answer is 403."""

@@ -13,12 +13,13 @@ from serve_apps.problems import MEDIA_TYPE
 _MEANINGS = {
     400: "The body cannot be read.",
     401: "No API key, or one that is not valid.",
+    403: "The key lacks the scope that this needs.",
     404: "Not there, or another tenant's.",
-    409: "The render is finished.",
-    408: "The upload came too slowly.",
-    413: "The upload is too large.",
+    409: "It is in a state that does not allow this.",
+    408: "The body came too slowly.",
+    413: "The body is too large.",
     416: "The video has no such part.",
-    415: "The body is not multipart/form-data.",
+    415: "The body is of another media type.",
     422: "The request or an upload cannot be used.",
     429: "Too many requests, uploads or renders; see Retry-After.",
     500: "Our fault.",
@@ -27,12 +28,14 @@ _MEANINGS = {
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may fail with ``statuses``; 500 and 503 belong to every route."""
+    """The ``responses`` of a route that may fail with ``statuses``, 500 or 503; with 401 comes 403."""
+    needs_key = (403,) if 401 in statuses else ()
+    return {status: _problem(status) for status in sorted({*statuses, *needs_key, 500, 503})}
+
+
+def _problem(status: int) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        status: {"description": _MEANINGS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in (*statuses, 500, 503)
-    }
+    return {"description": _MEANINGS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:

@@ -75,7 +75,9 @@ async def read_render_form(
     if coding != "identity":
         raise ApiProblem("unsupported-media-type", f"the body is packed ({coding[:40]}); send it as it is")
     try:
-        parser = _FormParser(request.headers, _arriving(request, config), work_dir=work_dir, writers=writers)
+        parser = _FormParser(
+            request.headers, arriving(request, config, config.max_upload_mb * MB), work_dir=work_dir, writers=writers
+        )
         form = await parser.parse()
     except MultiPartException as error:
         detail = error.message
@@ -87,9 +89,13 @@ async def read_render_form(
     return _checked(form)
 
 
-async def _arriving(request: Request, config: ServeConfig) -> AsyncGenerator[bytes, None]:
-    """The body piece by piece, as long as it comes fast enough and is not too large."""
-    max_bytes, num_bytes = config.max_upload_mb * MB, 0
+async def arriving(request: Request, config: ServeConfig, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body piece by piece, as long as it comes fast enough and is not too large.
+
+    Raises:
+        ApiProblem: it is larger, or too slow.
+    """
+    num_bytes = 0
     started = asyncio.get_running_loop().time()
     body = request.stream()
     while True:

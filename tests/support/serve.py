@@ -25,6 +25,7 @@ from cluster.keeper.keeper import Keeper
 from cluster.keeper.probe_chore import ProbeChore
 from cluster.platform import Platform
 from cluster.settings import MB, ServeConfig, Settings
+from cluster.state.people.principals import Scope
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
 from m2dao.errors import StorageUnavailable
@@ -94,7 +95,7 @@ def new_customer(state: StateStore, url: httpx.URL | str) -> Customer:
     """A tenant that nothing else has."""
     tenant = TenantId(f"s{os.getpid()}-{next(_names)}")
     state.accounts.create_tenant(tenant)
-    key = state.accounts.create_api_key(tenant)
+    key = state.accounts.create_api_key(tenant, scopes=tuple(Scope))
     client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=120, trust_env=False)
     return Customer(tenant, key, client)
 

@@ -18,7 +18,7 @@ from tools.docs.tables import markdown_table
 
 _MARKED = re.compile(r"(<!-- text (?P<name>\S+) -->\n)(?P<body>.*?)(<!-- end text -->)", re.DOTALL)
 _WIDTH = "100"  # of help texts, in columns
-_EXAMPLE_ID = "r-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4"
+_EXAMPLES = {"render_id": "r-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4", "key_id": "0b1c2d3e4f5a"}
 
 
 def fill_texts(text: str) -> str:
@@ -76,18 +76,17 @@ def _http() -> str:
 
 def _route(method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     parts = [f"### `{method.upper()} {path}`\n", operation["description"] + "\n"]
-    if "security" not in operation:
-        parts.append("Needs no key.\n")
+    needed = [f"`{scope}`" for way in operation.get("security", ()) for scopes in way.values() for scope in scopes]
+    parts.append(f"Needs a key with the scope {', '.join(needed)}.\n" if needed else "Needs no key.\n")
     parameters = [
         (f"`{each['name']}`", each["in"], _type_of(each["schema"]), each.get("description", ""))
         for each in operation.get("parameters", ())
     ]
     if parameters:
         parts.append(markdown_table(("parameter", "in", "type", "meaning"), parameters))
-    form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
-    if form:
-        parts.append("Body, `multipart/form-data`:\n")
-        parts.append(_fields(form["schema"], document))
+    for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+        parts.append(f"Body, `{media_type}`:\n")
+        parts.append(_fields(content["schema"], document))
     answers = [(status, answer["description"]) for status, answer in operation["responses"].items()]
     parts.append(markdown_table(("status", "meaning"), answers))
     parts.append(f"```bash\n{_curl(method, path, operation)}\n```\n")
@@ -96,11 +95,16 @@ def _route(method: str, path: str, operation: Mapping[str, Any], document: Mappi
 
 def _curl(method: str, path: str, operation: Mapping[str, Any]) -> str:
     words = ["curl -sS", "" if method == "get" else f"-X {method.upper()}"]
-    words.append("http://127.0.0.1:8000" + path.replace("{render_id}", _EXAMPLE_ID))
+    for parameter, example in _EXAMPLES.items():
+        path = path.replace(f"{{{parameter}}}", example)
+    words.append("http://127.0.0.1:8000" + path)
     if "security" in operation:
         words.append('-H "Authorization: Bearer $M2DAO_KEY"')
-    if "requestBody" in operation:
+    bodies = operation.get("requestBody", {}).get("content", {})
+    if "multipart/form-data" in bodies:
         words.append("-F audio=@speech.wav -F identity=anna")
+    if "application/json" in bodies:
+        words.append("--json '{}'")
     return " ".join(word for word in words if word)
 
 

@@ -1,4 +1,4 @@
-"""What an operator does about tenants and keys."""
+"""What an operator does about tenants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from cluster.control.tenants import Tenants
 from cluster.object_keys import object_key
 from cluster.platform import Platform
 from m2dao.errors import AlreadyExists, InvalidId
-from tests.support.stack import tenant_of
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +28,9 @@ def test_a_tenant_is_made_once_and_listed(tenants, tenant):
         tenants.create(str(made))
 
 
-def test_a_key_lets_in_until_it_is_revoked(tenants, platform, tenant):
-    new = tenants.create_key(str(tenant), label="web")
-    assert tenant_of(platform.state, new.key) == new.tenant == tenant
-    (info,) = tenants.keys(str(tenant))
-    assert info.label == "web"
-    assert tenants.revoke_key(str(tenant), info.key_id)
-    assert not tenants.revoke_key(str(tenant), info.key_id)
-    assert tenant_of(platform.state, new.key) is None
-
-
-def test_a_name_that_cannot_be_a_tenants_is_refused_everywhere(tenants):
-    for act in (tenants.create, tenants.create_key, tenants.keys, lambda name: tenants.revoke_key(name, "k")):
-        with pytest.raises(InvalidId):
-            act("Not A Tenant")
+def test_a_name_that_cannot_be_a_tenants_is_refused(tenants):
+    with pytest.raises(InvalidId):
+        tenants.create("Not A Tenant")
 
 
 def test_a_sweep_goes_through_all_tenants_and_leaves_what_is_young(platform, tenant):

@@ -224,7 +224,7 @@ def test_every_route_is_documented_with_an_example():
         for method in operations:
             section = text.split(f"### `{method.upper()} {path}`")
             assert len(section) == 2, (method, path)
-        example = re.escape(path).replace(r"\{render_id\}", r"r-[0-9a-f]{32}")
+        example = re.sub(r"\\\{\w+\\\}", r"[\\w-]+", re.escape(path))
         assert re.search(rf"curl [^`]*{example}\b", text), path
 
 

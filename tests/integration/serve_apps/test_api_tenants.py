@@ -16,6 +16,11 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("get", "/v1/renders/{render_id}/video"): "render",
     ("delete", "/v1/renders/{render_id}"): "render",
     ("get", "/v1/identities"): None,
+    ("post", "/v1/keys"): None,
+    ("get", "/v1/keys"): None,
+    ("get", "/v1/keys/{key_id}"): "key",
+    ("post", "/v1/keys/{key_id}/rotate"): "key",
+    ("delete", "/v1/keys/{key_id}"): "key",
     ("get", "/healthz"): None,
     ("get", "/readyz"): None,
 }
@@ -58,6 +63,14 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
             ]
             answers = [other.ask(identity=name, headers=h) for name in [*names, "nobody", "x.y@3"] for h in ({}, hole)]
             expected = "unknown-identity"
+        elif kind == "key":
+            key_ids = [info.key_id for info in api.services.state.accounts.list_api_keys(owner.tenant)]
+            answers = [
+                other.client.request(method, path.replace("{key_id}", text), headers=headers)
+                for text in (*key_ids, *made_up[:4], "0" * 12)
+                for headers in ({}, hole)
+            ]
+            expected = "unknown-key"
         else:
             continue
         for answer in answers:
@@ -68,6 +81,7 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
     for text in made_up:  # some never reach the route; whatever answers says no more than "not found"
         assert other.client.get(f"/v1/renders/{text}").status_code == 404
     assert other.client.get("/v1/renders").json() == {"renders": []}
+    assert len(other.client.get("/v1/keys").json()["keys"]) == len(owner.client.get("/v1/keys").json()["keys"]) == 1
     assert other.client.get("/v1/identities").json() == {"identities": [], "next": None}
     states = {render["id"]: render["status"] for render in owner.client.get("/v1/renders").json()["renders"]}
     assert states == {queued: "queued", running: "queued", cancelled: "cancelled"}  # nobody has begun the claimed one

@@ -1,7 +1,9 @@
--- Lets a request in, or says why not: {outcome, tenant, seconds to wait}. Or charges a tenant that is in already.
+-- Lets a request in, or says why not: {outcome, tenant, seconds to wait, key id, scopes}. Or charges a tenant that is
+-- in already. Notes once a minute when the key was used.
 -- KEYS: API key, answer
--- ARGV: cost, capacity, refill per second, tenant to charge ('' for none), then for an upload: its name, uploads at once, open renders, milliseconds
---       until its place is free by itself, digest of the client's idempotency key ('' for none)
+-- ARGV: cost, capacity, refill per second, tenant to charge ('' for none), scope that is needed, then for an upload:
+--       its name, uploads at once, open renders, milliseconds until its place is free by itself, digest of the client's
+--       idempotency key ('' for none)
 -- include: answers
 -- A token bucket: take(bucket, cost, capacity, per second) answers 0, or the seconds after which there is enough.
 -- With owe, the cost is always taken, and what is missing is a debt that later calls wait for.
@@ -22,23 +24,29 @@ local said = recall(KEYS[2])
 if said then return cjson.decode(said) end
 local cost, capacity, rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local charged = ARGV[4] ~= ''
-local tenant = charged and ARGV[4] or redis.call('HGET', KEYS[1], 'tenant')
-if not tenant then return {'unknown', '', '0'} end
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local tenant, key_id, scopes = ARGV[4], '', ''
+if not charged then
+  local f = redis.call('HMGET', KEYS[1], 'tenant', 'key_id', 'scopes', 'ends', 'used')
+  if not f[1] or f[4] and tonumber(f[4]) <= now then return {'unknown', '', '0', '', ''} end
+  tenant, key_id, scopes = f[1], f[2], f[3] or 'client'
+  if t[1] - (f[5] or 0) >= 60 then redis.call('HSET', KEYS[1], 'used', t[1]) end
+end
 local function answer(outcome, wait)
-  local words = {outcome, tenant, string.format('%.6f', wait or 0)}
+  local words = {outcome, tenant, string.format('%.6f', wait or 0), key_id, scopes}
   remember(KEYS[2], cjson.encode(words))
   return words
 end
 local wait = take(key_of('rate', tenant, 'requests'), cost, capacity, rate, charged)
 if charged then return answer('in', wait) end
 if wait > 0 then return answer('too-often', wait) end
-local name, digest = ARGV[5], ARGV[9]
+if not string.find(',' .. scopes .. ',', ',' .. ARGV[5] .. ',', 1, true) then return answer('forbidden') end
+local name, digest = ARGV[6], ARGV[10]
 if not name then return answer('in') end
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local uploads, places = key_of('slots', tenant, 'uploads'), key_of('slots', tenant, 'places')
 for _, slots in ipairs({uploads, places}) do redis.call('ZREMRANGEBYSCORE', slots, '-inf', now) end
-if redis.call('ZCARD', uploads) >= tonumber(ARGV[6]) then return answer('busy') end
+if redis.call('ZCARD', uploads) >= tonumber(ARGV[7]) then return answer('busy') end
 -- Requests under one key share a place, and one that has led to a render needs none: they add one render together.
 local place = digest ~= '' and digest or name
 local job = digest ~= '' and redis.call('HGET', key_of('idempotency', tenant, digest), 'job')
@@ -48,9 +56,9 @@ if not (job and redis.call('EXISTS', key_of('job', tenant, job)) == 1) and not r
   for _, list in ipairs({'queue', 'leases', 'delayed'}) do
     open = open + redis.call('ZCARD', key_of(list, tenant, 'render'))
   end
-  if open >= tonumber(ARGV[7]) then return answer('full') end
-  redis.call('ZADD', places, now + ARGV[8], place)
+  if open >= tonumber(ARGV[8]) then return answer('full') end
+  redis.call('ZADD', places, now + ARGV[9], place)
 end
-redis.call('ZADD', uploads, now + ARGV[8], name)
-for _, slots in ipairs({uploads, places}) do redis.call('PEXPIRE', slots, ARGV[8]) end  -- this one is the newest
+redis.call('ZADD', uploads, now + ARGV[9], name)
+for _, slots in ipairs({uploads, places}) do redis.call('PEXPIRE', slots, ARGV[9]) end  -- this one is the newest
 return answer('in')

@@ -13,6 +13,7 @@ from cluster.state import scripts
 from cluster.state.champions import Champion, ChampionTable
 from cluster.state.door import Door, Terms, place_of
 from cluster.state.new_jobs import Files, NewJob, Once
+from cluster.state.people.principals import KeyTerms, Scope
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
@@ -57,6 +58,11 @@ def revoke(state: StateStore, tenant: TenantId) -> None:
     state.accounts.create_api_key(tenant)
     (key,) = state.accounts.list_api_keys(tenant)
     assert state.accounts.revoke(tenant, key.key_id)
+
+
+def rotate(state: StateStore, tenant: TenantId, once: Once | None = None) -> None:
+    old = state.accounts.make_api_key(tenant, KeyTerms(life_s=60))
+    state.accounts.rotate_api_key(tenant, old.info.key_id, overlap_s=9, once=once)
 
 
 def fitted(state: StateStore, tenant: TenantId) -> Claim:
@@ -118,10 +124,12 @@ def at_door(state: StateStore, do: Callable[[Door], Any], *, burst: float = 9, u
     asyncio.run(do(Door(Link(), state.accounts, terms)))
 
 
-def passed(times: int = 1, place: str | None = None, **terms: Any) -> Callable[[StateStore, TenantId], Any]:
+def passed(
+    times: int = 1, place: str | None = None, scope: Scope = Scope.CLIENT, **terms: Any
+) -> Callable[[StateStore, TenantId], Any]:
     async def do(door: Door, key: str) -> None:
         for n in range(times):
-            await door.enter(key, place=place and f"{place}{n}")
+            await door.enter(key, scope, place=place and f"{place}{n}")
 
     def way(state: StateStore, tenant: TenantId) -> None:
         key = state.accounts.create_api_key(tenant)
@@ -132,7 +140,7 @@ def passed(times: int = 1, place: str | None = None, **terms: Any) -> Callable[[
 
 def kept_place(state: StateStore, tenant: TenantId) -> None:
     async def do(door: Door) -> None:
-        await door.enter(key, place="u")
+        await door.enter(key, Scope.CLIENT, place="u")
         keeping = asyncio.create_task(door.keep(tenant, place_of("u", None)))
         for _ in range(3):  # the link of this test never waits, so a turn of the loop is a renewal
             await asyncio.sleep(0)
@@ -176,15 +184,23 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
         "known": lambda state, tenant: state.accounts.delete_tenant(tenant),
         "with jobs": ended(lambda state, claim: state.accounts.delete_tenant(claim.job.tenant)),
     },
-    "CREATE_API_KEY": {"new": lambda state, tenant: state.accounts.create_api_key(tenant)},
+    "CREATE_API_KEY": {
+        "new": lambda state, tenant: state.accounts.create_api_key(tenant),
+        "with a key": lambda state, tenant: state.accounts.make_api_key(tenant, KeyTerms(), once=Once(key="k")),
+    },
+    "ROTATE_API_KEY": {
+        "new": rotate,
+        "with a key": lambda state, tenant: rotate(state, tenant, Once(key="k")),
+    },
     "REVOKE_API_KEY": {"known": revoke},
     "PASS_DOOR": {
         "request": passed(),
+        "forbidden": passed(scope=Scope.ADMIN),
         "too often": passed(times=3, burst=2),
         "upload": passed(place="u"),
         "busy": passed(times=2, place="u"),
         "full": passed(times=2, place="u", uploads=9),
-        "unknown": lambda state, tenant: at_door(state, lambda door: door.enter("m2dao_" + "A" * 43)),
+        "unknown": lambda state, tenant: at_door(state, lambda door: door.enter("m2dao_" + "A" * 43, Scope.CLIENT)),
         "charge": lambda state, tenant: at_door(state, lambda door: door.charge(tenant, 3)),
     },
     "KEEP_PLACE": {"held": kept_place},

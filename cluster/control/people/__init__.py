@@ -1,0 +1,1 @@
+"""What may be done about those who act on behalf of a tenant."""

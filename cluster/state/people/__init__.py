@@ -1,0 +1,1 @@
+"""Who acts on behalf of a tenant, and what was done."""

@@ -1,0 +1,70 @@
+"""Bodies of the routes about who may ask."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ScopeName = Literal["admin", "operator", "client"]
+_YEARS_10_S = 10 * 365 * 86400
+_DAYS_30_S = 30 * 86400
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NewKey(_Body):
+    """An API key to be made."""
+
+    label: str = Field(default="", max_length=80, description="A note for the list of keys.", examples=["website"])
+    scopes: list[ScopeName] = Field(
+        default=["client"],
+        min_length=1,
+        max_length=3,
+        description="What it may do: `client` renders, `operator` makes identities, `admin` manages who may ask.",
+    )
+    expires_in_s: int | None = Field(
+        default=None, ge=1, le=_YEARS_10_S, description="Seconds until it ends by itself; null: never."
+    )
+
+
+class KeyRotation(_Body):
+    """How a key is replaced."""
+
+    overlap_s: int = Field(
+        default=86_400, ge=0, le=_DAYS_30_S, description="Seconds for which both keys let in; 0 ends the old one now."
+    )
+    expires_in_s: int | None = Field(
+        default=None,
+        ge=1,
+        le=_YEARS_10_S,
+        description="Seconds until the new one ends by itself; null: it lives as long as the old one was to.",
+    )
+
+
+class Key(_Body):
+    """An API key, without its secret."""
+
+    id: str = Field(examples=["0b1c2d3e4f5a"])
+    label: str = Field(description="The note it was made with.")
+    scopes: list[ScopeName] = Field(description="What it may do.")
+    created_at: datetime
+    expires_at: datetime | None = Field(description="When it ends by itself; null: never.")
+    last_used_at: datetime | None = Field(description="Noted once a minute; null: never used.")
+    replaced_by: str | None = Field(description="The key that a rotation made in its place.")
+
+
+class MadeKey(Key):
+    """An API key at the one moment at which its secret can be seen."""
+
+    key: str = Field(description="The secret, to be sent as `Authorization: Bearer KEY`. It is not kept.")
+
+
+class KeyList(_Body):
+    """Keys of the tenant, the oldest first."""
+
+    keys: list[Key]
+    next: str | None = Field(description="Where the next page begins: ask again with `after` set to it. null: no more.")
