@@ -38,13 +38,14 @@ class RayJobs:
         while self._info(f"{batch}-{number}") is not None:
             number += 1
         submission_id = f"{batch}-{number}"
-        entrypoint = [self._python(), "-m", "train_jobs.job", "--run-name", submission_id, *words]
+        python, settings = self._program()
+        entrypoint = [python, "-m", "train_jobs.job", "--run-name", submission_id, *words]
         with _translated(f"Ray job {submission_id}"):
             return str(
                 self._client.submit_job(
                     entrypoint=shlex.join(entrypoint),
                     submission_id=submission_id,
-                    runtime_env={"env_vars": {**self._environment(), **env}},
+                    runtime_env={"env_vars": {**settings, **env}},
                 )
             )
 
@@ -103,28 +104,19 @@ class RayJobs:
                     return None
                 raise
 
-    def _is_embedded(self) -> bool:
-        return StackHome(self._settings.home).is_own_dashboard(self._url)
+    def _program(self) -> tuple[str, dict[str, str]]:
+        """The interpreter of a job, and the settings in its environment.
 
-    def _python(self) -> str:
-        """Of the embedded Ray our own interpreter; elsewhere whatever the cluster's image calls python."""
-        return sys.executable if self._is_embedded() else "python"
-
-    def _environment(self) -> dict[str, str]:
-        """Settings for the job. Secrets are left out, because Ray shows a job's environment in its dashboard.
-
-        The embedded stack's are in the file that ``M2DAO_HOME`` leads to. Elsewhere all settings belong into the
-        environment of the cluster's machines: an address of ours may be the end of a tunnel, which only we can reach.
+        Secrets are left out, because Ray shows a job's environment in its dashboard. The embedded stack's are in the
+        file that ``M2DAO_HOME`` leads to, and its interpreter is ours. Elsewhere the interpreter is whatever the image
+        calls python, and all settings belong into the environment of the cluster's machines: an address of ours may be
+        the end of a tunnel, which only we can reach.
         """
-        if self._is_embedded():
-            return {
-                **self._settings.to_env(secrets=False, serve=False),
-                "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-            }
-        if self._settings.ray.pass_settings:
-            settings = self._settings.to_env(secrets=False, serve=False)
-            return {name: value for name, value in settings.items() if name not in _OF_THIS_MACHINE}
-        return {}
+        settings = self._settings.to_env(secrets=False, serve=False)
+        if StackHome(self._settings.home).is_own_dashboard(self._url):
+            return sys.executable, {**settings, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+        passed = settings if self._settings.ray.pass_settings else {}
+        return "python", {name: value for name, value in passed.items() if name not in _OF_THIS_MACHINE}
 
 
 @contextlib.contextmanager

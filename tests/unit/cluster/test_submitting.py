@@ -44,7 +44,7 @@ def told(home, url, **changes):
         }
     )
     jobs = RayJobs(settings)
-    return jobs._python(), jobs._environment()
+    return jobs._program()
 
 
 def test_the_ray_of_this_home_runs_our_own_code_with_our_settings(home):
