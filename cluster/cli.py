@@ -13,7 +13,8 @@ from typing import Any
 from cluster.commands.keys import add_key_commands
 from cluster.control.sweep import sweep_all_renders
 from cluster.control.tenants import Tenants
-from cluster.operate.commands import Commands, Run, add_commands
+from cluster.operate.commands import add_commands
+from cluster.operate.parser import Commands, Run
 from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.stack.services import SERVICES
@@ -32,6 +33,9 @@ _EXAMPLES = """examples:
   m2dao-cluster sweep --days 30                 delete videos and sound of renders that are older (for a daily job)
   m2dao-cluster maintenance on --wait           accept nothing new, and return when all that was accepted is done
   m2dao-cluster maintenance off
+  m2dao-cluster backup /backups/monday
+  m2dao-cluster erasures export /elsewhere/erasures.json      often: what was erased, as hashes
+  m2dao-cluster restore /backups/monday --erasures /elsewhere/erasures.json
   m2dao-cluster down
 
 settings come from the environment, see docs/reference/settings.md; exit codes: 0 done, 2 bad input, 1 our fault"""

@@ -41,6 +41,7 @@ RESERVED_TENANTS = frozenset(
         "probes",
         "pepper",
         "maintenance",
+        "erasures",
     }
 )
 

@@ -27,6 +27,7 @@ from cluster.mlflow_link import MlflowLink, translated
 from cluster.settings import Settings
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
+from cluster.state.upkeep.erasures import identity_path
 from cluster.state.versions import VersionFacts
 from cluster.storage import ObjectStore
 from cluster.versions import (
@@ -221,6 +222,7 @@ class Registry:
             UnknownIdentity: there is no such version.
         """
         self._state.versions.retire(ref)
+        self._state.erasures.note(identity_path(ref.tenant, ref.identity, ref.version))
         self._store.delete_prefix(ref.object_prefix)
         self.delete_entry(ref)
         self._state.versions.forget(ref)
@@ -243,13 +245,19 @@ class Registry:
         name = f"{tenant}.{identity}"
         with translated(name):
             self._client.get_registered_model(name)
+        self._state.erasures.note(identity_path(tenant, identity))
         self._state.champions.clear(tenant, identity)
         for number in self._state.versions.all(tenant, identity):
             self.delete_version(ModelRef(tenant, identity, number))
-        for version in self._link.pages("search_model_versions", f"name = '{name}'"):  # incomplete ones
-            self.delete_entry(ModelRef(tenant, identity, int(version.version)))
         self._store.delete_prefix(f"{tenant}/identities/{identity}/")
-        with translated(name):
+        self.delete_model(tenant, identity)
+
+    def delete_model(self, tenant: TenantId, identity: IdentityName) -> None:
+        """Delete an identity from the model registry, with every version that is left, but no files."""
+        name = f"{tenant}.{identity}"
+        for version in self._link.pages("search_model_versions", f"name = '{name}'"):
+            self.delete_entry(ModelRef(tenant, identity, int(version.version)))
+        with contextlib.suppress(UnknownIdentity), translated(name):
             self._client.delete_registered_model(name)
 
 

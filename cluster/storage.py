@@ -261,12 +261,37 @@ class ObjectStore:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """The objects whose keys begin with ``prefix`` (ends in a slash), in the order of their keys."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=check_prefix(prefix))
-        with _translated(prefix):
+        return self._list(check_prefix(prefix))
+
+    def everything(self) -> Iterator[ObjectInfo]:
+        """Every object of the bucket, also those of other programs such as MLflow."""
+        return self._list("")
+
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+        with _translated(prefix or f"bucket {self._bucket}"):
             for page in pages:
                 for entry in page.get("Contents", ()):
                     etag, modified = entry["ETag"].strip('"'), entry["LastModified"]
                     yield ObjectInfo(key=entry["Key"], num_bytes=entry["Size"], etag=etag, modified=modified)
+
+    def copy_out(self, key: str, path: Path) -> str:
+        """Fetch any object, however it is named, into a new file; returns its media type.
+
+        Raises:
+            UnknownObject: there is no such object.
+        """
+        with _translated(key), open(path, "wb") as file:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            with contextlib.closing(answer["Body"]) as body:
+                for chunk in body.iter_chunks(_CHUNK_BYTES):
+                    file.write(chunk)
+        return str(answer.get("ContentType", ""))
+
+    def copy_in(self, key: str, path: Path, content_type: str) -> None:
+        """Store a file under any key, however it is named."""
+        with _translated(key), open(path, "rb") as file:
+            self._client.upload_fileobj(file, self._bucket, key, ExtraArgs={"ContentType": content_type})
 
     def delete_prefix(self, prefix: str) -> int:
         """Delete every object under ``prefix`` (ends in a slash); returns how many there were."""

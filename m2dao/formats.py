@@ -29,6 +29,8 @@ CAPTURE = Format("m2dao.capture", 2, "capture.json")
 IDENTITY = Format("m2dao.identity", 5, "identity.json")
 UNIVERSAL = Format("m2dao.universal", 3, "universal.json")
 FILE_TABLE = Format("m2dao.files", 1, "files.json")  # of a folder in the object store
+BACKUP = Format("m2dao.backup", 1, "backup.json")
+ERASURES = Format("m2dao.erasures", 1, "erasures.json")  # the ledger of what no backup may bring back
 STEP_CHECKPOINT_VERSION = "5"
 
 # What the same input gives. Captures and fits of another number are made again, not compared.

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.control.people.keys import Keys
 from cluster.ids import TenantId
-from cluster.operate.commands import Add, Commands
+from cluster.operate.parser import Add, Commands
 from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.state.people.principals import USUAL_SCOPES, ApiKeyInfo, KeyTerms, NewApiKey, Scope

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
+from cluster.operate.backup_commands import add_backup_commands
 from cluster.operate.drain import OpenWork, drain, open_work
+from cluster.operate.parser import Add, Commands
 from cluster.platform import Platform
 from cluster.settings import Settings
 from m2dao.command_line import say
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
-Run = Callable[[argparse.Namespace], dict[str, Any]]
-Add = Callable[[Commands, str, Run, str], argparse.ArgumentParser]
 
 
 def add_commands(commands: Commands, add: Add) -> None:
@@ -35,6 +32,7 @@ def add_commands(commands: Commands, add: Add) -> None:
         command.add_argument("--wait", action="store_true", help="return when nothing is open any more")
         command.add_argument("--limit-s", type=float, metavar="N", help="of --wait: fail after so many seconds")
     add(maintenance, "off", _off, "Accept new work again.")
+    add_backup_commands(commands, add)
 
 
 def _on(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
 from cluster.state.new_jobs import Once, idempotency_digest
 from cluster.state.people.principals import USUAL_SCOPES, ApiKeyInfo, KeyTerms, NewApiKey, Scope, scopes_of, unknown_key
+from cluster.state.upkeep.erasures import Erasures, api_key_path
 from m2dao.errors import (
     AlreadyExists,
     ConfigError,
@@ -51,12 +52,16 @@ class Accounts:
         Raises:
             ConfigError: they were made with another one: none of them would let anybody in here.
         """
-        ours = hmac.new(self._pepper, b"m2dao pepper", hashlib.sha256).hexdigest()[:16]
+        ours = self.pepper_fingerprint()
         self._link.call("SET", keys.PEPPER, ours, "NX")
         known = self._link.call("GET", keys.PEPPER)
         if known != ours:
             remedy = f"set it as on the other nodes; to void all API keys, delete the key {keys.PEPPER!r} in Redis"
             raise ConfigError("M2DAO_KEY_PEPPER", f"the one with the fingerprint {known}", f"that of {ours}", remedy)
+
+    def pepper_fingerprint(self) -> str:
+        """What tells our pepper from others; the pepper cannot be found by it."""
+        return hmac.new(self._pepper, b"m2dao pepper", hashlib.sha256).hexdigest()[:16]
 
     def create_tenant(self, tenant: TenantId) -> None:
         """Add a tenant.
@@ -79,6 +84,7 @@ class Accounts:
         Raises:
             UnknownTenant: there is no such tenant.
         """
+        Erasures(self._link).note(str(tenant))
         names = [keys.api_keys(tenant), keys.TENANTS, keys.answer(new_nonce())]
         removed = self._link.run(scripts.DELETE_TENANT, names, [str(tenant), *keys.KINDS])
         for key in list(self._link.scan(keys.everything_of(tenant))):
@@ -165,6 +171,7 @@ class Accounts:
 
     def revoke(self, tenant: TenantId, key_id: str) -> bool:
         """Void one of the tenant's keys at once; returns whether there was such a key."""
+        Erasures(self._link).note(api_key_path(tenant, key_id))
         names = [keys.api_keys(tenant), keys.answer(new_nonce())]
         return bool(self._link.run(scripts.REVOKE_API_KEY, names, [key_id]))
 

@@ -17,6 +17,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     probes                  versions to be probed, by the time when that was asked
     seat:<name>             who does work that one process at a time does
     maintenance             why nothing new is accepted; there only while it is not
+    erasures                hashes of what was erased for good, by number; and the key of these hashes
     events:<topic>          channels for messages (not keys)
 
 A pattern means the same to Python's ``%`` and to Lua's ``string.format``, so scripts use the same table (``for_lua``).
@@ -34,6 +35,8 @@ PROBES: Final = "probes"
 PEPPER: Final = "pepper"
 TALLIES: Final = "totals:happened"
 MAINTENANCE: Final = "maintenance"
+ERASURES: Final = "erasures"
+ERASURES_KEY: Final = "erasures:key"
 
 _PATTERNS: Final = {
     "api_key": "api-key:%s",  # digest -> hash of tenant and key id

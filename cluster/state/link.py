@@ -72,6 +72,14 @@ class RedisLink:
                 pipeline.hgetall(key)
             return pipeline.execute()
 
+    def steps(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Run commands as one step, with nothing of others between them; returns the answers."""
+        with translated():
+            pipeline = self._client.pipeline(transaction=True)
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # as above
+            return pipeline.execute()
+
     def run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a Lua script (one of ``cluster.state.scripts``), which Redis executes as one step."""
         with translated():

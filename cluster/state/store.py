@@ -10,6 +10,8 @@
       .tallies    how often what has happened              cluster/state/tallies.py
       .events     messages                                 cluster/state/events.py
       .maintenance  whether new work is accepted           cluster/state/upkeep/maintenance.py
+      .erasures   what no backup may bring back            cluster/state/upkeep/erasures.py
+      .records    all of it as records, for backups        cluster/state/upkeep/records.py
 
 All of them share one ``RedisLink``. Scripts reach keys by computed names, so this runs on one Redis or Valkey server
 (or a failover pair), not on a sharded Redis Cluster.
@@ -26,7 +28,9 @@ from cluster.state.link import RedisLink
 from cluster.state.probes import Probes
 from cluster.state.seats import Seats
 from cluster.state.tallies import Tallies
+from cluster.state.upkeep.erasures import Erasures
 from cluster.state.upkeep.maintenance import Maintenance
+from cluster.state.upkeep.records import Records
 from cluster.state.versions import VersionTable
 
 
@@ -49,6 +53,8 @@ class StateStore:
         self.tallies = Tallies(self._link)
         self.events = Events(self._link)
         self.maintenance = Maintenance(self._link)
+        self.erasures = Erasures(self._link)
+        self.records = Records(self._link)
 
     def __reduce__(self) -> tuple[type[StateStore], tuple[Settings]]:
         return type(self), (self._settings,)

@@ -61,7 +61,10 @@ def test_every_name_is_asked_for_here():
 
 @pytest.mark.parametrize(
     "name",
-    sorted({made for made, _, _ in NAMES if not made.startswith("acme:")} | {keys.TENANTS, keys.PROBES, keys.PEPPER}),
+    sorted(
+        {made for made, _, _ in NAMES if not made.startswith("acme:")}
+        | {keys.TENANTS, keys.PROBES, keys.PEPPER, keys.ERASURES, keys.ERASURES_KEY}
+    ),
 )
 def test_a_name_without_a_tenant_begins_with_a_word_that_no_tenant_can_have(name):
     assert name.split(":")[0] in RESERVED_TENANTS

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cluster.ids import FitId, IdentityName, ModelRef, RenderId, TenantId
-from cluster.state import scripts
+from cluster.state import keys, scripts
 from cluster.state.champions import Champion, ChampionTable
 from cluster.state.door import Door, Terms, place_of
 from cluster.state.new_jobs import Files, NewJob, Once
@@ -150,6 +150,15 @@ def kept_place(state: StateStore, tenant: TenantId) -> None:
     at_door(state, do)
 
 
+def readmitted(state: StateStore, claim: Claim) -> None:
+    state.records._readmit({"value": state._link.hash(keys.job(claim.job.tenant, claim.job.id))})
+
+
+def cancelled_and_readmitted(state: StateStore, claim: Claim) -> None:
+    state.jobs.cancel(claim.job.tenant, claim.job.id)
+    readmitted(state, claim)
+
+
 # script -> what runs it, one way or several
 WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "CREATE_JOB": {
@@ -230,6 +239,8 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "ANSWER_PROBE": {"mine": probed},
     "TAKE_SEAT": {"free": seated},
     "RENEW_SEAT": {"mine": seated},
+    "NOTE_ERASURE": {"new": lambda state, tenant: state.erasures.note(f"{tenant}/identities/anna")},
+    "READMIT_JOB": {"open": ended(readmitted), "ended": ended(cancelled_and_readmitted)},
 }
 
 

@@ -1,0 +1,1 @@
+"""Backups of a whole platform, and how one becomes a platform again."""
