@@ -53,7 +53,7 @@ def measured() -> Mapping[str, Figure]:
 
 
 def measure_stream(size: int) -> Figure:
-    """What a stream takes on this machine, measured now: all of its cores for the time that a talker takes.
+    """What a stream takes on this machine, measured now, with all of its cores.
 
     Raises:
         ServiceError: the measurement failed.

@@ -1,4 +1,4 @@
-"""A plan follows from figures and assumptions, prints all of them, and the guide shows what the command prints."""
+"""A plan follows from figures and assumptions and prints all of them, in the guide too."""
 
 from __future__ import annotations
 
