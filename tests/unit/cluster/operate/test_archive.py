@@ -46,7 +46,7 @@ def test_a_backup_that_is_there_is_not_replaced(backup):
 
 
 DAMAGES = {
-    "altered": lambda folder: (folder / "objects" / "ab").write_bytes(b"a fase"),
+    "altered": lambda folder: (folder / "objects" / "ab").write_bytes(b"a f\x00ce"),
     "missing": lambda folder: (folder / "objects" / "ab").unlink(),
     "one too many": lambda folder: (folder / "objects" / "cd").write_bytes(b"x"),
 }
