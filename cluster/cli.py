@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cluster.commands.keys import add_key_commands
+from cluster.commands.tokens import add_token_commands
 from cluster.control.sweep import sweep_all_renders
 from cluster.control.tenants import Tenants
 from cluster.operate.commands import add_commands
@@ -29,6 +30,7 @@ _EXAMPLES = """examples:
   m2dao-cluster tenant create acme
   m2dao-cluster key create acme --label website
   m2dao-cluster key create acme --scope admin --days 90
+  m2dao-cluster token create acme anna --origin https://app.example.com --minutes 30
   m2dao-cluster key rotate acme 0b1c2d3e4f5a --overlap-hours 24
   m2dao-cluster sweep --days 30                 delete videos and sound of renders that are older (for a daily job)
   m2dao-cluster maintenance on --wait           accept nothing new, and return when all that was accepted is done
@@ -83,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(tenant, "create", _tenant_create, "Add a tenant.").add_argument("tenant", type=str)
     add(tenant, "list", _tenant_list, "List the tenants.")
     add_key_commands(commands, add)
+    add_token_commands(commands, add)
     sweep = add(commands, "sweep", _sweep, "Delete what renders have stored, once it is old.")
     sweep.add_argument("--days", type=float, default=8.0, metavar="N", help="older than this (default: %(default)s)")
     add_commands(commands, add)

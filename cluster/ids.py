@@ -27,6 +27,7 @@ _NAME_RULE = "1 to 40 lower-case letters, digits and hyphens, not beginning with
 RESERVED_TENANTS = frozenset(
     {
         "api-key",
+        "client-token",
         "tenants",
         "turn",
         "due",

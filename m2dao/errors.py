@@ -316,6 +316,12 @@ class UnknownKey(NotFound):
     code = "unknown-key"
 
 
+class UnknownToken(NotFound):
+    """The tenant has no such client token, or it has ended."""
+
+    code = "unknown-token"
+
+
 class Conflict(ServiceError):
     """The thing exists already or has changed since it was read."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
+from cluster.commands.times import minute
 from cluster.control.people.keys import Keys
 from cluster.ids import TenantId
 from cluster.operate.parser import Add, Commands
@@ -85,13 +85,9 @@ def _shown(new: NewApiKey, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _line(info: ApiKeyInfo) -> str:
-    ends, used = _day(info.ends_s, "never"), _day(info.used_s, "never")
+    ends, used = minute(info.ends_s), minute(info.used_s)
     successor = f"  replaced by {info.successor}" if info.successor else ""
     return f"{info.key_id}  {','.join(info.scopes):21}  ends {ends:16}  used {used:16}  {info.label}{successor}"
-
-
-def _day(unix_s: float | None, otherwise: str) -> str:
-    return otherwise if unix_s is None else datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _seconds(number: float | None, unit_s: int) -> float | None:

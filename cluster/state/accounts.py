@@ -13,14 +13,14 @@ import hashlib
 import hmac
 import json
 import re
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from cluster.ids import TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
-from cluster.state.new_jobs import Once, idempotency_digest
+from cluster.state.new_jobs import Once
+from cluster.state.people.drafts import Draft
 from cluster.state.people.principals import USUAL_SCOPES, ApiKeyInfo, KeyTerms, NewApiKey, Scope, scopes_of, unknown_key
 from cluster.state.upkeep.erasures import Erasures, api_key_path
 from m2dao.errors import (
@@ -32,11 +32,12 @@ from m2dao.errors import (
     UnknownTenant,
 )
 
-_KEY_SHAPE = re.compile(r"m2dao_[A-Za-z0-9_-]{43}")
+_PREFIX = "m2dao_"
+TOKEN_PREFIX = "m2dao-token_"
+_SHAPE = re.compile(rf"({_PREFIX}|{TOKEN_PREFIX})[A-Za-z0-9_-]{{43}}")
 _MOST_KEYS = 200  # of a tenant: more are a mistake of a program, and each list reads all
 _MOST_OVERLAP_S = 30 * 86400.0
 _LONGEST_LIFE_S = 10 * 365 * 86400.0
-_IDEMPOTENCY_S = 24 * 3600
 
 
 class Accounts:
@@ -115,9 +116,10 @@ class Accounts:
         _check(terms)
         scopes = ",".join(sorted(set(terms.scopes)))
         wanted = [terms.label, scopes, _milliseconds(terms.life_s)]
-        draft = _Draft(tenant=tenant, wanted=["create", *wanted], once=once)
-        names = [keys.TENANTS, keys.api_key(self._digest(self._key(draft.seed))), keys.api_keys(tenant), draft.entry]
-        args = [str(tenant), draft.key_id, self._digest(self._key(draft.seed)), *wanted, *draft.rest]
+        draft = Draft("api-key", tenant, ["create", *wanted], once)
+        digest = self.digest(self.secret(_PREFIX, draft.seed))
+        names = [keys.TENANTS, keys.api_key(digest), keys.api_keys(tenant), draft.entry]
+        args = [str(tenant), draft.name, digest, *wanted, *draft.rest, _MOST_KEYS]
         return self._made(tenant, self._link.run(scripts.CREATE_API_KEY, names, args))
 
     def rotate_api_key(
@@ -141,10 +143,10 @@ class Accounts:
             raise InputError("overlap", f"0 to {_MOST_OVERLAP_S:g} seconds", f"{overlap_s:g}")
         _check(KeyTerms(life_s=life_s))
         wanted = [key_id, round(overlap_s * 1000), _milliseconds(life_s)]
-        draft = _Draft(tenant=tenant, wanted=["rotate", *wanted], once=once)
-        digest = self._digest(self._key(draft.seed))
+        draft = Draft("api-key", tenant, ["rotate", *wanted], once)
+        digest = self.digest(self.secret(_PREFIX, draft.seed))
         names = [keys.api_key(digest), keys.api_keys(tenant), draft.entry]
-        args = [str(tenant), draft.key_id, digest, *wanted, *draft.rest]
+        args = [str(tenant), draft.name, digest, *wanted, *draft.rest, _MOST_KEYS]
         answer = self._link.run(scripts.ROTATE_API_KEY, names, args)
         if answer[0] == "unknown":
             raise unknown_key()
@@ -176,11 +178,14 @@ class Accounts:
         return bool(self._link.run(scripts.REVOKE_API_KEY, names, [key_id]))
 
     def key_of(self, api_key: str) -> str | None:
-        """Where in Redis the tenant of an API key stands; None for what cannot be an API key.
+        """Where in Redis the tenant of an API key or client token stands; None for what cannot be either.
 
         The entry is found by its hash, so the time this takes says nothing about how nearly right a guess was.
         """
-        return keys.api_key(self._digest(api_key)) if _KEY_SHAPE.fullmatch(api_key) else None
+        if not _SHAPE.fullmatch(api_key):
+            return None
+        entry = keys.client_token if api_key.startswith(TOKEN_PREFIX) else keys.api_key
+        return entry(self.digest(api_key))
 
     def _made(self, tenant: TenantId, answer: list[str]) -> NewApiKey:
         outcome, *more = answer
@@ -199,28 +204,23 @@ class Accounts:
             case "ended":
                 raise Conflict("API key", "one that lets in", "one that has ended", "make a new one")
         key_id, seed = more
-        key, info = self._key(seed), self.api_key(tenant, key_id)
-        if self._link.call("HGET", keys.api_key(self._digest(key)), "key_id") != key_id:
+        key, info = self.secret(_PREFIX, seed), self.api_key(tenant, key_id)
+        if self._link.call("HGET", keys.api_key(self.digest(key)), "key_id") != key_id:
             raise Conflict("API key", "the pepper it was made with", "a newer one", "use a new idempotency key")
         return NewApiKey(tenant=tenant, key=key, info=info)
 
-    def _key(self, seed: str) -> str:
-        # A request that is repeated gets the same key, which is not kept: for a day its seed is, and that takes the
-        # pepper to be of any use.
-        digest = hmac.new(self._pepper, f"m2dao key {seed}".encode(), hashlib.sha256).digest()
-        return "m2dao_" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    def secret(self, prefix: str, seed: str) -> str:
+        """The key or token of a seed.
 
-    def _digest(self, key: str) -> str:
+        A request that is repeated gets the same one, which is not kept. Its seed is, for a day, and is of no use
+        without the pepper.
+        """
+        digest = hmac.new(self._pepper, f"{prefix} {seed}".encode(), hashlib.sha256).digest()
+        return prefix + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    def digest(self, key: str) -> str:
+        """The keyed hash by which a key or token is found."""
         return hmac.new(self._pepper, key.encode(), hashlib.sha256).hexdigest()
-
-
-class _Draft:
-    """A key that is to be made: its name, its seed, and what tells a repeated request from another one."""
-
-    def __init__(self, *, tenant: TenantId, wanted: Sequence[Any], once: Once | None):
-        self.key_id, self.seed = secrets.token_hex(6), secrets.token_hex(32)
-        self.entry = "" if once is None else keys.idempotency(tenant, idempotency_digest("api-key", once.key))
-        self.rest = [self.seed, json.dumps(list(wanted)), _IDEMPOTENCY_S, _MOST_KEYS]
 
 
 def _check(terms: KeyTerms) -> None:

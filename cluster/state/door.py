@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from cluster.ids import TenantId
+from cluster.ids import IdentityName, TenantId
 from cluster.state import keys, scripts
 from cluster.state.accounts import Accounts
 from cluster.state.link import new_nonce
 from cluster.state.new_jobs import Place, idempotency_digest
-from cluster.state.people.principals import Principal, Scope, scopes_of
+from cluster.state.people.principals import Needed, Principal, scopes_of
 from m2dao.errors import M2daoError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,8 @@ class Verdict(StrEnum):
 
     IN = "in"
     UNKNOWN = "unknown"  # the key is no key, was revoked, or has ended
-    FORBIDDEN = "forbidden"  # the key lacks the scope
+    FORBIDDEN = "forbidden"  # the key lacks the scope, or a client token is for something else
+    WRONG_ORIGIN = "wrong-origin"  # the client token belongs to pages of another origin
     TOO_OFTEN = "too-often"
     BUSY = "busy"  # as many uploads at once as a tenant may have
     FULL = "full"  # as many open renders as a tenant may have
@@ -92,13 +93,19 @@ class Door:
         self._link, self._accounts, self._terms = link, accounts, terms
 
     async def enter(
-        self, key: str, scope: Scope, *, cost: float = 1.0, place: str | None = None, idempotency_key: str | None = None
+        self,
+        key: str,
+        needed: Needed,
+        *,
+        cost: float = 1.0,
+        place: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Answer:
         """Ask for one request.
 
         Args:
-            key: the API key.
-            scope: what it must be good for.
+            key: the API key or client token.
+            needed: what it must be good for.
             cost: what it takes from the tenant's rate.
             place: the name of an upload, which takes a place under it.
             idempotency_key: of the upload. One that has led to a render adds none, so it needs no free place.
@@ -107,15 +114,20 @@ class Door:
         entry = self._accounts.key_of(key)
         if entry is None:
             return Answer(verdict=Verdict.UNKNOWN, principal=None, wait_s=0.0)
-        args: list[Any] = [cost, terms.burst, terms.rate, "", scope]
+        args: list[Any] = [cost, terms.burst, terms.rate, "", needed.scope, needed.purpose or "", needed.origin]
         if place is not None:
             digest = "" if idempotency_key is None else idempotency_digest("render", idempotency_key)
             args += [place, terms.uploads, terms.open_renders, round(terms.place_s * 1000), digest]
         answer = await self._link.run(scripts.PASS_DOOR, [entry, keys.answer(new_nonce())], args)
-        outcome, tenant, wait_s, key_id, scopes = answer
+        outcome, tenant, wait_s, key_id, scopes, identity = answer
         if outcome == Verdict.UNKNOWN:
             return Answer(verdict=Verdict.UNKNOWN, principal=None, wait_s=0.0)
-        principal = Principal(tenant=TenantId(tenant), key_id=key_id, scopes=scopes_of(scopes))
+        principal = Principal(
+            tenant=TenantId(tenant),
+            key_id=key_id,
+            scopes=() if identity else scopes_of(scopes),
+            identity=IdentityName(identity) if identity else None,
+        )
         return Answer(verdict=Verdict(outcome), principal=principal, wait_s=float(wait_s))
 
     async def charge(self, tenant: TenantId, cost: float) -> None:

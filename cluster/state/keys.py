@@ -5,6 +5,8 @@ be removed by its prefix. A few names do not, because they are what finds the te
 holds anything a tenant sent, and their first parts cannot be tenant names:
 
     api-key:<hash>          the hash of an API key -> its tenant
+    client-token:<hash>     the hash of a client token -> its tenant, identity and origin
+    client-token:origins    origins of pages that have client tokens, by the end of the last one
     tenants                 the set of tenants
     turn:<kind>             the tenants with queued jobs, by the seconds they have been served
     due:<kind>              the tenants with claimed and put-off jobs, by when to look at them
@@ -33,6 +35,7 @@ KINDS: Final = ("render", "fit")  # of jobs
 TENANTS: Final = "tenants"
 PROBES: Final = "probes"
 PEPPER: Final = "pepper"
+CLIENT_ORIGINS: Final = "client-token:origins"
 TALLIES: Final = "totals:happened"
 MAINTENANCE: Final = "maintenance"
 ERASURES: Final = "erasures"
@@ -41,6 +44,10 @@ ERASURES_KEY: Final = "erasures:key"
 _PATTERNS: Final = {
     "api_key": "api-key:%s",  # digest -> hash of tenant and key id
     "api_keys": "%s:api-keys",  # tenant -> hash of key id -> what is known of the key
+    "client_token": "client-token:%s",  # digest -> hash of tenant, identity, origin and end
+    "client_tokens": "%s:client-tokens",  # tenant -> hash of token id -> its end and digest
+    "client_token_ends": "%s:client-token-ends",  # tenant -> ends and ids of tokens, by name
+    "client_origins": CLIENT_ORIGINS,  # origins of pages with client tokens, by the end of the last one
     "job": "%s:job:%s",  # tenant, job id -> hash
     "files": "%s:files:%s",  # tenant, job id -> hash of name -> bytes, while the job is open
     "queue": "%s:queue:%s",  # tenant, kind -> waiting jobs, by time of creation
@@ -79,6 +86,16 @@ def api_key(digest: str) -> str:
 def api_keys(tenant: TenantId) -> str:
     """The list of a tenant's API keys."""
     return _PATTERNS["api_keys"] % tenant
+
+
+def client_token(digest: str) -> str:
+    """The entry of a client token, found by the token's hash."""
+    return _PATTERNS["client_token"] % digest
+
+
+def client_tokens(tenant: TenantId) -> tuple[str, str]:
+    """The list of a tenant's client tokens, and their ends."""
+    return _PATTERNS["client_tokens"] % tenant, _PATTERNS["client_token_ends"] % tenant
 
 
 def job(tenant: TenantId, job_id: JobId) -> str:

@@ -2,6 +2,7 @@
 
     StateStore
       .accounts   tenants and their API keys               cluster/state/accounts.py
+      .tokens     what web pages may hold                  cluster/state/people/tokens.py
       .jobs       durable jobs with leases and fencing     cluster/state/jobs.py
       .versions   which versions identities have           cluster/state/versions.py
       .champions  which version of an identity serves      cluster/state/champions.py
@@ -25,6 +26,7 @@ from cluster.state.champions import ChampionTable
 from cluster.state.events import Events
 from cluster.state.jobs import Jobs
 from cluster.state.link import RedisLink
+from cluster.state.people.tokens import ClientTokens
 from cluster.state.probes import Probes
 from cluster.state.seats import Seats
 from cluster.state.tallies import Tallies
@@ -45,6 +47,7 @@ class StateStore:
         self._settings = settings
         self._link = RedisLink(settings.require("redis.url"))
         self.accounts = Accounts(self._link, pepper=settings.require("key_pepper"))
+        self.tokens = ClientTokens(self._link, self.accounts)
         self.jobs = Jobs(self._link, backoff=settings.jobs.backoff)
         self.versions = VersionTable(self._link)
         self.champions = ChampionTable(self._link, self.versions)

@@ -2,7 +2,8 @@
 
 A route with a parameter of type ``Tenant`` answers only to a valid API key of a tenant that has not asked too often.
 ``Lookup`` is the same for routes whose answer is dear; ``Upload`` also takes a place in the queue. These three need the
-scope ``client``, ``Admin`` needs ``admin``. What a route needs stands in the OpenAPI document.
+scope ``client``, ``Admin`` needs ``admin``. ``Asker`` and ``Upload`` let client tokens in too.
+What a route needs stands in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Annotated
 
-from fastapi import Depends, Header, Security
+from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from cluster.ids import RenderId, TenantId
 from cluster.state.door import Answer, Verdict, place_of
 from cluster.state.new_jobs import Place
-from cluster.state.people.principals import Principal, Scope
+from cluster.state.people.principals import Needed, Principal, Purpose, Scope
 from cluster.telemetry.scope import TENANT, note
 from serve_apps.api.services import Services, ServicesOf
 from serve_apps.problems import MAINTENANCE_DETAIL, ApiProblem
 
 LOOKUP_COST = 10.0  # of a list of identities and of an unknown identity, which may ask the registry
 PLACE_AGAIN_S = 5  # a render of ten seconds of speech takes about that long
+_LONGEST_ORIGIN = 300  # characters; a host name has 253 at most
 
-_bearer = HTTPBearer(auto_error=False, description="An API key of the tenant, made by `m2dao-cluster key create`.")
+_bearer = HTTPBearer(auto_error=False, description="An API key of the tenant, or a client token.")
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 IdempotencyKey = Annotated[
     str | None,
@@ -40,14 +42,23 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def current_principal(services: ServicesOf, credentials: _Credentials, needed: SecurityScopes) -> Principal:
-    """Whose API key came with the request.
+async def what_is_needed(request: Request, scopes: SecurityScopes) -> Needed:
+    """What the request must bring, as its route declares it."""
+    scope, *purposes = scopes.scopes  # each route declares one scope, and may declare a purpose of tokens
+    purpose = Purpose(purposes[0]) if purposes else None
+    return Needed(scope=Scope(scope), purpose=purpose, origin=request.headers.get("origin", "")[:_LONGEST_ORIGIN])
+
+
+_Needs = Annotated[Needed, Security(what_is_needed)]
+
+
+async def current_principal(services: ServicesOf, credentials: _Credentials, needed: _Needs) -> Principal:
+    """Whose API key or client token came with the request.
 
     Raises:
         ApiProblem: 401, 403 when the key lacks the scope, or 429 when the tenant asks too often.
     """
-    scope = _scope(needed)
-    return _let_in(await services.door.enter(_key(credentials), scope), services, scope)
+    return _let_in(await services.door.enter(_key(credentials), needed), services, needed)
 
 
 async def current_tenant(principal: Annotated[Principal, Security(current_principal)]) -> TenantId:
@@ -59,25 +70,29 @@ async def current_tenant(principal: Annotated[Principal, Security(current_princi
     return principal.tenant
 
 
-async def tenant_that_looks_up(services: ServicesOf, credentials: _Credentials, needed: SecurityScopes) -> TenantId:
+async def tenant_that_looks_up(services: ServicesOf, credentials: _Credentials, needed: _Needs) -> TenantId:
     """``current_tenant`` for a request that costs as much as several.
 
     Raises:
         what ``current_principal`` raises.
     """
-    scope = _scope(needed)
-    return _let_in(await services.door.enter(_key(credentials), scope, cost=LOOKUP_COST), services, scope).tenant
+    return _let_in(await services.door.enter(_key(credentials), needed, cost=LOOKUP_COST), services, needed).tenant
 
 
 @dataclass(kw_only=True)
 class UploadPlace:
     """The place of an upload: counted as an open render until the render is queued."""
 
-    tenant: TenantId
+    principal: Principal
     idempotency_key: str | None
     name: str
     services: Services
     held: bool = True
+
+    @property
+    def tenant(self) -> TenantId:
+        """Whose place it is."""
+        return self.principal.tenant
 
     @property
     def place(self) -> Place:
@@ -94,7 +109,7 @@ class UploadPlace:
 async def place_for_upload(
     services: ServicesOf,
     credentials: _Credentials,
-    needed: SecurityScopes,
+    needed: _Needs,
     idempotency_key: IdempotencyKey = None,
 ) -> AsyncIterator[UploadPlace]:
     """A place for the upload that came with the request; its body has not been read yet.
@@ -102,11 +117,11 @@ async def place_for_upload(
     Raises:
         ApiProblem: 401; 403; 429 when the tenant asks or uploads too much, or has too many open renders.
     """
-    name, scope = str(RenderId.new()), _scope(needed)
-    answer = await services.door.enter(_key(credentials), scope, place=name, idempotency_key=idempotency_key)
-    tenant = _let_in(answer, services, scope).tenant
-    place = UploadPlace(tenant=tenant, idempotency_key=idempotency_key, name=name, services=services)
-    keeping = asyncio.create_task(services.door.keep(tenant, place.place))
+    name = str(RenderId.new())
+    answer = await services.door.enter(_key(credentials), needed, place=name, idempotency_key=idempotency_key)
+    principal = _let_in(answer, services, needed)
+    place = UploadPlace(principal=principal, idempotency_key=idempotency_key, name=name, services=services)
+    keeping = asyncio.create_task(services.door.keep(place.tenant, place.place))
     try:
         yield place
     finally:
@@ -120,12 +135,7 @@ def _key(credentials: HTTPAuthorizationCredentials | None) -> str:
     return credentials.credentials
 
 
-def _scope(needed: SecurityScopes) -> Scope:
-    (scope,) = needed.scopes  # each route declares one
-    return Scope(scope)
-
-
-def _let_in(answer: Answer, services: Services, scope: Scope) -> Principal:
+def _let_in(answer: Answer, services: Services, needed: Needed) -> Principal:
     match answer.verdict:
         case Verdict.TOO_OFTEN:
             detail = f"at most {services.config.request_rate:g} requests a second"
@@ -142,9 +152,16 @@ def _let_in(answer: Answer, services: Services, scope: Scope) -> Principal:
         challenge, detail = 'Bearer error="invalid_token"', "the key is unknown, was revoked, or has ended"
         raise _refusal("invalid-credentials", detail, "WWW-Authenticate", challenge)
     note(**{TENANT: str(principal.tenant)})
+    if answer.verdict is Verdict.WRONG_ORIGIN:
+        raise _refusal("wrong-origin", f"pages of {needed.origin or 'no origin'} may not use it", "Connection", "close")
     if answer.verdict is Verdict.FORBIDDEN:
-        has, challenge = ", ".join(principal.scopes), f'Bearer error="insufficient_scope", scope="{scope}"'
-        detail = f"this needs a key with the scope {scope}; yours has {has}"
+        challenge = f'Bearer error="insufficient_scope", scope="{needed.scope}"'
+        has = (
+            f"has {', '.join(principal.scopes)}"
+            if principal.scopes
+            else "is a client token, for renders of one identity"
+        )
+        detail = f"this needs a key with the scope {needed.scope}; yours {has}"
         raise _refusal("missing-scope", detail, "WWW-Authenticate", challenge)
     return principal
 
@@ -164,9 +181,13 @@ def _refusal(code: str, detail: str, header: str, value: str) -> ApiProblem:
 _CLIENT = [Scope.CLIENT.value]
 Tenant = Annotated[TenantId, Security(current_tenant, scopes=_CLIENT)]
 """A route's parameter of this type is given the caller's tenant; without a valid key the answer is 401."""
+Key = Annotated[Principal, Security(current_principal, scopes=_CLIENT)]
+"""Who asks, by a key."""
+Asker = Annotated[Principal, Security(current_principal, scopes=[*_CLIENT, Purpose.RENDERS.value])]
+"""Who asks, by a key or by a client token, which sees one identity only."""
 Lookup = Annotated[TenantId, Security(tenant_that_looks_up, scopes=_CLIENT)]
 """The same for a route whose answer is dear."""
-Upload = Annotated[UploadPlace, Security(place_for_upload, scopes=_CLIENT)]
+Upload = Annotated[UploadPlace, Security(place_for_upload, scopes=[*_CLIENT, Purpose.RENDERS.value])]
 """The same for a route with a body: its tenant has a place for the render."""
 Admin = Annotated[Principal, Security(current_principal, scopes=[Scope.ADMIN.value])]
 """A route's parameter of this type is given who asks; without a key of scope `admin` the answer is 403."""

@@ -8,12 +8,14 @@ from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
 
+from cluster.state.people.tokens import has_tokens
+from m2dao.errors import ServiceUnavailable
 from serve_apps.api.error_handlers import OnProblem, install_error_handlers
 from serve_apps.api.openapi import openapi_document
 from serve_apps.api.request_ids import install_request_ids
-from serve_apps.api.routes import health, identities, keys, renders
+from serve_apps.api.routes import health, identities, keys, renders, tokens
 from serve_apps.api.services import Services
-from serve_apps.api.web import install_web_manners
+from serve_apps.api.web import MayCall, install_web_manners
 
 VERSION = "1"
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -54,11 +56,25 @@ def create_api(
         lifespan=whole_life,
     )
     install_error_handlers(app, on_problem)
-    install_web_manners(app, () if services is None else services.config.origins)
+    install_web_manners(app, () if services is None else services.config.origins, _has_tokens(services))
     install_request_ids(app, front_returns_them=front_returns_request_ids)
     app.state.services = services
     app.state.on_created = on_created
-    for resource in (renders, identities, keys, health):
+    for resource in (renders, identities, keys, tokens, health):
         app.include_router(resource.router)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # FastAPI documents this way
     return app
+
+
+def _has_tokens(services: Services | None) -> MayCall:
+    """Asks whether pages of an origin hold client tokens; without an answer of Redis none do."""
+
+    async def ask(origin: str) -> bool:
+        if services is None:
+            return False
+        try:
+            return await has_tokens(services.redis, origin)
+        except ServiceUnavailable:
+            return False
+
+    return ask

@@ -13,7 +13,7 @@ from serve_apps.problems import MEDIA_TYPE
 _MEANINGS = {
     400: "The body cannot be read.",
     401: "No API key, or one that is not valid.",
-    403: "The key lacks the scope that this needs.",
+    403: "The key or client token may not do this.",
     404: "Not there, or another tenant's.",
     409: "It is in a state that does not allow this.",
     408: "The body came too slowly.",
@@ -31,6 +31,12 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route that may fail with ``statuses``, 500 or 503; with 401 comes 403."""
     needs_key = (403,) if 401 in statuses else ()
     return {status: _problem(status) for status in sorted({*statuses, *needs_key, 500, 503})}
+
+
+def made() -> dict[int | str, dict[str, Any]]:
+    """The answer of a route that makes something with a secret."""
+    location = {"Location": {"required": True, "schema": {"type": "string"}}}
+    return {201: {"description": "Made. `Location` is where to ask for it, without its secret.", "headers": location}}
 
 
 def _problem(status: int) -> dict[str, Any]:
@@ -53,6 +59,13 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
             shared.pop(name, None)
         for operations in document["paths"].values():
             for operation in operations.values():
+                if "security" in operation:  # of the scopes that a route names, any one is enough
+                    operation["security"] = [
+                        {name: [scope]}
+                        for way in operation["security"]
+                        for name, scopes in way.items()
+                        for scope in scopes
+                    ]
                 if "application/json" in operation["responses"].get("422", {}).get("content", {}):
                     del operation["responses"]["422"]
         app.openapi_schema = document

@@ -17,6 +17,7 @@ from typing import Any, cast
 from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.settings import MB
 from cluster.state.new_jobs import Files, NewJob, NoRoomForFiles, Once, create_on_loop
+from cluster.state.people.principals import Principal
 from cluster.state.records import JobRecord
 from cluster.telemetry.scope import JOB, note
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnderMaintenance
@@ -25,7 +26,7 @@ from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_ren
 from serve_apps.api.decode import DecodedAudio
 from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
-from serve_apps.identities.aliases import resolve_identity
+from serve_apps.identities.aliases import parse_identity, resolve_identity, unknown_identity
 from serve_apps.parallel import do_all
 from serve_apps.problems import ApiProblem, document_of
 from serve_apps.tickets import SOUND, SPEECH, render_prefix
@@ -78,6 +79,8 @@ class RenderRequests:
         """
         in_thread = self._services.in_thread
         try:
+            if not place.principal.sees(parse_identity(form.identity, place.tenant).identity):
+                raise unknown_identity()
             ref = await in_thread(resolve_identity, self._services.state.champions, form.identity, place.tenant)
         except ApiProblem as error:
             if error.code == "unknown-identity":
@@ -171,12 +174,14 @@ class RenderRequests:
         with contextlib.suppress(M2daoError):  # left-overs cost storage, not correctness
             self._services.store.delete_prefix(prefix)
 
-    def get(self, tenant: TenantId, text: str) -> JobRecord:
-        """One render. A malformed id, an unknown one and another tenant's get the same answer."""
+    def get(self, asker: Principal, text: str) -> JobRecord:
+        """One render. A malformed id, an unknown one and one that is not the asker's get the same answer."""
         try:
-            job = self._jobs.get(tenant, RenderId.parse(text))
+            job = self._jobs.get(asker.tenant, RenderId.parse(text))
         except (InvalidId, NotFound) as error:
-            raise ApiProblem("unknown-render", "no render of that id") from error
+            raise _unknown_render() from error
+        if not asker.sees(ModelRef.parse(job.request["ref"]).identity):
+            raise _unknown_render()
         note(**{JOB: str(job.id)})
         return job
 
@@ -184,31 +189,31 @@ class RenderRequests:
         """Renders, the newest first."""
         return self._jobs.list(tenant, "render", limit=limit, offset=offset)
 
-    def video_key(self, tenant: TenantId, text: str) -> str:
+    def video_key(self, asker: Principal, text: str) -> str:
         """Where the finished video of a render is stored.
 
         Raises:
             ApiProblem: unknown, or not done.
         """
-        job = self.get(tenant, text)
+        job = self.get(asker, text)
         if job.result is None:
             raise ApiProblem("no-video", f"the render is {job.status}")
         return str(job.result["key"])
 
-    def cancel(self, tenant: TenantId, text: str) -> JobRecord:
+    def cancel(self, asker: Principal, text: str) -> JobRecord:
         """End an open render; of one that is cancelled already, nothing changes.
 
         Raises:
             ApiProblem: unknown, or it is done or failed.
         """
-        job = self.get(tenant, text)
+        job = self.get(asker, text)
         try:
-            job = self._jobs.cancel(tenant, job.id)
+            job = self._jobs.cancel(asker.tenant, job.id)
         except NotFound as error:
-            raise ApiProblem("unknown-render", "no render of that id") from error
+            raise _unknown_render() from error
         except Conflict as error:
-            raise ApiProblem("render-finished", f"the render is {self.get(tenant, text).status}") from error
-        self._forget(render_prefix(tenant, RenderId.parse(text)))
+            raise ApiProblem("render-finished", f"the render is {self.get(asker, text).status}") from error
+        self._forget(render_prefix(asker.tenant, RenderId.parse(text)))
         return job
 
     def body(self, job: JobRecord) -> schemas.Render:
@@ -253,3 +258,7 @@ def _fingerprint(form: RenderForm) -> str:
     """What makes two requests the same: everything the client sent, and nothing we made of it."""
     image = form.background_image and form.background_image.sha256
     return json.dumps([form.identity, form.background, form.audio.sha256, image])
+
+
+def _unknown_render() -> ApiProblem:
+    return ApiProblem("unknown-render", "no render of that id")

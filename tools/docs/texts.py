@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from tools.docs.tables import markdown_table
 
 _MARKED = re.compile(r"(<!-- text (?P<name>\S+) -->\n)(?P<body>.*?)(<!-- end text -->)", re.DOTALL)
 _WIDTH = "100"  # of help texts, in columns
-_EXAMPLES = {"render_id": "r-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4", "key_id": "0b1c2d3e4f5a"}
+_EXAMPLES = {"render_id": "r-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4", "key_id": "0b1c2d3e4f5a", "token_id": "5a4f3e2d1c0b"}
 
 
 def fill_texts(text: str) -> str:
@@ -77,7 +78,7 @@ def _http() -> str:
 def _route(method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     parts = [f"### `{method.upper()} {path}`\n", operation["description"] + "\n"]
     needed = [f"`{scope}`" for way in operation.get("security", ()) for scopes in way.values() for scope in scopes]
-    parts.append(f"Needs a key with the scope {', '.join(needed)}.\n" if needed else "Needs no key.\n")
+    parts.append(f"Needs a key with the scope {' or a token for '.join(needed)}.\n" if needed else "Needs no key.\n")
     parameters = [
         (f"`{each['name']}`", each["in"], _type_of(each["schema"]), each.get("description", ""))
         for each in operation.get("parameters", ())
@@ -104,7 +105,12 @@ def _curl(method: str, path: str, operation: Mapping[str, Any]) -> str:
     if "multipart/form-data" in bodies:
         words.append("-F audio=@speech.wav -F identity=anna")
     if "application/json" in bodies:
-        words.append("--json '{}'")
+        example = {
+            name: field["examples"][0]
+            for name, field in bodies["application/json"]["schema"]["properties"].items()
+            if name in bodies["application/json"]["schema"].get("required", ())
+        }
+        words.append(f"--json '{json.dumps(example)}'")
     return " ".join(word for word in words if word)
 
 

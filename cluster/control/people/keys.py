@@ -65,6 +65,7 @@ class Keys:
         Raises:
             UnknownKey: the tenant has no such key.
         """
+        self._accounts.api_key(tenant, key_id)  # the ledger of erasures keeps every name that it is told
         if not self._accounts.revoke(tenant, key_id):
             raise unknown_key()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cluster.ids import TenantId
+from cluster.ids import IdentityName, TenantId
 from m2dao.errors import UnknownKey
 
 
@@ -20,13 +20,46 @@ class Scope(StrEnum):
 USUAL_SCOPES = (Scope.CLIENT,)  # of a key that was made without any, and of all keys made before there were scopes
 
 
+class Purpose(StrEnum):
+    """What a client token is for."""
+
+    RENDERS = "renders"  # to make renders of one identity, and to follow them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needed:
+    """What a request must bring.
+
+    Args:
+        scope: of an API key.
+        purpose: of a client token, where one is enough; None where none is.
+        origin: where the page is from that asks; empty for what is no page.
+    """
+
+    scope: Scope
+    purpose: Purpose | None = None
+    origin: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """Whose key came with a request, and what it may do."""
+    """Whose key or client token came with a request, and what it may do.
+
+    Args:
+        tenant: on whose behalf it asks.
+        key_id: the name of the key or token.
+        scopes: of a key; a token has none.
+        identity: the only one that a token is good for; None for a key.
+    """
 
     tenant: TenantId
     key_id: str
     scopes: tuple[Scope, ...]
+    identity: IdentityName | None = None
+
+    def sees(self, identity: IdentityName) -> bool:
+        """Whether there is such an identity as far as this principal may know."""
+        return self.identity is None or self.identity == identity
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -10,18 +9,13 @@ from fastapi import APIRouter, Depends, Query, Response
 from cluster.control.people.keys import Keys
 from cluster.state.new_jobs import Once
 from cluster.state.people.principals import ApiKeyInfo, KeyTerms, NewApiKey, Scope
-from serve_apps.api import people_schemas as schemas
 from serve_apps.api.authentication import Admin, IdempotencyKey
-from serve_apps.api.json_body import body_of, json_body
-from serve_apps.api.openapi import problem_responses
+from serve_apps.api.bodies import people as schemas
+from serve_apps.api.bodies.json_body import body_of, json_body
+from serve_apps.api.bodies.times import utc
+from serve_apps.api.openapi import made, problem_responses
 from serve_apps.api.services import ServicesOf
 
-_MADE: dict[int | str, dict[str, Any]] = {
-    201: {
-        "description": "Made. `Location` is where to ask for it, without its secret.",
-        "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
-    }
-}
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 
@@ -38,7 +32,7 @@ UseCases = Annotated[Keys, Depends(_keys)]
     operation_id="createKey",
     response_model=schemas.MadeKey,
     openapi_extra=body_of(schemas.NewKey),
-    responses={**_MADE, **problem_responses(400, 401, 408, 409, 413, 415, 422, 429)},
+    responses={**made(), **problem_responses(400, 401, 408, 409, 413, 415, 422, 429)},
 )
 def create_key(
     response: Response,
@@ -79,7 +73,7 @@ def get_key(admin: Admin, keys: UseCases, key_id: str) -> schemas.Key:
     operation_id="rotateKey",
     response_model=schemas.MadeKey,
     openapi_extra=body_of(schemas.KeyRotation),
-    responses={**_MADE, **problem_responses(400, 401, 404, 408, 409, 413, 415, 422, 429)},
+    responses={**made(), **problem_responses(400, 401, 404, 408, 409, 413, 415, 422, 429)},
 )
 def rotate_key(
     response: Response,
@@ -121,12 +115,8 @@ def _fields(info: ApiKeyInfo) -> dict[str, Any]:
         "id": info.key_id,
         "label": info.label,
         "scopes": list(info.scopes),
-        "created_at": _time(info.created_s),
-        "expires_at": _time(info.ends_s),
-        "last_used_at": _time(info.used_s),
+        "created_at": utc(info.created_s),
+        "expires_at": utc(info.ends_s),
+        "last_used_at": utc(info.used_s),
         "replaced_by": info.successor,
     }
-
-
-def _time(unix_s: float | None) -> datetime | None:
-    return None if unix_s is None else datetime.fromtimestamp(unix_s, UTC)

@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from cluster.scratch import scratch_folder
 from m2dao.errors import InputError
 from serve_apps.api import schemas
-from serve_apps.api.authentication import Tenant, Upload
+from serve_apps.api.authentication import Asker, Tenant, Upload
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.renders import RenderRequests
 from serve_apps.api.services import ServicesOf
@@ -89,9 +89,9 @@ def list_renders(
 @router.get(
     "/{render_id}", operation_id="getRender", response_model=schemas.Render, responses=problem_responses(401, 404, 429)
 )
-def get_render(tenant: Tenant, requests: Requests, render_id: str) -> schemas.Render:
+def get_render(asker: Asker, requests: Requests, render_id: str) -> schemas.Render:
     """How far a render is; when done, where the video is."""
-    return requests.body(requests.get(tenant, render_id))
+    return requests.body(requests.get(asker, render_id))
 
 
 @router.get(
@@ -106,7 +106,7 @@ def get_render(tenant: Tenant, requests: Requests, render_id: str) -> schemas.Re
 )
 def get_render_video(
     request: Request,
-    tenant: Tenant,
+    asker: Asker,
     services: ServicesOf,
     requests: Requests,
     render_id: str,
@@ -114,7 +114,7 @@ def get_render_video(
     range: Annotated[str | None, Header(max_length=200, description="A part, such as `bytes=0-1023`.")] = None,
 ) -> Response:
     """The finished video itself, to play in a page or, with `download=1`, to save."""
-    key = requests.video_key(tenant, render_id)
+    key = requests.video_key(asker, render_id)
     kind = "attachment" if download else "inline"
     headers = {"Accept-Ranges": "bytes", "Content-Disposition": f'{kind}; filename="{render_id}.mp4"'}
     wanted = range if range is not None and _RANGE.fullmatch(range) else None
@@ -138,6 +138,6 @@ def get_render_video(
     response_model=schemas.Render,
     responses=problem_responses(401, 404, 409, 429),
 )
-def cancel_render(tenant: Tenant, requests: Requests, render_id: str) -> schemas.Render:
+def cancel_render(asker: Asker, requests: Requests, render_id: str) -> schemas.Render:
     """Cancel a queued or running render. Cancelling it again changes nothing."""
-    return requests.body(requests.cancel(tenant, render_id))
+    return requests.body(requests.cancel(asker, render_id))

@@ -13,6 +13,10 @@ QUEUE, LEASES, INDEX = keys.job_lists(ACME, "render")
 NAMES = [
     (keys.api_key("d1"), "api-key:d1", ("api_key", "d1")),
     (keys.api_keys(ACME), "acme:api-keys", ("api_keys", "acme")),
+    (keys.client_token("d1"), "client-token:d1", ("client_token", "d1")),
+    (keys.client_tokens(ACME)[0], "acme:client-tokens", ("client_tokens", "acme")),
+    (keys.client_tokens(ACME)[1], "acme:client-token-ends", ("client_token_ends", "acme")),
+    (keys.CLIENT_ORIGINS, "client-token:origins", ("client_origins",)),
     (keys.job(ACME, JOB), f"acme:job:{JOB}", ("job", "acme", str(JOB))),
     (keys.files(ACME, JOB), f"acme:files:{JOB}", ("files", "acme", str(JOB))),
     (QUEUE, "acme:queue:render", ("queue", "acme", "render")),

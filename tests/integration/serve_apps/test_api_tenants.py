@@ -21,6 +21,10 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("get", "/v1/keys/{key_id}"): "key",
     ("post", "/v1/keys/{key_id}/rotate"): "key",
     ("delete", "/v1/keys/{key_id}"): "key",
+    ("post", "/v1/tokens"): None,
+    ("get", "/v1/tokens"): None,
+    ("get", "/v1/tokens/{token_id}"): "token",
+    ("delete", "/v1/tokens/{token_id}"): "token",
     ("get", "/healthz"): None,
     ("get", "/readyz"): None,
 }
@@ -42,6 +46,7 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
     queued, running, cancelled = (owner.ask().json()["id"] for _ in range(3))
     owner.client.delete(f"/v1/renders/{cancelled}")
     api.services.state.jobs.claim("render", worker="t", lease_s=60, tenant=owner.tenant, job_id=RenderId.parse(running))
+    other.client.headers["X-Request-Id"] = "a" * 32  # the one thing that differs between any two answers
     made_up = ["r-" + "0" * 32, "r-x", "f-" + "0" * 32, queued.upper(), "..", "%2e%2e", "r-%00", "ü" * 50]
     hole = {"serve_multiplexed_model_id": f"{owner.tenant}.anna@1"}
     num_checked = 0
@@ -71,6 +76,15 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
                 for headers in ({}, hole)
             ]
             expected = "unknown-key"
+        elif kind == "token":
+            token = {"identity": "anna", "origin": "https://app.example.com"}
+            token_id = owner.client.post("/v1/tokens", json=token).json()["id"]
+            answers = [
+                other.client.request(method, path.replace("{token_id}", text), headers=headers)
+                for text in (token_id, *made_up[:4], "0" * 12)
+                for headers in ({}, hole)
+            ]
+            expected = "unknown-token"
         else:
             continue
         for answer in answers:

@@ -10,10 +10,10 @@ import pytest
 from cluster.state.door import Door, Terms, Verdict, place_of
 from cluster.state.link import AsyncRedisLink
 from cluster.state.new_jobs import Once
-from cluster.state.people.principals import Scope
+from cluster.state.people.principals import Needed, Scope
 from cluster.state.store import StateStore
 
-CLIENT = Scope.CLIENT
+CLIENT = Needed(scope=Scope.CLIENT)
 TERMS = Terms(rate=1000, burst=1000, uploads=3, open_renders=3, place_s=60)
 
 

@@ -1,7 +1,8 @@
--- Lets a request in, or says why not: {outcome, tenant, seconds to wait, key id, scopes}. Or charges a tenant that is
--- in already. Notes once a minute when the key was used.
--- KEYS: API key, answer
--- ARGV: cost, capacity, refill per second, tenant to charge ('' for none), scope that is needed, then for an upload:
+-- Lets a request in, or says why not: {outcome, tenant, seconds to wait, key id, scopes, identity of a client token}. Or
+-- charges a tenant that is in already. Notes once a minute when the key was used.
+-- KEYS: API key or client token, answer
+-- ARGV: cost, capacity, refill per second, tenant to charge ('' for none), scope that is needed, purpose of
+--       client tokens that is enough ('' for none), origin of the page that asks ('' for none), then for an upload:
 --       its name, uploads at once, open renders, milliseconds until its place is free by itself, digest of the client's
 --       idempotency key ('' for none)
 -- include: answers
@@ -26,27 +27,39 @@ local cost, capacity, rate = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV
 local charged = ARGV[4] ~= ''
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local tenant, key_id, scopes = ARGV[4], '', ''
+local tenant, key_id, scopes, identity, origin = ARGV[4], '', '', '', ''
+-- A client token ends with the key that made it.
+local function lives(parent)
+  local known = redis.call('HGET', key_of('api_keys', tenant), parent)
+  local ends = known and redis.call('HGET', key_of('api_key', cjson.decode(known).hash), 'ends')
+  return known and not (ends and tonumber(ends) <= now)
+end
 if not charged then
-  local f = redis.call('HMGET', KEYS[1], 'tenant', 'key_id', 'scopes', 'ends', 'used')
-  if not f[1] or f[4] and tonumber(f[4]) <= now then return {'unknown', '', '0', '', ''} end
-  tenant, key_id, scopes = f[1], f[2], f[3] or 'client'
+  local f = redis.call('HMGET', KEYS[1], 'tenant', 'key_id', 'scopes', 'ends', 'used', 'identity', 'origin', 'parent')
+  if not f[1] or f[4] and tonumber(f[4]) <= now then return {'unknown', '', '0', '', '', ''} end
+  tenant, key_id, scopes, identity, origin = f[1], f[2], f[3] or 'client', f[6] or '', f[7] or ''
+  if f[8] and f[8] ~= '' and not lives(f[8]) then return {'unknown', '', '0', '', '', ''} end
   if t[1] - (f[5] or 0) >= 60 then redis.call('HSET', KEYS[1], 'used', t[1]) end
 end
 local function answer(outcome, wait)
-  local words = {outcome, tenant, string.format('%.6f', wait or 0), key_id, scopes}
+  local words = {outcome, tenant, string.format('%.6f', wait or 0), key_id, scopes, identity}
   remember(KEYS[2], cjson.encode(words))
   return words
 end
 local wait = take(key_of('rate', tenant, 'requests'), cost, capacity, rate, charged)
 if charged then return answer('in', wait) end
 if wait > 0 then return answer('too-often', wait) end
-if not string.find(',' .. scopes .. ',', ',' .. ARGV[5] .. ',', 1, true) then return answer('forbidden') end
-local name, digest = ARGV[6], ARGV[10]
+if identity ~= '' then
+  if scopes ~= ARGV[6] then return answer('forbidden') end
+  if origin ~= ARGV[7] then return answer('wrong-origin') end
+elseif not string.find(',' .. scopes .. ',', ',' .. ARGV[5] .. ',', 1, true) then
+  return answer('forbidden')
+end
+local name, digest = ARGV[8], ARGV[12]
 if not name then return answer('in') end
 local uploads, places = key_of('slots', tenant, 'uploads'), key_of('slots', tenant, 'places')
 for _, slots in ipairs({uploads, places}) do redis.call('ZREMRANGEBYSCORE', slots, '-inf', now) end
-if redis.call('ZCARD', uploads) >= tonumber(ARGV[7]) then return answer('busy') end
+if redis.call('ZCARD', uploads) >= tonumber(ARGV[9]) then return answer('busy') end
 -- Requests under one key share a place, and one that has led to a render needs none: they add one render together.
 local place = digest ~= '' and digest or name
 local job = digest ~= '' and redis.call('HGET', key_of('idempotency', tenant, digest), 'job')
@@ -56,9 +69,9 @@ if not (job and redis.call('EXISTS', key_of('job', tenant, job)) == 1) and not r
   for _, list in ipairs({'queue', 'leases', 'delayed'}) do
     open = open + redis.call('ZCARD', key_of(list, tenant, 'render'))
   end
-  if open >= tonumber(ARGV[8]) then return answer('full') end
-  redis.call('ZADD', places, now + ARGV[9], place)
+  if open >= tonumber(ARGV[10]) then return answer('full') end
+  redis.call('ZADD', places, now + ARGV[11], place)
 end
-redis.call('ZADD', uploads, now + ARGV[9], name)
-for _, slots in ipairs({uploads, places}) do redis.call('PEXPIRE', slots, ARGV[9]) end  -- this one is the newest
+redis.call('ZADD', uploads, now + ARGV[11], name)
+for _, slots in ipairs({uploads, places}) do redis.call('PEXPIRE', slots, ARGV[11]) end  -- this one is the newest
 return answer('in')

@@ -12,7 +12,7 @@ from cluster.state import keys as names
 from cluster.state.door import Answer, Door, Terms, Verdict
 from cluster.state.link import AsyncRedisLink
 from cluster.state.new_jobs import Once
-from cluster.state.people.principals import KeyTerms, Scope
+from cluster.state.people.principals import KeyTerms, Needed, Scope
 from m2dao.errors import Conflict, IdempotencyConflict, InputError, UnknownKey
 from tests.support.stack import tenant_of
 
@@ -33,7 +33,7 @@ def enter(stack, state):
             link = AsyncRedisLink(stack.require("redis.url"))
             try:
                 terms = Terms(rate=1000, burst=1000, uploads=1, open_renders=1)
-                return await Door(link, state.accounts, terms).enter(key, scope)
+                return await Door(link, state.accounts, terms).enter(key, Needed(scope=scope))
             finally:
                 await link.close()
 

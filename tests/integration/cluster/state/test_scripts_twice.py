@@ -13,7 +13,8 @@ from cluster.state import keys, scripts
 from cluster.state.champions import Champion, ChampionTable
 from cluster.state.door import Door, Terms, place_of
 from cluster.state.new_jobs import Files, NewJob, Once
-from cluster.state.people.principals import KeyTerms, Scope
+from cluster.state.people.principals import KeyTerms, Needed, Scope
+from cluster.state.people.tokens import NewToken, TokenTerms
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
@@ -21,6 +22,7 @@ from cluster.state.versions import VersionFacts
 
 SCRIPTS = {name: text for name, text in vars(scripts).items() if name.isupper() and not name.startswith("_")}
 PROBLEM = Problem(code="x")
+CLIENT = Needed(scope=Scope.CLIENT)
 ANNA = IdentityName("anna")
 FACTS = VersionFacts(files_sha256="a" * 64, num_bytes=3)
 
@@ -63,6 +65,11 @@ def revoke(state: StateStore, tenant: TenantId) -> None:
 def rotate(state: StateStore, tenant: TenantId, once: Once | None = None) -> None:
     old = state.accounts.make_api_key(tenant, KeyTerms(life_s=60))
     state.accounts.rotate_api_key(tenant, old.info.key_id, overlap_s=9, once=once)
+
+
+def token(state: StateStore, tenant: TenantId, once: Once | None = None) -> NewToken:
+    version(state, tenant)
+    return state.tokens.make(tenant, TokenTerms(identity=ANNA, origin="https://a"), once=once)
 
 
 def fitted(state: StateStore, tenant: TenantId) -> Claim:
@@ -129,7 +136,7 @@ def passed(
 ) -> Callable[[StateStore, TenantId], Any]:
     async def do(door: Door, key: str) -> None:
         for n in range(times):
-            await door.enter(key, scope, place=place and f"{place}{n}")
+            await door.enter(key, Needed(scope=scope), place=place and f"{place}{n}")
 
     def way(state: StateStore, tenant: TenantId) -> None:
         key = state.accounts.create_api_key(tenant)
@@ -140,7 +147,7 @@ def passed(
 
 def kept_place(state: StateStore, tenant: TenantId) -> None:
     async def do(door: Door) -> None:
-        await door.enter(key, Scope.CLIENT, place="u")
+        await door.enter(key, CLIENT, place="u")
         keeping = asyncio.create_task(door.keep(tenant, place_of("u", None)))
         for _ in range(3):  # the link of this test never waits, so a turn of the loop is a renewal
             await asyncio.sleep(0)
@@ -191,6 +198,7 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "CREATE_TENANT": {"new": lambda state, tenant: state.accounts.create_tenant(TenantId(f"{tenant}-x"))},
     "DELETE_TENANT": {
         "known": lambda state, tenant: state.accounts.delete_tenant(tenant),
+        "with tokens": lambda state, tenant: (token(state, tenant), state.accounts.delete_tenant(tenant)),
         "with jobs": ended(lambda state, claim: state.accounts.delete_tenant(claim.job.tenant)),
     },
     "CREATE_API_KEY": {
@@ -201,15 +209,18 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
         "new": rotate,
         "with a key": lambda state, tenant: rotate(state, tenant, Once(key="k")),
     },
+    "CREATE_TOKEN": {"new": token, "with a key": lambda state, tenant: token(state, tenant, Once(key="k"))},
+    "REVOKE_TOKEN": {"known": lambda state, tenant: state.tokens.revoke(tenant, token(state, tenant).info.token_id)},
     "REVOKE_API_KEY": {"known": revoke},
     "PASS_DOOR": {
         "request": passed(),
+        "token": lambda state, tenant: at_door(state, lambda door: door.enter(token(state, tenant).token, CLIENT)),
         "forbidden": passed(scope=Scope.ADMIN),
         "too often": passed(times=3, burst=2),
         "upload": passed(place="u"),
         "busy": passed(times=2, place="u"),
         "full": passed(times=2, place="u", uploads=9),
-        "unknown": lambda state, tenant: at_door(state, lambda door: door.enter("m2dao_" + "A" * 43, Scope.CLIENT)),
+        "unknown": lambda state, tenant: at_door(state, lambda door: door.enter("m2dao_" + "A" * 43, CLIENT)),
         "charge": lambda state, tenant: at_door(state, lambda door: door.charge(tenant, 3)),
     },
     "KEEP_PLACE": {"held": kept_place},

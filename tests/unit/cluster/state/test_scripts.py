@@ -26,7 +26,7 @@ def test_every_file_is_a_script_or_included_by_one():
 
 
 def test_every_script_is_run_somewhere():
-    sources = "".join(path.read_text() for path in files(state).iterdir() if path.name.endswith(".py"))
+    sources = "".join(path.read_text() for path in Path(str(files(state))).rglob("*.py"))
     assert [name for name in SCRIPTS if f"scripts.{name}" not in sources] == []
 
 

@@ -68,3 +68,43 @@ class KeyList(_Body):
 
     keys: list[Key]
     next: str | None = Field(description="Where the next page begins: ask again with `after` set to it. null: no more.")
+
+
+class NewToken(_Body):
+    """A client token to be made."""
+
+    identity: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="The only one whose renders it makes.", examples=["anna"]
+    )
+    origin: str = Field(
+        max_length=300,
+        pattern=r"^https?://[a-z0-9.\[\]:_-]+$",
+        description="Of the pages that may use it.",
+        examples=["https://app.example.com"],
+    )
+    expires_in_s: int = Field(default=900, ge=1, le=3600, description="Seconds until it ends.")
+
+
+class Token(_Body):
+    """A client token, without its secret."""
+
+    id: str = Field(examples=["5a4f3e2d1c0b"])
+    identity: str = Field(description="The only one whose renders it makes.")
+    purpose: Literal["renders"] = Field(description="`renders`: to make renders, and to follow them.")
+    origin: str = Field(description="Of the pages that may use it.")
+    made_by: str = Field(description="The key that asked for it, and with which it ends; empty for a command.")
+    created_at: datetime
+    expires_at: datetime
+
+
+class MadeToken(Token):
+    """A client token at the one moment at which its secret can be seen."""
+
+    token: str = Field(description="The secret, to be sent as `Authorization: Bearer TOKEN`. It is not kept.")
+
+
+class TokenList(_Body):
+    """Client tokens of the tenant that let in, the next to end first."""
+
+    tokens: list[Token]
+    next: str | None = Field(description="Where the next page begins: ask again with `after` set to it. null: no more.")
