@@ -62,6 +62,16 @@ class Ledger:
             if owner := _owner(version.name):
                 yield version_info(*owner, version, []), version.tags.get(STATE_TAG, "")
 
+    def version(self, ref: ModelRef) -> VersionInfo:
+        """One version, whether it counts or not.
+
+        Raises:
+            UnknownIdentity: the registry does not know it.
+        """
+        with translated(str(ref)):
+            found = self._client.get_model_version(ref.registry_name, str(ref.version))
+        return version_info(ref.tenant, ref.identity, found, [])
+
     # -- writing ----------------------------------------------------------------------------------------------
 
     def show(self, tenant: TenantId, identity: IdentityName, champion: Champion) -> None:

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from cluster.settings import Settings
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
 from cluster.state.upkeep.erasures import identity_path
-from cluster.state.versions import VersionFacts
+from cluster.state.versions import VersionDetails, VersionFacts
 from cluster.storage import ObjectStore
 from cluster.versions import (
     FIT_ID_TAG,
@@ -160,7 +161,8 @@ class Registry:
             self.runs.log(tenant, identity, fit_id, step=0, metrics=finals)
             facts = VersionFacts(files_sha256=stored.sha256, num_bytes=stored.num_bytes, format=_format_of(folder))
             committing = True
-            self._state.versions.commit(ref, facts, claim)
+            details = VersionDetails(ref=ref, metrics=metrics, tags=tags, created_s=time.time(), fit_id=fit_id)
+            self._state.versions.commit(ref, facts, claim, details=details)
         except BaseException as error:
             # A commit without an answer may have been one. What is not removed now is nobody's: a janitor finds it.
             if not (committing and isinstance(error, StateUnavailable)):
@@ -201,16 +203,6 @@ class Registry:
             self._state.versions.told(ref)
         except ServiceError as error:
             logger.info("a version is shown later", extra={"ref": str(ref), "error": str(error)})
-
-    def set_tags(self, ref: ModelRef, tags: Mapping[str, str]) -> None:
-        """Add tags to a version, or change them: what became known after it was registered.
-
-        Raises:
-            UnknownIdentity: there is no such complete version.
-        """
-        refuse_own_tags(tags)
-        self.resolve(ref)
-        self.ledger.tag(ref, tags)
 
     # -- deletion ---------------------------------------------------------------------------------------------
 

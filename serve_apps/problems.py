@@ -43,6 +43,8 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "already-exists": ProblemKind(409, "There is one of that name"),
     "conflict": ProblemKind(409, "It has changed, or is not in a state that allows this"),
     "promotion-conflict": ProblemKind(412, "The champion is not the version that was expected"),
+    "promotion-refused": ProblemKind(409, "The version may not become the champion"),
+    "precondition-required": ProblemKind(428, "The request must say what it has seen"),
     "no-video": ProblemKind(404, "There is no video"),
     "range-not-satisfiable": ProblemKind(416, "The file has no such part"),
     "render-finished": ProblemKind(409, "The render is finished"),

@@ -310,7 +310,7 @@ def _service() -> FitService:
 
 def _promotions() -> Promotions:
     platform = _platform()
-    return Promotions(platform.registry, Champions(platform.state))
+    return Promotions(platform.state.versions, Champions(platform.state))
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ class ClaimedFit:
         before = champions.answer(tenant, request)
         if before is not None:
             return {"promoted": before["outcome"] == "moved", "detail": before.get("reason", "promoted before")}
-        promotions = Promotions(self._platform.registry, Champions(self._platform.state))
+        promotions = Promotions(self._platform.state.versions, Champions(self._platform.state))
         try:
             promotion = promotions.promote(ref, thresholds=GateThresholds(**self._request.gate), request=request)
         except (PromotionRefused, PromotionConflict) as error:

@@ -73,19 +73,41 @@ class Champions:
         epoch = None if decided_with is None else decided_with.epoch
         return self._state.champions.promote(ref, epoch=epoch, request=request)
 
-    def roll_back(self, tenant: TenantId, identity: IdentityName) -> ChampionChange:
+    def roll_back(
+        self, tenant: TenantId, identity: IdentityName, *, epoch: int | None = None, request: str = ""
+    ) -> ChampionChange:
         """Make the champion before the present one the champion again; the present one becomes ``previous``.
+
+        Args:
+            epoch: the epoch of the champion that the caller has seen; None for any.
+            request: a name for this wish; see ``ChampionTable.promote``.
 
         Raises:
             UnknownIdentity: there is no previous champion.
             PromotionConflict: the champion moved meanwhile.
             PromotionRefused: it cannot be rendered any more; see ``prove``.
         """
+        champions = self._state.champions
+        if request and champions.answer(tenant, request) is not None:
+            return champions.roll_back(tenant, identity, request=request)  # it says again what it did
         champion = self.current(tenant, identity)
+        if epoch is not None:
+            require_epoch(tenant, identity, epoch, champion)
         if champion.previous is None:
             raise no_previous(tenant, identity)
         self.prove(ModelRef(tenant, identity, champion.previous))
-        return self._state.champions.roll_back(tenant, identity, epoch=champion.epoch)
+        return champions.roll_back(tenant, identity, epoch=champion.epoch, request=request)
+
+
+def require_epoch(tenant: TenantId, identity: IdentityName, expected: int, champion: Champion) -> None:
+    """Return when the champion of an identity has not moved since the expected epoch.
+
+    Raises:
+        PromotionConflict: it has.
+    """
+    if champion.epoch != expected:
+        name = f"champion of {tenant}.{identity}"
+        raise PromotionConflict(name, f"epoch {expected}", f"epoch {champion.epoch}", "look again and decide anew")
 
 
 def require_version(ref: ModelRef, expected: int, champion: Champion) -> None:

@@ -1,23 +1,24 @@
 """Decides by a quality gate which version may become the champion.
 
-A version is judged by its own numbers and against the champion it would replace. The verdict and its reasons are kept
-as tags on the version, whichever way it went. ``cluster.control.champions`` then moves the champion, unless it is no
-longer the one that the verdict was reached with. The champion that steps down stays reachable as ``previous``, which is
-what a rollback returns to.
+A version is judged by its own numbers and against the champion it would replace. The verdict and its checks are kept
+with the version, whichever way it went, and the keeper shows them in MLflow as tags. ``cluster.control.champions`` then
+moves the champion, unless it is no longer the one that the verdict was reached with. The champion that steps down stays
+reachable as ``previous``, which is what a rollback returns to.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from cluster.control.champions import Champions, require_version
+from cluster.control.champions import Champions, require_epoch, require_version
 from cluster.ids import IdentityName, ModelRef, TenantId
-from cluster.registry import Registry
 from cluster.state.champions import ChampionChange
-from cluster.versions import VersionInfo
-from m2dao.errors import ConfigError, PromotionRefused
+from cluster.state.versions import VersionDetails, VersionTable
+from m2dao.errors import ConfigError, PromotionRefused, ServiceUnavailable
 
 CAPTURE_TAG = "capture_sha256"  # which capture the metrics of a version were measured on
 GATE_TAG = "gate"  # passed, refused or forced
@@ -48,72 +49,107 @@ class GateThresholds:
                 raise ConfigError(f"gate threshold {field.name}", "a drop of 0 or more", repr(value))
 
 
+@dataclass(frozen=True, kw_only=True)
+class GateCheck:
+    """One thing that the gate looked at.
+
+    Args:
+        name: stable, for programs, such as ``psnr_db``.
+        passed: whether it speaks for the version.
+        detail: the same in plain words.
+        value: what was measured; None where nothing was.
+        limit: what it is held against; None where nothing is.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+    value: float | None = None
+    limit: float | None = None
+
+
 @dataclass(frozen=True)
 class GateDecision:
-    """Whether a version may become the champion, and every reason for and against in plain words."""
+    """Whether a version may become the champion, and everything for and against it."""
 
-    passed: bool
-    reasons: tuple[str, ...]
+    checks: tuple[GateCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against it."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What decided, in plain words: what speaks against it, or else everything."""
+        return tuple(check.detail for check in self.checks if self.passed or not check.passed)
 
     def __str__(self) -> str:
         return ("passed: " if self.passed else "refused: ") + "; ".join(self.reasons)
 
 
-def judge(candidate: VersionInfo, champion: VersionInfo | None, thresholds: GateThresholds) -> GateDecision:
+def judge(candidate: VersionDetails, champion: VersionDetails | None, thresholds: GateThresholds) -> GateDecision:
     """Judge a version by its own numbers and against the champion it would replace."""
     checks = [_floor(candidate, "psnr_db", thresholds.min_psnr_db, "dB"), *_sync_floors(candidate, thresholds)]
     if champion is None:
-        checks.append((True, "there is no champion yet"))
+        checks.append(GateCheck(name="champion", passed=True, detail="there is no champion yet"))
     elif not _comparable(candidate, champion):
-        checks.append((True, f"not compared with {champion.ref}: its metrics come from another capture"))
+        detail = f"not compared with {champion.ref}: its metrics come from another capture"
+        checks.append(GateCheck(name="champion", passed=True, detail=detail))
     else:
         checks.append(_no_drop(candidate, champion, "psnr_db", thresholds.max_psnr_drop_db, "dB"))
         checks.append(_no_drop(candidate, champion, "sync_confidence", thresholds.max_sync_confidence_drop, ""))
-    failed = [reason for passed, reason in checks if not passed]
-    return GateDecision(not failed, tuple(failed or [reason for _, reason in checks]))
+    return GateDecision(tuple(checks))
 
 
-def _floor(candidate: VersionInfo, metric: str, floor: float, unit: str) -> tuple[bool, str]:
+def _floor(candidate: VersionDetails, metric: str, floor: float, unit: str) -> GateCheck:
     value = candidate.metrics.get(metric)
     if value is None or not math.isfinite(value):
-        return False, f"{metric} was not measured (need at least {_number(floor, unit)})"
+        detail = f"{metric} was not measured (need at least {_number(floor, unit)})"
+        return GateCheck(name=metric, passed=False, detail=detail, limit=floor)
     relation = ">=" if value >= floor else "below"
-    return value >= floor, f"{metric} {_number(value, unit)} {relation} {_number(floor, unit)}"
+    detail = f"{metric} {_number(value, unit)} {relation} {_number(floor, unit)}"
+    return GateCheck(name=metric, passed=value >= floor, detail=detail, value=value, limit=floor)
 
 
-def _sync_floors(candidate: VersionInfo, thresholds: GateThresholds) -> list[tuple[bool, str]]:
+def _sync_floors(candidate: VersionDetails, thresholds: GateThresholds) -> list[GateCheck]:
     own = candidate.metrics.get("recording_sync_confidence")
     measured = candidate.metrics.get("sync_confidence")
     if own is None and measured is None and "num_frames" in candidate.metrics:
         # Lip sync needs a few seconds to be told from chance; nobody can tell it here, not even of the recording.
         frames = candidate.metrics["num_frames"]
-        return [(True, f"lip sync was not judged: {frames:.0f} test frames are too few to measure it")]
+        detail = f"lip sync was not judged: {frames:.0f} test frames are too few to measure it"
+        return [GateCheck(name="sync_confidence", passed=True, detail=detail)]
     checks = [_floor(candidate, "sync_confidence", thresholds.min_sync_confidence, "")]
     if own is not None and measured is not None and own > 0:
-        share = measured / own
-        relation = "at least" if share >= thresholds.min_sync_share else "below"
-        reason = f"sync_confidence is {share:.0%} of the recording's own, {relation} {thresholds.min_sync_share:.0%}"
-        checks.append((share >= thresholds.min_sync_share, reason))
+        share, least = measured / own, thresholds.min_sync_share
+        relation = "at least" if share >= least else "below"
+        detail = f"sync_confidence is {share:.0%} of the recording's own, {relation} {least:.0%}"
+        checks.append(GateCheck(name="sync_share", passed=share >= least, detail=detail, value=share, limit=least))
     return checks
 
 
-def _no_drop(candidate: VersionInfo, champion: VersionInfo, metric: str, margin: float, unit: str) -> tuple[bool, str]:
+def _no_drop(candidate: VersionDetails, champion: VersionDetails, metric: str, margin: float, unit: str) -> GateCheck:
+    name = f"{metric}_drop"
     before, after = champion.metrics.get(metric), candidate.metrics.get(metric)
     if before is None or not math.isfinite(before):
-        return True, f"{champion.ref} has no {metric} to compare with"
+        return GateCheck(name=name, passed=True, detail=f"{champion.ref} has no {metric} to compare with", limit=margin)
     if after is None or not math.isfinite(after):
-        return False, f"{metric} was not measured, {champion.ref} has {_number(before, unit)}"
+        detail = f"{metric} was not measured, {champion.ref} has {_number(before, unit)}"
+        return GateCheck(name=name, passed=False, detail=detail, limit=margin)
     drop = before - after
     if drop > margin:
-        return False, f"{metric} is {_number(drop, unit)} below {champion.ref} (allowed: {_number(margin, unit)})"
-    return True, f"{metric} {_number(after, unit)} holds up to {champion.ref} ({_number(before, unit)})"
+        detail = f"{metric} is {_number(drop, unit)} below {champion.ref} (allowed: {_number(margin, unit)})"
+    else:
+        detail = f"{metric} {_number(after, unit)} holds up to {champion.ref} ({_number(before, unit)})"
+    return GateCheck(name=name, passed=drop <= margin, detail=detail, value=drop, limit=margin)
 
 
 def _number(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}".strip() if abs(value) < 10 else f"{value:.2f} {unit}".strip()
 
 
-def _comparable(candidate: VersionInfo, champion: VersionInfo) -> bool:
+def _comparable(candidate: VersionDetails, champion: VersionDetails) -> bool:
     capture = candidate.tags.get(CAPTURE_TAG)
     return (
         capture is not None
@@ -138,16 +174,21 @@ class Promotion:
         }
 
 
+def verdict_tags(verdict: Mapping[str, Any]) -> dict[str, str]:
+    """A verdict as the tags of a version that MLflow shows; see ``Promotions.promote``."""
+    return {GATE_TAG: verdict["verdict"], REASONS_TAG: "; ".join(verdict["reasons"])}
+
+
 class Promotions:
     """Promotion and rollback.
 
     Args:
-        registry: what versions there are, and where verdicts are kept.
+        versions: how versions were made, and where verdicts are kept.
         champions: moves the champion.
     """
 
-    def __init__(self, registry: Registry, champions: Champions):
-        self._registry, self._champions = registry, champions
+    def __init__(self, versions: VersionTable, champions: Champions):
+        self._versions, self._champions = versions, champions
 
     def promote(
         self,
@@ -155,6 +196,7 @@ class Promotions:
         *,
         thresholds: GateThresholds | None = None,
         expected: int | None = None,
+        epoch: int | None = None,
         force: bool = False,
         request: str = "",
     ) -> Promotion:
@@ -163,7 +205,8 @@ class Promotions:
         Args:
             thresholds: of the gate.
             expected: the version the caller believes to be the champion now; None for whichever it is.
-            force: move the champion even if the gate refuses; the reasons are kept all the same. What cannot be
+            epoch: the epoch of the champion that the caller has seen; None for any.
+            force: move the champion even if the gate refuses; the checks are kept all the same. What cannot be
                 rendered is not promoted by force either.
             request: a name for this wish. Asked for again under the same name, it moves nothing again.
 
@@ -171,40 +214,67 @@ class Promotions:
             PromotionRefused: the gate says no, or it cannot be rendered; the message holds every reason.
             PromotionConflict: the champion is another version than expected, or changed meanwhile.
             UnknownIdentity: there is no such complete version.
+            ServiceUnavailable: what was measured of a version has not been taken over from MLflow yet.
         """
+        self._versions.facts(ref)
         champion = self._champions.current(ref.tenant, ref.identity)
         if expected is not None:
             require_version(ref, expected, champion)
-        candidate = self._registry.describe(ref)
-        rival = champion.version and self._registry.describe(ModelRef(ref.tenant, ref.identity, champion.version))
-        decision = judge(candidate, rival or None, thresholds or GateThresholds())
+        if epoch is not None:
+            require_epoch(ref.tenant, ref.identity, epoch, champion)
+        rival = None
+        if champion.version is not None:
+            rival = self._details(ModelRef(ref.tenant, ref.identity, champion.version))
+        decision = judge(self._details(ref), rival, thresholds or GateThresholds())
         forced = force and not decision.passed
-        verdict = "forced" if forced else "passed" if decision.passed else "refused"
-        self._registry.set_tags(candidate.ref, {GATE_TAG: verdict, REASONS_TAG: "; ".join(decision.reasons)})
         if not decision.passed and not force:
+            self._note(ref, "refused", decision)
             self._champions.note_refusal()
             raise PromotionRefused(
                 str(ref),
                 "a version that passes the gate",
                 "; ".join(decision.reasons),
-                "fit it longer or on a better recording, or promote it with --force",
+                "fit it longer or on a better recording, or promote it by force (--force)",
             )
         try:
-            self._champions.prove(candidate.ref)
+            self._champions.prove(ref)
         except PromotionRefused as error:
-            self._registry.set_tags(candidate.ref, {GATE_TAG: "refused", REASONS_TAG: error.got})
+            failed = GateCheck(name="probe", passed=False, detail=error.got)
+            self._note(ref, "refused", GateDecision((*decision.checks, failed)))
             self._champions.note_refusal()
             raise
-        change = self._champions.move(candidate.ref, decided_with=champion, request=request)
+        probed = GateCheck(name="probe", passed=True, detail="it was loaded and rendered")
+        self._note(ref, "forced" if forced else "passed", GateDecision((*decision.checks, probed)))
+        change = self._champions.move(ref, decided_with=champion, request=request)
         return Promotion(change=change, decision=decision, forced=forced)
 
-    def roll_back(self, tenant: TenantId, identity: IdentityName) -> Promotion:
+    def roll_back(
+        self, tenant: TenantId, identity: IdentityName, *, epoch: int | None = None, request: str = ""
+    ) -> Promotion:
         """Make the champion before the present one the champion again; the present one becomes ``previous``.
+
+        Args:
+            epoch, request: as for ``promote``.
 
         Raises:
             UnknownIdentity: there is no previous champion.
             PromotionConflict: the champion changed meanwhile.
         """
-        change = self._champions.roll_back(tenant, identity)
+        change = self._champions.roll_back(tenant, identity, epoch=epoch, request=request)
         reason = "rolled back" if change.previous is None else f"rolled back from {change.previous}"
-        return Promotion(change=change, decision=GateDecision(True, (reason,)))
+        return Promotion(
+            change=change, decision=GateDecision((GateCheck(name="rollback", passed=True, detail=reason),))
+        )
+
+    def _details(self, ref: ModelRef) -> VersionDetails:
+        (details,) = self._versions.details([ref])
+        if details is None:
+            expected = "what was measured of it to be taken over from MLflow"
+            raise ServiceUnavailable(str(ref), expected, "not yet", "is a keeper running?")
+        return details
+
+    def _note(self, ref: ModelRef, verdict: str, decision: GateDecision) -> None:
+        """Keep a verdict: ``passed``, ``refused`` or ``forced``, with what decided and every check."""
+        checks = [asdict(check) for check in decision.checks]
+        kept = {"verdict": verdict, "reasons": list(decision.reasons), "checks": checks}
+        self._versions.note_verdict(ref, {**kept, "judged_s": time.time()})

@@ -7,17 +7,20 @@ judged like any other: it becomes the champion, or the alias is set back and a t
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
 
-from cluster.control.gate import Promotions
+from cluster.control.gate import Promotions, verdict_tags
 from cluster.ids import FitId, IdentityName, ModelRef, TenantId
 from cluster.ledger import PAGE, Ledger, LedgerEntry
 from cluster.state.champions import Champion
 from cluster.state.store import StateStore
-from cluster.state.versions import VersionFacts
+from cluster.state.versions import VersionDetails, VersionFacts
+from cluster.versions import VersionInfo
 from m2dao.errors import PromotionConflict, PromotionRefused, UnknownIdentity
 
 logger = logging.getLogger(__name__)
@@ -41,8 +44,16 @@ class Reconciler:
     def take_over(self) -> int:
         """Take over what the model registry knew when it was the authority, once; returns how many identities."""
         champions = self._state.champions
-        if champions.is_imported():
-            return 0
+        num_identities = 0 if champions.is_imported() else self._take_over_identities()
+        if not champions.is_described():
+            for info, state in self._ledger.versions():
+                if state == "ready":
+                    self._state.versions.describe(_details(info))
+            champions.set_described()
+        return num_identities
+
+    def _take_over_identities(self) -> int:
+        champions = self._state.champions
         versions: dict[_Owner, dict[int, tuple[VersionFacts, FitId | None]]] = defaultdict(dict)
         for info, state in self._ledger.versions():
             if state == "ready":
@@ -67,10 +78,21 @@ class Reconciler:
         for ref in new:
             try:
                 self._ledger.show_ready(ref, versions.facts(ref))
+                if versions.details([ref]) == [None]:  # registered by a worker of an earlier release
+                    versions.describe(_details(self._ledger.version(ref)))
             except UnknownIdentity:
                 logger.info("version %s was deleted before it was shown", ref)
             versions.told(ref)
-        return len(untold) + len(new)
+        return len(untold) + len(new) + self._tell_verdicts()
+
+    def _tell_verdicts(self) -> int:
+        """Write as tags of versions what the gate said of them; returns how many."""
+        untold = self._state.versions.untold_verdicts()
+        for ref, text in untold.items():
+            with contextlib.suppress(UnknownIdentity):  # somebody deleted it in MLflow's own pages
+                self._ledger.tag(ref, verdict_tags(json.loads(text)))
+            self._state.versions.verdict_told(ref, text)
+        return len(untold)
 
     def look(self) -> int:
         """Read every identity of the model registry and follow what people changed; returns how many changes."""
@@ -138,6 +160,12 @@ def _agree(entry: LedgerEntry, champion: Champion) -> bool:
         champion.version,
         champion.previous,
         champion.challenger,
+    )
+
+
+def _details(info: VersionInfo) -> VersionDetails:
+    return VersionDetails(
+        ref=info.ref, metrics=info.metrics, tags=info.tags, created_s=info.created_s, fit_id=info.fit_id
     )
 
 

@@ -31,7 +31,7 @@ class LedgerChore:
     def _reconciler(self) -> Reconciler:
         """Made when the seat is ours: MLflow's client takes seconds to import."""
         registry, state = self._platform.registry, self._platform.state
-        return Reconciler(state, registry.ledger, Promotions(registry, Champions(state)))
+        return Reconciler(state, registry.ledger, Promotions(state.versions, Champions(state)))
 
     def do(self, lease: Lease) -> float:
         self._reconciler.take_over()

@@ -57,6 +57,27 @@ class ChampionChange:
     epoch: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class PastMove:
+    """A move of a champion, as its owner reads it.
+
+    Args:
+        what: "promote", "roll_back", "challenge" or "clear".
+        before: the champion until then.
+        version: the champion from then on.
+        challenger: the challenger from then on.
+        epoch: of the champion from then on.
+        at_s: Unix time.
+    """
+
+    what: str
+    before: int | None
+    version: int | None
+    challenger: int | None
+    epoch: int
+    at_s: float
+
+
 class ChampionTable:
     """The champions of all identities. See ``StateStore`` for what every method raises."""
 
@@ -102,6 +123,21 @@ class ChampionTable:
             for name, table, champion in zip(names, tables, champions, strict=True)
         ]
         return [info for info in infos if info.versions], str(names[-1]) if len(names) == limit else None
+
+    def history(self, tenant: TenantId, identity: IdentityName) -> list[PastMove]:
+        """The last moves of a champion, at most 200, the newest first."""
+        rows = [json.loads(text) for text in self._link.call("LRANGE", keys.moves(tenant, identity), 0, -1)]
+        return [
+            PastMove(
+                what=row["what"],
+                before=_number(row, "before"),
+                version=_number(row, "version"),
+                challenger=_number(row, "challenger"),
+                epoch=int(row["epoch"]),
+                at_s=float(row["at"]),
+            )
+            for row in rows
+        ]
 
     def identities(self, tenant: TenantId) -> list[IdentityInfo]:
         """All identities that have a complete version, by name."""
@@ -163,6 +199,7 @@ class ChampionTable:
             keys.versions(tenant, identity),
             keys.move(tenant, request or uuid.uuid4().hex),
             keys.ledger("champions"),
+            keys.moves(tenant, identity),
         ]
         expected = "" if epoch is None else epoch
         words = [str(tenant), str(identity), what, version or "", expected, _ANSWER_S if request else 3600]
@@ -204,6 +241,14 @@ class ChampionTable:
         """Whether what the model registry knew as the authority has been taken over."""
         return bool(self._link.call("EXISTS", keys.ledger("imported")))
 
+    def is_described(self) -> bool:
+        """Whether what the model registry alone knew of versions has been taken over too."""
+        return bool(self._link.call("EXISTS", keys.ledger("described")))
+
+    def set_described(self) -> None:
+        """Note that it has been."""
+        self._link.call("SET", keys.ledger("described"), "1")
+
     def set_imported(self) -> None:
         """Note that all of it has been taken over."""
         self._link.call("SET", keys.ledger("imported"), "1")
@@ -231,15 +276,16 @@ def no_previous(tenant: TenantId, identity: IdentityName) -> UnknownIdentity:
 
 
 def _champion(table: dict[str, Any]) -> Champion:
-    def number(name: str) -> int | None:
-        return int(table[name]) if table.get(name) else None
-
     return Champion(
-        version=number("version"),
-        previous=number("previous"),
-        challenger=number("challenger"),
-        epoch=number("epoch") or 0,
+        version=_number(table, "version"),
+        previous=_number(table, "previous"),
+        challenger=_number(table, "challenger"),
+        epoch=_number(table, "epoch") or 0,
     )
+
+
+def _number(table: dict[str, Any], name: str) -> int | None:
+    return int(table[name]) if table.get(name) else None
 
 
 def _split(name: str) -> tuple[TenantId, IdentityName]:

@@ -66,6 +66,9 @@ _PATTERNS: Final = {
     "answer": "script-answer:%s",  # nonce -> what the script answered
     "champion": "%s:champion:%s",  # tenant, identity -> version, previous, challenger, epoch
     "versions": "%s:versions:%s",  # tenant, identity -> hash of version -> what is known of it
+    "details": "%s:details:%s",  # tenant, identity -> hash of version -> how it was made, what was measured
+    "verdicts": "%s:verdicts:%s",  # tenant, identity -> hash of version -> what the gate said last
+    "moves": "%s:moves:%s",  # tenant, identity -> list of the moves of its champion, the newest first
     "identities": "%s:identities",  # tenant -> names of its identities, by name
     "version_of": "%s:version-of:%s",  # tenant, fit id -> the version that the fit makes
     "move": "%s:move:%s",  # tenant, request -> what came of a promotion, should it be asked for again
@@ -150,6 +153,21 @@ def champion(tenant: TenantId, identity: IdentityName) -> str:
 def versions(tenant: TenantId, identity: IdentityName) -> str:
     """The versions of an identity."""
     return _PATTERNS["versions"] % (tenant, identity)
+
+
+def details(tenant: TenantId, identity: IdentityName) -> str:
+    """How the versions of an identity were made."""
+    return _PATTERNS["details"] % (tenant, identity)
+
+
+def verdicts(tenant: TenantId, identity: IdentityName) -> str:
+    """What the gate said of the versions of an identity."""
+    return _PATTERNS["verdicts"] % (tenant, identity)
+
+
+def moves(tenant: TenantId, identity: IdentityName) -> str:
+    """How the champion of an identity has moved."""
+    return _PATTERNS["moves"] % (tenant, identity)
 
 
 def identities(tenant: TenantId) -> str:

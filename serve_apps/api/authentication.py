@@ -2,8 +2,8 @@
 
 A route with a parameter of type ``Tenant`` answers only to a valid API key of a tenant that has not asked too often.
 ``Lookup`` is the same for routes whose answer is dear; ``Upload`` also takes a place in the queue. These three need the
-scope ``client``, ``Admin`` needs ``admin``. ``Asker`` and ``Upload`` let client tokens in too.
-What a route needs stands in the OpenAPI document.
+scope ``client``, ``Operator`` and ``OperatorLookup`` need ``operator``, ``Admin`` needs ``admin``. ``Asker`` and
+``Upload`` let client tokens in too. What a route needs stands in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -186,6 +186,11 @@ Key = Annotated[Principal, Security(current_principal, scopes=_CLIENT)]
 Asker = Annotated[Principal, Security(current_principal, scopes=[*_CLIENT, Purpose.RENDERS.value])]
 """Who asks, by a key or by a client token, which sees one identity only."""
 Lookup = Annotated[TenantId, Security(tenant_that_looks_up, scopes=_CLIENT)]
+"""The same for a route whose answer is dear."""
+_OPERATOR = [Scope.OPERATOR.value]
+Operator = Annotated[TenantId, Security(current_tenant, scopes=_OPERATOR)]
+"""As ``Tenant``, for a route about identities and how they are made: the key needs the scope `operator`."""
+OperatorLookup = Annotated[TenantId, Security(tenant_that_looks_up, scopes=_OPERATOR)]
 """The same for a route whose answer is dear."""
 Upload = Annotated[UploadPlace, Security(place_for_upload, scopes=[*_CLIENT, Purpose.RENDERS.value])]
 """The same for a route with a body: its tenant has a place for the render."""

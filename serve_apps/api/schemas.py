@@ -10,18 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field
 RenderStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What the bodies of the API have in common."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FieldFault(_Body):
+class FieldFault(Body):
     """One fault of a request."""
 
     field: str = Field(description="Where: the form field, parameter or header.")
     detail: str = Field(description="What is wrong with it.")
 
 
-class Problem(_Body):
+class Problem(Body):
     """Every error answer (RFC 9457)."""
 
     type: str = Field(description="`urn:m2dao:problem:<code>`, stable.", examples=["urn:m2dao:problem:unknown-render"])
@@ -32,7 +34,7 @@ class Problem(_Body):
     request_id: str | None = Field(default=None, description="The request, as our logs name it; also `X-Request-Id`.")
 
 
-class RenderFigures(_Body):
+class RenderFigures(Body):
     """What was measured while rendering."""
 
     num_frames: int = Field(description="Frames of the video.")
@@ -44,7 +46,7 @@ class RenderFigures(_Body):
     height: int = Field(description="Pixels.")
 
 
-class RenderResult(_Body):
+class RenderResult(Body):
     """The finished video."""
 
     url: str = Field(description="Presigned: works without an API key until it expires, for GET. Plays in a page.")
@@ -54,7 +56,7 @@ class RenderResult(_Body):
     media_type: Literal["video/mp4"] = "video/mp4"
 
 
-class Render(_Body):
+class Render(Body):
     """A render: one video of an identity speaking the uploaded audio."""
 
     id: str = Field(examples=["r-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4"])
@@ -73,13 +75,13 @@ class Render(_Body):
     error: dict[str, Any] | None = Field(default=None, description="When failed: a problem document.")
 
 
-class RenderList(_Body):
+class RenderList(Body):
     """Renders of the tenant, the newest first."""
 
     renders: list[Render]
 
 
-class Identity(_Body):
+class Identity(Body):
     """A fitted person."""
 
     identity: str = Field(examples=["anna"])
@@ -87,14 +89,14 @@ class Identity(_Body):
     versions: list[int] = Field(description="All versions, ascending.")
 
 
-class IdentityList(_Body):
+class IdentityList(Body):
     """Identities of the tenant."""
 
     identities: list[Identity]
     next: str | None = Field(description="Where the next page begins: ask again with `after` set to it. null: no more.")
 
 
-class Readiness(_Body):
+class Readiness(Body):
     """How the services behind the API are."""
 
     status: Literal["ok", "degraded", "maintenance"] = Field(
@@ -104,7 +106,7 @@ class Readiness(_Body):
     degraded: list[str] = Field(description="What does not answer.", examples=[["model registry"]])
 
 
-class Health(_Body):
+class Health(Body):
     """An answer of the health routes."""
 
     status: Literal["ok"]

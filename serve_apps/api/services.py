@@ -21,9 +21,11 @@ from cluster.telemetry.scope import carried
 from serve_apps.api.decode import UploadDecoder
 from serve_apps.api.disk import DiskBudget
 from serve_apps.api.readiness import Readiness
+from serve_apps.api.waiting.turns import Turns
 
 UPLOAD_THREADS = 16  # they wait for services
 _WRITERS = 4  # the disk is no quicker with more
+_ACTIONS, _ACTIONS_OF_A_TENANT = 8, 2  # at the same time: they wait for others
 Result = TypeVar("Result")
 
 
@@ -32,6 +34,7 @@ class Services:
     """The API's collaborators."""
 
     config: ServeConfig
+    platform: Platform
     state: StateStore
     store: ObjectStore
     readiness: Readiness
@@ -42,6 +45,7 @@ class Services:
     threads: ThreadPoolExecutor
     storing: ThreadPoolExecutor  # for the files of one upload, called from ``threads``
     writers: ThreadPoolExecutor  # of bodies, to our own disk
+    turns: Turns  # for actions that take long
 
     async def in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Call something that blocks, in threads that only uploads use: they hold up each other only."""
@@ -56,6 +60,7 @@ def make_services(settings: Settings, config: ServeConfig) -> Services:
     redis = AsyncRedisLink(settings.require("redis.url"))
     return Services(
         config=config,
+        platform=platform,
         state=platform.state,
         store=platform.store,
         readiness=Readiness.of(platform, decoder),
@@ -66,6 +71,7 @@ def make_services(settings: Settings, config: ServeConfig) -> Services:
         threads=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload"),
         writers=ThreadPoolExecutor(_WRITERS, thread_name_prefix="upload-file"),
         storing=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload-store"),
+        turns=Turns(num_threads=_ACTIONS, per_tenant=_ACTIONS_OF_A_TENANT),
     )
 
 

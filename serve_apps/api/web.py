@@ -12,8 +12,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _RENDERS = "/v1/renders"
 _LONGEST_ORIGIN = 300
 _IS_HEAD = "m2dao.is_head"
-_METHODS = ("GET", "HEAD", "POST", "DELETE")
-_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Range", "X-Request-Id", "traceparent")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "Range",
+    "X-Request-Id",
+    "traceparent",
+)
 _ANSWER_HEADERS = (
     *("Content-Range", "Content-Length", "Accept-Ranges", "ETag", "Location", "Retry-After"),
     "X-Request-Id",

@@ -133,7 +133,7 @@ def test_mlflow_down_is_registry_unavailable_and_what_serves_is_known_all_the_sa
     (tmp_path / "identity.json").write_text("{}")
     ref = registry.register_version(tenant, IdentityName("anna"), tmp_path, metrics={}, tags={})
     proxy.refuse()
-    for act in (registry.check, lambda: registry.describe(ref), lambda: registry.set_tags(ref, {"a": "b"})):
+    for act in (registry.check, lambda: registry.describe(ref), lambda: registry.ledger.tag(ref, {"a": "b"})):
         with pytest.raises(RegistryUnavailable) as caught:
             act()
         assert caught.value.__cause__ is not None

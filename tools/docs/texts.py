@@ -19,7 +19,15 @@ from tools.docs.tables import markdown_table
 
 _MARKED = re.compile(r"(<!-- text (?P<name>\S+) -->\n)(?P<body>.*?)(<!-- end text -->)", re.DOTALL)
 _WIDTH = "100"  # of help texts, in columns
-_EXAMPLES = {"render_id": "r-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4", "key_id": "0b1c2d3e4f5a", "token_id": "5a4f3e2d1c0b"}
+_EXAMPLES = {
+    "render_id": "r-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4",
+    "fit_id": "f-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4",
+    "recording_id": "rec-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4",
+    "identity": "anna",
+    "version": "7",
+    "key_id": "0b1c2d3e4f5a",
+    "token_id": "5a4f3e2d1c0b",
+}
 
 
 def fill_texts(text: str) -> str:

@@ -10,7 +10,7 @@ from cluster.ids import AliasRef, FitId, IdentityName, ModelRef
 from cluster.state import keys
 from cluster.state.champions import TOPIC, Champion
 from cluster.state.store import StateStore
-from cluster.state.versions import VersionFacts
+from cluster.state.versions import VersionDetails, VersionFacts
 from m2dao.errors import Conflict, PromotionConflict, StateUnavailable, UnknownIdentity
 
 ANNA = IdentityName("anna")
@@ -46,6 +46,41 @@ def answers_lost(state, monkeypatch):
         return run(script, names, args)
 
     monkeypatch.setattr(state._link, "run", twice)
+
+
+def test_the_moves_of_a_champion_are_listed_the_newest_first_and_once_each(state, tenant, version, answers_lost):
+    for number in (1, 2):
+        state.champions.promote(version(number), request=f"wish-{number}")
+    state.champions.promote(ModelRef(tenant, ANNA, 2), request="wish-2")  # asked again
+    state.champions.challenge(tenant, ANNA, 1)
+    state.champions.roll_back(tenant, ANNA, request="back")
+    moves = state.champions.history(tenant, ANNA)
+    assert [(move.what, move.before, move.version, move.challenger, move.epoch) for move in moves] == [
+        ("roll_back", 2, 1, None, 4),
+        ("challenge", 2, 2, 1, 3),
+        ("promote", 1, 2, None, 2),
+        ("promote", None, 1, None, 1),
+    ]
+    assert state.champions.history(tenant, IdentityName("ben")) == []
+
+
+def test_what_was_known_of_a_version_goes_with_it(state, tenant, version):
+    ref = version(1)
+    state.versions.describe(VersionDetails(ref=ref, metrics={"psnr_db": 30.0}, fit_id=FitId.new()))
+    state.versions.describe(VersionDetails(ref=ref, metrics={"psnr_db": 99.0}))
+    state.versions.note_verdict(ref, {"verdict": "passed"})
+    state.champions.promote(ref)
+    (known,) = state.versions.details([ref])
+    assert known.metrics == {"psnr_db": 30.0}
+    assert known.fit_id is not None
+    assert state.versions.verdicts([ref]) == [{"verdict": "passed"}]
+    state.champions.clear(tenant, ANNA)
+    state.versions.retire(ref)
+    state.versions.forget(ref)
+    state.versions.describe(VersionDetails(ref=ref))
+    state.versions.note_verdict(ref, {"verdict": "refused"})
+    assert state.versions.details([ref]) == state.versions.verdicts([ref]) == [None]
+    assert state.champions.history(tenant, ANNA) == []
 
 
 def test_promotion_moves_champion_and_previous_and_tells_everybody(state, tenant, version):

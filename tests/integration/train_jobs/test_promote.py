@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def promotions(registry, state):
-    return Promotions(registry, Champions(state))
+    return Promotions(state.versions, Champions(state))
 
 
 @pytest.fixture
@@ -66,6 +66,11 @@ def run(stack, monkeypatch, capsys):
     return call
 
 
+def verdict_of(state, ref) -> str:
+    (verdict,) = state.versions.verdicts([ref])
+    return verdict["verdict"]
+
+
 def champion(registry, tenant, alias: str = "champion") -> int:
     return registry.resolve(AliasRef(tenant, ANNA, alias)).version
 
@@ -82,9 +87,17 @@ def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody
     assert told == ("champion", change)
     assert (champion(registry, tenant), champion(registry, tenant, "previous")) == (2, 1)
     assert promotion.as_dict()["champion"] == str(second)
-    tags = registry.describe(second).tags
-    assert tags["gate"] == "passed"
-    assert "psnr_db 31.00 dB" in tags["gate_reasons"]
+    (verdict,) = state.versions.verdicts([second])
+    assert verdict["verdict"] == "passed"
+    checks = {check["name"]: check for check in verdict["checks"]}
+    assert checks["psnr_db"] == {
+        "name": "psnr_db",
+        "passed": True,
+        "detail": "psnr_db 31.00 dB >= 25.00 dB",
+        "value": 31.0,
+        "limit": 25.0,
+    }
+    assert set(checks) == {"psnr_db", "sync_confidence", "psnr_db_drop", "sync_confidence_drop", "probe"}
 
 
 def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, promotions, state, tenant, register):
@@ -95,23 +108,23 @@ def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, promo
     with pytest.raises(PromotionRefused, match=r"psnr_db is 3 dB below .*anna@1"):
         promotions.promote(worse)
     assert champion(registry, tenant) == 1
-    assert registry.describe(worse).tags["gate"] == "refused"
+    assert verdict_of(state, worse) == "refused"
     assert state.tallies.read()[refusals] == before + 1
 
 
-def test_force_overrides_the_gate_and_says_so_for_ever(registry, promotions, tenant, register):
+def test_force_overrides_the_gate_and_says_so_for_ever(registry, promotions, state, tenant, register):
     poor = register(5.0)
     promotion = promotions.promote(poor, force=True)
     assert promotion.forced
     assert not promotion.decision.passed
     assert champion(registry, tenant) == 1
-    tags = registry.describe(poor).tags
-    assert tags["gate"] == "forced"
-    assert "psnr_db" in tags["gate_reasons"]
+    (verdict,) = state.versions.verdicts([poor])
+    assert verdict["verdict"] == "forced"
+    assert "psnr_db" in verdict["reasons"][0]
 
 
 def test_a_version_that_cannot_be_loaded_never_becomes_champion_not_even_by_force(
-    registry, promotions, tenant, register, tmp_path
+    registry, promotions, state, tenant, register, tmp_path
 ):
     good = register(30.0)
     promotions.promote(good)
@@ -122,13 +135,13 @@ def test_a_version_that_cannot_be_loaded_never_becomes_champion_not_even_by_forc
         with pytest.raises(PromotionRefused, match="loaded and rendered"):
             promotions.promote(broken, force=force)
     assert champion(registry, tenant) == good.version
-    assert registry.describe(broken).tags["gate"] == "refused"
+    assert verdict_of(state, broken) == "refused"
 
 
 def test_a_promotion_that_nobody_probes_is_refused(stack, registry, state, tenant, register):
     nobody = Champions(state, probe_s=0.0)
     with pytest.raises(PromotionRefused, match="nobody has probed it"):
-        Promotions(registry, nobody).promote(register(30.0))
+        Promotions(state.versions, nobody).promote(register(30.0))
     with pytest.raises(UnknownIdentity):
         champion(registry, tenant)
 

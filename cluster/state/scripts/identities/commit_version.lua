@@ -1,6 +1,6 @@
 -- Makes a version count: whole, known by its hash, and the only one of its fit.
--- KEYS: version of the fit ('' for none), job, versions, identities, versions the ledger is to be told of
--- ARGV: tenant, identity, version, facts, fence, seconds for which a fit's version is remembered
+-- KEYS: version of the fit ('' for none), job, versions, identities, versions the ledger is to be told of, details
+-- ARGV: tenant, identity, version, facts, fence, seconds for which a fit's version is remembered, details ('' for none)
 -- include: identities/claimed
 if KEYS[1] ~= '' then
   local made = redis.call('GET', KEYS[1])
@@ -9,6 +9,7 @@ if KEYS[1] ~= '' then
   redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[6])
 end
 if redis.call('HSETNX', KEYS[3], ARGV[3], ARGV[4]) == 1 then
+  if ARGV[7] ~= '' then redis.call('HSET', KEYS[6], ARGV[3], ARGV[7]) end
   redis.call('ZADD', KEYS[4], 0, ARGV[2])
   redis.call('SADD', KEYS[5], ARGV[1] .. '.' .. ARGV[2] .. '@' .. ARGV[3])
 end

@@ -1,4 +1,4 @@
--- Notes that the model registry shows an identity's champion, unless it has moved again since.
--- KEYS: champions the ledger is to be told of   ARGV: identity, epoch
+-- Notes that the ledger shows what it was to be told of something, unless that has changed again since.
+-- KEYS: what the ledger is to be told   ARGV: of what, what it shows
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
 return 'ok'

@@ -1,6 +1,6 @@
 -- Moves what stands for an identity: promote or challenge a version, roll back to the previous one, clear.
 -- The answer to a request is kept, so that asking again moves nothing again.
--- KEYS: champion, versions, move, champions the ledger is to be told of
+-- KEYS: champion, versions, move, champions the ledger is to be told of, the list of moves
 -- ARGV: tenant, identity, what, version ('' where none is named), expected epoch ('' for any), seconds of the answer
 -- include: tally
 local kept = redis.call('GET', KEYS[3])
@@ -35,6 +35,10 @@ end
 epoch = string.format('%d', epoch + 1)
 redis.call('HSET', KEYS[1], 'version', version, 'previous', previous, 'challenger', challenger, 'epoch', epoch)
 redis.call('HSET', KEYS[4], ARGV[1] .. '.' .. ARGV[2], epoch)
+local t = redis.call('TIME')
+redis.call('LPUSH', KEYS[5], cjson.encode({what = what, before = before, version = version, challenger = challenger,
+  epoch = tonumber(epoch), at = tonumber(t[1])}))
+redis.call('LTRIM', KEYS[5], 0, 199)
 redis.call('PUBLISH', key_of('channel', 'champion'), cjson.encode({tenant = ARGV[1], identity = ARGV[2],
   version = tonumber(version) or cjson.null, previous = tonumber(previous) or cjson.null, epoch = tonumber(epoch)}))
 return answer('moved')

@@ -12,6 +12,7 @@ from cluster.ids import AliasRef, FitId, IdentityName, ModelRef
 from cluster.platform import Platform
 from cluster.state import keys
 from cluster.state.champions import Champion
+from m2dao.errors import ServiceUnavailable
 from tests.support.serve import probing
 from tests.support.tiny_identity import make_tiny_identity
 
@@ -33,7 +34,7 @@ def client(platform):
 
 @pytest.fixture
 def reconciler(platform):
-    promotions = Promotions(platform.registry, Champions(platform.state))
+    promotions = Promotions(platform.state.versions, Champions(platform.state))
     return Reconciler(platform.state, platform.registry.ledger, promotions)
 
 
@@ -167,6 +168,23 @@ def test_a_version_whose_registration_was_cut_off_before_it_was_shown_is_shown_l
     assert ref not in platform.state.versions.untold()
 
 
+def test_a_version_of_an_earlier_release_is_judged_by_what_mlflow_knows_of_it(
+    platform, reconciler, client, tenant, register
+):
+    ref = register()
+    platform.state._link.call("DEL", keys.details(tenant, ANNA))
+    platform.state._link.call("SADD", keys.ledger("versions"), str(ref))  # as its worker left it
+    with pytest.raises(ServiceUnavailable, match="keeper"):
+        reconciler._promotions.promote(ref)
+    reconciler.tell()
+    reconciler._promotions.promote(ref)
+    assert platform.state.champions.get(tenant, ANNA).version == 1
+    reconciler.tell()
+    assert tags_of(client, ref)["gate"] == "passed"
+    assert "psnr_db 31.00 dB" in tags_of(client, ref)["gate_reasons"]
+    assert ref not in platform.state.versions.untold_verdicts()
+
+
 def test_data_of_the_time_when_mlflow_decided_is_taken_over(platform, reconciler, client, stack, tenant, tmp_path):
     """As commit af8ef41 wrote it: versions, tags and aliases in MLflow, nothing in Redis."""
     name, fit_id = f"{tenant}.anna", FitId.new()
@@ -186,13 +204,15 @@ def test_data_of_the_time_when_mlflow_decided_is_taken_over(platform, reconciler
         client.create_model_version(name, f"s3://{stack.s3.bucket}/{tenant}/identities/anna", tags=tags)
     client.set_registered_model_alias(name, "champion", "2")
     client.set_registered_model_alias(name, "previous", "1")
-    platform.state._link.call("DEL", "ledger:imported")  # as if the stack were of that time
+    platform.state._link.call("DEL", "ledger:imported", "ledger:described")  # as if the stack were of that time
 
     assert reconciler.take_over() >= 1
     assert platform.state.champions.get(tenant, ANNA) == Champion(version=2, previous=1, epoch=1)
     assert platform.state.versions.numbers(tenant, ANNA) == (1, 2)
     assert platform.state._link.call("GET", keys.version_of(tenant, fit_id)) == "1"
     ref = platform.state.champions.resolve(AliasRef(tenant, ANNA))
+    (details,) = platform.state.versions.details([ref])
+    assert details.metrics == {"psnr_db": 30.0}
     platform.registry.download(ref, tmp_path / "copy")
     assert (tmp_path / "copy" / "identity.json").read_text() == "2"
     assert reconciler.take_over() == 0  # once: what people change from now on is judged

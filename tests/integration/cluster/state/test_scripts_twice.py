@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -18,12 +19,13 @@ from cluster.state.people.tokens import NewToken, TokenTerms
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
 from cluster.state.store import StateStore
-from cluster.state.versions import VersionFacts
+from cluster.state.versions import VersionDetails, VersionFacts
 
 SCRIPTS = {name: text for name, text in vars(scripts).items() if name.isupper() and not name.startswith("_")}
 PROBLEM = Problem(code="x")
 CLIENT = Needed(scope=Scope.CLIENT)
 ANNA = IdentityName("anna")
+VERDICT = {"verdict": "passed", "reasons": []}
 FACTS = VersionFacts(files_sha256="a" * 64, num_bytes=3)
 
 
@@ -84,6 +86,10 @@ def version(state: StateStore, tenant: TenantId, number: int = 1, claim: Claim |
     ref = ModelRef(tenant, ANNA, number)
     state.versions.commit(ref, FACTS, claim)
     return ref
+
+
+def details(ref: ModelRef) -> VersionDetails:
+    return VersionDetails(ref=ref, metrics={"psnr_db": 30.0})
 
 
 def after_two(act: Callable[[ChampionTable, TenantId], Any]) -> Callable[[StateStore, TenantId], Any]:
@@ -235,6 +241,8 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
         "plain": version,
         "of a fit": lambda state, tenant: version(state, tenant, claim=fitted(state, tenant)),
     },
+    "DESCRIBE_VERSION": {"known": lambda state, tenant: state.versions.describe(details(version(state, tenant)))},
+    "NOTE_VERDICT": {"known": lambda state, tenant: state.versions.note_verdict(version(state, tenant), VERDICT)},
     "RETIRE_VERSION": {"free": lambda state, tenant: state.versions.retire(version(state, tenant))},
     "FORGET_VERSION": {"the last": lambda state, tenant: state.versions.forget(version(state, tenant))},
     "MOVE_CHAMPION": {
@@ -267,6 +275,9 @@ def kept(state: StateStore, tenant: TenantId) -> dict[str, Any]:
             found[key] = {
                 name: value for name, value in state._link.hash(key).items() if name not in ("updated", "at", "until")
             }
+        elif kind == "list":
+            moves = [json.loads(text) for text in state._link.call("LRANGE", key, 0, -1)]
+            found[key] = [{name: value for name, value in move.items() if name != "at"} for move in moves]
         elif kind == "zset":
             found[key] = state._link.call("ZRANGE", key, 0, -1)
         else:

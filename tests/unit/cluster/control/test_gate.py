@@ -8,23 +8,17 @@ import pytest
 
 from cluster.control.gate import GateThresholds, judge
 from cluster.ids import ModelRef
-from cluster.versions import VersionInfo
+from cluster.state.versions import VersionDetails
 from m2dao.errors import ConfigError
 
 CAPTURE = "a" * 64
 
 
-def version(number: int, *, capture: str = CAPTURE, **metrics: float) -> VersionInfo:
-    return VersionInfo(
+def version(number: int, *, capture: str = CAPTURE, **metrics: float) -> VersionDetails:
+    return VersionDetails(
         ref=ModelRef.parse(f"acme.anna@{number}"),
         metrics={"psnr_db": 31.0, "sync_confidence": 0.6, "num_frames": 100.0, **metrics},
         tags={"capture_sha256": capture},
-        aliases=(),
-        created_s=0.0,
-        fit_id=None,
-        run_id="",
-        files_sha256="",
-        num_bytes=0,
     )
 
 

@@ -1,0 +1,1 @@
+"""Requests that wait: for actions that take long, and for changes of jobs."""
