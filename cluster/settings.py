@@ -131,6 +131,20 @@ class MetricsSettings(Group):
     port: int = number(0, 0, 65535, "Port the keeper shows metrics on. 0: none. Embedded: a free port.")
 
 
+class TraceSettings(Group):
+    """Where spans of traces go; nowhere by default."""
+
+    endpoint: _HttpUrl | None = Field(
+        default=None,
+        description="Collector of traces (OTLP over HTTP), such as http://collector:4318. Unset: "
+        "OTEL_EXPORTER_OTLP_ENDPOINT counts, and without that none are sent.",
+    )
+    files: bool = Field(
+        default=False,
+        description="Write spans to files in `$M2DAO_HOME/traces` too, as lines of OTLP in JSON. Kept for a week.",
+    )
+
+
 class JobSettings(Group):
     """How jobs wait for what is ours to mend."""
 
@@ -164,6 +178,7 @@ class Settings(BaseSettings):
     ray: RaySettings = RaySettings()
     api: ApiSettings = ApiSettings()
     metrics: MetricsSettings = MetricsSettings()
+    traces: TraceSettings = TraceSettings()
     jobs: JobSettings = JobSettings()
     fit: FitSettings = FitSettings()
     serve: ServeConfig = ServeConfig()

@@ -1,6 +1,7 @@
 """Times the stages of a frame or a step; without a running clock it costs next to nothing.
 
-The clock belongs to the process, not to a thread: stages that run beside each other each count their own time.
+The clock of ``clocked`` belongs to the process: stages that run beside each other each count their own time. That of
+``clocked_here`` belongs to a thread.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class StageClock:
 
 
 _running: StageClock | None = None
+_here = threading.local()
 
 
 @contextlib.contextmanager
@@ -48,6 +50,17 @@ def clocked(stages: tuple[str, ...] = STAGES) -> Iterator[StageClock]:
         yield clock
     finally:
         _running = None
+
+
+@contextlib.contextmanager
+def clocked_here(stages: tuple[str, ...] = STAGES) -> Iterator[StageClock]:
+    """Let a clock run for what this thread alone does inside; other threads may have their own."""
+    before, clock = getattr(_here, "clock", None), StageClock(stages)
+    _here.clock = clock
+    try:
+        yield clock
+    finally:
+        _here.clock = before
 
 
 def running_clock() -> StageClock | None:
@@ -64,9 +77,12 @@ class timed:  # noqa: N801 (used like a function)
         self._stage = stage
 
     def __enter__(self) -> None:
-        self._began = time.perf_counter() if _running is not None else 0.0
+        wanted = _running is not None or getattr(_here, "clock", None) is not None
+        self._began = time.perf_counter() if wanted else 0.0
 
     def __exit__(self, *error) -> None:
-        clock = _running
-        if clock is not None and self._began:
-            clock.add(self._stage, time.perf_counter() - self._began)
+        if self._began:
+            seconds = time.perf_counter() - self._began
+            for clock in (_running, getattr(_here, "clock", None)):
+                if clock is not None:
+                    clock.add(self._stage, seconds)

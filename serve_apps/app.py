@@ -21,6 +21,7 @@ from cluster.settings import MB, ServeConfig, Settings
 from cluster.telemetry import ray_meter
 from cluster.telemetry.logs import configure_logging
 from cluster.telemetry.metrics import PROBLEMS
+from cluster.telemetry.traces.export import flush_traces, start_traces
 from m2dao.errors import ConfigError, ContainmentUnavailable, ServiceUnavailable, StorageUnavailable
 from serve_apps.api.ingress import create_api
 from serve_apps.api.routes import renders
@@ -60,6 +61,7 @@ class Ingress:
     def __init__(self, renderer: Any, config: ServeConfig, *beside: Any):
         settings = Settings.from_env()
         configure_logging(INGRESS, level=settings.log_level)
+        start_traces(INGRESS, settings)
         remove_abandoned(renders.SCRATCH)
         self._renderer = renderer
         self._services = make_services(settings, config)
@@ -93,6 +95,7 @@ class Ingress:
         finally:
             await self._dispatcher.stop()
             await asyncio.to_thread(self._services.decoder.close)
+            await asyncio.to_thread(flush_traces)
 
     async def _send(self, ref: ModelRef, ticket: RenderTicket) -> AsyncGenerator[str, None]:
         """Send a ticket to a replica that has, or will load, the model.

@@ -7,6 +7,7 @@ import threading
 from cluster.keeper.chores import make_keeper
 from cluster.settings import Settings
 from cluster.telemetry.logs import configure_logging
+from cluster.telemetry.traces.export import start_traces
 from m2dao.errors import ServiceError
 
 DEPLOYMENT = "keeper"
@@ -18,6 +19,7 @@ class KeeperReplica:
     def __init__(self) -> None:
         settings = Settings.from_env()
         configure_logging(DEPLOYMENT, level=settings.log_level)
+        start_traces(DEPLOYMENT, settings)
         self._stop = threading.Event()
         keeper = make_keeper(settings)
         self._thread = threading.Thread(target=keeper.run, args=(self._stop,), name="keeper", daemon=True)

@@ -18,6 +18,7 @@ from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.state.records import JobRecord
 from cluster.state.seats import KEEPER
+from cluster.telemetry.traces.export import start_traces
 from m2dao.command_line import run_command, say
 from m2dao.progress import Progress
 
@@ -300,7 +301,9 @@ def _fits(args: argparse.Namespace) -> tuple[TenantId, list[FitId]]:
 
 
 def _platform() -> Platform:
-    return Platform(Settings.from_env())
+    settings = Settings.from_env()
+    start_traces("cli", settings)
+    return Platform(settings)
 
 
 def _service() -> FitService:

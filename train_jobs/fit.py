@@ -16,6 +16,7 @@ from cluster.platform import Platform
 from cluster.state.lease import Lease
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
+from cluster.telemetry.traces import spans
 from m2dao.errors import PromotionConflict, PromotionRefused
 from train_jobs.background import Background
 from train_jobs.members import BatchSpec
@@ -98,18 +99,20 @@ class ClaimedFit:
             on_capture=lambda: put_archive(platform.store, capture_key, self._task.capture_dir),
             on_step=on_step,
         )
-        with lease:
-            monitor.stage("fetch", 0.0)
-            log.begin()
-            platform.store.get_file(request.recording_key(job.tenant), self._task.recording)
-            get_archive(platform.store, capture_key, self._task.capture_dir)
-            resumed = steps.restore()
-            self._task.report_dir.mkdir()
-            outcome = self._work(self._task, monitor)
-            monitor.stage("register", 0.0)
-            result = self._register(outcome)
-            monitor.stage("register", 1.0)
-        monitor.end()
+        try:
+            with lease:
+                monitor.stage("fetch", 0.0)
+                log.begin()
+                platform.store.get_file(request.recording_key(job.tenant), self._task.recording)
+                get_archive(platform.store, capture_key, self._task.capture_dir)
+                resumed = steps.restore()
+                self._task.report_dir.mkdir()
+                outcome = self._work(self._task, monitor)
+                monitor.stage("register", 0.0)
+                result = self._register(outcome)
+                monitor.stage("register", 1.0)
+        finally:
+            monitor.end()
         steps.forget()
         return {**result, "resumed": resumed, "seconds": {k: round(v, 2) for k, v in monitor.seconds.items()}}
 
@@ -135,7 +138,8 @@ class ClaimedFit:
         )
         result: dict[str, Any] = {"ref": str(ref), "metrics": outcome.metrics, "promotion": None}
         if request.promote:
-            result["promotion"] = self._promote(ref)
+            with spans.span("promote"):
+                result["promotion"] = self._promote(ref)
         return result
 
     def _promote(self, ref: ModelRef) -> dict[str, Any]:

@@ -12,12 +12,15 @@ import argparse
 import logging
 import os
 import sys
+import time
 
 from cluster.control.fit_requests import ENGINE_WORK, FitRequest
 from cluster.ids import FitId, TenantId
 from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.telemetry.logs import configure_logging
+from cluster.telemetry.traces import spans
+from cluster.telemetry.traces.export import flush_traces, start_traces
 from m2dao.errors import M2daoError, ServiceError
 from train_jobs.members import BatchSpec, known_jobs, take_back
 
@@ -29,11 +32,14 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     settings = Settings.from_env()
     configure_logging("fit", level=settings.log_level)
+    start_traces("fit", settings)
     try:
         return run(settings, args)
     except M2daoError as error:
         print(f"train_jobs.job: {error}", file=sys.stderr)
         return error.exit_code
+    finally:
+        flush_traces()
 
 
 def run(settings: Settings, args: argparse.Namespace) -> int:
@@ -48,7 +54,7 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
         lease_s=args.lease_s,
         steps_every_s=args.steps_every_s,
     )
-    platform = Platform(settings)
+    platform, began_s = Platform(settings), time.time()
     platform.store.ensure_bucket()
     take_back(platform.state.jobs, batch)  # of an earlier run of this job
     ray.init(log_to_driver=True)
@@ -61,8 +67,16 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
             ray.shutdown()  # ends the workers; a living one would take its fit again as soon as it is back in the queue
         take_back(platform.state.jobs, batch)
         _close_runs(platform, batch)
+        _record(platform, batch, args.run_name, began_s)
     unfinished = [job for job in known_jobs(platform.state.jobs, batch) if not job.finished]
     return 1 if unfinished else 0
+
+
+def _record(platform: Platform, batch: BatchSpec, run_name: str, began_s: float) -> None:
+    """Show each fit's trace how long this job ran for its batch."""
+    for job in known_jobs(platform.state.jobs, batch) if spans.is_tracing() else ():
+        with job.worked_on():
+            spans.record("ray job", began_s, time.time(), run=run_name, num_fits=len(batch.fit_ids))
 
 
 def _close_runs(platform: Platform, batch: BatchSpec) -> None:

@@ -10,6 +10,7 @@ from cluster.control.fit_requests import FitRequest
 from cluster.platform import Platform
 from cluster.state.lease import Lease
 from cluster.state.records import JobRecord
+from cluster.telemetry.traces import spans
 from m2dao.errors import ServiceUnavailable
 from train_jobs.background import Background
 
@@ -71,6 +72,8 @@ class JobMonitor:
             now = time.monotonic()
             if self._stage:
                 self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._began
+                ended_s = time.time()
+                spans.record(self._stage, ended_s - (now - self._began), ended_s)
             self._stage, self._began = name, now
 
 

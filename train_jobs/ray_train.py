@@ -18,6 +18,7 @@ from cluster.control.fit_requests import ATTEMPTS_PER_FIT
 from cluster.platform import Platform
 from cluster.settings import MB, Settings
 from cluster.telemetry.logs import configure_logging
+from cluster.telemetry.traces.export import start_traces
 from train_jobs.blame import BlameCallback
 from train_jobs.members import BatchSpec, take_back
 from train_jobs.supervisor import run_in_steps
@@ -106,6 +107,7 @@ def _train_loop(config: dict[str, Any]) -> None:
     settings = Settings.from_env()
     settings = settings.model_copy(update={"fit": shape})  # what was reserved counts
     configure_logging("fit", level=settings.log_level)
+    start_traces("fit", settings)
     if shape.chosen_backend == "gsplat":
         from m2dao.render.cuda import require_cuda
 

@@ -27,6 +27,8 @@ from cluster.platform import Platform
 from cluster.state.problems import Problem
 from cluster.state.records import Claim, JobRecord
 from cluster.state.tallies import FIT_MS
+from cluster.telemetry.traces import spans
+from cluster.telemetry.traces.export import flush_traces
 from m2dao.errors import FitError, InputError, LeaseLost, ServiceUnavailable, UnknownJob
 from train_jobs.fit import ClaimedFit
 from train_jobs.members import BatchSpec, known_jobs, worker_name
@@ -87,8 +89,8 @@ class BatchWorker:
         count = 0
         while (claim := self._next()) is not None:
             count += 1
-            with claim.job.worked_on():
-                may_go_on = self._do(claim)
+            may_go_on = self._do_traced(claim)
+            flush_traces()  # Ray ends workers without notice
             if not may_go_on:
                 logger.warning("%s has been given up by its supervisor and stops", self._name)
                 break
@@ -125,7 +127,14 @@ class BatchWorker:
 
     # -- working ----------------------------------------------------------------------------------------------
 
-    def _do(self, claim: Claim) -> bool:
+    def _do_traced(self, claim: Claim) -> bool:
+        job = claim.job
+        with job.worked_on():
+            claim.record_wait()
+            with spans.span("attempt", kind="CONSUMER", attempt=job.attempt, worker=self._name) as attempt:
+                return self._do(claim, attempt)
+
+    def _do(self, claim: Claim, attempt: spans.Span) -> bool:
         """One fit from claim to result. Whatever goes wrong ends up in its job, not in this worker.
 
         Returns:
@@ -135,14 +144,18 @@ class BatchWorker:
         try:
             fit = ClaimedFit(self._platform, self._batch, claim, self._work, self._num_threads, self._scratch)
             result = fit.run()
-            jobs.finish(claim, result)
+            with spans.span("commit"):
+                jobs.finish(claim, result)
         except LeaseLost as error:
             logger.warning("%s", error)
+            attempt.fail(error)
             return not self._taken_back(claim)
         except (InputError, FitError) as error:  # doing it again would end the same way
+            attempt.fail(error)
             self._fail(claim, error, lambda problem: jobs.fail(claim, problem))
         except Exception as error:
             logger.exception("fit %s", claim.job.id)
+            attempt.fail(error)
             if most := times_to_put_off(error):  # nothing says that the fit is at fault
                 self._fail(claim, error, lambda problem: jobs.put_off(claim, problem, most=most))
             else:

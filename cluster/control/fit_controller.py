@@ -19,6 +19,7 @@ from cluster.ids import TenantId
 from cluster.state.jobs import Jobs
 from cluster.state.problems import Problem
 from cluster.state.records import JobRecord
+from cluster.telemetry.traces import spans
 from m2dao.errors import InputError, LeaseLost
 
 logger = logging.getLogger(__name__)
@@ -93,9 +94,11 @@ class FitController:
         check()
         flags = [word for job in jobs for word in ("--fit", str(job.id))]
         words = ["--tenant", str(tenant), "--batch", batch, "--work", self._work, *self._job_flags, *flags]
+        began_s = time.time()
         submission_id = self._cluster.submit(batch, words, self._job_env)
         for job in jobs:
             with job.worked_on():
                 logger.info("fit submitted", extra={"submission": submission_id, "num_fits": len(jobs)})
+                spans.record("submit", began_s, time.time(), run=submission_id, num_fits=len(jobs))
         self._waits[batch] = time.monotonic() + wait_s, min(_MOST_WAIT_S, 2 * wait_s)
         return True

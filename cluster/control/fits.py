@@ -15,6 +15,7 @@ from cluster.state.new_jobs import Once
 from cluster.state.records import JobRecord
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
+from cluster.telemetry.traces import spans
 from m2dao.errors import Conflict, InputError
 from m2dao.files import file_sha256
 
@@ -172,6 +173,12 @@ class FitService:
 
     def _create(self, tenant: TenantId, request: FitRequest) -> JobRecord:
         """Queue a fit, unless the very same one is open: a command that is repeated makes nothing twice."""
+        with spans.span("accept") as accepting:
+            job = self._queue(tenant, request)
+            accepting.set(tenant=str(tenant), job=str(job.id))
+        return job
+
+    def _queue(self, tenant: TenantId, request: FitRequest) -> JobRecord:
         wish = {name: value for name, value in request.as_dict().items() if name != "batch"}
         fingerprint = hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
         cost, after = request.options.minutes or 1.0, ""

@@ -14,6 +14,7 @@ from cluster.control.fit_requests import ENGINE_WORK
 from cluster.keeper.chores import make_keeper
 from cluster.settings import Settings
 from cluster.telemetry.logs import configure_logging
+from cluster.telemetry.traces.export import start_traces
 from m2dao.errors import M2daoError
 
 
@@ -25,6 +26,7 @@ def main(*, work: str = ENGINE_WORK, job_flags: Sequence[str] = ()) -> int:
     try:
         settings = Settings.from_env()
         configure_logging("keeper", level=settings.log_level)
+        start_traces("keeper", settings)
         make_keeper(settings, work=work, job_flags=job_flags).run(stop)
     except M2daoError as error:
         print(f"cluster.keeper: {error}", file=sys.stderr)

@@ -16,7 +16,7 @@ from cluster.state import keys, scripts
 from cluster.state.link import AsyncRedisLink
 from cluster.state.records import JobRecord, fields_of, record_of
 from cluster.state.upkeep.maintenance import under_maintenance
-from cluster.telemetry.scope import Origin
+from cluster.telemetry.origin import Origin
 from m2dao.errors import (
     AlreadyExists,
     IdempotencyConflict,

@@ -11,7 +11,8 @@ from typing import Any
 
 from cluster.ids import FitId, JobId, TenantId, parse_job_id
 from cluster.state.problems import Problem
-from cluster.telemetry.scope import Origin, working_for
+from cluster.telemetry.origin import Origin
+from cluster.telemetry.traces import spans
 
 FINISHED = ("done", "failed", "cancelled")
 
@@ -54,8 +55,8 @@ class JobRecord:
         return self.id
 
     def worked_on(self) -> contextlib.AbstractContextManager[None]:
-        """Let every log line inside tell of this job."""
-        return working_for(request=self.origin.request_id, tenant=str(self.tenant), job=str(self.id))
+        """Let log lines inside tell of this job, and spans belong to its trace."""
+        return self.origin.continued(tenant=str(self.tenant), job=str(self.id))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,11 @@ class Claim:
     @property
     def subject(self) -> str:
         return f"job {self.job.id}"
+
+    def record_wait(self) -> None:
+        """Make the span of the time until the first claim; later ones begin where an attempt ends."""
+        if self.fence == 1:
+            spans.record("queue", self.job.created_s, self.job.updated_s)
 
 
 @dataclass(frozen=True, kw_only=True)

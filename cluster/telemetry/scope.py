@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -58,29 +56,3 @@ def is_request_id(text: str) -> bool:
 def new_request_id() -> str:
     """A name for a request that came without one."""
     return uuid.uuid4().hex
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where a job comes from. It is stored with the job, and is no part of what is asked for.
-
-    Args:
-        request_id: of the request that made it.
-    """
-
-    request_id: str = ""
-
-    @classmethod
-    def here(cls) -> Origin:
-        """That of a job which is made now. Where no request is at work, as in a command, it gets a new name."""
-        return cls(request_id=scope().get(REQUEST) or new_request_id())
-
-    def as_text(self) -> str:
-        """As JSON; ``Origin.from_text`` reads it."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value})
-
-    @classmethod
-    def from_text(cls, text: str) -> Origin:
-        """Read what ``as_text`` wrote, also by another release; empty for a job of a release that wrote none."""
-        values = json.loads(text) if text else {}
-        return cls(**{field.name: str(values.get(field.name, "")) for field in fields(cls)})

@@ -20,6 +20,7 @@ from cluster.state.new_jobs import Files, NewJob, NoRoomForFiles, Once, create_o
 from cluster.state.people.principals import Principal
 from cluster.state.records import JobRecord
 from cluster.telemetry.scope import JOB, note
+from cluster.telemetry.traces import spans
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnderMaintenance
 from serve_apps.api import schemas
 from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_renders
@@ -86,12 +87,16 @@ class RenderRequests:
             if error.code == "unknown-identity":
                 await self._services.door.charge(place.tenant, LOOKUP_COST)
             raise
-        audio = await self._services.decoder.decode_audio(form.audio.path, work_dir)
-        image = None
-        if form.background_image is not None:
-            image = await self._services.decoder.decode_image(form.background_image.path, work_dir)
+        with spans.span("decode") as decoding:
+            audio = await self._services.decoder.decode_audio(form.audio.path, work_dir)
+            decoding.set(audio_seconds=audio.seconds)
+            image = None
+            if form.background_image is not None:
+                image = await self._services.decoder.decode_image(form.background_image.path, work_dir)
         parts = _Parts(ref, audio, image)
-        job = await self._queue(place, self._new_job(place, form, parts), form, parts)
+        new = self._new_job(place, form, parts)  # it names the span that is at work now, not that of storing
+        with spans.span("store"):
+            job = await self._queue(place, new, form, parts)
         note(**{JOB: str(job.id)})
         log.info("render accepted", extra={"ref": job.request["ref"], "audio_seconds": job.request["audio_seconds"]})
         return job

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from cluster.state.jobs import Jobs
 from cluster.state.lease import Lease
 from cluster.state.link import new_nonce
 from cluster.state.records import Claim
+from cluster.telemetry.traces import spans
 from m2dao.errors import LeaseLost, M2daoError
 from serve_apps.problems import ApiProblem, stored_problem
 from serve_apps.rendering.breaker import Breaker
@@ -132,6 +134,7 @@ class Dispatcher:
         with claim.job.worked_on():  # tasks keep the scope in which they are made
             trip = _Trip(claim, Lease(self._jobs, claim, lease_s=self._config.lease_s))
             self._trips.add(trip)
+            claim.record_wait()
             trip.tasks = [asyncio.create_task(self._follow(trip)), asyncio.create_task(self._keep(trip))]
 
     async def _keep(self, trip: _Trip) -> None:
@@ -150,12 +153,13 @@ class Dispatcher:
     async def _follow(self, trip: _Trip) -> None:
         job = trip.claim.job
         ticket = RenderTicket.of(trip.claim)
-        begun, word = False, ""
+        begun, word, began_s = False, "", time.time()
         try:
             async with contextlib.aclosing(self._send(ModelRef.parse(job.request["ref"]), ticket)) as words:
                 async for word in words:
                     if word == STARTED:
                         begun = True
+                        spans.record("dispatch", began_s, time.time(), attempt=job.attempt)
                         self._breaker.recover()
                         self._not_waiting(trip)
         except asyncio.CancelledError:
@@ -164,6 +168,9 @@ class Dispatcher:
             raise
         except Exception as error:
             log.warning("a replica was lost", extra={"begun": begun, "error": repr(error)})
+            spans.record(
+                "replica lost" if begun else "dispatch", began_s, time.time(), error=error, attempt=job.attempt
+            )
             if not begun:
                 self._breaker.rest()  # there may be no replica at all
             if begun and not self._was_stopped(error):

@@ -22,6 +22,7 @@ from cluster.platform import Platform
 from cluster.scratch import remove_abandoned
 from cluster.settings import MB, ServeConfig, Settings
 from cluster.telemetry.logs import configure_logging
+from cluster.telemetry.traces.export import flush_traces, start_traces
 from m2dao.errors import M2daoError, RenderBackendUnavailable, ServiceError
 from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
@@ -69,6 +70,7 @@ class TalkerReplica:
     def __init__(self, config: ServeConfig):
         settings = Settings.from_env()
         configure_logging(DEPLOYMENT, level=settings.log_level)
+        start_traces(DEPLOYMENT, settings)
         remove_abandoned(SCRATCH)
         probe = start_backend(config)
         platform = Platform(settings)
@@ -137,6 +139,7 @@ class TalkerReplica:
         pool = getattr(self, "_pool", None)
         if pool is not None:
             pool.stop(self._drain_s)
+            flush_traces()
 
     async def check_health(self) -> None:
         """Raise when this replica cannot render any more; Serve then replaces it."""

@@ -27,10 +27,12 @@ from cluster.state.jobs import Jobs
 from cluster.state.lease import Lease
 from cluster.state.records import Claim, JobRecord
 from cluster.storage import ObjectStore
+from cluster.telemetry.traces import spans
 from m2dao.errors import InputError, LeaseLost, M2daoError, NotFound, ObjectCorrupt, ServiceError, ServiceUnavailable
 from m2dao.files import file_sha256
 from m2dao.media.mux import VideoWriter
 from m2dao.media.sound.storing import read_stored
+from m2dao.stages import clocked_here
 from m2dao.timeline import SAMPLE_RATE, num_frames_for_samples
 from serve_apps.identities.talker_cache import TalkerCache
 from serve_apps.parallel import do_all
@@ -127,9 +129,12 @@ class RenderWorker:
         try:
             with (
                 claim.job.worked_on(),
+                spans.span("attempt", kind="CONSUMER", attempt=claim.job.attempt, worker=self._name) as attempt,
                 Lease(self._jobs, claim, lease_s=self._config.lease_s, is_fresh=True) as lease,
             ):
-                return self._do(claim, lease, ref)
+                outcome = self._do(claim, lease, ref, attempt)
+                attempt.set(outcome=outcome)
+                return outcome
         finally:
             del self._claims[ticket.job_id]
             self._load.over(ticket.job_id)
@@ -141,7 +146,7 @@ class RenderWorker:
             with contextlib.suppress(LeaseLost, ServiceUnavailable):
                 self._jobs.release(claim)
 
-    def _do(self, claim: Claim, lease: Lease, ref: str) -> str:
+    def _do(self, claim: Claim, lease: Lease, ref: str, attempt: spans.Span) -> str:
         job = claim.job
         note = {"ref": job.request["ref"], "attempt": job.attempt}
         if self._name in job.failed_on and job.num_dodged < MAX_DODGES:
@@ -153,16 +158,19 @@ class RenderWorker:
                 raise ServiceError(f"render {job.id}", f"to be routed as {job.request['ref']}", repr(ref))
             result, stages = self._render(claim, lease, video_key)
             lease.tell("storing")
-        except LeaseLost:
+        except LeaseLost as error:
             log.info("render given up: cancelled or taken over", extra=note)
+            attempt.fail(error)
             self._forget(video_key)
             return "lost"
         except Exception as error:  # whatever it is, the job must not stay open
             log.exception("render failed", extra=note)
+            attempt.fail(error)
             self._forget(video_key)
             return self._fail(claim, error)
         # Once this is sent, only a refusal makes it safe to delete the video.
-        outcome = self._tell(claim, "done", lambda: self._jobs.finish(claim, result))
+        with spans.span("commit"):
+            outcome = self._tell(claim, "done", lambda: self._jobs.finish(claim, result))
         if outcome == "lost":
             log.info("render finished too late: cancelled or taken over", extra=note)
             self._forget(video_key)
@@ -215,9 +223,12 @@ class RenderWorker:
         self._load.left(str(claim.job.id), request["audio_seconds"])
         lease.tell("loading")
         with scratch_folder(SCRATCH) as work:
-            sound = self._fetch(claim, work)
-            waveform = _read_pcm16(work / SPEECH)
-            with self._talkers.lease(ModelRef.parse(request["ref"])) as talker:
+            with spans.span("fetch"):
+                sound = self._fetch(claim, work)
+                waveform = _read_pcm16(work / SPEECH)
+            with contextlib.ExitStack() as leased:
+                with spans.span("identity", ref=request["ref"]):
+                    talker = leased.enter_context(self._talkers.lease(ModelRef.parse(request["ref"])))
                 loaded = time.monotonic()
                 background = self._background(request["background"], work)
                 num_frames = self._write_video(claim, lease, talker, waveform, background, sound)
@@ -226,8 +237,9 @@ class RenderWorker:
             lease.tell("storing", 0.99)
             rendered = time.monotonic()
             video = work / "video.mp4"
-            digest, num_bytes = file_sha256(video), video.stat().st_size
-            self._store.put_file(video_key, video, content_type="video/mp4")
+            with spans.span("store"):
+                digest, num_bytes = file_sha256(video), video.stat().st_size
+                self._store.put_file(video_key, video, content_type="video/mp4")
         seconds = num_frames / frame_rate
         stored = time.monotonic()
         render_seconds = stored - started
@@ -265,7 +277,9 @@ class RenderWorker:
         num_frames = 0
         frames: Generator[Any, None, None] = talker.frames(waveform, background=background)
         format_sent, sent = read_stored(sound)
+        phases = spans.Phases()
         with (
+            clocked_here(("audio",)) as clock,
             contextlib.closing(frames),
             VideoWriter(
                 sound.with_name("video.mp4"),
@@ -275,12 +289,17 @@ class RenderWorker:
                 sound=format_sent,
             ) as writer,
         ):
-            for frame in frames:
-                writer.write(frame)
+            for frame in phases.each("render", frames):
+                with phases.phase("encode"):
+                    writer.write(frame)
                 num_frames += 1
                 share = min(1.0, num_frames / num_expected)
                 self._load.left(str(claim.job.id), (1.0 - share) * claim.job.request["audio_seconds"])
                 lease.tell("rendering", 0.98 * share)
+            ending = time.perf_counter()
+        phases.add("encode", ending)  # what was still on its way
+        phases.part("speech", of="render", busy_s=clock.seconds["audio"])
+        phases.record()
         return num_frames
 
     def _background(self, background: dict[str, Any], work: Path) -> Any:

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "serve_apps": (
         "cluster",
         *(f"m2dao.{part}" for part in ("identity", "media", "audio", "render", "contain")),
-        *(f"m2dao.{part}" for part in ("command_line", "errors", "files", "formats", "timeline")),
+        *(f"m2dao.{part}" for part in ("command_line", "errors", "files", "formats", "stages", "timeline")),
     ),
 }
 
@@ -55,7 +55,9 @@ OWNERS = {
     "matplotlib": {"m2dao/plots.py"},
     "mlflow": {"cluster/mlflow_link.py"},
     "numba": {"m2dao/kernels/"},
+    "google": {"cluster/telemetry/traces/export.py"},
     "onnxruntime": {"m2dao/presenter/voices.py"},
+    "opentelemetry": {"cluster/telemetry/traces/"},
     "pocketsphinx": {"m2dao/audio/acoustic_model.py"},
     "prometheus_client": {"cluster/keeper/metrics_chore.py"},
     "psutil": {"cluster/stack/processes.py"},

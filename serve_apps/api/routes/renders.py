@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from cluster.scratch import scratch_folder
+from cluster.telemetry.traces import spans
 from m2dao.errors import InputError
 from serve_apps.api import schemas
 from serve_apps.api.authentication import Asker, Tenant, Upload
@@ -63,7 +64,8 @@ async def create_render(
 ) -> schemas.Render:
     """Queue a video of an identity speaking the uploaded audio."""
     with services.disk.reserved(disk_need(request, services.config)):
-        form = await read_render_form(request, services.config, work_dir, services.writers)
+        with spans.span("accept"):
+            form = await read_render_form(request, services.config, work_dir, services.writers)
         job = await requests.create(place, form, work_dir)
     request.app.state.on_created()
     await place.give_back()  # now, so that the next request of this client finds it

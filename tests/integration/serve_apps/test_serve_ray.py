@@ -26,6 +26,7 @@ from cluster.telemetry.metrics import EVICTIONS, METRICS
 from serve_apps.api.services import Services, make_services
 from tests.support.serve import Customer, new_customer, register
 from tests.support.stack import cancel_open_jobs, reaching
+from tests.support.telemetry.spans import Collector, Seen, collecting
 from tests.support.tiny_identity import make_tiny_identity
 
 # Importing Ray Serve warns about its own use of pydantic, and it lets go of sockets only when its process ends.
@@ -51,10 +52,17 @@ CONFIG = ServeConfig(
 
 
 @pytest.fixture(scope="module")
-def serve_settings(ray_stack: Settings) -> Settings:
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def serve_settings(ray_stack: Settings, collector: Collector) -> Settings:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return reaching(ray_stack, api_port=str(probe.getsockname()[1]))
+        port = str(probe.getsockname()[1])
+    return reaching(ray_stack, api_port=port, traces_endpoint=collector.url)
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +156,26 @@ def test_no_secret_is_in_rays_tables(url, serve_settings):
     assert num_found > 0
 
 
-def test_a_render_goes_all_the_way(own):
-    render = finished(own, own.ask(2.0, background="#123456"))
+def test_a_render_goes_all_the_way_and_its_trace_with_it(own, collector):
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    named = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "X-Request-Id": "q-9"}
+    render = finished(own, own.ask(2.0, background="#123456", headers=named))
     assert (render["status"], render["attempt"], render["figures"]["num_frames"]) == ("done", 1, 50), render
     video = httpx.get(render["result"]["url"], trust_env=False)
     assert video.status_code == 200
     assert video.content[4:8] == b"ftyp"
+
+    wanted = {"ingress": ("POST /v1/renders", "decode", "queue", "dispatch"), "talker": ("attempt", "render", "commit")}
+    pairs = {(component, name) for component, names in wanted.items() for name in names}
+
+    def whole(spans: list[Seen]) -> list[Seen]:
+        """Processes send what they have every five seconds."""
+        ours = [span for span in spans if span.trace == trace]
+        return ours if pairs <= {(span.component, span.name) for span in ours} else []
+
+    spans = collector.wait(whole, within_s=WAIT_S)
+    (attempt,) = (span for span in spans if span.name == "attempt")
+    assert (attempt["job"], attempt["request"], attempt["outcome"]) == (render["id"], "q-9", "done")
 
 
 def test_prometheus_sees_renders_and_problems_by_their_names_and_no_tenant(own, stack_home):
@@ -236,7 +258,7 @@ def test_replicas_are_added_for_a_backlog_and_removed_after_it(own, serve_settin
     until(lambda: num_running(serve_settings) == 1, "the replica to be removed")
 
 
-def test_a_render_whose_replica_is_killed_finishes_on_another(own, serve_settings):
+def test_a_render_whose_replica_is_killed_finishes_on_another_in_the_same_trace(own, serve_settings, collector):
     answer = own.ask(40.0)
     until(lambda: render_of(own, answer)["stage"] == "rendering", "the render to begin")
     killed = talker_pids(serve_settings)
@@ -244,6 +266,15 @@ def test_a_render_whose_replica_is_killed_finishes_on_another(own, serve_setting
         os.kill(pid, signal.SIGKILL)
     render = finished(own, answer)
     assert (render["status"], render["attempt"], render["figures"]["num_frames"]) == ("done", 2, 1000)
+
+    def both_told(spans: list[Seen]) -> bool:
+        """The replica that died took its own span along; the dispatcher's tells of it."""
+        ours = [span for span in spans if span.attributes.get("m2dao.job") == render["id"]]
+        traces = {span.trace for span in ours if span.name == "POST /v1/renders"}
+        tries = {(span.name, span["attempt"], span.trace) for span in ours if "m2dao.attempt" in span.attributes}
+        return any({("replica lost", 1, trace), ("attempt", 2, trace)} <= tries for trace in traces)
+
+    collector.wait(both_told, within_s=WAIT_S)
     assert not killed & talker_pids(serve_settings)
 
 

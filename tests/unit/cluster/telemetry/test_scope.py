@@ -11,7 +11,8 @@ import pytest
 
 from cluster.state.lease import Lease
 from cluster.state.records import record_of
-from cluster.telemetry.scope import Origin, carried, is_request_id, note, scope, working_for
+from cluster.telemetry.origin import Origin
+from cluster.telemetry.scope import carried, is_request_id, note, scope, working_for
 from m2dao.errors import StateUnavailable
 from serve_apps.parallel import do_all
 from tests.support.telemetry.log_lines import log_lines
