@@ -30,6 +30,7 @@ RESERVED_TENANTS = frozenset(
         "client-token",
         "tenants",
         "turn",
+        "wanting",
         "due",
         "totals",
         "script-answer",

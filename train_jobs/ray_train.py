@@ -9,6 +9,7 @@ Step checkpoints go to the object store directly and not through ``ray.train.rep
 
 from __future__ import annotations
 
+import itertools
 import os
 import uuid
 from typing import Any
@@ -48,8 +49,10 @@ def run_batch(settings: Settings, batch: BatchSpec, work: str, *, run_name: str)
     """
     os.environ.update(TRAIN_ENV)  # Ray passes these on to the controllers
 
+    starts = itertools.count()
+
     def run(rank: int) -> None:
-        _run_worker(settings, batch, work, run_name=f"{run_name}.{rank}", rank=rank)
+        _run_worker(settings, batch, work, run_name=f"{run_name}.{rank}.{next(starts)}", rank=rank)
 
     return run_in_steps(Platform(settings).state.jobs, batch, run, most=settings.fit.max_workers)
 

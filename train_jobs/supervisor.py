@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from cluster.state.jobs import Jobs
 from cluster.state.records import JobRecord
 from m2dao.errors import ServiceUnavailable
 from train_jobs.members import BatchSpec, known_jobs, ranks_at_work
+from train_jobs.turns import gives_way, want_place
 
 _LOOK_S = 1.0  # how often it is seen whether more workers are wanted
+_STARTS_S = 10.0  # how long a worker may take to begin where there is a place for it
+_RESTS_S = 30.0  # how long a worker that gave way waits for others to use the place
 
 
 def run_in_steps(jobs: Jobs, batch: BatchSpec, run: Callable[[int], None], *, most: int) -> bool:
@@ -21,7 +25,7 @@ def run_in_steps(jobs: Jobs, batch: BatchSpec, run: Callable[[int], None], *, mo
     Args:
         jobs: the fits.
         batch: which of them.
-        run: runs the worker of a rank to its end, in a thread of its own.
+        run: runs the worker of a rank to its end, in a thread of its own; again when it has given way and fits wait.
         most: how many workers there may be.
 
     Returns:
@@ -30,37 +34,105 @@ def run_in_steps(jobs: Jobs, batch: BatchSpec, run: Callable[[int], None], *, mo
     Raises:
         what ``run`` raised, when all have ended and one of them so.
     """
-    most = min(most, len(batch.fit_ids))
-    ended = queue.SimpleQueue[tuple[int, BaseException | None]]()
-
-    def run_one(rank: int) -> None:
-        try:
-            run(rank)
-        except BaseException as error:  # of whatever kind: somebody waits for it
-            ended.put((rank, error))
-        else:
-            ended.put((rank, None))
-
-    num_started, begun, errors = 0, set[int](), dict[int, BaseException | None]()
-    while len(errors) < num_started or not num_started:
+    workers = _Workers(jobs, batch, run, most=min(most, len(batch.fit_ids)))
+    while not workers.are_over:
         with contextlib.suppress(ServiceUnavailable):  # a store that is away ends no worker; we look again
             records = known_jobs(jobs, batch)
-            begun |= ranks_at_work(batch, records)
-            if num_started and begun <= errors.keys() and all(job.finished for job in records):
+            if workers.are_idle and all(job.finished for job in records):
                 break
-            wanted = num_to_start(records, num_started=num_started, num_begun=len(begun))
-            for rank in range(num_started, min(most, num_started + wanted)):
-                threading.Thread(target=run_one, args=(rank,), name=f"worker {rank}", daemon=True).start()
-                num_started += 1
+            workers.look(records)
+        workers.wait(_LOOK_S)
+    return workers.outcome()
+
+
+class _Workers:
+    """The workers of a batch, by rank: asked for, at work, resting, or over.
+
+    A worker rests when it has left its place to another tenant. It is asked for again when no other's turn is before
+    ours, or after a while: who waits may be unable to use the place.
+    """
+
+    def __init__(self, jobs: Jobs, batch: BatchSpec, run: Callable[[int], None], *, most: int):
+        self._jobs, self._batch, self._run, self._most = jobs, batch, run, most
+        self._ended = queue.SimpleQueue[tuple[int, BaseException | None]]()
+        self._asked_for = dict[int, float]()  # since when
+        self._at_work = set[int]()
+        self._resting = dict[int, float]()  # since when
+        self._over = dict[int, BaseException | None]()
+
+    @property
+    def are_over(self) -> bool:
+        return bool(self._over) and not (self._asked_for or self._at_work or self._resting)
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether none is at work, of at least one that was asked for."""
+        return self._num > 0 and not self._at_work
+
+    def outcome(self) -> bool:
+        """Whether none is left; raises what one of them has, if none is."""
+        if self._asked_for or self._at_work:
+            return False
+        for error in self._over.values():
+            if error is not None:
+                raise error
+        return True
+
+    def look(self, records: Sequence[JobRecord]) -> None:
+        """See who has begun, and ask for those that are wanted now."""
+        for rank in ranks_at_work(self._batch, records) & self._asked_for.keys():
+            del self._asked_for[rank]
+            self._at_work.add(rank)
+        self._end_rests(records)
+        wanted = num_to_start(records, num_started=self._num, num_begun=self._num - len(self._asked_for))
+        if wanted and not self._resting and not (self._num and self._gives_way(to_resting=True)):
+            for rank in range(self._num, min(self._most, self._num + wanted)):
+                self._start(rank)
+        late = any(time.monotonic() - since > _STARTS_S for since in self._asked_for.values())
+        if self._resting or (late and any(_is_fresh(job) for job in records)):
+            want_place(self._jobs, self._batch.tenant, rests=bool(self._resting))
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until a worker ends, or for so long."""
         with contextlib.suppress(queue.Empty):
-            rank, error = ended.get(timeout=_LOOK_S)
-            begun.add(rank)
-            errors[rank] = error
-    has_ended = len(errors) == num_started
-    for error in errors.values():
-        if error is not None and has_ended:
-            raise error
-    return has_ended
+            rank, error = self._ended.get(timeout=timeout_s)
+            self._asked_for.pop(rank, None)
+            self._at_work.discard(rank)
+            if error is None:
+                self._resting[rank] = time.monotonic()  # until we have looked whether anything is left for it
+            else:
+                self._over[rank] = error
+
+    @property
+    def _num(self) -> int:
+        return len(self._asked_for) + len(self._at_work) + len(self._resting) + len(self._over)
+
+    def _gives_way(self, *, to_resting: bool) -> bool:
+        return gives_way(self._jobs, self._batch.tenant, to_resting=to_resting)
+
+    def _end_rests(self, records: Sequence[JobRecord]) -> None:
+        for rank, since in list(self._resting.items()):
+            # Suspects are the business of rank 0.
+            is_wanted = any(_is_fresh(job) or (rank == 0 and job.status == "queued") for job in records)
+            if not is_wanted:
+                self._over[rank] = None
+            elif time.monotonic() - since > _RESTS_S or not self._gives_way(to_resting=False):
+                self._start(rank)
+            else:
+                continue
+            del self._resting[rank]
+
+    def _start(self, rank: int) -> None:
+        def run() -> None:
+            try:
+                self._run(rank)
+            except BaseException as error:  # of whatever kind: somebody waits for it
+                self._ended.put((rank, error))
+            else:
+                self._ended.put((rank, None))
+
+        self._asked_for[rank] = time.monotonic()
+        threading.Thread(target=run, name=f"worker {rank}", daemon=True).start()
 
 
 def num_to_start(records: Iterable[JobRecord], *, num_started: int, num_begun: int) -> int:
@@ -73,7 +145,10 @@ def num_to_start(records: Iterable[JobRecord], *, num_started: int, num_begun: i
         num_started: workers that were asked for.
         num_begun: those of them that have begun.
     """
-    fresh = [job for job in records if job.status == "queued" and job.attempt == 0 and not job.retry_at_s]
     if num_started == 0:
         return 1
-    return max(0, min(len(fresh), max(1, num_begun) - (num_started - num_begun)))
+    return max(0, min(sum(map(_is_fresh, records)), max(1, num_begun) - (num_started - num_begun)))
+
+
+def _is_fresh(job: JobRecord) -> bool:
+    return job.status == "queued" and job.attempt == 0 and not job.retry_at_s

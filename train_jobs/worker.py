@@ -9,6 +9,7 @@ cluster.
    not be its fault. It runs again only when no fresh fit is waiting or running, and alone, on worker 0. So it keeps no
    fresh fit from its turn.
 3. The job store counts the attempts of each fit, and fails a fit that has none left.
+4. After a fit, a worker leaves its place to a tenant that waits for one and has fewer (``train_jobs/turns.py``).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from cluster.telemetry.traces.export import flush_traces
 from m2dao.errors import FitError, InputError, LeaseLost, ServiceUnavailable, UnknownJob
 from train_jobs.fit import ClaimedFit
 from train_jobs.members import BatchSpec, known_jobs, worker_name
+from train_jobs.turns import gives_way
 from train_jobs.work import FitWork
 
 logger = logging.getLogger(__name__)
@@ -94,7 +96,15 @@ class BatchWorker:
             if not may_go_on:
                 logger.warning("%s has been given up by its supervisor and stops", self._name)
                 break
+            if self._gives_way():
+                logger.info("%s leaves its place to another tenant", self._name)
+                break
         return count
+
+    def _gives_way(self) -> bool:
+        with contextlib.suppress(ServiceUnavailable):
+            return gives_way(self._platform.state.jobs, self._batch.tenant, to_resting=True)
+        return False
 
     # -- pulling ----------------------------------------------------------------------------------------------
 

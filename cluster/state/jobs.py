@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from cluster.faults import Backoff
@@ -35,6 +36,8 @@ from m2dao.errors import Conflict, InputError, LeaseLost, UnknownJob, UnknownObj
 
 RETENTION_S = 7 * 24 * 3600
 _BACKOFF = Backoff()
+
+_RESTS = "rests/"  # before the name of a tenant
 
 
 class Jobs:
@@ -155,6 +158,23 @@ class Jobs:
             queued_cost=costs[0] / 1000,
             running_cost=costs[1] / 1000,
         )
+
+    def want_place(self, kind: str, tenant: TenantId, *, rests: bool) -> None:
+        """Say that a tenant's jobs wait for a worker's place.
+
+        Args:
+            rests: they have just given way to somebody, and do not ask for the next one.
+        """
+        check_kind(kind)
+        self._link.call("ZADD", keys.wanting(kind), self._link.call("TIME")[0], f"{_RESTS if rests else ''}{tenant}")
+
+    def wanting(self, kind: str, *, within_s: int, rests: bool) -> AbstractSet[TenantId]:
+        """The tenants of which ``want_place`` was said in the last seconds; with those that rest or without."""
+        check_kind(kind)
+        before = int(self._link.call("TIME")[0]) - within_s
+        self._link.call("ZREMRANGEBYSCORE", keys.wanting(kind), "-inf", f"({before}")
+        words = self._link.call("ZRANGE", keys.wanting(kind), 0, -1)
+        return {TenantId(word.removeprefix(_RESTS)) for word in words if rests or not word.startswith(_RESTS)}
 
     # -- for workers ------------------------------------------------------------------------------------------
 

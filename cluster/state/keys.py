@@ -10,6 +10,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     tenants                 the set of tenants
     turn:<kind>             the tenants with queued jobs, by the seconds they have been served
     due:<kind>              the tenants with claimed and put-off jobs, by when to look at them
+    wanting:<kind>          the tenants whose jobs wait for a worker's place, by when that was said
     totals:<kind>           numbers and costs of the open jobs of all tenants
     totals:happened         how often what has happened, for people who watch
     pepper                  the fingerprint of the secret that API keys are hashed with
@@ -59,6 +60,7 @@ _PATTERNS: Final = {
     "idempotency": "%s:idempotency:%s",  # tenant, hash of kind and client's key -> job and fingerprint
     "turn": "turn:%s",  # kind -> tenants with queued jobs, by the seconds they have been served
     "due": "due:%s",  # kind -> tenants with claimed and put-off jobs, by when to look at them
+    "wanting": "wanting:%s",  # kind -> tenants whose jobs wait for a worker's place, by when that was said
     "totals": "totals:%s",  # kind -> hash of numbers and sums of costs of all tenants, and the clock of turns
     "pulse": "pulse:%s",  # kind -> when anybody last spoke of a job
     "rate": "%s:rate:%s",  # tenant, name -> a token bucket
@@ -123,6 +125,11 @@ def job_lists(tenant: TenantId, kind: str) -> tuple[str, str, str]:
 def delayed(tenant: TenantId, kind: str) -> str:
     """The tenant's jobs of a kind that are put off."""
     return _PATTERNS["delayed"] % (tenant, kind)
+
+
+def wanting(kind: str) -> str:
+    """The tenants whose jobs of a kind wait for a worker's place."""
+    return _PATTERNS["wanting"] % kind
 
 
 def idempotency(tenant: TenantId, digest: str) -> str:

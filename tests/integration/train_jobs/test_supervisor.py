@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import urllib.parse
+import uuid
+from collections import Counter
 from concurrent.futures import Future
 
 import pytest
 
+from cluster.ids import TenantId
 from cluster.platform import Platform
 from m2dao.errors import ClusterUnavailable, ServiceUnavailable
 from tests.support.fault_proxy import FaultProxy
@@ -55,6 +59,9 @@ def test_a_store_that_is_away_ends_no_worker(fits, stack):
                 except ServiceUnavailable:
                     missed.set()
                     raise
+
+            def __getattr__(self, name):
+                return getattr(jobs, name)
 
         def run(rank):
             proxy.refuse()
@@ -110,3 +117,70 @@ def test_a_worker_that_starts_later_leaves_alone_what_the_others_are_at(fits):
     fits.worker(first, second, rank=1, generation="g1").clean()
     assert [fits.job(fit_id).status for fit_id in (first, second)] == ["running", "queued"]
     assert [folder.name for folder in scratch.iterdir()] == [f"{first}-{fits.job(first).fence}"]
+
+
+class Place:
+    """The only place of a cluster: who has waited longest has it next."""
+
+    def __init__(self):
+        self._change, self._queue = threading.Condition(), []
+
+    @contextlib.contextmanager
+    def held_by(self, name):
+        with self._change:
+            self._queue.append(name)
+            assert self._change.wait_for(lambda: self._queue[0] == name, WAIT_S)
+        try:
+            yield
+        finally:
+            with self._change:
+                self._queue.pop(0)
+                self._change.notify_all()
+
+    def is_awaited_by(self, name):
+        with self._change:
+            return name in self._queue[1:]
+
+
+def test_two_tenants_take_turns_at_the_only_place_and_one_that_is_alone_keeps_it(stack, state, tmp_path, monkeypatch):
+    monkeypatch.setattr("train_jobs.supervisor._STARTS_S", 0.0)
+    place, order, starts = Place(), [], Counter()
+    tenants = {letter: TenantId(f"turns-{letter}-{uuid.uuid4().hex[:8]}") for letter in "ab"}
+    queued = {}
+
+    def batch(letter, other, num_fits):
+        state.accounts.create_tenant(tenants[letter])
+        fits = Fits(Platform(stack), tenants[letter], tmp_path / letter)
+        fits.folder.mkdir()
+        ids = queued[letter] = [fits.queue(f"{letter}{number}") for number in range(num_fits)]
+
+        def work(task, monitor):
+            order.append(letter)
+            while not (place.is_awaited_by(other) and says(other)) and (other not in queued or num_queued(other)):
+                threading.Event().wait(0.01)  # until the other tenant waits for the place, or has all it wants
+            return small_fit(task, monitor)
+
+        def run(rank):
+            starts[letter] += 1
+            with place.held_by(letter):
+                fits.worker(*ids, rank=rank, work=work, generation=f"g{starts[letter]}").run()
+
+        found = Future()
+        jobs, spec = fits.platform.state.jobs, fits.spec(*ids)
+        threading.Thread(target=lambda: found.set_result(run_in_steps(jobs, spec, run, most=1)), daemon=True).start()
+        return found
+
+    def num_queued(letter):
+        return state.jobs.backlog("fit", tenant=tenants[letter]).num_queued
+
+    def says(letter):
+        return tenants[letter] in state.jobs.wanting("fit", within_s=10, rests=True)
+
+    first = batch("a", "b", 4)
+    while not order:
+        threading.Event().wait(0.01)
+    second = batch("b", "a", 2)
+    assert first.result(WAIT_S)
+    assert second.result(WAIT_S)
+    assert order == ["a", "b", "a", "b", "a", "a"]
+    assert starts == {"a": 3, "b": 2}
