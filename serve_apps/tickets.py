@@ -10,6 +10,7 @@ from cluster.control.sweep import RENDERS
 from cluster.ids import RenderId, TenantId
 from cluster.object_keys import object_key
 from cluster.state.records import Claim
+from m2dao.formats import IDENTITY, IDENTITY_READ, RENDER_JOB_READ, RENDER_JOB_VERSION
 
 STARTED = "started"
 """A replica's word once it keeps the claim alive itself; the last word says how the render ended."""
@@ -22,6 +23,18 @@ SPEECH, SOUND = "speech.wav", "sound.flac"
 A request says where they are. ``audio_key`` and ``sound_key`` are keys of the object store, the same one where there is
 one file. ``kept_files`` are names of files kept with the job (``Jobs.files``).
 """
+
+_RENDER_JOB = "m2dao.render-job {}"  # what a render says of itself, with its version
+SERVED = frozenset(
+    [IDENTITY.tag_of(version) for version in IDENTITY_READ]
+    + [_RENDER_JOB.format(version) for version in RENDER_JOB_READ]
+)
+"""The formats that this release renders from. What needs others is left to the replicas of another release."""
+
+
+def needs_of_render(identity_format: str) -> tuple[str, ...]:
+    """The formats that a replica must know for a render; that of old versions is not known."""
+    return _RENDER_JOB.format(RENDER_JOB_VERSION), *filter(None, [identity_format])
 
 
 @dataclass(frozen=True, kw_only=True)

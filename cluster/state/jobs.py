@@ -31,11 +31,12 @@ from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
 from cluster.state.new_jobs import ID_TYPES, NewJob, Once, check_kind
 from cluster.state.problems import Problem
-from cluster.state.records import Backlog, Claim, JobRecord, fields_of, record_of
+from cluster.state.records import Backlog, Claim, JobRecord, Terms, fields_of, record_of
 from m2dao.errors import Conflict, InputError, LeaseLost, UnknownJob, UnknownObject
 
 RETENTION_S = 7 * 24 * 3600
 _BACKOFF = Backoff()
+_ANY = Terms()
 
 _RESTS = "rests/"  # before the name of a tenant
 
@@ -188,7 +189,7 @@ class Jobs:
         job_id: JobId | None = None,
         nonce: str | None = None,
         begun: bool = True,
-        max_running: int | None = None,
+        terms: Terms = _ANY,
     ) -> Claim | None:
         """Take the next job, first making jobs whose lease ran out available again.
 
@@ -202,7 +203,7 @@ class Jobs:
                 same nonce, within a minute, that job is the answer, and no second one is taken.
             begun: False when the job goes to a worker that calls ``begin``. A claim that runs out before is not
                 counted as an attempt.
-            max_running: tenants that have so many claimed jobs of this kind are passed over.
+            terms: which jobs it may be; the others keep their places.
 
         Returns:
             the claim, or None when nothing is waiting.
@@ -211,7 +212,8 @@ class Jobs:
         if job_id is not None and tenant is None:
             raise TypeError("claim of one job needs its tenant too")
         args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
-        args += [int(not begun), -1 if max_running is None else max_running]
+        known = "".join(f"\n{name}\n" for name in terms.serves)
+        args += [int(not begun), -1 if terms.max_running is None else terms.max_running, known]
         names = [keys.answer(nonce or new_nonce())]
         answer = self._link.run(scripts.CLAIM_JOB, names, args)
         if not answer:

@@ -80,6 +80,7 @@ class NewJob:
         files: what is kept with it.
         place: given back in the same step.
         origin: where it comes from; no part of what makes two requests the same.
+        needs: formats that whoever does it must know; see ``Jobs.claim``.
     """
 
     tenant: TenantId
@@ -93,6 +94,7 @@ class NewJob:
     files: Files = Files()
     place: Place | None = None
     origin: Origin = field(default_factory=Origin.here)
+    needs: tuple[str, ...] = ()
 
     def call(self) -> tuple[str, list[str], list[Any]]:
         """The script that creates it, its keys and its arguments."""
@@ -115,7 +117,7 @@ class NewJob:
         ]
         args = [str(self.job_id), str(tenant), kind, text, _sha256(what), self.max_attempts, _IDEMPOTENCY_S]
         args += [-1 if self.max_open is None else self.max_open, self.cost, self.files.most_open]
-        args += [*(self.place or ("", "")), self.origin.as_text()]
+        args += [*(self.place or ("", "")), self.origin.as_text(), "\n".join(self.needs)]
         for name, content in self.files.contents.items():
             args += [name, content]
         return scripts.CREATE_JOB, names, args

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class JobRecord:
     num_dodged: int = 0  # how often a worker that had failed it before left it to others
     failed_on: tuple[str, ...] = ()  # the workers that failed it
     origin: Origin = Origin()
+    needs: tuple[str, ...] = ()  # formats that whoever does it must know
 
     @property
     def finished(self) -> bool:
@@ -75,6 +76,19 @@ class Claim:
         """Make the span of the time until the first claim; later ones begin where an attempt ends."""
         if self.fence == 1:
             spans.record("queue", self.job.created_s, self.job.updated_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Which jobs a claim may take.
+
+    Args:
+        max_running: none of tenants that have so many claimed jobs of the kind; without it they do not count.
+        serves: only those that need no other formats than these; all jobs when there are none.
+    """
+
+    max_running: int | None = None
+    serves: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,5 +135,6 @@ def record_of(fields: Mapping[str, str]) -> JobRecord:
         num_dodged=int(fields.get("dodged", 0)),
         failed_on=tuple(fields.get("failed_on", "").split()),
         origin=Origin.from_text(fields.get("origin", "")),
+        needs=tuple(fields.get("needs", "").splitlines()),
     )
     return record if record.finished else dataclasses.replace(record, result=None, error=None)

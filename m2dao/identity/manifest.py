@@ -9,14 +9,13 @@ from pathlib import Path
 
 from m2dao.errors import CheckpointCorrupt, CheckpointUnsupported
 from m2dao.files import file_sha256
-from m2dao.formats import IDENTITY
+from m2dao.formats import IDENTITY, IDENTITY_READ
 
 GAUSSIANS_NAME = "gaussians.safetensors"
 MOTION_NAME = "motion.safetensors"
 SIGNALS_NAME = "signals.safetensors"
 PLATE_NAME = "plate.png"
 FILE_NAMES = (GAUSSIANS_NAME, MOTION_NAME, SIGNALS_NAME, PLATE_NAME)
-_READ_VERSIONS = (4, IDENTITY.version)  # see m2dao.identity.old_formats
 _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_FILE_BYTES = 1 << 30
 _MAX_SIZE_PX = 2048
@@ -77,8 +76,8 @@ def read_manifest(folder: Path) -> IdentityManifest:
         if not isinstance(data, dict):
             raise TypeError("not an object")
         form, version = data.pop("format", None), data.get("version")
-        if form != IDENTITY.name or version not in _READ_VERSIONS:
-            known = f"{IDENTITY.name} version {' or '.join(map(str, _READ_VERSIONS))}"
+        if form != IDENTITY.name or version not in IDENTITY_READ:
+            known = f"{IDENTITY.name} version {' or '.join(map(str, IDENTITY_READ))}"
             raise CheckpointUnsupported(str(path), known, f"{form} version {version}", remedy)
         manifest = IdentityManifest(**data)
         _check_manifest(manifest)

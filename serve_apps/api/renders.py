@@ -21,7 +21,7 @@ from cluster.state.people.principals import Principal
 from cluster.state.records import JobRecord
 from cluster.telemetry.scope import JOB, note
 from cluster.telemetry.traces import spans
-from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnderMaintenance
+from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnderMaintenance, UnknownIdentity
 from serve_apps.api import schemas
 from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_renders
 from serve_apps.api.decode import DecodedAudio
@@ -30,7 +30,7 @@ from serve_apps.api.uploads import RenderForm
 from serve_apps.identities.aliases import parse_identity, resolve_identity, unknown_identity
 from serve_apps.parallel import do_all
 from serve_apps.problems import ApiProblem, document_of
-from serve_apps.tickets import SOUND, SPEECH, render_prefix
+from serve_apps.tickets import SOUND, SPEECH, needs_of_render, render_prefix
 
 MAX_KEPT = MB  # bytes of sound that travel with the job, at most: half a minute of plain speech
 _NOT_BEGUN = ""  # the stage of a claimed render that no replica has begun
@@ -44,6 +44,7 @@ class _Parts:
     """What a render is made of, once its uploads are decoded."""
 
     ref: ModelRef
+    needs: tuple[str, ...]  # formats
     audio: DecodedAudio
     image: Path | None
 
@@ -82,7 +83,7 @@ class RenderRequests:
         try:
             if not place.principal.sees(parse_identity(form.identity, place.tenant).identity):
                 raise unknown_identity()
-            ref = await in_thread(resolve_identity, self._services.state.champions, form.identity, place.tenant)
+            ref, needs = await in_thread(self._resolve, form.identity, place.tenant)
         except ApiProblem as error:
             if error.code == "unknown-identity":
                 await self._services.door.charge(place.tenant, LOOKUP_COST)
@@ -93,7 +94,7 @@ class RenderRequests:
             image = None
             if form.background_image is not None:
                 image = await self._services.decoder.decode_image(form.background_image.path, work_dir)
-        parts = _Parts(ref, audio, image)
+        parts = _Parts(ref, needs, audio, image)
         new = self._new_job(place, form, parts)  # it names the span that is at work now, not that of storing
         with spans.span("store"):
             job = await self._queue(place, new, form, parts)
@@ -111,6 +112,14 @@ class RenderRequests:
             return await self._services.in_thread(self._store, new, form, parts)
         except QuotaExceeded as error:
             raise too_many_renders(self._services) from error
+
+    def _resolve(self, text: str, tenant: TenantId) -> tuple[ModelRef, tuple[str, ...]]:
+        """The version that a client means, and the formats that whoever renders it must know."""
+        ref = resolve_identity(self._services.state.champions, text, tenant)
+        try:
+            return ref, needs_of_render(self._services.state.versions.facts(ref).format)
+        except UnknownIdentity as error:  # it was deleted a moment ago
+            raise unknown_identity() from error
 
     def _new_job(self, place: UploadPlace, form: RenderForm, parts: _Parts) -> NewJob:
         """The job, but for where its files are."""
@@ -130,6 +139,7 @@ class RenderRequests:
             max_attempts=config.max_attempts,
             max_open=config.max_active_renders,
             cost=parts.audio.seconds,
+            needs=parts.needs,
         )
 
     async def _create_with_files(self, place: UploadPlace, new: NewJob, parts: _Parts) -> JobRecord:

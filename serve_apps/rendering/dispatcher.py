@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
 
 from cluster.ids import ModelRef
@@ -20,12 +20,12 @@ from cluster.settings import ServeConfig
 from cluster.state.jobs import Jobs
 from cluster.state.lease import Lease
 from cluster.state.link import new_nonce
-from cluster.state.records import Claim
+from cluster.state.records import Claim, Terms
 from cluster.telemetry.traces import spans
 from m2dao.errors import LeaseLost, M2daoError
 from serve_apps.problems import ApiProblem, stored_problem
 from serve_apps.rendering.breaker import Breaker
-from serve_apps.tickets import PUT_OFF, STARTED, RenderTicket
+from serve_apps.tickets import PUT_OFF, SERVED, STARTED, RenderTicket
 
 log = logging.getLogger(__name__)
 MAX_WAITING = 2  # claims that no replica has begun: one would leave a replica idle for a moment after each render
@@ -55,6 +55,7 @@ class Dispatcher:
         worker: the name under which claims are made.
         breaker: says when renders may be claimed.
         was_stopped: tells the error of a replica that was stopped on purpose from that of one that died.
+        serves: the formats that the replicas know; renders that need others are not claimed.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class Dispatcher:
         worker: str,
         breaker: Breaker,
         was_stopped: Callable[[Exception], bool] = lambda error: False,
+        serves: Collection[str] = SERVED,
     ):
         self._jobs = jobs
         self._breaker = breaker
         self._was_stopped = was_stopped
+        self._terms = Terms(max_running=config.max_running_renders, serves=serves)
         self._send = send
         self._config = config
         self._worker = worker
@@ -112,7 +115,7 @@ class Dispatcher:
                         lease_s=self._config.lease_s,
                         nonce=nonce,
                         begun=False,
-                        max_running=self._config.max_running_renders,
+                        terms=self._terms,
                     )
                     nonce = new_nonce()
                     if claim is None:

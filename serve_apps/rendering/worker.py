@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 import wave
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +39,7 @@ from serve_apps.parallel import do_all
 from serve_apps.problems import stored_problem
 from serve_apps.rendering.health import Health
 from serve_apps.rendering.load import Load
-from serve_apps.tickets import PUT_OFF, SOUND, SPEECH, RenderTicket, render_prefix
+from serve_apps.tickets import PUT_OFF, SERVED, SOUND, SPEECH, RenderTicket, render_prefix
 
 log = logging.getLogger(__name__)
 SCRATCH = "render-"  # what the names of its temporary folders begin with
@@ -80,6 +80,7 @@ class RenderWorker:
         watchers: who is told of them.
         name: who does them, for people who read messages.
         backoff: the waits while the state store does not take an answer.
+        serves: the formats that it knows.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class RenderWorker:
         watchers: Watchers,
         name: str,
         backoff: Backoff,
+        serves: Collection[str] = SERVED,
     ):
         self._jobs = jobs
         self._store = store
@@ -100,6 +102,7 @@ class RenderWorker:
         self._load, self._health, self._on_done = watchers.load, watchers.health, watchers.on_done
         self._name = name
         self._backoff = backoff
+        self._serves = serves
         self._threads = ThreadPoolExecutor(_FILES * config.render_concurrency, thread_name_prefix="fetch")
         self._stopping = threading.Event()
         self._claims: dict[str, Claim] = {}  # of renders under way, by their job ids
@@ -149,6 +152,9 @@ class RenderWorker:
     def _do(self, claim: Claim, lease: Lease, ref: str, attempt: spans.Span) -> str:
         job = claim.job
         note = {"ref": job.request["ref"], "attempt": job.attempt}
+        if unknown := [need for need in job.needs if need not in self._serves]:
+            log.info("render left to another release", extra={**note, "needs": unknown})
+            return self._tell(claim, "retry", lambda: self._jobs.dodge(claim))
         if self._name in job.failed_on and job.num_dodged < MAX_DODGES:
             log.info("render left to another replica: it failed here before", extra=note)
             return self._tell(claim, "retry", lambda: self._jobs.dodge(claim))

@@ -43,7 +43,7 @@ from serve_apps.rendering.load import Load
 from serve_apps.rendering.pool import RenderPool
 from serve_apps.rendering.probe import fault_of_version
 from serve_apps.rendering.worker import RenderWorker, Watchers
-from serve_apps.tickets import RenderTicket
+from serve_apps.tickets import SERVED, RenderTicket
 from tests.support.http_server import serving
 from tests.support.stack import cancel_open_jobs, reaching
 
@@ -155,6 +155,7 @@ def make_worker(
     budget_bytes: int = 500 * MB,
     load=load_on_cpu,
     name: str = "test",
+    serves=SERVED,
 ) -> tuple[RenderWorker, TalkerCache]:
     """A worker as a replica has it, and its cache."""
     source = IdentitySource(
@@ -173,6 +174,7 @@ def make_worker(
         watchers=Watchers(load=Load(), health=Health(functools.partial(probe, "cpu"))),
         name=name,
         backoff=Backoff(base_s=0.01, max_s=0.1),
+        serves=serves,
     )
     return worker, talkers
 

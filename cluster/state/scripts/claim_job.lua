@@ -1,6 +1,7 @@
 -- Gives out the next job: the tenants take turns by cost, and within a tenant the oldest comes first.
 -- KEYS: answer   ARGV: kind, worker, lease_ms, tenant ('' for any), id ('' for any), retention_s,
---   unbegun (1: for a worker that will begin it), max_running of one tenant (-1: any)
+--   unbegun (1: for a worker that will begin it), max_running of one tenant (-1: any), serves: what the worker knows,
+--   each between line ends ('' for all)
 -- include: jobs
 -- include: answers
 local said = recall(KEYS[1])
@@ -8,21 +9,37 @@ if said then
   local key, fence = said:match('^(%S+) (%d+)$')
   if redis.call('HGET', key, 'fence') == fence then return record(key) end
 end
-local t, kind, most = now(), ARGV[1], tonumber(ARGV[8])
+local t, kind, most, serves = now(), ARGV[1], tonumber(ARGV[8]), ARGV[9]
 adopt(kind)
 hear(kind, t)
 for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', key_of('due', kind), '-inf', text(t), 'LIMIT', 0, 100)) do
   requeue(tenant, kind, ARGV[6], t)
 end
--- Takes a job from the queue of a tenant. An id whose record is gone leaves the queue on the way.
+-- Whether the worker knows all that a job needs; jobs of older releases say nothing of it.
+local function served(key)
+  for need in (redis.call('HGET', key, 'needs') or ''):gmatch('[^\n]+') do
+    if serves ~= '' and not serves:find('\n' .. need .. '\n', 1, true) then return false end
+  end
+  return true
+end
+-- Takes a job from the queue of a tenant, and says whether it leaves some there for others. An id whose record is gone
+-- leaves the queue on the way.
 local function take(tenant)
-  local queue = key_of('queue', tenant, kind)
-  repeat
+  local queue, left = key_of('queue', tenant, kind), 0
+  while true do
     local id = ARGV[5]
-    if id == '' then id = redis.call('ZRANGE', queue, 0, 0)[1] end
-    if not id or not exit('queue', tenant, kind, id) then return end
-    if known(key_of('job', tenant, id)) then return id end
-  until ARGV[5] ~= ''
+    if id == '' then id = redis.call('ZRANGE', queue, left, left)[1] end
+    if not id then return nil, left > 0 end
+    local key = key_of('job', tenant, id)
+    if known(key) and not served(key) then
+      if ARGV[5] ~= '' then return end
+      left = left + 1
+    else
+      local was_there = exit('queue', tenant, kind, id)
+      if was_there and known(key) then return id end
+      if ARGV[5] ~= '' then return end
+    end
+  end
 end
 local function give(tenant, id)
   local key = key_of('job', tenant, id)
@@ -48,13 +65,17 @@ repeat
   if tenant and full(tenant) then
     passed = passed + 1
   elseif tenant then
-    local id = take(tenant)
+    local id, others = take(tenant)
     if id then
       local totals = totals_of(kind)
       redis.call('HSET', totals, 'clock', seconds(math.max(tonumber(start), number(redis.call('HGET', totals, 'clock')))))
       return give(tenant, id)
     end
-    redis.call('ZREM', key_of('turn', kind), tenant)  -- its queue is empty
+    if others then
+      passed = passed + 1
+    else
+      redis.call('ZREM', key_of('turn', kind), tenant)  -- its queue is empty
+    end
   end
 until not tenant
 return false

@@ -2,7 +2,7 @@
 -- KEYS: job, idempotency ('' for none), tenants, queue, leases, index, delayed, files, slots of uploads, places of uploads
 -- ARGV: id, tenant, kind, request, fingerprint, max_attempts, idempotency_s, max_open (-1: any), cost,
 --   open jobs of all tenants up to which files are kept, the slot and the place of the upload ('' for none),
---   where it comes from, then name and content of each file
+--   where it comes from, what its worker must know (a line each), then name and content of each file
 -- include: jobs
 if redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then return {'no-tenant'} end
 -- The job, or the one before, counts as open from now on; so its upload counts no more.
@@ -27,7 +27,7 @@ end
 if redis.call('EXISTS', key_of('maintenance')) == 1 then return {'maintenance'} end
 local open = redis.call('ZCARD', KEYS[4]) + redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[7])
 if tonumber(ARGV[8]) >= 0 and open >= tonumber(ARGV[8]) then return {'quota'} end
-local has_files = #ARGV > 13
+local has_files = #ARGV > 14
 if has_files then
   local open_of_all = 0
   for _, num in ipairs(redis.call('HMGET', totals_of(ARGV[3]), 'num_queue', 'num_leases', 'num_delayed')) do
@@ -41,9 +41,10 @@ redis.call('HSET', KEYS[1], 'id', ARGV[1], 'tenant', ARGV[2], 'kind', ARGV[3], '
   'stage', '', 'request', ARGV[4], 'attempt', '0', 'max_attempts', ARGV[6], 'fence', '0', 'worker', '',
   'cost', ARGV[9], 'created', text(t), 'updated', text(t), 'fingerprint', ARGV[5],
   'origin', ARGV[13])
+if ARGV[14] ~= '' then redis.call('HSET', KEYS[1], 'needs', ARGV[14]) end
 enter('queue', ARGV[2], ARGV[3], ARGV[1], text(t))
 if has_files then
-  redis.call('HSET', KEYS[8], unpack(ARGV, 14))
+  redis.call('HSET', KEYS[8], unpack(ARGV, 15))
   redis.call('EXPIRE', KEYS[8], 30 * 86400)  -- far beyond any wait: a release that knows no files leaves them behind
 end
 redis.call('ZADD', KEYS[6], text(t), ARGV[1])

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from cluster.faults import Backoff
-from cluster.ids import ModelRef, TenantId
+from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.settings import ServeConfig
+from cluster.state.new_jobs import NewJob
 from cluster.state.records import JobRecord
 from cluster.state.store import StateStore
 from m2dao.errors import StorageUnavailable
 from serve_apps.rendering.breaker import Breaker
 from serve_apps.rendering.dispatcher import MAX_WAITING, Dispatcher
-from serve_apps.tickets import STARTED, RenderTicket
+from serve_apps.tickets import SERVED, STARTED, RenderTicket
 from tests.support.stack import cancel_open_jobs
 
 WAIT_S = 60
@@ -32,9 +33,10 @@ def state(stack):
     state.close()
 
 
-def queue(state: StateStore, tenant: TenantId, *, max_attempts: int = 3) -> JobRecord:
+def queue(state: StateStore, tenant: TenantId, *, max_attempts: int = 3, needs: tuple[str, ...] = ()) -> JobRecord:
     request = {"ref": f"{tenant}.anna@7", "identity": "anna", "background": {"kind": "plate"}, "audio_seconds": 1.0}
-    return state.jobs.create(tenant, "render", request, max_attempts=max_attempts)[0]
+    what = {"tenant": tenant, "kind": "render", "job_id": RenderId.new(), "request": request, "needs": needs}
+    return state.jobs.add(NewJob(**what, max_attempts=max_attempts))[0]
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -65,7 +67,13 @@ QUICK = Backoff(base_s=0.01, max_s=0.1)
 
 
 def dispatcher_of(
-    state: StateStore, replicas: Replicas, *, lease_s: float = 5.0, backoff: Backoff = QUICK, check=lambda: None
+    state: StateStore,
+    replicas: Replicas,
+    *,
+    lease_s: float = 5.0,
+    backoff: Backoff = QUICK,
+    check=lambda: None,
+    serves=SERVED,
 ) -> Dispatcher:
     return Dispatcher(
         jobs=state.jobs,
@@ -74,6 +82,7 @@ def dispatcher_of(
         worker="test",
         breaker=Breaker({"storage-unavailable": check}, backoff),
         was_stopped=lambda error: isinstance(error, InterruptedError),
+        serves=serves,
     )
 
 
@@ -95,6 +104,29 @@ def test_a_queued_render_is_sent_with_its_pinned_ref(state, tenant):
     ((ref, ticket),) = asyncio.run(main())
     assert str(ref) == f"{tenant}.anna@7"
     assert (ticket.tenant, ticket.job_id, ticket.fence) == (str(tenant), str(job.id), 1)
+
+
+def test_two_releases_on_one_queue_each_send_what_their_replicas_know(state, tenant):
+    next_format = "m2dao.identity 99"
+    for_next, for_both = queue(state, tenant, needs=(next_format,)), queue(state, tenant, needs=tuple(SERVED))
+
+    async def play(attempt):
+        yield STARTED
+        yield "done"
+
+    async def main():
+        old, new = Replicas(play), Replicas(play)
+        first = dispatcher_of(state, old)
+        first.start()
+        await until(lambda: old.sent)  # the second that came, for the first is not for it
+        assert status(state, for_next) == ("queued", 0)
+        second = dispatcher_of(state, new, serves={*SERVED, next_format})
+        second.start()
+        await until(lambda: new.sent)
+        await asyncio.gather(first.stop(), second.stop())
+        return [[ticket.job_id for _, ticket in each.sent] for each in (old, new)]
+
+    assert asyncio.run(main()) == [[str(for_both.id)], [str(for_next.id)]]
 
 
 def test_a_render_whose_replica_dies_is_sent_again_at_once_and_counts_as_tried(state, tenant):

@@ -15,6 +15,7 @@ from cluster.ids import RenderId
 from cluster.state import keys
 from cluster.state.records import Claim
 from m2dao.errors import RenderBackendUnavailable
+from m2dao.formats import IDENTITY, RENDER_JOB_VERSION
 from m2dao.identity.talker import Talker
 from m2dao.media.audio import probe_audio, read_audio, read_sent
 from m2dao.media.video import probe_video, read_frames
@@ -28,6 +29,7 @@ from tests.support.serve import Api, Customer, Gated, api_over, do, make_worker,
 from tests.support.tiny_identity import make_tiny_identity
 
 WAIT_S = 120
+RENDER_JOB_TAG = f"m2dao.render-job {RENDER_JOB_VERSION}"
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +256,19 @@ def test_a_render_under_way_when_its_process_must_end_is_given_back_uncounted(ap
     talker.go_on.set()
     thread.join(WAIT_S)
     assert outcome == ["lost"]
+
+
+def test_a_render_that_came_to_a_replica_of_another_release_goes_back_untried(api, own, tmp_path):
+    """While an application is updated, a new dispatcher may still have old replicas."""
+    own.ask(1)
+    claim = take(api.services, own.tenant)
+    assert set(claim.job.needs) == {RENDER_JOB_TAG, IDENTITY.tag_of(IDENTITY.version)}
+    old, _ = make_worker(api.services, tmp_path / "old", serves={RENDER_JOB_TAG, "m2dao.identity 3"})
+    new, _ = make_worker(api.services, tmp_path / "new")
+    assert do(old, claim) == "retry"
+    again = take_soon(api, own)
+    assert (again.job.id, again.job.attempt, again.job.num_put_off) == (claim.job.id, 1, 0)
+    assert do(new, again) == "done"
 
 
 def take_soon(api: Api, own: Customer) -> Claim:

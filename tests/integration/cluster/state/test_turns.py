@@ -16,6 +16,7 @@ from cluster.ids import RenderId, TenantId
 from cluster.state import keys, scripts
 from cluster.state.jobs import Jobs
 from cluster.state.problems import Problem
+from cluster.state.records import Terms
 from cluster.state.store import StateStore
 from tests.support.stack import reaching
 
@@ -125,12 +126,12 @@ def test_what_was_rendered_before_its_worker_died_is_charged(alone):
 def test_a_tenant_at_its_limit_is_passed_over_and_keeps_its_turn(alone):
     create(alone, LONG, 5, 3)
     create(alone, SHORT, 6, 9)
-    first = take(alone, max_running=1)
+    first = take(alone, terms=Terms(max_running=1))
     assert first.job.tenant == LONG
-    assert take(alone, max_running=1).job.tenant == SHORT
-    assert take(alone, max_running=1) is None
+    assert take(alone, terms=Terms(max_running=1)).job.tenant == SHORT
+    assert take(alone, terms=Terms(max_running=1)) is None
     alone.jobs.finish(first, {})
-    assert take(alone, max_running=1).job.tenant == LONG
+    assert take(alone, terms=Terms(max_running=1)).job.tenant == LONG
 
 
 _COUNTED = """local real = redis

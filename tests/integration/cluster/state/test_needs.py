@@ -1,0 +1,104 @@
+"""Two releases on one Redis: each claims what it can do, and leaves the rest to the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from cluster.ids import RenderId, TenantId
+from cluster.state.new_jobs import NewJob
+from cluster.state.records import Terms
+from cluster.state.store import StateStore
+from tests.support.stack import reaching
+
+ANNA, BEN = TenantId("anna"), TenantId("ben")
+OLD, NEW = ("identity 5", "job 2"), ("identity 5", "identity 6", "job 2", "job 3")
+
+
+@pytest.fixture
+def alone(stack) -> Iterator[StateStore]:
+    """A database of its own: what waits there is nobody else's."""
+    parts = urlsplit(stack.require("redis.url"))
+    store = StateStore(reaching(stack, redis_url=urlunsplit(parts._replace(path="/10"))))
+    store._link.call("FLUSHDB")
+    for tenant in (ANNA, BEN):
+        store.accounts.create_tenant(tenant)
+    yield store
+    store._link.call("FLUSHDB")
+    store.close()
+
+
+def queue(state: StateStore, tenant: TenantId, *needs: str, cost: float = 1.0) -> RenderId:
+    new = NewJob(tenant=tenant, kind="render", job_id=RenderId.new(), request={}, needs=needs, cost=cost)
+    return state.jobs.add(new)[0].id
+
+
+def take(state: StateStore, serves: tuple[str, ...], **more) -> RenderId | None:
+    claim = state.jobs.claim("render", worker="w", lease_s=60, terms=Terms(serves=serves), **more)
+    return None if claim is None else claim.job.id
+
+
+def test_what_a_release_cannot_do_waits_for_the_other_untried(alone):
+    for_new = queue(alone, ANNA, "identity 6", "job 3")
+    for_both = queue(alone, ANNA, "identity 5", "job 2")
+    assert take(alone, OLD) == for_both
+    assert take(alone, OLD) is None
+    waits = alone.jobs.get(ANNA, for_new)
+    assert (waits.status, waits.attempt, waits.num_put_off, waits.needs) == ("queued", 0, 0, ("identity 6", "job 3"))
+    assert take(alone, NEW) == for_new
+
+
+def test_everything_that_is_needed_must_be_known(alone):
+    queue(alone, ANNA, "identity 5", "job 3")
+    queue(alone, ANNA, "identity", "job 2")  # the beginning of a known name
+    assert take(alone, OLD) is None
+
+
+def test_a_tenant_whose_renders_wait_for_another_release_holds_up_nobody(alone):
+    for _ in range(30):
+        queue(alone, ANNA, "identity 6")
+    own = [queue(alone, BEN, "identity 5") for _ in range(2)]
+    assert [take(alone, OLD) for _ in range(3)] == [*own, None]
+    assert take(alone, NEW) is not None  # it has kept its place
+
+
+def test_renders_of_a_release_that_said_nothing_are_done_by_all(alone):
+    old = queue(alone, ANNA)
+    assert take(alone, OLD) == old
+
+
+def test_who_says_nothing_takes_all(alone):
+    job = queue(alone, ANNA, "identity 6")
+    assert take(alone, ()) == job
+
+
+def test_a_job_that_is_named_is_not_taken_by_who_cannot_do_it(alone):
+    job = queue(alone, ANNA, "identity 6")
+    assert take(alone, OLD, tenant=ANNA, job_id=job) is None
+    assert take(alone, NEW, tenant=ANNA, job_id=job) == job
+
+
+def test_an_upgrade_with_both_releases_running_strands_nothing(alone):
+    """Both claim at the same time from one queue, until nothing waits."""
+    made = {queue(alone, tenant, f"identity {5 + number % 2}") for tenant in (ANNA, BEN) for number in range(20)}
+    done: dict[tuple[str, ...], list[RenderId]] = {OLD: [], NEW: []}
+
+    def work(serves):
+        while alone.jobs.backlog("render").num_queued:
+            claim = alone.jobs.claim("render", worker="w", lease_s=60, terms=Terms(serves=serves))
+            if claim is not None:
+                alone.jobs.finish(claim, {})
+                done[serves].append(claim.job.id)
+
+    threads = [threading.Thread(target=work, args=(serves,)) for serves in (OLD, NEW)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, done[OLD] + done[NEW])) == sorted(map(str, made))  # each once
+    jobs = [alone.jobs.get(tenant, job.id) for tenant in (ANNA, BEN) for job in alone.jobs.list(tenant, "render")]
+    assert {(job.status, job.attempt) for job in jobs} == {("done", 1)}
+    assert all("identity 5" in alone.jobs.get(job.tenant, job.id).needs for job in jobs if job.id in done[OLD])
