@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cluster.commands.audit import add_audit_command
 from cluster.commands.keys import add_key_commands
 from cluster.commands.tokens import add_token_commands
+from cluster.control.people.audit import act_as_command
 from cluster.control.sweep import sweep_all_renders
 from cluster.control.tenants import Tenants
 from cluster.operate.commands import add_commands
@@ -30,6 +32,7 @@ _EXAMPLES = """examples:
   m2dao-cluster tenant create acme
   m2dao-cluster key create acme --label website
   m2dao-cluster key create acme --scope admin --days 90
+  m2dao-cluster audit acme --limit 20           who has done what, the newest first
   m2dao-cluster token create acme anna --origin https://app.example.com --minutes 30
   m2dao-cluster key rotate acme 0b1c2d3e4f5a --overlap-hours 24
   m2dao-cluster sweep --days 30                 delete videos and sound of renders that are older (for a daily job)
@@ -49,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)  # a stop from outside is undone like Ctrl-C
+    act_as_command()
     return run_command("m2dao-cluster", lambda: arguments.run(arguments), as_json=arguments.json)
 
 
@@ -87,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(tenant, "list", _tenant_list, "List the tenants.")
     add_key_commands(commands, add)
     add_token_commands(commands, add)
+    add_audit_command(commands, add)
     sweep = add(commands, "sweep", _sweep, "Delete what renders have stored, once it is old.")
     sweep.add_argument("--days", type=float, default=8.0, metavar="N", help="older than this (default: %(default)s)")
     add_commands(commands, add)

@@ -145,6 +145,12 @@ class TraceSettings(Group):
     )
 
 
+class AuditSettings(Group):
+    """How much is kept of who has done what."""
+
+    entries: int = number(100_000, 100, 10_000_000, "Entries of a tenant's audit trail; the oldest leave beyond it.")
+
+
 class JobSettings(Group):
     """How jobs wait for what is ours to mend."""
 
@@ -180,6 +186,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     traces: TraceSettings = TraceSettings()
     jobs: JobSettings = JobSettings()
+    audit: AuditSettings = AuditSettings()
     fit: FitSettings = FitSettings()
     serve: ServeConfig = ServeConfig()
     key_pepper: SecretStr = Field(

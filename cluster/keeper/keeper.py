@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cluster.state.lease import Lease
+from cluster.state.people.audit import acting
 from cluster.state.seats import KEEPER, Seats
 from m2dao.errors import LeaseLost, M2daoError
 
@@ -99,7 +100,8 @@ class Keeper:
         num_failed = 0
         while not over.is_set():
             try:
-                wait_s, num_failed = chore.do(lease), 0
+                with acting("keeper"):
+                    wait_s, num_failed = chore.do(lease), 0
             except LeaseLost:
                 return
             except M2daoError as error:

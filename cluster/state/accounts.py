@@ -20,6 +20,7 @@ from cluster.ids import TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
 from cluster.state.new_jobs import Once
+from cluster.state.people.audit import AuditTrail
 from cluster.state.people.drafts import Draft
 from cluster.state.people.principals import USUAL_SCOPES, ApiKeyInfo, KeyTerms, NewApiKey, Scope, scopes_of, unknown_key
 from cluster.state.upkeep.erasures import Erasures, api_key_path
@@ -43,8 +44,8 @@ _LONGEST_LIFE_S = 10 * 365 * 86400.0
 class Accounts:
     """Who may use the platform. See ``StateStore`` for what every method raises."""
 
-    def __init__(self, link: RedisLink, *, pepper: str):
-        self._link = link
+    def __init__(self, link: RedisLink, audit: AuditTrail, *, pepper: str):
+        self._link, self._audit = link, audit
         self._pepper = pepper.encode()
 
     def check_pepper(self) -> None:
@@ -70,7 +71,9 @@ class Accounts:
         Raises:
             AlreadyExists: there is one of that name.
         """
-        if not self._link.run(scripts.CREATE_TENANT, [keys.TENANTS, keys.answer(new_nonce())], [str(tenant)]):
+        if not self._link.run(
+            scripts.CREATE_TENANT, [keys.TENANTS, keys.answer(new_nonce())], [str(tenant), self._audit.signature()]
+        ):
             raise AlreadyExists(f"tenant {tenant}", "a new name", "one that is taken")
 
     def list_tenants(self) -> list[TenantId]:
@@ -119,7 +122,7 @@ class Accounts:
         draft = Draft("api-key", tenant, ["create", *wanted], once)
         digest = self.digest(self.secret(_PREFIX, draft.seed))
         names = [keys.TENANTS, keys.api_key(digest), keys.api_keys(tenant), draft.entry]
-        args = [str(tenant), draft.name, digest, *wanted, *draft.rest, _MOST_KEYS]
+        args = [str(tenant), draft.name, digest, *wanted, *draft.rest, _MOST_KEYS, self._audit.signature()]
         return self._made(tenant, self._link.run(scripts.CREATE_API_KEY, names, args))
 
     def rotate_api_key(
@@ -146,7 +149,7 @@ class Accounts:
         draft = Draft("api-key", tenant, ["rotate", *wanted], once)
         digest = self.digest(self.secret(_PREFIX, draft.seed))
         names = [keys.api_key(digest), keys.api_keys(tenant), draft.entry]
-        args = [str(tenant), draft.name, digest, *wanted, *draft.rest, _MOST_KEYS]
+        args = [str(tenant), draft.name, digest, *wanted, *draft.rest, _MOST_KEYS, self._audit.signature()]
         answer = self._link.run(scripts.ROTATE_API_KEY, names, args)
         if answer[0] == "unknown":
             raise unknown_key()
@@ -175,7 +178,8 @@ class Accounts:
         """Void one of the tenant's keys at once; returns whether there was such a key."""
         Erasures(self._link).note(api_key_path(tenant, key_id))
         names = [keys.api_keys(tenant), keys.answer(new_nonce())]
-        return bool(self._link.run(scripts.REVOKE_API_KEY, names, [key_id]))
+        words = [key_id, str(tenant), self._audit.signature()]
+        return bool(self._link.run(scripts.REVOKE_API_KEY, names, words))
 
     def key_of(self, api_key: str) -> str | None:
         """Where in Redis the tenant of an API key or client token stands; None for what cannot be either.

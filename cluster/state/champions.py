@@ -16,6 +16,7 @@ from typing import Any
 from cluster.ids import ALIASES, AliasRef, FitId, IdentityName, ModelRef, TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink
+from cluster.state.people.audit import AuditTrail
 from cluster.state.versions import VersionFacts, VersionTable, ready_numbers, unknown
 from cluster.versions import IdentityInfo
 from m2dao.errors import PromotionConflict, UnknownIdentity
@@ -81,8 +82,8 @@ class PastMove:
 class ChampionTable:
     """The champions of all identities. See ``StateStore`` for what every method raises."""
 
-    def __init__(self, link: RedisLink, versions: VersionTable):
-        self._link, self._versions = link, versions
+    def __init__(self, link: RedisLink, versions: VersionTable, audit: AuditTrail):
+        self._link, self._versions, self._audit = link, versions, audit
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -203,6 +204,7 @@ class ChampionTable:
         ]
         expected = "" if epoch is None else epoch
         words = [str(tenant), str(identity), what, version or "", expected, _ANSWER_S if request else 3600]
+        words.append(self._audit.signature())
         answer = json.loads(self._link.run(scripts.MOVE_CHAMPION, names, words))
         name = f"{tenant}.{identity}"
         outcome, now = answer["outcome"], _champion(answer)

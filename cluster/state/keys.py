@@ -48,6 +48,7 @@ _PATTERNS: Final = {
     "client_token": "client-token:%s",  # digest -> hash of tenant, identity, origin and end
     "client_tokens": "%s:client-tokens",  # tenant -> hash of token id -> its end and digest
     "client_token_ends": "%s:client-token-ends",  # tenant -> ends and ids of tokens, by name
+    "audit": "%s:audit",  # tenant -> stream of who has done what
     "client_origins": CLIENT_ORIGINS,  # origins of pages with client tokens, by the end of the last one
     "job": "%s:job:%s",  # tenant, job id -> hash
     "files": "%s:files:%s",  # tenant, job id -> hash of name -> bytes, while the job is open
@@ -101,6 +102,11 @@ def client_token(digest: str) -> str:
 def client_tokens(tenant: TenantId) -> tuple[str, str]:
     """The list of a tenant's client tokens, and their ends."""
     return _PATTERNS["client_tokens"] % tenant, _PATTERNS["client_token_ends"] % tenant
+
+
+def audit(tenant: TenantId) -> str:
+    """Who has done what on behalf of a tenant."""
+    return _PATTERNS["audit"] % tenant
 
 
 def job(tenant: TenantId, job_id: JobId) -> str:

@@ -2,6 +2,7 @@
 
     StateStore
       .accounts   tenants and their API keys               cluster/state/accounts.py
+      .audit      who has done what                        cluster/state/people/audit.py
       .tokens     what web pages may hold                  cluster/state/people/tokens.py
       .jobs       durable jobs with leases and fencing     cluster/state/jobs.py
       .versions   which versions identities have           cluster/state/versions.py
@@ -26,6 +27,7 @@ from cluster.state.champions import ChampionTable
 from cluster.state.events import Events
 from cluster.state.jobs import Jobs
 from cluster.state.link import RedisLink
+from cluster.state.people.audit import AuditTrail
 from cluster.state.people.tokens import ClientTokens
 from cluster.state.probes import Probes
 from cluster.state.seats import Seats
@@ -46,11 +48,12 @@ class StateStore:
     def __init__(self, settings: Settings):
         self._settings = settings
         self._link = RedisLink(settings.require("redis.url"))
-        self.accounts = Accounts(self._link, pepper=settings.require("key_pepper"))
-        self.tokens = ClientTokens(self._link, self.accounts)
+        self.audit = AuditTrail(self._link, most_entries=settings.audit.entries)
+        self.accounts = Accounts(self._link, self.audit, pepper=settings.require("key_pepper"))
+        self.tokens = ClientTokens(self._link, self.accounts, self.audit)
         self.jobs = Jobs(self._link, backoff=settings.jobs.backoff)
-        self.versions = VersionTable(self._link)
-        self.champions = ChampionTable(self._link, self.versions)
+        self.versions = VersionTable(self._link, self.audit)
+        self.champions = ChampionTable(self._link, self.versions, self.audit)
         self.probes = Probes(self._link)
         self.seats = Seats(self._link)
         self.tallies = Tallies(self._link)

@@ -15,6 +15,7 @@ from typing import Any
 from cluster.ids import FitId, IdentityName, ModelRef, TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink
+from cluster.state.people.audit import AuditTrail
 from cluster.state.records import Claim
 from m2dao.errors import Conflict, LeaseLost, UnknownIdentity
 
@@ -67,8 +68,8 @@ class VersionDetails:
 class VersionTable:
     """The versions of all identities. See ``StateStore`` for what every method raises."""
 
-    def __init__(self, link: RedisLink):
-        self._link = link
+    def __init__(self, link: RedisLink, audit: AuditTrail):
+        self._link, self._audit = link, audit
 
     def open(self, claim: Claim) -> int | None:
         """The version that a fit has made already; None when its claim may make it.
@@ -170,7 +171,8 @@ class VersionTable:
             UnknownIdentity: there is no such version.
         """
         names = [keys.champion(ref.tenant, ref.identity), keys.versions(ref.tenant, ref.identity)]
-        outcome = self._link.run(scripts.RETIRE_VERSION, names, [ref.version])
+        words = [ref.version, str(ref.tenant), str(ref.identity), self._audit.signature()]
+        outcome = self._link.run(scripts.RETIRE_VERSION, names, words)
         if outcome == "unknown":
             raise unknown(ref)
         if outcome != "ok":

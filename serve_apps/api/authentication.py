@@ -20,6 +20,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from cluster.ids import RenderId, TenantId
 from cluster.state.door import Answer, Verdict, place_of
 from cluster.state.new_jobs import Place
+from cluster.state.people.audit import act_as
 from cluster.state.people.principals import Needed, Principal, Purpose, Scope
 from cluster.telemetry.scope import TENANT, note
 from serve_apps.api.services import Services, ServicesOf
@@ -152,6 +153,7 @@ def _let_in(answer: Answer, services: Services, needed: Needed) -> Principal:
         challenge, detail = 'Bearer error="invalid_token"', "the key is unknown, was revoked, or has ended"
         raise _refusal("invalid-credentials", detail, "WWW-Authenticate", challenge)
     note(**{TENANT: str(principal.tenant)})
+    act_as(f"{'token' if principal.identity else 'key'}:{principal.key_id}")
     if answer.verdict is Verdict.WRONG_ORIGIN:
         raise _refusal("wrong-origin", f"pages of {needed.origin or 'no origin'} may not use it", "Connection", "close")
     if answer.verdict is Verdict.FORBIDDEN:

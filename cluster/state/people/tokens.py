@@ -16,6 +16,7 @@ from cluster.state import keys, scripts
 from cluster.state.accounts import TOKEN_PREFIX, Accounts
 from cluster.state.link import AsyncRedisLink, RedisLink, new_nonce
 from cluster.state.new_jobs import Once
+from cluster.state.people.audit import AuditTrail
 from cluster.state.people.drafts import Draft
 from cluster.state.people.principals import Purpose
 from m2dao.errors import Conflict, IdempotencyConflict, InputError, UnknownIdentity, UnknownToken
@@ -68,8 +69,8 @@ class NewToken:
 class ClientTokens:
     """The client tokens of all tenants. See ``StateStore`` for what every method raises."""
 
-    def __init__(self, link: RedisLink, accounts: Accounts):
-        self._link, self._accounts = link, accounts
+    def __init__(self, link: RedisLink, accounts: Accounts, audit: AuditTrail):
+        self._link, self._accounts, self._audit = link, accounts, audit
 
     def make(self, tenant: TenantId, terms: TokenTerms, *, once: Once | None = None) -> NewToken:
         """Make a token and return it.
@@ -92,7 +93,16 @@ class ClientTokens:
         draft = Draft("client-token", tenant, wanted, once)
         digest = self._accounts.digest(self._accounts.secret(TOKEN_PREFIX, draft.seed))
         names = [keys.identities(tenant), keys.client_token(digest), *keys.client_tokens(tenant), draft.entry]
-        args = [str(tenant), draft.name, digest, *wanted, *draft.rest, _MOST_TOKENS, terms.purpose]
+        args = [
+            str(tenant),
+            draft.name,
+            digest,
+            *wanted,
+            *draft.rest,
+            _MOST_TOKENS,
+            terms.purpose,
+            self._audit.signature(),
+        ]
         outcome, *more = self._link.run(scripts.CREATE_TOKEN, [*names, keys.CLIENT_ORIGINS], args)
         if outcome != "made" and outcome != "same":
             raise _refusal(outcome)
@@ -136,7 +146,7 @@ class ClientTokens:
             UnknownToken: the tenant has no such token, or it has ended.
         """
         names = [*keys.client_tokens(tenant), keys.answer(new_nonce())]
-        if not self._link.run(scripts.REVOKE_TOKEN, names, [token_id]):
+        if not self._link.run(scripts.REVOKE_TOKEN, names, [token_id, str(tenant), self._audit.signature()]):
             raise unknown_token()
 
 

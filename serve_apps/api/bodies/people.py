@@ -108,3 +108,24 @@ class TokenList(_Body):
 
     tokens: list[Token]
     next: str | None = Field(description="Where the next page begins: ask again with `after` set to it. null: no more.")
+
+
+class AuditEntry(_Body):
+    """One act."""
+
+    id: str = Field(examples=["1764547200000-0"])
+    at: datetime
+    by: str = Field(description="Who: `key:ID`, `token:ID`, `command:USER`, `keeper` or `platform`.")
+    what: str = Field(description="Such as `promote`, `delete-version`, `create-key`.", examples=["promote"])
+    on: str = Field(description="Such as `identity:anna` or `key:ID`.", examples=["identity:anna"])
+    before: str = Field(description="From what, such as a version; empty where that says nothing.", examples=["6"])
+    after: str = Field(description="To what.", examples=["7"])
+
+
+class AuditList(_Body):
+    """Acts on behalf of the tenant, the newest first."""
+
+    entries: list[AuditEntry]
+    next: str | None = Field(
+        description="Where the next page begins: ask again with `before` set to it. null: no more."
+    )

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from cluster.ids import TenantId
+from cluster.telemetry.scope import carried
 from serve_apps.problems import ApiProblem
 
 _AGAIN_S = 2
@@ -39,7 +40,7 @@ class Turns:
             detail = f"at most {self._per_tenant} promotions, rollbacks and deletions at the same time"
             raise ApiProblem("too-many-requests", detail, {"Retry-After": str(_AGAIN_S)})
         self._running[tenant] += 1
-        done = self._threads.submit(functools.partial(call, *arguments))
+        done = self._threads.submit(carried(functools.partial(call, *arguments)))
         loop = asyncio.get_running_loop()
         # It counts until it has ended, also where nobody waits for it any more.
         done.add_done_callback(lambda _: loop.call_soon_threadsafe(self._ended, tenant))

@@ -21,6 +21,7 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("get", "/v1/keys/{key_id}"): "key",
     ("post", "/v1/keys/{key_id}/rotate"): "key",
     ("delete", "/v1/keys/{key_id}"): "key",
+    ("get", "/v1/audit"): None,
     ("post", "/v1/tokens"): None,
     ("get", "/v1/tokens"): None,
     ("get", "/v1/tokens/{token_id}"): "token",

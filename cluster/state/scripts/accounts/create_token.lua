@@ -1,8 +1,9 @@
 -- Makes a client token of an identity that exists; answers {outcome, id, seed}. Run again with the same id, the same.
 -- KEYS: identities, token, tokens of the tenant, their ends, idempotency ('' for none), origins of tokens
 -- ARGV: tenant, id, digest, identity, origin, life in milliseconds, id of the key that asks ('' for a command), seed,
---   fingerprint, idempotency_s, most tokens of a tenant, purpose
+--   fingerprint, idempotency_s, most tokens of a tenant, purpose, who does it
 -- include: accounts/secrets
+-- include: audit
 if redis.call('HEXISTS', KEYS[3], ARGV[2]) == 1 then return {'made', ARGV[2], ARGV[8]} end
 local said = before(KEYS[5], KEYS[3], ARGV[9])
 if said then return said end
@@ -24,4 +25,5 @@ redis.call('ZADD', KEYS[4], 0, padded(ends) .. '-' .. ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now)
 redis.call('ZADD', KEYS[6], 'GT', ends, ARGV[5])
 remember_once(KEYS[5], {id = ARGV[2], seed = ARGV[8], fingerprint = ARGV[9], once_s = ARGV[10]})
+audit(ARGV[1], ARGV[13], 'create-token', 'token', ARGV[2], '', ARGV[4])
 return {'made', ARGV[2], ARGV[8]}

@@ -1,6 +1,8 @@
 -- Writes a new API key. Its entry holds what may change; the list of keys holds the rest.
 -- include: accounts/secrets
--- new: tenant, id, digest, label, scopes, life (milliseconds, '' for ever), seed, fingerprint, once_s
+-- include: audit
+-- new: tenant, id, digest, label, scopes, life (milliseconds, '' for ever), seed, fingerprint, once_s, and
+-- for the trail: who does it, what, the key before
 local function add_key(entry, keys_of_tenant, once, new)
   local now = now_ms()
   redis.call('HSET', entry, 'tenant', new.tenant, 'key_id', new.id, 'scopes', new.scopes, 'life', new.life)
@@ -8,5 +10,6 @@ local function add_key(entry, keys_of_tenant, once, new)
   local known = {hash = new.digest, label = new.label, created_s = now / 1000}
   redis.call('HSET', keys_of_tenant, new.id, cjson.encode(known))
   remember_once(once, new)
+  audit(new.tenant, new.signed, new.what, 'key', new.id, new.old or '', new.scopes)
   return {'made', new.id, new.seed}
 end

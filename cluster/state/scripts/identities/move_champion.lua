@@ -1,8 +1,10 @@
 -- Moves what stands for an identity: promote or challenge a version, roll back to the previous one, clear.
 -- The answer to a request is kept, so that asking again moves nothing again.
 -- KEYS: champion, versions, move, champions the ledger is to be told of, the list of moves
--- ARGV: tenant, identity, what, version ('' where none is named), expected epoch ('' for any), seconds of the answer
+-- ARGV: tenant, identity, what, version ('' where none is named), expected epoch ('' for any), seconds of the answer,
+--   who does it
 -- include: tally
+-- include: audit
 local kept = redis.call('GET', KEYS[3])
 if kept then return kept end
 local f = redis.call('HMGET', KEYS[1], 'version', 'previous', 'challenger', 'epoch')
@@ -41,4 +43,7 @@ redis.call('LPUSH', KEYS[5], cjson.encode({what = what, before = before, version
 redis.call('LTRIM', KEYS[5], 0, 199)
 redis.call('PUBLISH', key_of('channel', 'champion'), cjson.encode({tenant = ARGV[1], identity = ARGV[2],
   version = tonumber(version) or cjson.null, previous = tonumber(previous) or cjson.null, epoch = tonumber(epoch)}))
+local names = {promote = 'promote', roll_back = 'roll-back', challenge = 'challenge', clear = 'clear-champion'}
+audit(ARGV[1], ARGV[7], names[what], 'identity', ARGV[2], what == 'challenge' and (f[3] or '') or before,
+  what == 'challenge' and challenger or version)
 return answer('moved')

@@ -278,6 +278,8 @@ def kept(state: StateStore, tenant: TenantId) -> dict[str, Any]:
         elif kind == "list":
             moves = [json.loads(text) for text in state._link.call("LRANGE", key, 0, -1)]
             found[key] = [{name: value for name, value in move.items() if name != "at"} for move in moves]
+        elif kind == "stream":
+            found[key] = state._link.call("XRANGE", key, "-", "+")
         elif kind == "zset":
             found[key] = state._link.call("ZRANGE", key, 0, -1)
         else:

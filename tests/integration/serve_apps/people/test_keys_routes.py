@@ -30,6 +30,7 @@ SCOPES = {  # route -> what it needs
     ("get", "/v1/keys/{key_id}"): "admin",
     ("post", "/v1/keys/{key_id}/rotate"): "admin",
     ("delete", "/v1/keys/{key_id}"): "admin",
+    ("get", "/v1/audit"): "admin",
     ("post", "/v1/tokens"): "client",
     ("get", "/v1/tokens"): "client",
     ("get", "/v1/tokens/{token_id}"): "client",
