@@ -13,6 +13,7 @@ from typing import Any
 from cluster.commands.audit import add_audit_command
 from cluster.commands.keys import add_key_commands
 from cluster.commands.tokens import add_token_commands
+from cluster.commands.trace import add_trace_command
 from cluster.control.people.audit import act_as_command
 from cluster.control.sweep import sweep_all_renders
 from cluster.control.tenants import Tenants
@@ -36,6 +37,7 @@ _EXAMPLES = """examples:
   m2dao-cluster token create acme anna --origin https://app.example.com --minutes 30
   m2dao-cluster key rotate acme 0b1c2d3e4f5a --overlap-hours 24
   m2dao-cluster sweep --days 30                 delete videos and sound of renders that are older (for a daily job)
+  m2dao-cluster trace r-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4      draw where its time went
   m2dao-cluster maintenance on --wait           accept nothing new, and return when all that was accepted is done
   m2dao-cluster maintenance off
   m2dao-cluster plan --identities 10000 --streams 500 --fits-per-day 200
@@ -95,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     sweep = add(commands, "sweep", _sweep, "Delete what renders have stored, once it is old.")
     sweep.add_argument("--days", type=float, default=8.0, metavar="N", help="older than this (default: %(default)s)")
     add_commands(commands, add)
+    add_trace_command(commands, add)
     return parser
 
 

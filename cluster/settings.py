@@ -141,7 +141,7 @@ class TraceSettings(Group):
     )
     files: bool = Field(
         default=False,
-        description="Write spans to files in `$M2DAO_HOME/traces` too, as lines of OTLP in JSON. Kept for a week.",
+        description="Write spans to files in `$M2DAO_HOME/traces` too, for `m2dao-cluster trace`. Kept for a week.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Plots as PNG files; matplotlib is loaded with the first one.
+"""Plots as files; matplotlib is loaded with the first one.
 
 They are drawn without pyplot, which keeps state between plots."""
 
@@ -31,6 +31,11 @@ def name_plot(plot: Figure, title: str) -> None:
 
 def as_png(plot: Figure, dpi: int = 110) -> bytes:
     """The plot as a file."""
+    return as_picture(plot, "png", dpi)
+
+
+def as_picture(plot: Figure, kind: str, dpi: int = 110) -> bytes:
+    """The plot as a file of a kind, such as "svg"."""
     buffer = io.BytesIO()
-    plot.savefig(buffer, format="png", dpi=dpi)
+    plot.savefig(buffer, format=kind, dpi=dpi)
     return buffer.getvalue()

@@ -33,6 +33,7 @@ def run_service_bench(what: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "failover": _failover,
         "outages": _outages,
         "reconcile": _reconcile,
+        "metrics": _metrics,
     }[what](options)
 
 
@@ -107,6 +108,13 @@ def _reconcile(options: Mapping[str, Any]) -> dict[str, Any]:
     num_identities, num_changes = options["identities"] or 100, options["requests"] or 30
     with own_stack(ServeConfig(), say=_say, services=STACK) as (settings, stack):
         return measure_reconcile(settings, stack, num_identities=num_identities, num_changes=num_changes, say=_say)
+
+
+def _metrics(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.metrics import measure_metrics
+
+    with _site() as site:
+        return measure_metrics(site, num_scrapes=options["requests"] or 100, say=_say)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ ROOT, PACKAGES = house.ROOT, house.PACKAGES
 # Of our own modules: what each package may import, beside itself.
 MAY_IMPORT = {
     "m2dao": (),
-    "cluster": ("m2dao.errors", "m2dao.command_line", "m2dao.files", "m2dao.formats", "m2dao.secrets"),
+    "cluster": tuple(f"m2dao.{part}" for part in ("errors", "command_line", "files", "formats", "plots", "secrets")),
     "train_jobs": ("m2dao", "cluster"),
     "serve_apps": (
         "cluster",

@@ -8,7 +8,10 @@ from importlib.metadata import entry_points
 from m2dao.commands.shared import Commands, add_command
 from m2dao.errors import ConfigError
 
-WHAT = ("promotion", "overhead", "uploads", "saturation", "fits", "residents", "failover", "outages", "reconcile")
+WHAT = (
+    *("promotion", "overhead", "uploads", "saturation", "fits", "residents", "failover", "outages", "reconcile"),
+    "metrics",
+)
 _ANYWHERE = ("overhead", "uploads")  # what can be asked of a deployment that is not ours
 
 EXAMPLES = """examples:
@@ -41,6 +44,8 @@ outages     {s3_refuses, s3_stalls, redis_refuses, ...: {requests, lost, readyz_
             --outage-seconds while six renders run; with MLflow away also {accepted, accept_max_ms} of ten requests
 reconcile   {num_identities, num_changes, noticed_p50_s, noticed_max_s}: from setting an alias in MLflow, at any
             moment, until Redis knows of it; 30 changes among 100 identities, or --requests among --identities
+metrics     {keeper_bytes, keeper_series, keeper_p99_ms, ray_bytes, ray_series, ray_p99_ms, ...}: size of the pages
+            that Prometheus fetches, and the time of a scrape, while three tenants render; 100 scrapes of each
 """
 
 
@@ -56,7 +61,7 @@ def add_parser(commands: Commands) -> None:
         "--requests",
         type=int,
         metavar="N",
-        help="of overhead (200), failover (60); how many promotions (20), or changes of reconcile (30)",
+        help="of overhead (200), failover (60); how many promotions (20), changes of reconcile (30), or scrapes (100)",
     )
     parser.add_argument("--identities", type=int, metavar="N", help="of fits (8), residents (500), reconcile (100)")
     parser.add_argument("--registered", type=int, metavar="N", help="champions that residents resolves (10000)")
