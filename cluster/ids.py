@@ -6,6 +6,7 @@
     AliasRef   acme.anna@champion       a movable name for a version
     RenderId   r-0b1c...                one render job
     FitId      f-0b1c...                one fit job
+    RecordingId   rec-0b1c...           one uploaded recording
 
 MLflow refuses ``/`` and ``:`` in names but accepts spaces and 300 characters, and S3 accepts nearly anything, so
 the rules here are stricter than any of the services' own and hold for all of them at once.
@@ -41,6 +42,7 @@ RESERVED_TENANTS = frozenset(
         "ledger",
         "seat",
         "probes",
+        "recordings",
         "pepper",
         "maintenance",
         "erasures",
@@ -174,7 +176,7 @@ def parse_ref(text: str) -> ModelRef | AliasRef:
 
 
 @dataclass(frozen=True, order=True)
-class _JobId:
+class _RandomId:
     """``<prefix>-<32 hex digits>``, from a random UUID so that ids cannot be guessed or counted."""
 
     text: str
@@ -197,19 +199,25 @@ class _JobId:
         return self.text
 
 
-class RenderId(_JobId):
+class RenderId(_RandomId):
     """The id of a render job: ``r-`` and 32 hex digits."""
 
     prefix = "r"
 
 
-class FitId(_JobId):
+class FitId(_RandomId):
     """The id of a fit job: ``f-`` and 32 hex digits."""
 
     prefix = "f"
 
 
 JobId = RenderId | FitId
+
+
+class RecordingId(_RandomId):
+    """The id of an uploaded recording: ``rec-`` and 32 hex digits."""
+
+    prefix = "rec"
 
 
 def parse_job_id(text: str) -> JobId:

@@ -30,6 +30,7 @@ from cluster.faults import Backoff
 from cluster.groups.fits import FitSettings
 from cluster.groups.group import MB as MB
 from cluster.groups.group import Group, number
+from cluster.groups.recordings import RecordingSettings
 from cluster.groups.serving import USUAL_REAL_TIME_FACTOR as USUAL_REAL_TIME_FACTOR
 from cluster.groups.serving import ServeConfig as ServeConfig
 from m2dao.errors import ConfigError
@@ -188,6 +189,7 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     audit: AuditSettings = AuditSettings()
     fit: FitSettings = FitSettings()
+    recordings: RecordingSettings = RecordingSettings()
     serve: ServeConfig = ServeConfig()
     key_pepper: SecretStr = Field(
         default=SecretStr(""),

@@ -31,7 +31,7 @@ from m2dao.files import whole_file
 _CHUNK_BYTES = 1 << 20
 _WHOLE_BYTES = 4 << 20  # files up to this size are sent in one piece
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"}
-_MISSING = {"NoSuchKey", "404", "NotFound"}
+_MISSING = {"NoSuchKey", "NoSuchUpload", "404", "NotFound"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +126,10 @@ class ObjectStore:
                 self._client.create_bucket(Bucket=self._bucket)
 
     def allow_origins(self, origins: tuple[str, ...]) -> None:
-        """Let web pages of ``origins`` fetch objects by presigned URLs."""
+        """Let web pages of ``origins`` fetch objects and send parts by presigned URLs."""
         rule = {
             "AllowedOrigins": list(origins),
-            "AllowedMethods": ["GET", "HEAD"],
+            "AllowedMethods": ["GET", "HEAD", "PUT"],
             "AllowedHeaders": ["*"],
             "ExposeHeaders": ["Content-Range", "Content-Length", "Accept-Ranges", "ETag"],
             "MaxAgeSeconds": 3600,
@@ -310,6 +310,27 @@ class ObjectStore:
                 self._client.abort_multipart_upload(Bucket=self._bucket, Key=entry["Key"], UploadId=entry["UploadId"])
         return len(old)
 
+    def copy(self, key: str, target: str) -> None:
+        """Copy an object to another key inside the store, in parts when it is large.
+
+        Raises:
+            UnknownObject: there is no such object.
+        """
+        source = {"Bucket": self._bucket, "Key": check_key(key)}
+        with _translated(key):
+            self._client.copy(source, self._bucket, check_key(target))
+
+    def ask(self, operation: str, key: str, **params: Any) -> Any:
+        """Ask the store for an operation on one key (``cluster/uploads/parts.py``)."""
+        with _translated(key):
+            return getattr(self._client, operation)(Bucket=self._bucket, Key=key, **params)
+
+    def presign(self, operation: str, key: str, expires_s: int, **params: Any) -> str:
+        """A URL that lets anybody who has it do one operation on one key, until it expires."""
+        params = {"Bucket": self._bucket, "Key": key, **params}
+        with _translated(key):
+            return str(self._public_client.generate_presigned_url(operation, Params=params, ExpiresIn=expires_s))
+
     def presign_get(self, key: str, *, expires_s: int = 3600, name: str | None = None, download: bool = False) -> str:
         """A URL from which anybody who has it can fetch the object, until it expires.
 
@@ -321,13 +342,13 @@ class ObjectStore:
         """
         if not 1 <= expires_s <= 7 * 24 * 3600:
             raise InputError("expires_s", "1 second to 7 days", str(expires_s))
-        params = {"Bucket": self._bucket, "Key": check_key(key)}
+        check_key(key)
+        params = {}
         if name is not None:
             if not KEY_PART.fullmatch(name):  # it goes into a header
                 raise InputError("name", "letters, digits and ._=-", repr(name[:80]))
             params["ResponseContentDisposition"] = f'{"attachment" if download else "inline"}; filename="{name}"'
-        with _translated(key):
-            return str(self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=expires_s))
+        return self.presign("get_object", key, expires_s, **params)
 
 
 def _code(error: Any) -> str:

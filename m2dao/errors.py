@@ -113,6 +113,12 @@ class CaptureRejected(InputError):
     code = "recording-rejected"
 
 
+class RecordingTooLarge(InputError):
+    """A recording is larger than the site allows."""
+
+    code = "recording-too-large"
+
+
 class CaptureCorrupt(InputError):
     """A capture folder is incomplete, altered or of another version."""
 
@@ -322,6 +328,12 @@ class UnknownToken(NotFound):
     code = "unknown-token"
 
 
+class UnknownRecording(NotFound):
+    """There is no such recording."""
+
+    code = "unknown-recording"
+
+
 class Conflict(ServiceError):
     """The thing exists already or has changed since it was read."""
 
@@ -351,6 +363,12 @@ class QuotaExceeded(Conflict):
     """A tenant has as much open as it may have."""
 
     code = "quota-exceeded"
+
+
+class StorageFull(Conflict):
+    """A tenant has no room for that many bytes."""
+
+    code = "storage-full"
 
 
 class LeaseLost(Conflict):

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.state.problems import Problem
-from m2dao.errors import NO_ROOM, Conflict, InputError, M2daoError, NotFound, ServiceUnavailable, UnderMaintenance
+from m2dao.errors import (
+    NO_ROOM,
+    Conflict,
+    InputError,
+    M2daoError,
+    NotFound,
+    ServiceUnavailable,
+    UnderMaintenance,
+    UnknownRecording,
+)
 
 MEDIA_TYPE = "application/problem+json"
 URN = "urn:m2dao:problem:"
@@ -50,6 +59,11 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "render-finished": ProblemKind(409, "The render is finished"),
     "upload-too-slow": ProblemKind(408, "The upload came too slowly"),
     "upload-too-large": ProblemKind(413, "The upload is too large"),
+    "recording-too-large": ProblemKind(413, "The recording is too large"),
+    "recording-rejected": ProblemKind(422, "The recording cannot be fitted"),
+    "upload-damaged": ProblemKind(422, "The bytes are not those that were announced"),
+    "unknown-recording": ProblemKind(404, "There is no such recording"),
+    "storage-full": ProblemKind(429, "There is no room for more recordings"),
     "unsupported-media-type": ProblemKind(415, "The body is of another media type"),
     "malformed-request": ProblemKind(400, "The request cannot be read"),
     "invalid-request": ProblemKind(422, "The request is not valid"),
@@ -111,6 +125,8 @@ def problem_of(error: BaseException) -> dict[str, Any]:
         return problem_document("service-unavailable", "a service behind the API does not answer; try again")
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return problem_document("service-unavailable", "there is no room for this now; try again")
+    if isinstance(error, UnknownRecording):  # whatever was asked for, the answer is the same
+        return problem_document(error.code, "no recording of that id")
     if isinstance(error, M2daoError) and error.code in PROBLEMS:
         kind = PROBLEMS[error.code]
         if kind.status < 500:

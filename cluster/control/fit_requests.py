@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 from cluster.control.gate import GateThresholds
+from cluster.control.recordings import file_suffix, recording_key
 from cluster.ids import IdentityName, TenantId
 from cluster.object_keys import object_key
 from cluster.state.records import JobRecord
@@ -22,7 +21,6 @@ PROTOCOLS = ("paper", "portrait")  # "cross" judges another voice, which a fit h
 SIZES = (64, 128, 256, 512)
 ENGINE_WORK = "train_jobs.work:fit_recording"
 ATTEMPTS_PER_FIT = 3
-_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +59,11 @@ class FitRequest:
     @property
     def recording_suffix(self) -> str:
         """The file type, which some decoders look at; empty when it is unusual."""
-        suffix = PurePath(self.recording_name).suffix.lower()
-        return suffix if _SUFFIX.fullmatch(suffix) else ""
+        return file_suffix(self.recording_name)
 
     def recording_key(self, tenant: TenantId) -> str:
         """The recording, stored once however often it is fitted."""
-        return object_key(tenant, "recordings", self.recording_sha256)
+        return recording_key(tenant, self.recording_sha256)
 
     def capture_key(self, tenant: TenantId) -> str:
         """The capture made of the recording, stored once: training repeats from it."""

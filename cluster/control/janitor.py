@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from cluster.control.recordings import UPLOADS
 from cluster.control.sweep import MIN_DAYS, RENDERS, sweep_renders
-from cluster.ids import FitId, ModelRef, RenderId, TenantId
+from cluster.ids import FitId, ModelRef, RecordingId, RenderId, TenantId
 from cluster.registry import Registry
 from cluster.state.keys import KINDS
 from cluster.state.records import JobRecord
@@ -31,6 +32,7 @@ class Janitor:
         store: holds files.
         registry: holds versions.
         now: the time to go by.
+        upload_hours: how long uploads of recordings may take.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class Janitor:
         registry: Registry,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        upload_hours: float = 24.0,
     ):
+        self._upload_grace = GRACE + timedelta(hours=upload_hours)
         self._state, self._store, self._registry, self._now = state, store, registry, now
 
     def clean(self, check: Callable[[], None] = lambda: None) -> Counter[str]:
@@ -57,13 +61,14 @@ class Janitor:
             removed["old renders"] += old
             removed["files of renders"] += self._delete(self._lost_of_renders(tenant))
             check()
+            removed["files of uploads"] += self._delete(self._lost_of_uploads(tenant))
             removed["step checkpoints"] += self._delete(self._lost_of_fits(tenant, fits))
             removed["files of Ray Train"] += self._delete(self._lost_of_ray_train(tenant, fits))
             check()
             removed["files of versions"] += self._delete(self._lost_of_versions(tenant))
         check()
         removed["versions"] += self._finish_deletions() + self._delete_incomplete()
-        removed["unfinished uploads"] += self._store.abort_uploads(before=self._now() - GRACE)
+        removed["unfinished uploads"] += self._store.abort_uploads(before=self._now() - self._upload_grace)
         for kind in KINDS:  # which counts open jobs anew: an older release beside this one does not keep the totals
             self._state.jobs.requeue_expired(kind)
         return removed
@@ -103,6 +108,16 @@ class Janitor:
             result = job.result["key"] if job is not None and job.result is not None else None
             attempt = info.key.rpartition("/")[2].startswith("video-")
             if never or (attempt and result is not None and info.key != result):
+                yield info
+
+    def _lost_of_uploads(self, tenant: TenantId) -> Iterator[ObjectInfo]:
+        """Uploaded recordings that were moved to their place already, or given up."""
+        for (name, *_), info in self._old(tenant, UPLOADS):
+            try:
+                record = self._state.recordings.find(tenant, RecordingId.parse(name))
+            except InvalidId:
+                continue
+            if record is None or record.state not in ("uploading", "checking", "moving"):
                 yield info
 
     def _lost_of_fits(self, tenant: TenantId, fits: Sequence[JobRecord]) -> Iterator[ObjectInfo]:

@@ -11,6 +11,7 @@ from cluster.keeper.keeper import Chore, Keeper
 from cluster.keeper.ledger_chore import LedgerChore
 from cluster.keeper.metrics_chore import MetricsChore
 from cluster.keeper.probe_chore import ProbeChore
+from cluster.keeper.recordings_chore import RecordingsChore
 from cluster.platform import Platform
 from cluster.settings import Settings
 
@@ -29,6 +30,7 @@ def make_keeper(settings: Settings, *, work: str = ENGINE_WORK, job_flags: Seque
         LedgerChore(platform),
         FitsChore(platform, work=work, job_flags=job_flags),
         ProbeChore(platform),
+        RecordingsChore(platform),
         JanitorChore(platform),
         figures,
     ]

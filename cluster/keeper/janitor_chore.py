@@ -24,7 +24,9 @@ class JanitorChore:
 
     @cached_property
     def _janitor(self) -> Janitor:
-        return Janitor(self._platform.state, self._platform.store, self._platform.registry)
+        platform = self._platform
+        hours = platform.settings.recordings.upload_hours
+        return Janitor(platform.state, platform.store, platform.registry, upload_hours=hours)
 
     def do(self, lease: Lease) -> float:
         removed = self._janitor.clean(lease.check)

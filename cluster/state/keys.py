@@ -17,6 +17,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     pulse:<kind>            when anybody last spoke of a job
     script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
     ledger:<what>           what the model registry has not been told yet
+    recordings              uploaded recordings, by the time when the keeper looks at them
     probes                  versions to be probed, by the time when that was asked
     seat:<name>             who does work that one process at a time does
     maintenance             why nothing new is accepted; there only while it is not
@@ -30,11 +31,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster.ids import FitId, IdentityName, JobId, TenantId
+from cluster.ids import FitId, IdentityName, JobId, RecordingId, TenantId
 
 KINDS: Final = ("render", "fit")  # of jobs
 TENANTS: Final = "tenants"
 PROBES: Final = "probes"
+DUE_RECORDINGS: Final = "recordings"
 PEPPER: Final = "pepper"
 CLIENT_ORIGINS: Final = "client-token:origins"
 TALLIES: Final = "totals:happened"
@@ -77,6 +79,10 @@ _PATTERNS: Final = {
     "move": "%s:move:%s",  # tenant, request -> what came of a promotion, should it be asked for again
     "ledger": "ledger:%s",  # list -> what the model registry has not been told yet
     "probe": "%s:probe:%s",  # tenant, probe id -> a version to be loaded and rendered once, and what came of it
+    "recording": "%s:recording:%s",  # tenant, recording id -> hash
+    "recordings": "%s:recordings",  # tenant -> its recordings, by age
+    "by_content": "%s:recordings-by-content",  # tenant -> hash of sha256 -> recording id
+    "stored": "%s:stored",  # tenant -> hash of bytes of its recordings, and uploads that are open
     "seat": "seat:%s",  # name -> who does work that one process at a time does
     "maintenance": MAINTENANCE,  # why nothing new is accepted, and since when; none while it is accepted
     "tallies": TALLIES,  # hash of what happened, such as ended|render|failed|no-face -> how often
@@ -206,6 +212,26 @@ def ledger(what: str) -> str:
 def probe(tenant: TenantId, name: str) -> str:
     """A version to be probed."""
     return _PATTERNS["probe"] % (tenant, name)
+
+
+def recording(tenant: TenantId, recording_id: RecordingId) -> str:
+    """One recording."""
+    return _PATTERNS["recording"] % (tenant, recording_id)
+
+
+def recordings(tenant: TenantId) -> str:
+    """All recordings of a tenant."""
+    return _PATTERNS["recordings"] % tenant
+
+
+def recordings_by_content(tenant: TenantId) -> str:
+    """The recordings of a tenant by their hashes."""
+    return _PATTERNS["by_content"] % tenant
+
+
+def stored(tenant: TenantId) -> str:
+    """What room the recordings of a tenant take."""
+    return _PATTERNS["stored"] % tenant
 
 
 def seat(name: str) -> str:

@@ -91,6 +91,7 @@ def _object_keys() -> Rows:
         options=FitOptions(),
     )
     yield {"key": request.recording_key(acme), "content": "a recording, once however often it is fitted"}
+    yield {"key": "acme/uploads/RECORDING", "content": "a recording that is being uploaded and looked into"}
     yield {"key": request.capture_key(acme), "content": "its capture (generation, size, recording), once"}
     yield {
         "key": "acme/fits/FIT/AGE-FENCE.tar",

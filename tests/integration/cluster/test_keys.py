@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.ids import RESERVED_TENANTS, FitId, IdentityName, RenderId, TenantId
+from cluster.ids import RESERVED_TENANTS, FitId, IdentityName, RecordingId, RenderId, TenantId
 from cluster.state import keys
 
 ACME, JOB = TenantId("acme"), RenderId.parse("r-" + "0" * 32)
 ANNA, FIT = IdentityName("anna"), FitId.parse("f-" + "0" * 32)
+VIDEO = RecordingId.parse("rec-" + "0" * 32)
 QUEUE, LEASES, INDEX = keys.job_lists(ACME, "render")
 NAMES = [
     (keys.api_key("d1"), "api-key:d1", ("api_key", "d1")),
@@ -43,6 +44,10 @@ NAMES = [
     (keys.move(ACME, "r1"), "acme:move:r1", ("move", "acme", "r1")),
     (keys.ledger("champions"), "ledger:champions", ("ledger", "champions")),
     (keys.probe(ACME, "p1"), "acme:probe:p1", ("probe", "acme", "p1")),
+    (keys.recording(ACME, VIDEO), f"acme:recording:{VIDEO}", ("recording", "acme", str(VIDEO))),
+    (keys.recordings(ACME), "acme:recordings", ("recordings", "acme")),
+    (keys.recordings_by_content(ACME), "acme:recordings-by-content", ("by_content", "acme")),
+    (keys.stored(ACME), "acme:stored", ("stored", "acme")),
     (keys.seat("keeper"), "seat:keeper", ("seat", "keeper")),
     (keys.TALLIES, "totals:happened", ("tallies",)),
     (keys.MAINTENANCE, "maintenance", ("maintenance",)),

@@ -35,9 +35,16 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("put", "/v1/identities/{identity}/champion"): "of-identity",
     ("post", "/v1/identities/{identity}/rollback"): "of-identity",
     ("get", "/v1/identities/{identity}/champion/history"): "of-identity",
+    ("post", "/v1/recordings"): None,
+    ("get", "/v1/recordings"): None,
+    ("get", "/v1/recordings/{recording_id}"): "recording",
+    ("get", "/v1/recordings/{recording_id}/parts"): "recording",
+    ("post", "/v1/recordings/{recording_id}/complete"): "recording",
+    ("delete", "/v1/recordings/{recording_id}"): "recording",
     ("get", "/healthz"): None,
     ("get", "/readyz"): None,
 }
+RECORDING = {"name": "anna.mp4", "num_bytes": 10, "sha256": "0" * 64}
 
 
 def test_the_matrix_covers_every_route():
@@ -59,9 +66,15 @@ def about_identities(owner: Customer, other: Customer, method: str, path: str) -
     return [other.client.request(method, each, headers={"If-Match": "*"}, **body) for each in paths]
 
 
+def about_recordings(owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
+    """A route asked for a recording that is not the asking tenant's."""
+    recording = owner.client.post("/v1/recordings", json=RECORDING).json()["id"]
+    ids = (recording, recording.upper(), "rec-" + "0" * 32, "rec-x", "%00", "r-" + "0" * 32)
+    return [other.client.request(method, path.replace("{recording_id}", text)) for text in ids]
+
+
 def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
     owner, other = api.customer(), api.customer()
-    other.client.headers["X-Request-Id"] = "0" * 32  # problem documents name the request
     api.register(owner.tenant, folder)
     queued, running, cancelled = (owner.ask().json()["id"] for _ in range(3))
     owner.client.delete(f"/v1/renders/{cancelled}")
@@ -100,6 +113,8 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
                 for headers in ({}, hole)
             ]
             expected = "unknown-token"
+        elif kind == "recording":
+            answers, expected = about_recordings(owner, other, method, path), "unknown-recording"
         elif kind == "of-identity":
             answers, expected = about_identities(owner, other, method, path), "unknown-identity"
         else:
@@ -117,6 +132,17 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
     assert other.client.get("/v1/identities").json() == {"identities": [], "next": None}
     states = {render["id"]: render["status"] for render in owner.client.get("/v1/renders").json()["renders"]}
     assert states == {queued: "queued", running: "queued", cancelled: "cancelled"}  # nobody has begun the claimed one
+
+
+def test_a_cursor_or_the_bytes_of_another_tenant_lead_nowhere(api):
+    owner, other = api.customer(), api.customer()
+    ids = [owner.client.post("/v1/recordings", json=RECORDING).json()["id"] for _ in range(2)]
+    assert ids[0] == ids[1]  # the same bytes
+    after = owner.client.get("/v1/recordings", params={"limit": 1}).json()["next"]
+    for query in ({}, {"after": after}):
+        assert other.client.get("/v1/recordings", params=query).json() == {"recordings": [], "next": None}
+    assert other.client.post("/v1/recordings", json=RECORDING).json()["id"] not in ids
+    assert owner.client.get(f"/v1/recordings/{ids[0]}").json()["state"] == "uploading"
 
 
 def test_an_idempotency_key_belongs_to_its_tenant(api, own, folder):

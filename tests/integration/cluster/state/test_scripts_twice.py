@@ -18,6 +18,7 @@ from cluster.state.people.principals import KeyTerms, Needed, Scope
 from cluster.state.people.tokens import NewToken, TokenTerms
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
+from cluster.state.resources.recordings import RecordingRecord, RoomFor
 from cluster.state.store import StateStore
 from cluster.state.versions import VersionDetails, VersionFacts
 
@@ -86,6 +87,16 @@ def version(state: StateStore, tenant: TenantId, number: int = 1, claim: Claim |
     ref = ModelRef(tenant, ANNA, number)
     state.versions.commit(ref, FACTS, claim)
     return ref
+
+
+def recording(state: StateStore, tenant: TenantId) -> RecordingRecord:
+    room = RoomFor(num_bytes=100, num_uploads=2, upload_s=60)
+    return state.recordings.create(tenant, name="a", num_bytes=9, sha256="a" * 64, room=room, key="k")
+
+
+def looked_into(state: StateStore, tenant: TenantId) -> None:
+    record = state.recordings.to_checking(recording(state, tenant))
+    state.recordings.to_ready(state.recordings.to_moving(record, {"video": {}}), keep_s=60)
 
 
 def details(ref: ModelRef) -> VersionDetails:
@@ -256,6 +267,18 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "ASK_PROBE": {"new": probed},
     "CLAIM_PROBE": {"free": probed},
     "ANSWER_PROBE": {"mine": probed},
+    "CREATE_RECORDING": {"new": recording, "same bytes": lambda state, tenant: (recording(state, tenant),) * 2},
+    "SET_UPLOAD": {"first": lambda state, tenant: state.recordings.set_upload(recording(state, tenant), "u")},
+    "MOVE_RECORDING": {
+        "all the way": looked_into,
+        "refused": lambda state, tenant: state.recordings.to_refused(
+            state.recordings.to_checking(recording(state, tenant)), PROBLEM, keep_s=60
+        ),
+    },
+    "FORGET_RECORDING": {
+        "deleted": lambda state, tenant: state.recordings.forget(state.recordings.to_deleting(recording(state, tenant)))
+    },
+    "PUT_OFF_RECORDING": {"later": lambda state, tenant: state.recordings.put_off(recording(state, tenant))},
     "TAKE_SEAT": {"free": seated},
     "RENEW_SEAT": {"mine": seated},
     "NOTE_ERASURE": {"new": lambda state, tenant: state.erasures.note(f"{tenant}/identities/anna")},

@@ -1,0 +1,1 @@
+"""Things of tenants that are no jobs: recordings."""

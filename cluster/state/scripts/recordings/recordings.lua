@@ -1,0 +1,14 @@
+-- What the scripts about recordings share. Times are microseconds of Redis's own clock.
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000000 + t[2]
+end
+local function text(n) return string.format('%.0f', n) end
+-- Lets the same bytes be uploaded anew.
+local function give_free(by_content, sha256, id)
+  if redis.call('HGET', by_content, sha256) == id then redis.call('HDEL', by_content, sha256) end
+end
+-- Has the keeper look at a recording after some seconds.
+local function look(due, tenant, id, t, seconds)
+  redis.call('ZADD', due, text(t + seconds * 1000000), tenant .. ' ' .. id)
+end
