@@ -14,7 +14,7 @@ from cluster.commands.audit import add_audit_command
 from cluster.commands.keys import add_key_commands
 from cluster.commands.tokens import add_token_commands
 from cluster.commands.trace import add_trace_command
-from cluster.control.people.audit import act_as_command
+from cluster.control.people.audit import acting_as_command
 from cluster.control.sweep import sweep_all_renders
 from cluster.control.tenants import Tenants
 from cluster.operate.commands import add_commands
@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)  # a stop from outside is undone like Ctrl-C
-    act_as_command()
-    return run_command("m2dao-cluster", lambda: arguments.run(arguments), as_json=arguments.json)
+    with acting_as_command():
+        return run_command("m2dao-cluster", lambda: arguments.run(arguments), as_json=arguments.json)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -13,7 +13,7 @@ from cluster.control.champions import Champions
 from cluster.control.fit_requests import PROTOCOLS, SIZES, FitOptions
 from cluster.control.fits import Batch, FitService, Recording
 from cluster.control.gate import GateThresholds, Promotion, Promotions
-from cluster.control.people.audit import act_as_command
+from cluster.control.people.audit import acting_as_command
 from cluster.ids import AliasRef, FitId, ModelRef, TenantId, parse_ref
 from cluster.platform import Platform
 from cluster.settings import Settings
@@ -76,8 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     args = build_parser().parse_args(argv)
-    act_as_command()
-    return run_command(f"m2dao-train {args.command}", lambda: args.run(args), as_json=args.json)
+    with acting_as_command():
+        return run_command(f"m2dao-train {args.command}", lambda: args.run(args), as_json=args.json)
 
 
 # -- fits -----------------------------------------------------------------------------------------------------

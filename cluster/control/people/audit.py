@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import AbstractContextManager
 
-from cluster.state.people.audit import act_as
+from cluster.state.people.audit import acting
 
 
-def act_as_command() -> None:
-    """Note what this process does from now on as done by whoever runs it on the command line."""
+def acting_as_command() -> AbstractContextManager[None]:
+    """Note what is done inside as done by whoever runs this process on the command line."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         name = "unnamed"
-    act_as(f"command:{name}")
+    return acting(f"command:{name}")

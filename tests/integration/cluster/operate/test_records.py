@@ -13,6 +13,7 @@ from cluster.ids import IdentityName, ModelRef, RenderId, TenantId
 from cluster.operate.backups.ledger_file import read_ledger, write_ledger
 from cluster.state import keys
 from cluster.state.new_jobs import Files, NewJob
+from cluster.state.people.tokens import TokenTerms
 from cluster.state.store import StateStore
 from cluster.state.upkeep.erasures import Erased
 from cluster.state.versions import VersionFacts
@@ -107,11 +108,13 @@ def test_who_works_just_now_is_no_record(alone):
     alone.seats.take("keeper", "me", lease_s=60)
     alone.jobs.create(ACME, "render", {})
     alone.jobs.claim("render", worker="w", lease_s=60)
+    alone.versions.commit(ModelRef(ACME, ANNA, 1), FACTS)
+    alone.tokens.make(ACME, TokenTerms(identity=ANNA, origin="https://a"))
     alone.maintenance.begin()
     names = {record["key"].split(":")[0] for record in alone.records.all()}
-    assert not {"seat", "maintenance", "turn", "due", "totals", "script-answer", "pulse"} & names
+    assert not {"client-token", "seat", "maintenance", "turn", "due", "totals", "script-answer", "pulse"} & names
     kinds = {record["key"].split(":")[1] for record in alone.records.all() if record["key"].startswith("acme:")}
-    assert kinds == {"job", "jobs"}
+    assert kinds == {"job", "jobs", "audit", "identities", "versions"}
 
 
 # -- the ledger of erasures ---------------------------------------------------------------------------------------

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
 
 import pytest
 
-from cluster.control.people.audit import act_as_command
+from cluster.control.people.audit import acting_as_command
 from cluster.control.people.keys import Keys
 from cluster.control.people.tokens import Tokens
 from cluster.ids import IdentityName, ModelRef, TenantId
@@ -97,7 +96,8 @@ def test_an_act_is_noted_as_done_by_who_acts_at_that_moment(state, tenant):
 
     asyncio.run(both())
     state.accounts.create_api_key(tenant)
-    contextvars.copy_context().run(lambda: (act_as_command(), state.accounts.create_api_key(tenant)))
+    with acting_as_command():
+        state.accounts.create_api_key(tenant)
     by = [entry.by for entry in state.audit.page(tenant)[0]]
     assert by[0].startswith("command:")
     assert len(by[0]) > len("command:")
