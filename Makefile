@@ -10,7 +10,7 @@ AUDIO ?=
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py tests/unit/docs/test_docs_links.py
 
-.PHONY: help demo up down status check fix test test-faults test-fuzz docs figures lock release clean
+.PHONY: help demo up down status check fix test test-faults test-clusters test-fuzz docs figures lock release clean
 
 help:
 	@echo "make demo                         two synthetic people: fitted, registered, promoted, speaking (10 minutes)"
@@ -20,6 +20,7 @@ help:
 	@echo "make fix                          repair what check can repair by itself"
 	@echo "make test                         the whole test suite"
 	@echo "make test-faults                  break each part of a running service and look at what is left (FULL=1: every step)"
+	@echo "make test-clusters                fits on Ray clusters of several nodes, also one at zero that grows and shrinks"
 	@echo "make test-fuzz                    change media files box by box and read each, for two minutes"
 	@echo "make docs                         the generated pages and tables of docs/ anew"
 	@echo "make figures                      files and lines of each folder, longest file and function, import circles"
@@ -60,12 +61,16 @@ fix: $(STAMP)
 	$(BIN)/codespell --write-changes
 
 test: $(STAMP)
-	@$(PYTEST) -m "not cell" tests/integration tests/faults tests/e2e; services=$$?; \
+	@$(PYTEST) -m "not cell and not clusters" tests/integration tests/faults tests/e2e; services=$$?; \
 	$(PYTEST) tests/unit tests/parity tests/gpu; computing=$$?; exit $$((services | computing))
 
 # One deployment for all cells, one process: what is broken must be the only thing that is.
 test-faults: $(STAMP)
 	@$(BIN)/python -m tests.faults
+
+# Each cluster needs the cores for itself. RECORD=1 writes what was seen into docs/results.
+test-clusters: $(STAMP)
+	@$(BIN)/python -m pytest -m clusters tests/integration/train_jobs
 
 # The same files on every machine, as many as two minutes allow. Other seeds and hours are for people.
 test-fuzz: $(STAMP)

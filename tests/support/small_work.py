@@ -63,12 +63,14 @@ def small_fit(task: FitTask, monitor: FitMonitor) -> FitOutcome:
     )
 
 
-def small_fit_with_node(task: FitTask, monitor: FitMonitor) -> FitOutcome:
-    """``small_fit`` that also writes down on which node of Ray it is, and in which process."""
+def small_fit_with_place(task: FitTask, monitor: FitMonitor) -> FitOutcome:
+    """``small_fit`` that also writes down its node of Ray, process, GPU and backend."""
     import ray
 
-    plan = json.loads(task.recording.read_text())
-    _write(Path(plan["diary"]), task.name, f"node {ray.get_runtime_context().get_node_id()} process {os.getpid()}")
+    plan, place = json.loads(task.recording.read_text()), ray.get_runtime_context()
+    gpus = ",".join(place.get_accelerator_ids()["GPU"])
+    words = (place.get_node_id(), os.getpid(), gpus, os.environ.get("CUDA_VISIBLE_DEVICES"), task.backend)
+    _write(Path(plan["diary"]), task.name, "at " + json.dumps(words))
     return small_fit(task, monitor)
 
 
