@@ -41,6 +41,7 @@ _EXAMPLES = """examples:
   m2dao-cluster maintenance on --wait           accept nothing new, and return when all that was accepted is done
   m2dao-cluster maintenance off
   m2dao-cluster plan --identities 10000 --streams 500 --fits-per-day 200
+  m2dao-cluster pepper switch                   see docs/guides/operating.md
   m2dao-cluster support-bundle support.tar.gz   without secrets, names, faces and sound
   m2dao-cluster backup /backups/monday
   m2dao-cluster erasures export /elsewhere/erasures.json      often: what was erased, as hashes

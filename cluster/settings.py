@@ -196,6 +196,11 @@ class Settings(BaseSettings):
         description="Secret mixed into the stored hashes of API keys; changing it voids all keys. "
         "Embedded: made per home. Needed with a Redis of your own, by every process that uses it.",
     )
+    key_pepper_other: SecretStr = Field(
+        default=SecretStr(""),
+        description="Another pepper under which keys are looked for too, while it is being changed: the next one at "
+        "first, then the one before.",
+    )
     allow_uncontained_decoders: bool = Field(
         default=False,
         description="Decode uploads and recordings even where this site cannot contain the process: without Linux "

@@ -10,6 +10,7 @@ from typing import Any
 from cluster.operate.backup_commands import add_backup_commands
 from cluster.operate.drain import OpenWork, drain, open_work
 from cluster.operate.parser import Add, Commands
+from cluster.operate.pepper_command import add_pepper_commands
 from cluster.operate.plan_command import add_plan_command
 from cluster.operate.support_command import add_support_command
 from cluster.platform import Platform
@@ -36,6 +37,7 @@ def add_commands(commands: Commands, add: Add) -> None:
     add(maintenance, "off", _off, "Accept new work again.")
     add_backup_commands(commands, add)
     add_plan_command(commands, add)
+    add_pepper_commands(commands, add)
     add_support_command(commands, add)
 
 

@@ -44,9 +44,9 @@ _LONGEST_LIFE_S = 10 * 365 * 86400.0
 class Accounts:
     """Who may use the platform. See ``StateStore`` for what every method raises."""
 
-    def __init__(self, link: RedisLink, audit: AuditTrail, *, pepper: str):
+    def __init__(self, link: RedisLink, audit: AuditTrail, *, pepper: str, other_pepper: str = ""):
         self._link, self._audit = link, audit
-        self._pepper = pepper.encode()
+        self._pepper, self._other_pepper = pepper.encode(), other_pepper.encode()
 
     def check_pepper(self) -> None:
         """Return when the keys in this store were made with our pepper; who asks first decides for all.
@@ -57,13 +57,40 @@ class Accounts:
         ours = self.pepper_fingerprint()
         self._link.call("SET", keys.PEPPER, ours, "NX")
         known = self._link.call("GET", keys.PEPPER)
-        if known != ours:
+        if known not in (ours, self._other_fingerprint()):
             remedy = f"set it as on the other nodes; to void all API keys, delete the key {keys.PEPPER!r} in Redis"
             raise ConfigError("M2DAO_KEY_PEPPER", f"the one with the fingerprint {known}", f"that of {ours}", remedy)
 
     def pepper_fingerprint(self) -> str:
         """What tells our pepper from others; the pepper cannot be found by it."""
-        return hmac.new(self._pepper, b"m2dao pepper", hashlib.sha256).hexdigest()[:16]
+        return _fingerprint(self._pepper)
+
+    def _other_fingerprint(self) -> str:
+        return _fingerprint(self._other_pepper) if self._other_pepper else ""
+
+    def switch_pepper(self) -> None:
+        """Make our pepper the current one, in place of the other; keys are hashed anew when next used.
+
+        Raises:
+            ConfigError: the current pepper is neither of the two.
+        """
+        names, peppers = [keys.PEPPER, keys.PEPPER_SWITCHED], [self._other_fingerprint(), self.pepper_fingerprint()]
+        if not self._link.run(scripts.SWITCH_PEPPER, names, peppers):
+            known = self._link.call("GET", keys.PEPPER)
+            remedy = "set M2DAO_KEY_PEPPER to the new one and M2DAO_KEY_PEPPER_OTHER to the one until now"
+            raise ConfigError("M2DAO_KEY_PEPPER_OTHER", f"the one with the fingerprint {known}", "another", remedy)
+
+    def keys_of_old_pepper(self, tenant: TenantId) -> list[ApiKeyInfo]:
+        """The tenant's keys that are older than the last switch of the pepper, and were not used since."""
+        switched_s = self._link.call("GET", keys.PEPPER_SWITCHED)
+        found = {key_id: json.loads(text) for key_id, text in self._link.hash(keys.api_keys(tenant)).items()}
+        current = self._link.call("GET", keys.PEPPER)
+        old = {
+            key_id
+            for key_id, known in found.items()
+            if switched_s and known["created_s"] < int(switched_s) + 1 and known.get("pepper") != current
+        }
+        return [info for info in self.list_api_keys(tenant) if info.key_id in old]
 
     def create_tenant(self, tenant: TenantId) -> None:
         """Add a tenant.
@@ -191,6 +218,19 @@ class Accounts:
         entry = keys.client_token if api_key.startswith(TOKEN_PREFIX) else keys.api_key
         return entry(self.digest(api_key))
 
+    def names_of_entry(self, api_key: str) -> tuple[list[str], list[str]] | None:
+        """What ``scripts.REHASH_API_KEY`` takes to find an entry that was made with the other pepper.
+
+        None where there is no other pepper, and for what cannot be a key.
+        """
+        if not self._other_pepper or not _SHAPE.fullmatch(api_key):
+            return None
+        is_token = api_key.startswith(TOKEN_PREFIX)
+        entry, digest = keys.client_token if is_token else keys.api_key, self.digest(api_key)
+        other = hmac.new(self._other_pepper, api_key.encode(), hashlib.sha256).hexdigest()
+        names = [entry(digest), entry(other), keys.PEPPER]
+        return names, [self.pepper_fingerprint(), digest, "" if is_token else "1"]
+
     def _made(self, tenant: TenantId, answer: list[str]) -> NewApiKey:
         outcome, *more = answer
         match outcome:
@@ -250,3 +290,7 @@ def _info(key_id: str, known: Mapping[str, Any], entry: Mapping[str, str]) -> Ap
         used_s=float(entry["used"]) if "used" in entry else None,
         successor=entry.get("successor"),
     )
+
+
+def _fingerprint(pepper: bytes) -> str:
+    return hmac.new(pepper, b"m2dao pepper", hashlib.sha256).hexdigest()[:16]

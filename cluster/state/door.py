@@ -23,6 +23,8 @@ from m2dao.errors import M2daoError
 
 logger = logging.getLogger(__name__)
 
+_REHASHES = 3
+
 
 class Verdict(StrEnum):
     """What the door says."""
@@ -119,6 +121,12 @@ class Door:
             digest = "" if idempotency_key is None else idempotency_digest("render", idempotency_key)
             args += [place, terms.uploads, terms.open_renders, round(terms.place_s * 1000), digest]
         answer = await self._link.run(scripts.PASS_DOOR, [entry, keys.answer(new_nonce())], args)
+        for _ in range(_REHASHES):  # while the pepper is being changed, another process may move the entry meanwhile
+            other = self._accounts.names_of_entry(key) if answer[0] == Verdict.UNKNOWN else None
+            entry = "" if other is None else await self._link.run(scripts.REHASH_API_KEY, *other)
+            if not entry:
+                break
+            answer = await self._link.run(scripts.PASS_DOOR, [entry, keys.answer(new_nonce())], args)
         outcome, tenant, wait_s, key_id, scopes, identity = answer
         if outcome == Verdict.UNKNOWN:
             return Answer(verdict=Verdict.UNKNOWN, principal=None, wait_s=0.0)

@@ -14,6 +14,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     totals:<kind>           numbers and costs of the open jobs of all tenants
     totals:happened         how often what has happened, for people who watch
     pepper                  the fingerprint of the secret that API keys are hashed with
+    pepper:switched         when it was last changed for another one
     pulse:<kind>            when anybody last spoke of a job
     script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
     ledger:<what>           what the model registry has not been told yet
@@ -38,6 +39,7 @@ TENANTS: Final = "tenants"
 PROBES: Final = "probes"
 DUE_RECORDINGS: Final = "recordings"
 PEPPER: Final = "pepper"
+PEPPER_SWITCHED: Final = "pepper:switched"
 CLIENT_ORIGINS: Final = "client-token:origins"
 TALLIES: Final = "totals:happened"
 MAINTENANCE: Final = "maintenance"

@@ -51,7 +51,8 @@ class StateStore:
         self._settings = settings
         self._link = RedisLink(settings.require("redis.url"))
         self.audit = AuditTrail(self._link, most_entries=settings.audit.entries)
-        self.accounts = Accounts(self._link, self.audit, pepper=settings.require("key_pepper"))
+        other = settings.plain("key_pepper_other") or ""
+        self.accounts = Accounts(self._link, self.audit, pepper=settings.require("key_pepper"), other_pepper=other)
         self.tokens = ClientTokens(self._link, self.accounts, self.audit)
         self.jobs = Jobs(self._link, backoff=settings.jobs.backoff)
         self.versions = VersionTable(self._link, self.audit)

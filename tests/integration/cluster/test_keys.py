@@ -51,6 +51,7 @@ NAMES = [
     (keys.seat("keeper"), "seat:keeper", ("seat", "keeper")),
     (keys.TALLIES, "totals:happened", ("tallies",)),
     (keys.MAINTENANCE, "maintenance", ("maintenance",)),
+    (keys.wanting("fit"), "wanting:fit", ("wanting", "fit")),
     (keys.channel("champion"), "events:champion", ("channel", "champion")),
     (keys.jobs_channel(ACME, "fit"), "events:acme:jobs:fit", ("channel", "acme:jobs:fit")),
     (keys._PATTERNS["leaving"] % ("acme", "fit"), "acme:leaving:fit", ("leaving", "acme", "fit")),
@@ -76,7 +77,7 @@ def test_every_name_is_asked_for_here():
     "name",
     sorted(
         {made for made, _, _ in NAMES if not made.startswith("acme:")}
-        | {keys.TENANTS, keys.PROBES, keys.PEPPER, keys.ERASURES, keys.ERASURES_KEY}
+        | {keys.TENANTS, keys.PROBES, keys.PEPPER, keys.PEPPER_SWITCHED, keys.ERASURES, keys.ERASURES_KEY}
     ),
 )
 def test_a_name_without_a_tenant_begins_with_a_word_that_no_tenant_can_have(name):

@@ -153,7 +153,7 @@ def test_a_refused_url_is_not_repeated_because_it_may_hold_a_password():
 
 def test_secrets_are_not_in_the_printed_form():
     secret = {"M2DAO_S3_ACCESS_KEY", "M2DAO_S3_SECRET_KEY", "M2DAO_S3_SESSION_TOKEN", "M2DAO_KEY_PEPPER"}
-    secret |= {"M2DAO_REDIS_URL", "M2DAO_MLFLOW_URL"}
+    secret |= {"M2DAO_KEY_PEPPER_OTHER", "M2DAO_REDIS_URL", "M2DAO_MLFLOW_URL"}
     values = {name: "hunter2" for name in secret if "URL" not in name}
     values |= {"M2DAO_REDIS_URL": "redis://:hunter2@h:1", "M2DAO_MLFLOW_URL": "http://u:hunter2@h"}
     settings = Settings.from_env(values)

@@ -11,6 +11,7 @@ import pytest
 
 from cluster.ids import FitId, IdentityName, ModelRef, RenderId, TenantId
 from cluster.state import keys, scripts
+from cluster.state.accounts import Accounts
 from cluster.state.champions import Champion, ChampionTable
 from cluster.state.door import Door, Terms, place_of
 from cluster.state.new_jobs import Files, NewJob, Once
@@ -174,6 +175,17 @@ def kept_place(state: StateStore, tenant: TenantId) -> None:
     at_door(state, do)
 
 
+def rehashed(state: StateStore, tenant: TenantId) -> None:
+    """A key whose entry lies where the other pepper would have put it."""
+    key = state.accounts.create_api_key(tenant)
+    accounts = Accounts(
+        state._link, state.audit, pepper="other than ours", other_pepper=state._settings.require("key_pepper")
+    )
+    names, args = accounts.names_of_entry(key)
+    args[0] = state.accounts.pepper_fingerprint()  # as if the switch had been made
+    assert state._link.run(scripts.REHASH_API_KEY, names, args) == names[0]
+
+
 def readmitted(state: StateStore, claim: Claim) -> None:
     state.records._readmit({"value": state._link.hash(keys.job(claim.job.tenant, claim.job.id))})
 
@@ -281,6 +293,8 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "PUT_OFF_RECORDING": {"later": lambda state, tenant: state.recordings.put_off(recording(state, tenant))},
     "TAKE_SEAT": {"free": seated},
     "RENEW_SEAT": {"mine": seated},
+    "REHASH_API_KEY": {"current": rehashed},
+    "SWITCH_PEPPER": {"back": lambda state, tenant: state.accounts.switch_pepper()},
     "NOTE_ERASURE": {"new": lambda state, tenant: state.erasures.note(f"{tenant}/identities/anna")},
     "READMIT_JOB": {"open": ended(readmitted), "ended": ended(cancelled_and_readmitted)},
 }
