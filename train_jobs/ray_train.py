@@ -24,7 +24,7 @@ from train_jobs.blame import BlameCallback
 from train_jobs.members import BatchSpec, take_back
 from train_jobs.supervisor import run_in_steps
 from train_jobs.work import load_work
-from train_jobs.worker import BatchWorker
+from train_jobs.worker import BatchWorker, probe_of
 
 # Workers report nothing, so all the controller does is look whether they live: often, to restart them soon.
 # A node that is still to come takes minutes; until then Ray Train would begin to wait anew every minute.
@@ -111,10 +111,8 @@ def _train_loop(config: dict[str, Any]) -> None:
     settings = settings.model_copy(update={"fit": shape})  # what was reserved counts
     configure_logging("fit", level=settings.log_level)
     start_traces("fit", settings)
-    if shape.chosen_backend == "gsplat":
-        from m2dao.render.cuda import require_cuda
-
-        require_cuda()  # or this worker does not start, and says why
+    probe = probe_of(shape.chosen_backend)
+    probe()  # or this worker does not start, and says why
     platform, generation = Platform(settings), uuid.uuid4().hex[:8]
     # An earlier worker of this rank is dead by now; its fit need not wait for its lease to run out.
     take_back(platform.state.jobs, batch, rank=rank, keep_generation=generation)
@@ -125,6 +123,7 @@ def _train_loop(config: dict[str, Any]) -> None:
         rank=rank,
         generation=generation,
         num_threads=shape.cpus,
+        probe=probe,
     )
     worker.clean()
     worker.run()

@@ -30,7 +30,14 @@ from cluster.state.records import Claim, JobRecord
 from cluster.state.tallies import FIT_MS
 from cluster.telemetry.traces import spans
 from cluster.telemetry.traces.export import flush_traces
-from m2dao.errors import FitError, InputError, LeaseLost, ServiceUnavailable, UnknownJob
+from m2dao.errors import (
+    FitError,
+    InputError,
+    LeaseLost,
+    RenderBackendUnavailable,
+    ServiceUnavailable,
+    UnknownJob,
+)
 from train_jobs.fit import ClaimedFit
 from train_jobs.members import BatchSpec, known_jobs, worker_name
 from train_jobs.turns import gives_way
@@ -39,6 +46,24 @@ from train_jobs.work import FitWork
 logger = logging.getLogger(__name__)
 
 ABANDONED_S = 2 * 24 * 3600
+
+
+def probe_of(backend: str) -> Callable[[], None]:
+    """Something that renders a frame on the GPU, or raises RenderBackendUnavailable."""
+
+    def probe() -> None:
+        if backend != "gsplat":
+            return
+        from m2dao.identity.renderers import probe as render_frame
+        from m2dao.render.cuda import require_cuda
+
+        require_cuda()
+        try:
+            render_frame(backend)
+        except Exception as error:  # whatever CUDA says
+            raise RenderBackendUnavailable(f"backend {backend!r}", "to render a frame", str(error)) from error
+
+    return probe
 
 
 class BatchWorker:
@@ -52,6 +77,7 @@ class BatchWorker:
         work: what a fit is.
         num_threads: for the work to use.
         scratch: folder for files of running fits; each fit cleans up after itself.
+        probe: renders a frame; raises when this worker cannot render any more.
     """
 
     def __init__(
@@ -64,9 +90,11 @@ class BatchWorker:
         generation: str = "0",
         num_threads: int = 1,
         scratch: Path | None = None,
+        probe: Callable[[], object] = lambda: None,
     ):
         self._platform, self._batch, self._work = platform, batch, work
         self._rank, self._num_threads = rank, num_threads
+        self._probe = probe
         self._name = worker_name(batch, generation, rank)
         self._scratch = scratch or Path(tempfile.gettempdir()) / f"m2dao-fits-{os.getuid()}"
 
@@ -87,7 +115,11 @@ class BatchWorker:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def run(self) -> int:
-        """Work until nothing is left for this worker; returns how many fits it took on."""
+        """Work until nothing is left for this worker; returns how many fits it took on.
+
+        Raises:
+            RenderBackendUnavailable: it cannot render any more. A broken GPU fails fast, so it would take all fits.
+        """
         count = 0
         while (claim := self._next()) is not None:
             count += 1
@@ -166,14 +198,26 @@ class BatchWorker:
         except Exception as error:
             logger.exception("fit %s", claim.job.id)
             attempt.fail(error)
-            if most := times_to_put_off(error):  # nothing says that the fit is at fault
+            broken = self._broken()
+            if most := times_to_put_off(broken or error):  # nothing says that the fit is at fault
                 self._fail(claim, error, lambda problem: jobs.put_off(claim, problem, most=most))
             else:
                 self._fail(claim, error, lambda problem: jobs.fail(claim, problem, retry=True))
+            if broken is not None:
+                raise broken from error
         else:
             for stage, seconds in result["seconds"].items():
                 self._platform.state.tallies.add(FIT_MS, stage, num=round(1000 * seconds))
         return True
+
+    def _broken(self) -> RenderBackendUnavailable | None:
+        """Why this worker cannot render any more, if it cannot."""
+        try:
+            self._probe()
+        except Exception as error:
+            remedy = "mend the GPU of this node, or take it out of the cluster"
+            return RenderBackendUnavailable(f"fit worker {self._name}", "to render a frame", str(error), remedy)
+        return None
 
     def _taken_back(self, claim: Claim) -> bool:
         """Whether the fit waits again without having been charged: only ``take_back`` does that."""

@@ -53,11 +53,17 @@ class Fits:
         return BatchSpec(name=self.batch, tenant=self.tenant, fit_ids=fit_ids, lease_s=lease_s, steps_every_s=0.0)
 
     def worker(
-        self, *fit_ids: FitId, rank: int = 0, generation: str = "g0", work: FitWork = small_fit, lease_s: float = 30.0
+        self,
+        *fit_ids: FitId,
+        rank: int = 0,
+        generation: str = "g0",
+        work: FitWork = small_fit,
+        lease_s: float = 30.0,
+        **more: Any,
     ) -> BatchWorker:
         spec = self.spec(*fit_ids, lease_s=lease_s)
         scratch = self.folder / "scratch"
-        return BatchWorker(self.platform, spec, work, rank=rank, generation=generation, scratch=scratch)
+        return BatchWorker(self.platform, spec, work, rank=rank, generation=generation, scratch=scratch, **more)
 
     def job(self, fit_id: FitId) -> JobRecord:
         return self.platform.state.jobs.get(self.tenant, fit_id)

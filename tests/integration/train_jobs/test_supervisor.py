@@ -13,7 +13,7 @@ import pytest
 
 from cluster.ids import TenantId
 from cluster.platform import Platform
-from m2dao.errors import ClusterUnavailable, ServiceUnavailable
+from m2dao.errors import ClusterUnavailable, RenderBackendUnavailable, ServiceUnavailable
 from tests.support.fault_proxy import FaultProxy
 from tests.support.fits import Fits, WorkerDied, dying_at
 from tests.support.small_work import small_fit
@@ -91,6 +91,21 @@ def test_a_batch_ends_without_the_workers_that_never_got_a_place(fits):
     assert not supervised(fits.platform.state.jobs, fits.spec(*four), run, most=4)
     never.set()
     assert {fits.job(fit_id).status for fit_id in four} == {"done"}
+
+
+def test_a_worker_whose_gpu_breaks_takes_no_other_fit_and_charges_none(fits):
+    first, second = fits.queue("anna"), fits.queue("ben")
+
+    def work(task, monitor):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def probe():
+        raise RuntimeError("CUDA error: the device is lost")
+
+    with pytest.raises(RenderBackendUnavailable, match="the device is lost"):
+        fits.worker(first, second, work=work, probe=probe).run()
+    jobs = [fits.job(fit_id) for fit_id in (first, second)]
+    assert [(job.status, job.attempt, job.num_put_off) for job in jobs] == [("queued", 0, 1), ("queued", 0, 0)]
 
 
 def test_a_worker_that_cannot_start_ends_its_batch_with_its_reason(fits):
