@@ -4,7 +4,7 @@
 -- new: tenant, id, digest, label, scopes, life (milliseconds, '' for ever), seed, fingerprint, once_s, and
 -- for the trail: who does it, what, the key before
 local function add_key(entry, keys_of_tenant, once, new)
-  local now = now_ms()
+  local now = new.now or now_ms()  -- one moment for all that a script writes
   redis.call('HSET', entry, 'tenant', new.tenant, 'key_id', new.id, 'scopes', new.scopes, 'life', new.life)
   if new.life ~= '' then redis.call('HSET', entry, 'ends', whole(now + new.life)) end
   local known = {hash = new.digest, label = new.label, created_s = now / 1000}

@@ -21,5 +21,5 @@ redis.call('HSET', old, 'ends', whole(ends), 'successor', ARGV[2])
 return add_key(KEYS[1], KEYS[2], KEYS[3], {
   tenant = ARGV[1], id = ARGV[2], digest = ARGV[3], label = known.label, scopes = f[1] or 'client',
   life = ARGV[6] ~= '' and ARGV[6] or f[2] or '', seed = ARGV[7], fingerprint = ARGV[8], once_s = ARGV[9],
-  signed = ARGV[11], what = 'rotate-key', old = ARGV[4],
+  signed = ARGV[11], what = 'rotate-key', now = now, old = ARGV[4],
 })

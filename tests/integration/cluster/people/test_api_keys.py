@@ -71,7 +71,7 @@ def test_a_key_made_before_there_were_scopes_still_renders_and_manages_nothing(s
     assert info.scopes == (Scope.CLIENT,)
     assert enter(key, Scope.CLIENT).verdict is Verdict.IN
     assert enter(key, Scope.ADMIN).verdict is enter(key, Scope.OPERATOR).verdict is Verdict.FORBIDDEN
-    new = keys.rotate(tenant, info.key_id, overlap_s=60)
+    new = keys.rotate(tenant, info.key_id, overlap_s=1800)
     assert (new.info.scopes, new.info.ends_s) == ((Scope.CLIENT,), None)
 
 
@@ -102,30 +102,30 @@ def test_the_last_use_is_noted_and_written_at_most_once_a_minute(state, keys, te
 
 def test_a_rotated_key_and_its_successor_let_in_for_the_overlap_only(state, keys, tenant, enter):
     old = keys.make(tenant, KeyTerms(label="web", scopes=ALL, life_s=3600))
-    new = keys.rotate(tenant, old.info.key_id, overlap_s=60)
+    new = keys.rotate(tenant, old.info.key_id, overlap_s=1800)
     assert (new.info.label, new.info.scopes, new.info.key_id != old.info.key_id) == ("web", ALL, True)
     assert new.info.ends_s == pytest.approx(new.info.created_s + 3600, abs=0.002)
     assert enter(old.key).verdict is enter(new.key).verdict is Verdict.IN
     replaced = keys.get(tenant, old.info.key_id)
     assert replaced.successor == new.info.key_id
-    assert replaced.ends_s == pytest.approx(new.info.created_s + 60, abs=0.002)
+    assert replaced.ends_s == pytest.approx(new.info.created_s + 1800, abs=0.002)
     end_now(state, old.key)
     assert enter(old.key).verdict is Verdict.UNKNOWN
     assert enter(new.key).verdict is Verdict.IN
 
 
 def test_a_rotation_never_lengthens_the_life_of_the_old_key(keys, tenant):
-    old = keys.make(tenant, KeyTerms(life_s=10))
+    old = keys.make(tenant, KeyTerms(life_s=1800))
     keys.rotate(tenant, old.info.key_id, overlap_s=3600)
     assert keys.get(tenant, old.info.key_id).ends_s == old.info.ends_s
 
 
 def test_a_rotation_without_overlap_ends_the_old_key_at_once(keys, tenant, enter):
     old = keys.make(tenant, KeyTerms())
-    new = keys.rotate(tenant, old.info.key_id, overlap_s=0, life_s=60)
+    new = keys.rotate(tenant, old.info.key_id, overlap_s=0, life_s=1800)
     assert enter(old.key).verdict is Verdict.UNKNOWN
     assert enter(new.key).verdict is Verdict.IN
-    assert new.info.ends_s == pytest.approx(new.info.created_s + 60, abs=0.002)
+    assert new.info.ends_s == pytest.approx(new.info.created_s + 1800, abs=0.002)
 
 
 def test_a_key_is_rotated_once_whoever_asks_at_the_same_time(keys, tenant):
@@ -133,7 +133,7 @@ def test_a_key_is_rotated_once_whoever_asks_at_the_same_time(keys, tenant):
 
     def rotate(_: int) -> str:
         try:
-            return keys.rotate(tenant, old.info.key_id, overlap_s=60).info.key_id
+            return keys.rotate(tenant, old.info.key_id, overlap_s=1800).info.key_id
         except Conflict:
             return ""
 
@@ -145,15 +145,15 @@ def test_a_key_is_rotated_once_whoever_asks_at_the_same_time(keys, tenant):
 
 def test_a_successor_that_was_revoked_leaves_the_old_key_free_to_be_rotated_again(keys, tenant):
     old = keys.make(tenant, KeyTerms())
-    keys.revoke(tenant, keys.rotate(tenant, old.info.key_id, overlap_s=60).info.key_id)
-    assert keys.rotate(tenant, old.info.key_id, overlap_s=60).info.key_id
+    keys.revoke(tenant, keys.rotate(tenant, old.info.key_id, overlap_s=1800).info.key_id)
+    assert keys.rotate(tenant, old.info.key_id, overlap_s=1800).info.key_id
 
 
 def test_a_key_that_has_ended_or_is_not_there_cannot_be_rotated(state, keys, tenant):
     old = keys.make(tenant, KeyTerms())
     end_now(state, old.key)
     with pytest.raises(Conflict, match="has ended"):
-        keys.rotate(tenant, old.info.key_id, overlap_s=60)
+        keys.rotate(tenant, old.info.key_id, overlap_s=1800)
     for act in (keys.get, keys.revoke, lambda tenant, name: keys.rotate(tenant, name, overlap_s=1)):
         with pytest.raises(UnknownKey):
             act(tenant, "0" * 12)
@@ -176,7 +176,7 @@ def test_asking_again_under_one_name_makes_one_key_and_shows_it_again(keys, tena
 
 def test_a_repeated_rotation_under_one_name_is_one(keys, tenant):
     old = keys.make(tenant, KeyTerms())
-    made = {keys.rotate(tenant, old.info.key_id, overlap_s=60, once=Once(key="k")).key for _ in range(3)}
+    made = {keys.rotate(tenant, old.info.key_id, overlap_s=1800, once=Once(key="k")).key for _ in range(3)}
     assert len(made) == 1
     assert len(keys.page(tenant)[0]) == 2
 

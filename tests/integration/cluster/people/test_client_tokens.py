@@ -68,7 +68,7 @@ def test_asking_again_under_one_name_makes_one_token(tokens, tenant):
 
 
 def test_tokens_are_listed_in_pages_the_next_to_end_first(tokens, tenant):
-    made = [make(tokens, tenant, life_s=60 * (5 - number)).info.token_id for number in range(5)]
+    made = [make(tokens, tenant, life_s=600 * (5 - number)).info.token_id for number in range(5)]
     listed, after = [], ""
     while after is not None:
         page, after = tokens.page(tenant, after=after, limit=2)

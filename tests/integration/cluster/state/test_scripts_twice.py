@@ -67,7 +67,7 @@ def revoke(state: StateStore, tenant: TenantId) -> None:
 
 
 def rotate(state: StateStore, tenant: TenantId, once: Once | None = None) -> None:
-    old = state.accounts.make_api_key(tenant, KeyTerms(life_s=60))
+    old = state.accounts.make_api_key(tenant, KeyTerms(life_s=3600))
     state.accounts.rotate_api_key(tenant, old.info.key_id, overlap_s=9, once=once)
 
 
