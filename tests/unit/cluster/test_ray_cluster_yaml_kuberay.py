@@ -279,7 +279,7 @@ def assert_known(given, parsed):
                     assert_known(part, read)
 
 
-def test_the_policies_cover_every_pod_and_open_only_http_to_the_outside(clusters):
+def test_the_policies_cover_every_pod_and_open_only_http_and_metrics_to_the_outside(clusters):
     policies = {
         p["spec"]["podSelector"]["matchLabels"]["m2dao/cluster"]: p["spec"] for p in load("network-policy.yaml")
     }
@@ -294,7 +294,8 @@ def test_the_policies_cover_every_pod_and_open_only_http_to_the_outside(clusters
             for peer in rule["from"]:
                 outside = peer.get("namespaceSelector", {}).get("matchLabels", {})
                 if outside and "kuberay-system" not in outside.values():
-                    assert [port["port"] for port in rule["ports"]] == [8000]
+                    allowed = {8080, 9091} if "m2dao/monitoring" in outside else {8000}
+                    assert {port["port"] for port in rule["ports"]} <= allowed
 
 
 def test_no_pod_may_talk_to_whom_it_likes(clusters):
