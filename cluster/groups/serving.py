@@ -71,7 +71,9 @@ class ServeConfig(Group):
     ingress_memory_mb: int = number(
         1000, 100, 1_000_000, "Memory reserved for a replica of the ingress with its decoders, in MB."
     )
-    min_replicas: int = number(1, 1, 1000, "Renderer replicas that are always kept.")
+    min_replicas: int = number(
+        1, 0, 1000, "Renderer replicas that are always kept. With 0 the first render starts one, and waits for it."
+    )
     max_replicas: int = number(4, 1, 1000, "Most renderer replicas.")
     ingress_replicas: int = number(1, 1, 100, "Replicas of the HTTP ingress.")
     target_wait_s: float = number(

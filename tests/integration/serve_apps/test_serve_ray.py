@@ -341,5 +341,10 @@ def test_stopping_lets_a_running_render_finish_and_keeps_the_queue_and_the_appli
     assert all(jobs[each].error is None for each in ids)
     for each in kept[1:]:  # one tells as much as all
         services.state.jobs.cancel(own.tenant, jobs[each].id)
-    deploy(serve_settings, CONFIG, timeout_s=WAIT_S)
-    assert finished(own, queued[ids[1:].index(kept[0])])["status"] == "done"
+    try:  # without replicas: what has waited starts one, and they leave when nothing waits
+        deploy(serve_settings, CONFIG.model_copy(update={"min_replicas": 0}), timeout_s=WAIT_S)
+        assert finished(own, queued[ids[1:].index(kept[0])])["status"] == "done"
+        until(lambda: num_running(serve_settings) == 0, "all replicas to be removed")
+        assert finished(own, own.ask(1.0))["status"] == "done"
+    finally:
+        deploy(serve_settings, CONFIG, timeout_s=WAIT_S)

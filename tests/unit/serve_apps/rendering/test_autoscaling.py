@@ -77,7 +77,7 @@ def test_renders_that_are_claimed_and_not_begun_are_work_too():
     assert desired(queue(claimed_s=1210.0, num_claimed=3), busy) == 3  # this one, and two of 600 s
 
 
-def reported(by_replica):
+def reported(by_replica, *, current=1, least=1):
     """As Serve gives them: replica -> (when, figures); an older value of every report is misleading."""
     series = {}
     for name, (when, figures) in by_replica.items():
@@ -86,7 +86,10 @@ def reported(by_replica):
             new = SimpleNamespace(value=value, timestamp=when)
             series.setdefault(figure, {})[name] = [old, new]
     return SimpleNamespace(
-        raw_metrics=series, target_num_replicas=1, capacity_adjusted_min_replicas=1, capacity_adjusted_max_replicas=4
+        raw_metrics=series,
+        target_num_replicas=current,
+        capacity_adjusted_min_replicas=least,
+        capacity_adjusted_max_replicas=4,
     )
 
 
@@ -104,5 +107,12 @@ def test_one_reading_of_the_queue_counts_however_many_replicas_there_are():
     assert policy(reported({"b": reports["b"], "lost": reports["lost"]})) == (2, {})
 
 
+def test_replicas_that_need_not_be_kept_all_leave_when_there_is_nothing_to_do():
+    policy = BacklogPolicy(target_wait_s=20)
+    assert policy(reported({"a": (5.0, {**queue(), **replica()})}, least=0)) == (0, {})
+    assert policy(reported({"a": (5.0, {**queue(1, 1), **replica()})}, least=0)) == (1, {})
+
+
 def test_before_any_report_the_policy_changes_nothing():
+    assert BacklogPolicy(target_wait_s=20)(reported({}, current=0, least=0)) == (0, {})
     assert BacklogPolicy(target_wait_s=20)(reported({})) == (1, {})
