@@ -33,8 +33,10 @@ def without_erased(record: Record, erased: Erased) -> Record | None:
         return _cut(record, _left(value, lambda key_id: erased.covers(api_key_path(TenantId(first), key_id))))
     if what == "identities":
         return _cut(record, [pair for pair in value if not erased.covers(_path(first, pair[0]))])
-    if what == "versions":
+    if what in ("versions", "details", "verdicts"):
         return _cut(record, _left(value, lambda number: erased.covers(_path(first, name, int(number)))))
+    if what == "moves":
+        return None if erased.covers(_path(first, name)) else record
     if what == "champion":
         if erased.covers(_path(first, name)):
             return None

@@ -22,6 +22,11 @@ CHAMPION = {"version": "1", "previous": "2", "challenger": "", "epoch": "4"}
 RECORDS = {
     "a version": ("acme:versions:anna", "hash", FACTS, ANNA_1, {"2": "{}"}),
     "an identity's versions": ("acme:versions:anna", "hash", FACTS, ANNA, None),
+    "how a version was made": ("acme:details:anna", "hash", FACTS, ANNA_1, {"2": "{}"}),
+    "how an identity's versions were made": ("acme:details:anna", "hash", FACTS, ANNA, None),
+    "a verdict": ("acme:verdicts:anna", "hash", FACTS, ANNA_1, {"2": "{}"}),
+    "an identity's verdicts": ("acme:verdicts:anna", "hash", FACTS, ANNA, None),
+    "an identity's moves": ("acme:moves:anna", "list", ['{"to": 1}'], ANNA, None),
     "an alias of a version": ("acme:champion:anna", "hash", CHAMPION, ANNA_1, {**CHAMPION, "version": ""}),
     "an identity's champion": ("acme:champion:anna", "hash", CHAMPION, ANNA, None),
     "a name": ("acme:identities", "zset", [["anna", 0.0], ["bert", 0.0]], ANNA, [["bert", 0.0]]),
