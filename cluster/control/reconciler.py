@@ -132,7 +132,7 @@ class Reconciler:
             return
         ref = ModelRef(*owner, chosen)
         try:
-            promotion = self._promotions.promote(ref, request=f"ledger-{champion.epoch}-{chosen}")
+            promotion = self._promotions.promote(ref, epoch=champion.epoch)  # the epoch sees to it that it is done once
             logger.info("champion chosen in the model registry", extra={"ref": str(ref), **promotion.as_dict()})
         except (PromotionRefused, PromotionConflict, UnknownIdentity) as error:
             self._set_back(owner, chosen, str(error))

@@ -19,10 +19,11 @@ from cluster.state.link import RedisLink
 from cluster.state.people.audit import AuditTrail
 from cluster.state.versions import VersionFacts, VersionTable, ready_numbers, unknown
 from cluster.versions import IdentityInfo
-from m2dao.errors import PromotionConflict, UnknownIdentity
+from m2dao.errors import IdempotencyConflict, PromotionConflict, UnknownIdentity
 
 TOPIC = "champion"
-_ANSWER_S = 30 * 24 * 3600  # how long a request is remembered: longer than any fit is tried
+_ANSWER_S = 30 * 24 * 3600  # how long the wish of a fit is remembered: longer than any fit is tried
+_ROLLBACK_ANSWER_S = 24 * 3600  # how long that of a client is, as all that it gives a name of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +164,7 @@ class ChampionTable:
         Raises:
             PromotionConflict: the champion has moved.
             UnknownIdentity: there is no such complete version.
+            IdempotencyConflict: another wish has that name.
         """
         return self._move("promote", ref.tenant, ref.identity, ref.version, epoch, request)
 
@@ -203,8 +205,8 @@ class ChampionTable:
             keys.moves(tenant, identity),
         ]
         expected = "" if epoch is None else epoch
-        words = [str(tenant), str(identity), what, version or "", expected, _ANSWER_S if request else 3600]
-        words.append(self._audit.signature())
+        answer_s = 3600 if not request else _ROLLBACK_ANSWER_S if what == "roll_back" else _ANSWER_S
+        words = [str(tenant), str(identity), what, version or "", expected, answer_s, self._audit.signature()]
         answer = json.loads(self._link.run(scripts.MOVE_CHAMPION, names, words))
         name = f"{tenant}.{identity}"
         outcome, now = answer["outcome"], _champion(answer)
@@ -212,6 +214,8 @@ class ChampionTable:
             raise PromotionConflict(
                 f"champion of {name}", f"epoch {epoch}", f"epoch {now.epoch}", "look again and decide anew"
             )
+        if outcome == "other":
+            raise IdempotencyConflict(f"request to move {name}", "the one its name was first used for", "another one")
         if outcome == "no-previous":
             raise no_previous(tenant, identity)
         if outcome != "moved":

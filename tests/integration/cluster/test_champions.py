@@ -11,7 +11,7 @@ from cluster.state import keys
 from cluster.state.champions import TOPIC, Champion
 from cluster.state.store import StateStore
 from cluster.state.versions import VersionDetails, VersionFacts
-from m2dao.errors import Conflict, PromotionConflict, StateUnavailable, UnknownIdentity
+from m2dao.errors import Conflict, IdempotencyConflict, PromotionConflict, StateUnavailable, UnknownIdentity
 
 ANNA = IdentityName("anna")
 FACTS = VersionFacts(files_sha256="a" * 64, num_bytes=3)
@@ -141,6 +141,35 @@ def test_a_request_is_done_once_whatever_an_operator_decided_since(state, tenant
     state.champions.roll_back(tenant, ANNA)
     assert state.champions.promote(two, request="f-1") == first
     assert state.champions.get(tenant, ANNA).version == 1
+
+
+def test_a_name_that_another_wish_has_is_refused_and_moves_nothing(state, tenant, version):
+    one, two, ben = version(1), version(2), ModelRef(tenant, IdentityName("ben"), 1)
+    state.versions.commit(ben, FACTS)
+    first = state.champions.promote(one, request="wish")
+    for other in (two, ben):
+        with pytest.raises(IdempotencyConflict):
+            state.champions.promote(other, request="wish")
+    with pytest.raises(IdempotencyConflict):
+        state.champions.roll_back(tenant, ANNA, request="wish")
+    assert state.champions.get(tenant, ben.identity) == Champion()
+    assert state.champions.promote(one, request="wish") == first
+    assert state.champions.get(tenant, ANNA) == Champion(version=1, epoch=1)
+
+
+def test_an_answer_of_the_release_before_is_given_still(state, tenant, version):
+    old = '{"outcome": "moved", "version": "1", "previous": "", "challenger": "", "epoch": "1", "before": ""}'
+    state._link.call("SET", keys.move(tenant, "wish"), old)
+    assert state.champions.promote(version(1), request="wish").epoch == 1
+    assert state.champions.get(tenant, ANNA) == Champion()
+
+
+def test_a_rollback_is_remembered_for_a_day_and_the_wish_of_a_fit_for_a_month(state, tenant, version):
+    for number in (1, 2):
+        state.champions.promote(version(number), request=f"fit-{number}")
+    state.champions.roll_back(tenant, ANNA, request="back")
+    assert 0 < state._link.call("TTL", keys.move(tenant, "back")) <= 24 * 3600
+    assert state._link.call("TTL", keys.move(tenant, "fit-2")) > 29 * 24 * 3600
 
 
 def test_a_champion_is_one_write_so_nothing_is_lost_between_its_parts(state, tenant, version, monkeypatch):

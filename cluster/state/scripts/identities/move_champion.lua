@@ -1,18 +1,26 @@
 -- Moves what stands for an identity: promote or challenge a version, roll back to the previous one, clear.
--- The answer to a request is kept, so that asking again moves nothing again.
+-- The answer to a request is kept with what was asked, so that asking again moves nothing again, and that nobody who
+-- asks for something else under the same name is told so.
 -- KEYS: champion, versions, move, champions the ledger is to be told of, the list of moves
 -- ARGV: tenant, identity, what, version ('' where none is named), expected epoch ('' for any), seconds of the answer,
 --   who does it
 -- include: tally
 -- include: audit
 local kept = redis.call('GET', KEYS[3])
-if kept then return kept end
+if kept then
+  local of = cjson.decode(kept)
+  -- Answers of the release before do not say what was asked.
+  if of.identity and (of.identity ~= ARGV[2] or of.what ~= ARGV[3] or of.wanted ~= ARGV[4]) then
+    return '{"outcome": "other"}'
+  end
+  return kept
+end
 local f = redis.call('HMGET', KEYS[1], 'version', 'previous', 'challenger', 'epoch')
 local version, previous, challenger, epoch = f[1] or '', f[2] or '', f[3] or '', f[4] or '0'
 local before, what, wanted = version, ARGV[3], ARGV[4]
 local function answer(outcome)
   local text = cjson.encode({outcome = outcome, version = version, previous = previous, challenger = challenger,
-    epoch = epoch, before = before})
+    epoch = epoch, before = before, identity = ARGV[2], what = ARGV[3], wanted = ARGV[4]})
   tally('moves', ARGV[3], outcome)
   if outcome == 'moved' then redis.call('SET', KEYS[3], text, 'EX', ARGV[6]) end
   return text

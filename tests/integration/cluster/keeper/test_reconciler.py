@@ -121,6 +121,31 @@ def test_a_champion_chosen_in_mlflow_that_the_gate_refuses_is_set_back_with_the_
     assert tags_of(client, poor)["gate"] == "refused"
 
 
+def test_champions_chosen_in_mlflow_for_two_identities_serve_each_its_own(platform, reconciler, client, tenant, folder):
+    names = (ANNA, IdentityName("ben"))
+    chosen = []
+    for name in names:
+        refs = [platform.registry.register_version(tenant, name, folder, metrics=GOOD, tags={}) for _ in range(2)]
+        platform.state.champions.promote(refs[0])
+        chosen.append(refs[1])
+    reconciler.tell()
+    for ref in chosen:
+        set_alias(client, ref)
+    assert reconciler.look() == 2
+    assert [platform.state.champions.resolve(AliasRef(tenant, name)) for name in names] == chosen
+
+
+def test_a_champion_chosen_in_mlflow_for_an_identity_that_was_made_anew_serves(
+    platform, reconciler, client, tenant, register
+):
+    for _ in range(2):
+        ref = register()
+        set_alias(client, ref)
+        assert reconciler.look() == 1
+        assert platform.state.champions.get(tenant, ANNA).version == ref.version
+        platform.registry.delete_identity(tenant, ANNA)
+
+
 @pytest.mark.parametrize("alias", ["champion", "previous"])
 def test_an_alias_that_somebody_deleted_is_set_back(platform, reconciler, client, tenant, register, alias):
     for ref in (register(), register()):
