@@ -20,6 +20,7 @@ from cluster.settings import MB
 from cluster.state.problems import Problem
 from cluster.state.resources.recordings import RecordingRecord, RoomFor
 from cluster.state.store import StateStore
+from cluster.state.upkeep.erasures import recording_path
 from cluster.storage import ObjectStore
 from cluster.uploads.parts import Cut, PartUploads, StoredPart
 from m2dao.errors import Conflict, InputError, RecordingTooLarge, ServiceUnavailable, UnknownObject, UnknownRecording
@@ -231,6 +232,8 @@ class Recordings:
     def _finish(self, record: RecordingRecord) -> None:
         """Delete the files of a recording that is being deleted, then forget it."""
         tenant, uploaded = record.tenant, upload_key(record.tenant, record.id)
+        for path in (recording_path(tenant, record.id), uploaded):
+            self._state.erasures.note(path)
         if record.upload:
             self._parts.abort(uploaded, record.upload)
         self._store.delete(uploaded)

@@ -14,7 +14,7 @@ from pathlib import Path
 from cluster.operate.backups import archive
 from cluster.operate.backups.archive import Manifest, read_manifest
 from cluster.operate.backups.ledger_file import LedgerFile, key_id_of
-from cluster.operate.backups.without_erased import without_erased
+from cluster.operate.backups.without_erased import all_without_erased
 from cluster.platform import Platform
 from cluster.state import keys
 from cluster.state.seats import KEEPER
@@ -82,8 +82,7 @@ def restore(
         put_mlflow(folder / archive.MLFLOW)
         say("the database of the model registry is back")
     _erase_from_registry(platform, erased)
-    kept = [cut for record in records if (cut := without_erased(record, erased)) is not None]
-    num_cut = len(records) - len(kept) + sum(cut not in records for cut in kept)
+    kept, num_cut = all_without_erased(records, erased)
     num_records = platform.state.records.put(kept)
     platform.state.erasures.add(entries)
     say(f"{num_records} records are back")

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from cluster.ids import IdentityName, TenantId
+from cluster.ids import IdentityName, RecordingId, TenantId
 from cluster.state import keys
-from cluster.state.upkeep.erasures import Erased, api_key_path, identity_path
+from cluster.state.upkeep.erasures import Erased, api_key_path, identity_path, recording_path
 from cluster.state.upkeep.records import Record
+
+
+def all_without_erased(records: Iterable[Record], erased: Erased) -> tuple[list[Record], int]:
+    """The records without what is erased, and how many of them were left out or cut.
+
+    The room that recordings take is counted anew: a backup names no moment, and those that are erased take none.
+    """
+    kept: list[Record] = []
+    num_cut = 0
+    for record in records:
+        left = without_erased(record, erased)
+        num_cut += left != record
+        if left is not None:
+            kept.append(left)
+    num_bytes, num_open = Counter[str](), Counter[str]()
+    for record in kept:
+        tenant, _, rest = record["key"].partition(":")
+        if rest.startswith("recording:"):
+            num_bytes[tenant] += int(record["value"]["bytes"])
+            num_open[tenant] += record["value"]["state"] == "uploading"
+    for number, record in enumerate(kept):
+        tenant, _, rest = record["key"].partition(":")
+        if rest == "stored":
+            room = {"bytes": str(num_bytes[tenant]), "open": str(num_open[tenant])}
+            kept[number] = {**record, "value": room}
+    return kept, num_cut
 
 
 def without_erased(record: Record, erased: Erased) -> Record | None:
     """The record without what is erased; None when nothing of it is left.
 
-    Records that this module does not know by name go by their key, with its parts as the parts of the path:
-    ``acme:recording:7`` leaves with ``acme``, ``acme/recording`` and ``acme/recording/7``.
+    Whatever else a tenant has leaves with the tenant. A recording has the path of its key: ``acme:recording:rec-7``
+    leaves with ``acme/recording/rec-7``.
     """
     key, value = record["key"], record["value"]
     first, _, rest = key.partition(":")
@@ -24,6 +51,8 @@ def without_erased(record: Record, erased: Erased) -> Record | None:
     if first == "api-key":
         path = api_key_path(TenantId(value["tenant"]), value.get("key_id", ""))
         return None if erased.covers(path) else record
+    if key == keys.DUE_RECORDINGS:
+        return _cut(record, [pair for pair in value if not erased.covers(_recording(*pair[0].split(" ")))])
     if first == "ledger":
         return _cut(record, _left(value, lambda name: erased.covers(_path_of_ref(name))))
     if erased.covers(key.replace(":", "/")):
@@ -31,6 +60,10 @@ def without_erased(record: Record, erased: Erased) -> Record | None:
     what, _, name = rest.partition(":")
     if what == "api-keys":
         return _cut(record, _left(value, lambda key_id: erased.covers(api_key_path(TenantId(first), key_id))))
+    if what == "recordings":
+        return _cut(record, [pair for pair in value if not erased.covers(_recording(first, pair[0]))])
+    if what == "recordings-by-content":
+        return _cut(record, {content: it for content, it in value.items() if not erased.covers(_recording(first, it))})
     if what == "identities":
         return _cut(record, [pair for pair in value if not erased.covers(_path(first, pair[0]))])
     if what in ("versions", "details", "verdicts"):
@@ -48,6 +81,10 @@ def without_erased(record: Record, erased: Erased) -> Record | None:
 
 def _path(tenant: str, identity: str, version: int | None = None) -> str:
     return identity_path(TenantId(tenant), IdentityName(identity), version)
+
+
+def _recording(tenant: str, recording_id: str) -> str:
+    return recording_path(TenantId(tenant), RecordingId(recording_id))
 
 
 def _path_of_ref(text: str) -> str:

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cluster.ids import IdentityName, TenantId
+from cluster.ids import IdentityName, RecordingId, TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
 
@@ -28,6 +28,11 @@ def identity_path(tenant: TenantId, identity: IdentityName, version: int | None 
 def api_key_path(tenant: TenantId, key_id: str) -> str:
     """The path of an API key, for a key that was revoked."""
     return f"{tenant}/api-keys/{key_id}"
+
+
+def recording_path(tenant: TenantId, recording_id: RecordingId) -> str:
+    """The path of what is known of a recording; its bytes have paths of their own, by their hash."""
+    return f"{tenant}/recording/{recording_id}"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from cluster.state import keys
 from cluster.state.lease import Lease
 from cluster.state.problems import Problem
 from cluster.state.resources.recordings import RecordingRecord
+from cluster.state.upkeep.erasures import hash_of, recording_path
 from m2dao.errors import ServiceUnavailable, StorageUnavailable
 from serve_apps.recordings.look import look_into
 from tests.support.recordings import write_recording
@@ -272,6 +273,9 @@ def test_a_recording_whose_time_is_over_leaves_nothing(api, own, video, keep, wh
     link = api.services.state._link
     left = set(link.scan(f"{own.tenant}:record*"))
     assert left == set()
+    recording_id, erasures = RecordingId.parse(path.rpartition("/")[2]), api.services.state.erasures
+    noted = (recording_path(own.tenant, recording_id), upload_key(own.tenant, recording_id))
+    assert {hash_of(erasures.key(), path) for path in noted} <= set(erasures.all())
     assert api.services.state.recordings.num_bytes(own.tenant) == 0
     assert link.call("HGET", keys.stored(own.tenant), "open") == "0"
     uploads = api.services.store._client.list_multipart_uploads(Bucket=api.platform.settings.s3.bucket)
