@@ -94,7 +94,8 @@ def judge(candidate: VersionDetails, champion: VersionDetails | None, thresholds
     if champion is None:
         checks.append(GateCheck(name="champion", passed=True, detail="there is no champion yet"))
     elif not _comparable(candidate, champion):
-        detail = f"not compared with {champion.ref}: its metrics come from another capture"
+        why = "its metrics come from another capture" if champion.metrics else "no metrics of it are known"
+        detail = f"not compared with {champion.ref}: {why}"
         checks.append(GateCheck(name="champion", passed=True, detail=detail))
     else:
         checks.append(_no_drop(candidate, champion, "psnr_db", thresholds.max_psnr_drop_db, "dB"))
@@ -207,14 +208,14 @@ class Promotions:
             expected: the version the caller believes to be the champion now; None for whichever it is.
             epoch: the epoch of the champion that the caller has seen; None for any.
             force: move the champion even if the gate refuses; the checks are kept all the same. What cannot be
-                rendered is not promoted by force either.
+                rendered is not promoted by force either. It needs no metrics.
             request: a name for this wish. Asked for again under the same name, it moves nothing again.
 
         Raises:
             PromotionRefused: the gate says no, or it cannot be rendered; the message holds every reason.
             PromotionConflict: the champion is another version than expected, or changed meanwhile.
             UnknownIdentity: there is no such complete version.
-            ServiceUnavailable: what was measured of a version has not been taken over from MLflow yet.
+            ServiceUnavailable: what was measured of it has not been taken over from MLflow yet.
         """
         self._versions.facts(ref)
         champion = self._champions.current(ref.tenant, ref.identity)
@@ -224,8 +225,8 @@ class Promotions:
             require_epoch(ref.tenant, ref.identity, epoch, champion)
         rival = None
         if champion.version is not None:
-            rival = self._details(ModelRef(ref.tenant, ref.identity, champion.version))
-        decision = judge(self._details(ref), rival, thresholds or GateThresholds())
+            rival = self._details(ModelRef(ref.tenant, ref.identity, champion.version), needed=False)
+        decision = judge(self._details(ref, needed=not force), rival, thresholds or GateThresholds())
         forced = force and not decision.passed
         if not decision.passed and not force:
             self._note(ref, "refused", decision)
@@ -266,8 +267,11 @@ class Promotions:
             change=change, decision=GateDecision((GateCheck(name="rollback", passed=True, detail=reason),))
         )
 
-    def _details(self, ref: ModelRef) -> VersionDetails:
+    def _details(self, ref: ModelRef, *, needed: bool) -> VersionDetails:
+        """What is known of a version; where nothing is and that is not needed, that nothing was measured."""
         (details,) = self._versions.details([ref])
+        if details is None and not needed:
+            return VersionDetails(ref=ref)
         if details is None:
             expected = "what was measured of it to be taken over from MLflow"
             raise ServiceUnavailable(str(ref), expected, "not yet", "is a keeper running?")

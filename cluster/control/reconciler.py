@@ -21,7 +21,7 @@ from cluster.state.champions import Champion
 from cluster.state.store import StateStore
 from cluster.state.versions import VersionDetails, VersionFacts
 from cluster.versions import VersionInfo
-from m2dao.errors import PromotionConflict, PromotionRefused, UnknownIdentity
+from m2dao.errors import PromotionConflict, PromotionRefused, ServiceUnavailable, UnknownIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +78,6 @@ class Reconciler:
         for ref in new:
             try:
                 self._ledger.show_ready(ref, versions.facts(ref))
-                if versions.details([ref]) == [None]:  # registered by a worker of an earlier release
-                    versions.describe(_details(self._ledger.version(ref)))
             except UnknownIdentity:
                 logger.info("version %s was deleted before it was shown", ref)
             versions.told(ref)
@@ -95,14 +93,35 @@ class Reconciler:
         return len(untold)
 
     def look(self) -> int:
-        """Read every identity of the model registry and follow what people changed; returns how many changes."""
+        """Read every identity of the model registry and follow what people changed; returns how many changes.
+
+        What a worker of an earlier release has registered is described on the way: the gate judges by that.
+        """
         count = 0
         for page in _batched(self._ledger.identities(), PAGE):
-            known = self._state.champions.get_all([(entry.tenant, entry.identity) for entry in page])
-            for entry, champion in zip(page, known, strict=True):
+            owners = [(entry.tenant, entry.identity) for entry in page]
+            for ref in self._state.versions.undescribed(owners):
+                self._describe(ref)
+            for entry, champion in zip(page, self._state.champions.get_all(owners), strict=True):
                 if not _agree(entry, champion):
-                    count += self._follow(entry)
+                    count += self._follow_or_wait(entry)
         return count
+
+    def _describe(self, ref: ModelRef) -> None:
+        try:
+            self._state.versions.describe(_details(self._ledger.version(ref)))
+        except UnknownIdentity:
+            logger.debug("version %s is not in the model registry", ref)
+
+    def _follow_or_wait(self, seen: LedgerEntry) -> bool:
+        """``_follow``; what cannot be judged yet is looked at again the next time, and holds nobody else up."""
+        try:
+            return self._follow(seen)
+        except ServiceUnavailable as error:
+            if type(error) is not ServiceUnavailable:  # a service that is down is down for everybody
+                raise
+            logger.warning("a change in the model registry waits", extra={"reason": str(error)})
+            return False
 
     def _follow(self, seen: LedgerEntry) -> bool:
         """Follow what people changed of one identity; returns whether they did.

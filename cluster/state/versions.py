@@ -136,6 +136,21 @@ class VersionTable:
         names = [keys.versions(ref.tenant, ref.identity), keys.details(ref.tenant, ref.identity)]
         self._link.run(scripts.DESCRIBE_VERSION, names, [ref.version, details.as_json()])
 
+    def undescribed(self, identities: Sequence[tuple[TenantId, IdentityName]]) -> list[ModelRef]:
+        """The complete versions of many identities of which nothing is known."""
+        lengths = self._link.steps(
+            [("HLEN", key_of(*owner)) for owner in identities for key_of in (keys.versions, keys.details)]
+        )
+        lacking = [
+            owner
+            for owner, kept, described in zip(identities, lengths[::2], lengths[1::2], strict=True)
+            if kept != described
+        ]
+        refs = [[ModelRef(*owner, number) for number in self.numbers(*owner)] for owner in lacking]
+        return [
+            ref for of_one in refs for ref, details in zip(of_one, self.details(of_one), strict=True) if details is None
+        ]
+
     def details(self, refs: Sequence[ModelRef]) -> list[VersionDetails | None]:
         """What is known of versions of one identity; None where nothing is."""
         return [None if text is None else _details(ref, text) for ref, text in self._texts(keys.details, refs)]

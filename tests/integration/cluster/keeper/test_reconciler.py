@@ -202,12 +202,71 @@ def test_a_version_of_an_earlier_release_is_judged_by_what_mlflow_knows_of_it(
     with pytest.raises(ServiceUnavailable, match="keeper"):
         reconciler._promotions.promote(ref)
     reconciler.tell()
+    reconciler.look()
     reconciler._promotions.promote(ref)
     assert platform.state.champions.get(tenant, ANNA).version == 1
     reconciler.tell()
     assert tags_of(client, ref)["gate"] == "passed"
     assert "psnr_db 31.00 dB" in tags_of(client, ref)["gate_reasons"]
     assert ref not in platform.state.versions.untold_verdicts()
+
+
+@pytest.fixture
+def of_before(platform, tenant):
+    """Makes a version one of a worker of the release before, which shows it and describes none."""
+
+    def forget(ref: ModelRef) -> ModelRef:
+        platform.state._link.call("HDEL", keys.details(tenant, ref.identity), ref.version)
+        return ref
+
+    return forget
+
+
+def test_a_version_that_a_worker_of_an_earlier_release_has_shown_itself_is_described_and_judged(
+    platform, reconciler, tenant, register, of_before
+):
+    one, two = register(), of_before(register())
+    reconciler.tell()
+    reconciler.look()
+    (details,) = platform.state.versions.details([two])
+    assert details.metrics == GOOD
+    assert platform.state.versions.undescribed([(tenant, ANNA)]) == []
+    for ref in (one, two):
+        reconciler._promotions.promote(ref)
+    assert platform.state.champions.get(tenant, ANNA).version == 2
+
+
+def test_a_champion_of_which_nothing_is_known_is_replaced_without_a_comparison(
+    platform, reconciler, tenant, register, of_before
+):
+    one, two = register(), register()
+    reconciler._promotions.promote(one)
+    of_before(one)
+    promotion = reconciler._promotions.promote(two)
+    assert any(f"not compared with {one}: no metrics" in reason for reason in promotion.decision.reasons)
+    assert platform.state.champions.get(tenant, ANNA).version == 2
+
+
+def test_a_version_of_which_nothing_is_known_serves_by_force(platform, reconciler, tenant, register, of_before):
+    ref = of_before(register())
+    assert reconciler._promotions.promote(ref, force=True).forced
+    assert platform.state.champions.get(tenant, ANNA).version == 1
+
+
+def test_an_identity_that_cannot_be_judged_yet_holds_no_other_up(
+    platform, reconciler, client, tenant, folder, of_before, monkeypatch
+):
+    monkeypatch.setattr(Reconciler, "_describe", lambda self, ref: None)  # nothing can be taken over yet
+    chosen = []
+    for name in (ANNA, IdentityName("ben")):
+        chosen.append(platform.registry.register_version(tenant, name, folder, metrics=GOOD, tags={}))
+        set_alias(client, chosen[-1])
+    of_before(chosen[0])
+    assert reconciler.look() == 1
+    assert platform.state.champions.get(tenant, IdentityName("ben")).version == 1
+    monkeypatch.undo()
+    assert reconciler.look() == 1
+    assert platform.state.champions.get(tenant, ANNA).version == 1
 
 
 def test_data_of_the_time_when_mlflow_decided_is_taken_over(platform, reconciler, client, stack, tenant, tmp_path):
