@@ -56,7 +56,7 @@ class _Workers:
         self._jobs, self._batch, self._run, self._most = jobs, batch, run, most
         self._ended = queue.SimpleQueue[tuple[int, BaseException | None]]()
         self._asked_for = dict[int, float]()  # since when
-        self._at_work = set[int]()
+        self._at_work = dict[int, float]()  # when last seen at a fit
         self._resting = dict[int, float]()  # since when
         self._over = dict[int, BaseException | None]()
 
@@ -80,16 +80,14 @@ class _Workers:
 
     def look(self, records: Sequence[JobRecord]) -> None:
         """See who has begun, and ask for those that are wanted now."""
-        for rank in ranks_at_work(self._batch, records) & self._asked_for.keys():
-            del self._asked_for[rank]
-            self._at_work.add(rank)
+        self._see(ranks_at_work(self._batch, records))
         self._end_rests(records)
         wanted = num_to_start(records, num_started=self._num, num_begun=self._num - len(self._asked_for))
         if wanted and not self._resting and not (self._num and self._gives_way(to_resting=True)):
             for rank in range(self._num, min(self._most, self._num + wanted)):
                 self._start(rank)
-        late = any(time.monotonic() - since > _STARTS_S for since in self._asked_for.values())
-        if self._resting or (late and any(_is_fresh(job) for job in records)):
+        late = [rank for rank, since in self._asked_for.items() if time.monotonic() - since > _STARTS_S]
+        if self._resting or any(_could_begin(rank, records) for rank in late):
             want_place(self._jobs, self._batch.tenant, rests=bool(self._resting))
 
     def wait(self, timeout_s: float) -> None:
@@ -97,7 +95,7 @@ class _Workers:
         with contextlib.suppress(queue.Empty):
             rank, error = self._ended.get(timeout=timeout_s)
             self._asked_for.pop(rank, None)
-            self._at_work.discard(rank)
+            self._at_work.pop(rank, None)
             if error is None:
                 self._resting[rank] = time.monotonic()  # until we have looked whether anything is left for it
             else:
@@ -106,6 +104,16 @@ class _Workers:
     @property
     def _num(self) -> int:
         return len(self._asked_for) + len(self._at_work) + len(self._resting) + len(self._over)
+
+    def _see(self, ranks: Iterable[int]) -> None:
+        """Note who is at a fit now. Who has long not been seen may have lost its node, and waits for another."""
+        now = time.monotonic()
+        for rank in ranks:
+            if self._asked_for.pop(rank, None) is not None or rank in self._at_work:
+                self._at_work[rank] = now
+        for rank, seen in list(self._at_work.items()):
+            if now - seen > _STARTS_S:
+                self._asked_for[rank] = self._at_work.pop(rank)
 
     def _gives_way(self, *, to_resting: bool) -> bool:
         return gives_way(self._jobs, self._batch.tenant, to_resting=to_resting)
@@ -152,3 +160,11 @@ def num_to_start(records: Iterable[JobRecord], *, num_started: int, num_begun: i
 
 def _is_fresh(job: JobRecord) -> bool:
     return job.status == "queued" and job.attempt == 0 and not job.retry_at_s
+
+
+def _could_begin(rank: int, records: Sequence[JobRecord]) -> bool:
+    """Whether there is a fit that the worker of a rank could take now; see the rules in ``worker.py``."""
+    if any(map(_is_fresh, records)):
+        return True
+    is_alone = not any(job.status == "running" for job in records)
+    return rank == 0 and is_alone and any(job.status == "queued" and not job.retry_at_s for job in records)

@@ -22,15 +22,18 @@ def want_place(jobs: Jobs, tenant: TenantId, *, rests: bool) -> None:
     jobs.want_place("fit", tenant, rests=rests)
 
 
-def gives_way(jobs: Jobs, tenant: TenantId, *, to_resting: bool) -> bool:
+def gives_way(jobs: Jobs, tenant: TenantId, *, to_resting: bool, has_begun: bool = True) -> bool:
     """Whether the next free place is another tenant's, which waits and has none or fewer than this one.
 
     Args:
         to_resting: also to one that rests. Two that rest would wait for each other.
+        has_begun: this one has had a turn. Before it has, it does not leave the only place that it has.
     """
     others = jobs.wanting("fit", within_s=_STANDS_S, rests=to_resting) - {tenant}
     if not others:
         return False
     ours = jobs.backlog("fit", tenant=tenant).num_running
+    if not (ours or has_begun):
+        return False
     theirs = [jobs.backlog("fit", tenant=other) for other in others]
     return any(fits.num_queued and (fits.num_running == 0 or fits.num_running < ours) for fits in theirs)

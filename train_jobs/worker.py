@@ -121,6 +121,9 @@ class BatchWorker:
             RenderBackendUnavailable: it cannot render any more. A broken GPU fails fast, so it would take all fits.
         """
         count = 0
+        if self._gives_way(to_resting=False, has_begun=False):  # Ray gives a free place to anybody who waits
+            logger.info("%s leaves its place to another tenant at once", self._name)
+            return count
         while (claim := self._next()) is not None:
             count += 1
             may_go_on = self._do_traced(claim)
@@ -128,14 +131,14 @@ class BatchWorker:
             if not may_go_on:
                 logger.warning("%s has been given up by its supervisor and stops", self._name)
                 break
-            if self._gives_way():
+            if self._gives_way(to_resting=True):
                 logger.info("%s leaves its place to another tenant", self._name)
                 break
         return count
 
-    def _gives_way(self) -> bool:
+    def _gives_way(self, **terms: bool) -> bool:
         with contextlib.suppress(ServiceUnavailable):
-            return gives_way(self._platform.state.jobs, self._batch.tenant, to_resting=True)
+            return gives_way(self._platform.state.jobs, self._batch.tenant, **terms)
         return False
 
     # -- pulling ----------------------------------------------------------------------------------------------

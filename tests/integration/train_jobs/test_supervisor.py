@@ -13,12 +13,13 @@ import pytest
 
 from cluster.ids import TenantId
 from cluster.platform import Platform
+from cluster.state.problems import Problem
 from m2dao.errors import ClusterUnavailable, RenderBackendUnavailable, ServiceUnavailable
 from tests.support.fault_proxy import FaultProxy
 from tests.support.fits import Fits, WorkerDied, dying_at
 from tests.support.small_work import small_fit
 from tests.support.stack import reaching
-from train_jobs.members import take_back
+from train_jobs.members import running_jobs, take_back
 from train_jobs.supervisor import run_in_steps
 
 WAIT_S = 120
@@ -91,6 +92,65 @@ def test_a_batch_ends_without_the_workers_that_never_got_a_place(fits):
     assert not supervised(fits.platform.state.jobs, fits.spec(*four), run, most=4)
     never.set()
     assert {fits.job(fit_id).status for fit_id in four} == {"done"}
+
+
+def test_a_batch_ends_without_a_worker_that_lost_its_node(fits, monkeypatch):
+    monkeypatch.setattr("train_jobs.supervisor._STARTS_S", 1.0)
+    first, second = fits.queue("anna"), fits.queue("ben")
+    goes_on, never = threading.Event(), threading.Event()
+
+    def work(task, monitor):
+        assert goes_on.wait(WAIT_S)
+        return small_fit(task, monitor)
+
+    def run(rank):
+        if rank == 1:
+            goes_on.set()  # the first has been seen at work, or this one would not be asked for
+        fits.worker(first if rank == 0 else second, rank=rank, work=work).run()
+        if rank == 0:
+            never.wait()  # for another node: a run of Ray Train does so by itself
+
+    assert not supervised(fits.platform.state.jobs, fits.spec(first, second), run, most=2)
+    never.set()
+    assert {fits.job(fit_id).status for fit_id in (first, second)} == {"done"}
+
+
+@pytest.mark.parametrize("charged", [False, True], ids=["taken back", "charged"])
+def test_a_worker_that_lost_its_node_says_that_it_waits(fits, monkeypatch, charged):
+    monkeypatch.setattr("train_jobs.supervisor._STARTS_S", 1.0)
+    fit_id, jobs = fits.queue("anna"), fits.platform.state.jobs
+    said = threading.Event()
+
+    def run(rank):
+        with pytest.raises(WorkerDied):
+            fits.worker(fit_id, rank=rank, work=dying_at(2)).run()
+        if charged:
+            _, claim = running_jobs(jobs, fits.spec(fit_id))[fit_id]
+            jobs.fail(claim, Problem(code="worker-died", detail="killed"), retry=True)
+        else:
+            take_back(jobs, fits.spec(fit_id))
+        while fits.tenant not in jobs.wanting("fit", within_s=10, rests=False):
+            threading.Event().wait(0.05)
+        said.set()
+        fits.worker(fit_id, rank=rank, generation="g1").run()
+
+    assert supervised(jobs, fits.spec(fit_id), run, most=1)
+    assert said.is_set()
+    assert fits.job(fit_id).status == "done"
+
+
+def test_a_worker_that_gets_a_place_by_chance_leaves_it_to_a_tenant_that_has_none(fits, stack, state, tmp_path):
+    first, second = fits.queue("anna", steps=5), fits.queue("ben")
+    with pytest.raises(WorkerDied):
+        fits.worker(first, work=dying_at(3)).run()  # as far as anybody knows, it is at work
+    other = Fits(Platform(stack), TenantId(f"other-{uuid.uuid4().hex[:8]}"), tmp_path / "other")
+    state.accounts.create_tenant(other.tenant)
+    other.folder.mkdir()
+    waiting = other.queue("carl")
+    state.jobs.want_place("fit", other.tenant, rests=False)
+    assert fits.worker(second, rank=1).run() == 0
+    assert other.worker(waiting).run() == 1
+    assert fits.worker(second, rank=1).run() == 1
 
 
 def test_a_worker_whose_gpu_breaks_takes_no_other_fit_and_charges_none(fits):
