@@ -47,7 +47,7 @@ class BlameCallback(UserCallback):
         job = claim.job
         at = job.stage or "the beginning"
         detail = f"the worker died while it was at: {at} (attempt {job.attempt} of {job.max_attempts})"
-        logger.warning("fit %s (%s): %s", job.id, job.request.get("identity"), detail)
+        logger.warning("fit %s: %s", job.id, detail, extra={"identity": job.request.get("identity")})
         try:
             title = "The process that ran the fit ended without a word"
             jobs.fail(claim, Problem(code="worker-died", title=title, detail=detail), retry=True)
