@@ -149,7 +149,7 @@ class TraceSettings(Group):
 class AuditSettings(Group):
     """How much is kept of who has done what."""
 
-    entries: int = number(100_000, 100, 10_000_000, "Entries of a tenant's audit trail; the oldest leave beyond it.")
+    entries: int = number(100_000, 100, 10_000_000, "Entries of a tenant's audit trail, and as many on client tokens.")
 
 
 class JobSettings(Group):

@@ -53,6 +53,7 @@ _PATTERNS: Final = {
     "client_tokens": "%s:client-tokens",  # tenant -> hash of token id -> its end and digest
     "client_token_ends": "%s:client-token-ends",  # tenant -> ends and ids of tokens, by name
     "audit": "%s:audit",  # tenant -> stream of who has done what
+    "audit_tokens": "%s:audit-tokens",  # tenant -> stream of who has made and revoked client tokens
     "client_origins": CLIENT_ORIGINS,  # origins of pages with client tokens, by the end of the last one
     "job": "%s:job:%s",  # tenant, job id -> hash
     "files": "%s:files:%s",  # tenant, job id -> hash of name -> bytes, while the job is open
@@ -112,9 +113,9 @@ def client_tokens(tenant: TenantId) -> tuple[str, str]:
     return _PATTERNS["client_tokens"] % tenant, _PATTERNS["client_token_ends"] % tenant
 
 
-def audit(tenant: TenantId) -> str:
-    """Who has done what on behalf of a tenant."""
-    return _PATTERNS["audit"] % tenant
+def audit(tenant: TenantId) -> tuple[str, str]:
+    """Who has done what on behalf of a tenant, and what with client tokens."""
+    return _PATTERNS["audit"] % tenant, _PATTERNS["audit_tokens"] % tenant
 
 
 def job(tenant: TenantId, job_id: JobId) -> str:

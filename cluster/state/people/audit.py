@@ -1,7 +1,8 @@
 """The audit trail of a tenant: who has done what, on what, from which state to which.
 
 The script that does something notes it in the same step, so nothing is done without an entry. Entries are only added;
-the oldest leave when there are more than the setting keeps.
+the oldest leave when there are more than the setting keeps. Those about client tokens are counted by themselves,
+because every key may make tokens.
 
 Who does it is known by context: a request, a command or a keeper says so once.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,9 +82,15 @@ class AuditTrail:
             limit: how many at most.
         """
         high = f"({before}" if before else "+"
-        rows = self._link.call("XREVRANGE", keys.audit(tenant), high, "-", "COUNT", limit + 1)
+        commands = [("XREVRANGE", stream, high, "-", "COUNT", limit + 1) for stream in keys.audit(tenant)]
+        rows = sorted(itertools.chain(*self._link.steps(commands)), key=lambda row: _place(row[0]), reverse=True)
         entries = [_entry(entry_id, fields) for entry_id, fields in rows[:limit]]
         return entries, entries[-1].entry_id if len(rows) > limit else None
+
+
+def _place(entry_id: str) -> tuple[int, int]:
+    at_ms, _, number = entry_id.partition("-")
+    return int(at_ms), int(number)
 
 
 def _entry(entry_id: str, fields: dict[str, str]) -> AuditEntry:

@@ -14,7 +14,8 @@ QUEUE, LEASES, INDEX = keys.job_lists(ACME, "render")
 NAMES = [
     (keys.api_key("d1"), "api-key:d1", ("api_key", "d1")),
     (keys.api_keys(ACME), "acme:api-keys", ("api_keys", "acme")),
-    (keys.audit(ACME), "acme:audit", ("audit", "acme")),
+    (keys.audit(ACME)[0], "acme:audit", ("audit", "acme")),
+    (keys.audit(ACME)[1], "acme:audit-tokens", ("audit_tokens", "acme")),
     (keys.client_token("d1"), "client-token:d1", ("client_token", "d1")),
     (keys.client_tokens(ACME)[0], "acme:client-tokens", ("client_tokens", "acme")),
     (keys.client_tokens(ACME)[1], "acme:client-token-ends", ("client_token_ends", "acme")),

@@ -146,6 +146,32 @@ def test_the_oldest_entries_leave_beyond_the_number_of_the_setting(stack, tenant
     few.close()
 
 
+def test_a_key_that_makes_many_tokens_pushes_no_other_act_out(stack, tenant):
+    few = StateStore(reaching(stack, audit_entries="100"))
+    two_versions(few, tenant)
+    for _ in range(105):
+        Tokens(few.tokens).make(tenant, "anna", origin="https://a.example", life_s=60)
+    entries, following = few.audit.page(tenant, limit=1000)
+    assert [entry.what for entry in entries] == ["create-token"] * 100 + ["create-tenant"]
+    assert following is None
+    few.close()
+
+
+def test_acts_on_tokens_and_others_are_read_as_one_trail_page_by_page(state, tenant):
+    first, second = two_versions(state, tenant)
+    for number in range(6):
+        Tokens(state.tokens).make(tenant, "anna", origin="https://a.example", life_s=60)
+        state.champions.promote((first, second)[number % 2])
+    whole, _ = state.audit.page(tenant)
+    assert [entry.what for entry in whole] == ["promote", "create-token"] * 6 + ["create-tenant"]
+    assert len({entry.entry_id for entry in whole}) == 13
+    listed, before = [], ""
+    while before is not None:
+        page, before = state.audit.page(tenant, before=before, limit=3)
+        listed += page
+    assert listed == whole
+
+
 def test_a_tenant_sees_its_own_trail_only_and_it_leaves_with_the_tenant(state, tenant):
     other = TenantId(f"{tenant}-other")
     state.accounts.create_tenant(other)
