@@ -249,9 +249,17 @@ class Accounts:
                 raise Conflict("API key", "one that lets in", "one that has ended", "make a new one")
         key_id, seed = more
         key, info = self.secret(_PREFIX, seed), self.api_key(tenant, key_id)
-        if self._link.call("HGET", keys.api_key(self.digest(key)), "key_id") != key_id:
-            raise Conflict("API key", "the pepper it was made with", "a newer one", "use a new idempotency key")
+        self.require_found("API key", keys.api_key(self.digest(key)), key_id)
         return NewApiKey(tenant=tenant, key=key, info=info)
+
+    def require_found(self, what: str, entry: str, name: str) -> None:
+        """Return when a key or token of a repeated request is found by our pepper.
+
+        Raises:
+            Conflict: it was made with another one.
+        """
+        if self._link.call("HGET", entry, "key_id") != name:
+            raise Conflict(what, "the pepper it was made with", "another one", "use a new idempotency key")
 
     def secret(self, prefix: str, seed: str) -> str:
         """The key or token of a seed.

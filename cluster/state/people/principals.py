@@ -114,5 +114,5 @@ def unknown_key() -> UnknownKey:
 
 
 def scopes_of(text: str | None) -> tuple[Scope, ...]:
-    """Scopes as they are stored; keys made before there were scopes have none there."""
-    return tuple(Scope(word) for word in text.split(",")) if text else USUAL_SCOPES
+    """Scopes as they are stored, without those of a later release; keys older than scopes have none there."""
+    return tuple(Scope(word) for word in text.split(",") if word in set(Scope)) if text else USUAL_SCOPES

@@ -107,7 +107,13 @@ class ClientTokens:
         if outcome != "made" and outcome != "same":
             raise _refusal(outcome)
         token_id, seed = more
-        return NewToken(token=self._accounts.secret(TOKEN_PREFIX, seed), info=self.get(tenant, token_id))
+        try:
+            info = self.get(tenant, token_id)
+        except UnknownToken:  # its name stays in the list for a while
+            raise _refusal("gone") from None
+        token = self._accounts.secret(TOKEN_PREFIX, seed)
+        self._accounts.require_found("client token", keys.client_token(self._accounts.digest(token)), token_id)
+        return NewToken(token=token, info=info)
 
     def page(self, tenant: TenantId, *, after: str = "", limit: int = 100) -> tuple[list[TokenInfo], str | None]:
         """Some of the tokens that let in, the next to end first, and where the next page begins.

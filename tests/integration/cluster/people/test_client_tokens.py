@@ -10,6 +10,7 @@ from cluster.control.people.tokens import Tokens
 from cluster.ids import IdentityName, ModelRef
 from cluster.state import keys as names
 from cluster.state.new_jobs import Once
+from cluster.state.people.principals import Scope, scopes_of
 from cluster.state.versions import VersionFacts
 from m2dao.errors import Conflict, InputError, InvalidId, UnknownIdentity, UnknownToken
 
@@ -65,6 +66,26 @@ def test_asking_again_under_one_name_makes_one_token(tokens, tenant):
     tokens.revoke(tenant, made[0].info.token_id)
     with pytest.raises(Conflict, match="has ended"):
         make(tokens, tenant, once=Once(key="k"))
+
+
+def test_asking_again_once_the_token_has_ended_is_a_conflict(state, tokens, tenant):
+    new = make(tokens, tenant, once=Once(key="k"))
+    state._link.call("DEL", state.accounts.key_of(new.token))  # what its end does
+    with pytest.raises(Conflict, match="has ended"):
+        make(tokens, tenant, once=Once(key="k"))
+
+
+def test_asking_again_with_another_pepper_gives_no_token_that_lets_nobody_in(state, tokens, tenant, monkeypatch):
+    make(tokens, tenant, once=Once(key="k"))
+    monkeypatch.setattr(state.accounts, "_pepper", b"another pepper")
+    monkeypatch.setattr(state.accounts, "check_pepper", lambda: None)  # both are accepted, as in a rotation
+    with pytest.raises(Conflict, match="pepper"):
+        make(tokens, tenant, once=Once(key="k"))
+
+
+def test_scopes_of_a_later_release_are_left_out():
+    assert scopes_of("client,painter") == (Scope.CLIENT,)
+    assert scopes_of("painter") == ()
 
 
 def test_tokens_are_listed_in_pages_the_next_to_end_first(tokens, tenant):
