@@ -7,7 +7,7 @@ covers is never written, and is deleted from the model registry before.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def restore(
         say: is told what happens.
 
     Raises:
-        InputError: this is no backup.
+        InputError: this is no backup, or the ledger is another platform's or older than the backup.
         ObjectCorrupt: it is damaged.
         ConfigError: its API keys were made with another pepper.
         Conflict: the services are not empty, or somebody works on them.
@@ -68,8 +68,8 @@ def restore(
     manifest = read_manifest(folder)
     records = _read_lines(folder / archive.STATE)
     key = _erasures_key(records, manifest)
-    if ledger is not None and ledger.key_id != manifest.erasures_key_id:
-        raise InputError("the ledger of erasures", "that of the platform of this backup", "another one's")
+    if ledger is not None:
+        _check_ledger(ledger, manifest)
     _check_ready(platform, manifest)
     entries = {} if ledger is None else ledger.entries
     erased = Erased(key, frozenset(digest for digest, number in entries.items() if number > manifest.last_erasure))
@@ -83,8 +83,7 @@ def restore(
         say("the database of the model registry is back")
     _erase_from_registry(platform, erased)
     kept, num_cut = all_without_erased(records, erased)
-    num_records = platform.state.records.put(kept)
-    platform.state.erasures.add(entries)
+    num_records = platform.state.records.put(_with_erasures(kept, entries))
     say(f"{num_records} records are back")
     return Restored(
         num_records=num_records,
@@ -99,12 +98,41 @@ def _read_lines(path: Path) -> list[Record]:
         return [json.loads(line) for line in file]
 
 
+def _with_erasures(records: list[Record], entries: Mapping[str, int]) -> list[Record]:
+    """The records, with all erasures before the others.
+
+    Of two numbers of an erasure the higher one counts. A restore that is cut off amid the records must not have
+    forgotten an erasure.
+    """
+    merged, others = dict(entries), []
+    for record in records:
+        if record["key"] != keys.ERASURES:
+            others.append(record)
+            continue
+        for digest, number in record["value"]:
+            merged[digest] = max(int(number), merged.get(digest, 0))
+    if not merged:
+        return others
+    pairs = sorted([digest, number] for digest, number in merged.items())
+    return [Record(key=keys.ERASURES, type="zset", value=pairs, until_ms=None), *others]
+
+
 def _erasures_key(records: list[Record], manifest: Manifest) -> bytes:
     found = next((record["value"] for record in records if record["key"] == keys.ERASURES_KEY), "")
     key = bytes.fromhex(found)
     if key_id_of(key) != manifest.erasures_key_id:
         raise ObjectCorrupt("the backup", "the key of its ledger of erasures", "another", "take another backup")
     return key
+
+
+def _check_ledger(ledger: LedgerFile, manifest: Manifest) -> None:
+    if ledger.key_id != manifest.erasures_key_id:
+        raise InputError("the ledger of erasures", "that of the platform of this backup", "another one's")
+    last = max(ledger.entries.values(), default=0)
+    if last < manifest.last_erasure:
+        expected = f"one exported after the backup, which has erasure {manifest.last_erasure}"
+        remedy = "give the ledger that was exported last; what it lacks would come back"
+        raise InputError("the ledger of erasures", expected, f"one that ends with erasure {last}", remedy)
 
 
 def _check_ready(platform: Platform, manifest: Manifest) -> None:

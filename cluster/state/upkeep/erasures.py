@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import itertools
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluster.ids import IdentityName, RecordingId, TenantId
@@ -76,11 +76,6 @@ class Erasures:
     def all(self) -> dict[str, int]:
         """The hashes of all erased paths, with the number of the last erasure of each."""
         return dict(self._pairs())
-
-    def add(self, entries: Mapping[str, int]) -> None:
-        """Take over erasures of a ledger that was kept elsewhere; of two numbers the higher one counts."""
-        for digest, number in entries.items():
-            self._link.call("ZADD", keys.ERASURES, "GT", number, digest)
 
     def _pairs(self) -> Iterator[tuple[str, int]]:
         for digest, number in self._link.call("ZRANGE", keys.ERASURES, 0, -1, "WITHSCORES"):

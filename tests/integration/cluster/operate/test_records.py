@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
 from cluster.ids import IdentityName, ModelRef, RenderId, TenantId
-from cluster.operate.backups.ledger_file import read_ledger, write_ledger
+from cluster.operate.backups.backup import make_backup
+from cluster.operate.backups.ledger_file import LedgerFile, read_ledger, write_ledger
+from cluster.operate.backups.restore import restore
+from cluster.platform import Platform
 from cluster.state import keys
 from cluster.state.new_jobs import Files, NewJob
 from cluster.state.people.tokens import TokenTerms
 from cluster.state.store import StateStore
 from cluster.state.upkeep.erasures import Erased
+from cluster.state.upkeep.records import Record
 from cluster.state.versions import VersionFacts
 from m2dao.errors import InputError, ObjectCorrupt
 from tests.support.stack import reaching, tenant_of
@@ -159,13 +166,61 @@ def test_a_ledger_that_was_altered_or_is_none_is_refused(alone, tmp_path):
         read_ledger(path)
 
 
-def test_of_two_ledgers_the_higher_numbers_count(alone):
-    alone.erasures.note("acme/a")
-    ((digest, _),) = alone.erasures.all().items()
-    alone.erasures.add({digest: 5, "x": 4})
-    alone.erasures.add({digest: 2})
-    assert alone.erasures.all() == {digest: 5, "x": 4}
-    assert alone.erasures.note("acme/b") == 6
+@dataclass(frozen=True)
+class Erasing:
+    """A backup made between two erasures, what the ledger was before it, and what it is now."""
+
+    backup: Path
+    before: LedgerFile
+    now: LedgerFile
+
+
+@pytest.fixture
+def erasing(alone, tmp_path) -> Erasing:
+    tenant = f"tenant-{uuid.uuid4().hex[:12]}"  # the model registry is everybody's
+    alone.erasures.note(f"{tenant}/identities/anna")
+    before = write_ledger(alone.erasures, tmp_path / "before.json")
+    alone.erasures.note(f"{tenant}/identities/bert")
+    make_backup(alone, tmp_path / "backup", store=None, mlflow_db=None)
+    for name in ("carl", "anna"):  # the second one once more: its number is a higher one now
+        alone.erasures.note(f"{tenant}/identities/{name}")
+    return Erasing(tmp_path / "backup", before, write_ledger(alone.erasures, tmp_path / "now.json"))
+
+
+@pytest.fixture
+def services(stack, empty) -> Platform:
+    """Services that hold nothing."""
+    parts = urlsplit(stack.require("redis.url"))._replace(path="/6")
+    return Platform(reaching(stack, redis_url=urlunsplit(parts), s3_bucket=f"empty-{uuid.uuid4().hex[:12]}"))
+
+
+def test_a_restore_that_is_cut_off_amid_the_records_knows_all_erasures(erasing, services, empty, monkeypatch):
+    records = services.state.records
+    write = records._write
+
+    def cut_off(record: Record) -> None:
+        if record["key"] == keys.TENANTS:
+            raise KeyboardInterrupt
+        write(record)
+
+    monkeypatch.setattr(records, "_write", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        restore(services, erasing.backup, ledger=erasing.now, put_mlflow=None)
+    assert empty.erasures.all() == erasing.now.entries
+    assert sorted(erasing.now.entries.values()) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("which", ["now", "none"])
+def test_a_restore_takes_over_the_ledger_or_keeps_its_own(erasing, services, empty, which):
+    restore(services, erasing.backup, ledger=erasing.now if which == "now" else None, put_mlflow=None)
+    assert sorted(empty.erasures.all().values()) == ([2, 3, 4] if which == "now" else [1, 2])
+    assert empty.erasures.note("acme/a") == (5 if which == "now" else 3)
+
+
+def test_a_ledger_that_is_older_than_the_backup_is_refused(erasing, services, empty):
+    with pytest.raises(InputError, match=r"erasure 2.*ends with erasure 1.*exported last"):
+        restore(services, erasing.backup, ledger=erasing.before, put_mlflow=None)
+    assert empty.accounts.list_tenants() == []
 
 
 def test_revoking_a_key_is_an_erasure(alone):
