@@ -12,6 +12,7 @@ from cluster.ids import RenderId, TenantId
 from cluster.state import keys
 from cluster.state.jobs import Jobs
 from cluster.state.problems import Problem
+from cluster.state.records import Terms
 from m2dao.errors import LeaseLost
 
 
@@ -129,7 +130,7 @@ def test_the_sums_of_what_an_older_version_queued_are_made_from_its_records(stat
 def test_a_tenant_that_has_as_much_running_as_it_may_is_passed_over(state, tenant):
     jobs, kind = state.jobs, "render"
     made = [jobs.create(tenant, kind, {})[0] for _ in range(3)]
-    words = {"worker": "w", "lease_s": 60, "tenant": tenant, "max_running": 2}
+    words = {"worker": "w", "lease_s": 60, "tenant": tenant, "terms": Terms(max_running=2)}
     first, second = jobs.claim(kind, **words), jobs.claim(kind, **words)
     assert jobs.claim(kind, **words) is None
     jobs.finish(first, {})
