@@ -7,7 +7,7 @@ import threading
 from cluster.keeper.chores import make_keeper
 from cluster.settings import Settings
 from cluster.telemetry.logs import configure_logging
-from cluster.telemetry.traces.export import start_traces
+from cluster.telemetry.traces.export import flush_traces, start_traces
 from m2dao.errors import ServiceError
 
 DEPLOYMENT = "keeper"
@@ -35,3 +35,4 @@ class KeeperReplica:
         stop = getattr(self, "_stop", None)
         if stop is not None:
             stop.set()
+            flush_traces()

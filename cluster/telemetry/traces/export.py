@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.settings import Settings
-from cluster.telemetry.traces.spans import use_tracer
+from cluster.telemetry.traces.spans import is_tracing, use_tracer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -32,16 +32,20 @@ _FILE_BYTES = 16_000_000  # of one process; as much again is kept of what was be
 _FILES_DAYS = 7  # files of processes that have ended are kept
 _FLUSH_MS = 5000
 _flush: Callable[[int], bool] | None = None
+_started: tuple[object, ...] = ()
 
 
 def start_traces(component: str, settings: Settings) -> None:
-    """Let this process make spans if the settings want any; else nothing is loaded or started.
+    """Let this process make spans if the settings want any; else nothing is loaded. Safe to call again.
 
     Args:
         component: what this process is, as in ``configure_logging``.
         settings: say where spans go.
     """
-    if _is_wanted(settings):
+    global _started
+    wanted = (component, settings.traces, settings.home, *map(os.environ.get, _STANDARD))
+    if _is_wanted(settings) and not (is_tracing() and wanted == _started):
+        _started = wanted
         _export_by(component, *_exporters(component, settings))
 
 

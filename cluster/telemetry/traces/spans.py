@@ -1,4 +1,4 @@
-"""Spans of this process; they cost nothing until ``start_traces`` is told where they go.
+"""Spans of this process; none is made until ``start_traces`` is told where they go.
 
     with span("decode") as made:
         made.set(seconds=2.5)

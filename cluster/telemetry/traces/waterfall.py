@@ -42,15 +42,16 @@ def rows_of(spans: Sequence[WrittenSpan]) -> list[Row]:
     """The rows of a trace: children after what they belong to, by their begin."""
     zero_s, known = min(span.start_s for span in spans), {span.span_id for span in spans}
     rows: list[Row] = []
+    children: dict[str, list[WrittenSpan]] = {}
+    for span in sorted(spans, key=lambda span: span.start_s):
+        children.setdefault(span.parent_id if span.parent_id in known else "", []).append(span)
 
-    def add(parent_id: str | None, depth: int) -> None:
-        for span in sorted(spans, key=lambda span: span.start_s):
-            is_child = span.parent_id == parent_id if parent_id else span.parent_id not in known
-            if is_child:
-                rows.append(Row(span=span, depth=depth, begin_s=span.start_s - zero_s))
-                add(span.span_id, depth + 1)
+    def add(parent_id: str, depth: int) -> None:
+        for span in children.get(parent_id, ()):
+            rows.append(Row(span=span, depth=depth, begin_s=span.start_s - zero_s))
+            add(span.span_id, depth + 1)
 
-    add(None, 0)  # those whose parent is a client's, or was lost, stand on the left
+    add("", 0)  # those whose parent is a client's, or was lost, stand on the left
     return rows
 
 

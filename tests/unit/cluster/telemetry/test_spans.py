@@ -21,6 +21,9 @@ from cluster.settings import Settings
 from cluster.telemetry.traces import spans
 from cluster.telemetry.traces.export import flush_traces, start_traces
 start_traces("talker", Settings.from_env())
+num_threads = threading.active_count()
+start_traces("talker", Settings.from_env())
+assert threading.active_count() == num_threads, "started again, it starts nothing more"
 with spans.span("work", attempt=1):
     told = spans.traceparent()
 spans.record("wait", 1.0, 2.0)
