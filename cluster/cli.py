@@ -87,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(commands, "down", _down, "Stop everything that up started; data stays.")
     add(commands, "status", _status, "Say how each service is.")
     add(commands, "doctor", _doctor, "Try every service for what we need of it, and say what is missing.")
-    tenant = commands.add_parser("tenant", help="Make, list and remove tenants.").add_subparsers(
+    tenant = commands.add_parser("tenant", help="Make and list tenants.").add_subparsers(
         required=True, metavar="COMMAND"
     )
     add(tenant, "create", _tenant_create, "Add a tenant.").add_argument("tenant", type=str)

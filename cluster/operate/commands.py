@@ -16,6 +16,7 @@ from cluster.operate.support_command import add_support_command
 from cluster.platform import Platform
 from cluster.settings import Settings
 from m2dao.command_line import say
+from m2dao.errors import ConfigError
 
 
 def add_commands(commands: Commands, add: Add) -> None:
@@ -32,7 +33,11 @@ def add_commands(commands: Commands, add: Add) -> None:
     on.add_argument("--reason", default="", help="a note for other operators")
     status = add(maintenance, "status", _status, "Say whether new work is accepted, and what is still open.")
     for command in (on, status):
-        command.add_argument("--wait", action="store_true", help="return when nothing is open any more")
+        command.add_argument(
+            "--wait",
+            action="store_true",
+            help="return when no render and no fit is open any more; uploads of recordings are not waited for",
+        )
         command.add_argument("--limit-s", type=float, metavar="N", help="of --wait: fail after so many seconds")
     add(maintenance, "off", _off, "Accept new work again.")
     add_backup_commands(commands, add)
@@ -42,6 +47,7 @@ def add_commands(commands: Commands, add: Add) -> None:
 
 
 def _on(arguments: argparse.Namespace) -> dict[str, Any]:
+    _check(arguments)
     Platform(Settings.from_env()).state.maintenance.begin(arguments.reason)
     return _status(arguments)
 
@@ -52,7 +58,13 @@ def _off(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"on": False, "was_on": ended}
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.limit_s is not None and not arguments.wait:
+        raise ConfigError("--limit-s", "--wait beside it", "none", "add --wait, or leave --limit-s out")
+
+
 def _status(arguments: argparse.Namespace) -> dict[str, Any]:
+    _check(arguments)
     state = Platform(Settings.from_env()).state
     notice = state.maintenance.notice()
     if notice is None:
@@ -65,7 +77,7 @@ def _status(arguments: argparse.Namespace) -> dict[str, Any]:
     for work in looks:
         say("; ".join(map(str, work)))
     drained = not any(each.num_open for each in work)
-    say("drained: nothing is open" if drained else "not drained yet")
+    say("drained: no render and no fit is open" if drained else "not drained yet")
     return {
         "on": notice is not None,
         "reason": "" if notice is None else notice.reason,

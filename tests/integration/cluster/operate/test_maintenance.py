@@ -129,6 +129,13 @@ def test_a_drain_with_a_limit_says_what_is_left(alone):
         list(drain(alone.jobs, limit_s=0))
 
 
+def test_a_limit_without_a_wait_is_refused_and_switches_nothing(command, alone):
+    for name in ("on", "status"):
+        code, answer = command("maintenance", name, "--limit-s", "5")
+        assert (code, answer["error"]) == (2, "invalid-config")
+    assert alone.maintenance.notice() is None
+
+
 def test_the_commands_switch_and_tell(command, alone):
     alone.jobs.create(ACME, "render", {})
     assert command("maintenance", "status")[1]["on"] is False
