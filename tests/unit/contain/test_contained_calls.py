@@ -287,9 +287,9 @@ def test_a_call_that_a_dying_server_took_and_dropped_is_made_by_another(folder):
             taken.append(message[0])
             os.close(message[1][0])
 
-    dying.control.close()
+    kept = dying.control  # closed, it would end the process, which may be seen before anything is asked of it
     dying.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs, closing(calls):
+    with kept, theirs, closing(calls):
         taker = threading.Thread(target=take)
         taker.start()
         try:
