@@ -53,10 +53,10 @@ def running_site() -> Iterator[Site]:
         inner = Stack(Settings(home=homes[0], start_timeout_s=_START_S))
         held.callback(inner.down)
         direct = inner.up(services=tuple(SERVICES), progress=_say, owner_pid=os.getpid())
-        proxies = {name: held.enter_context(_proxy(direct, row)) for name, row in SERVICES.items()}
+        proxies = {name: held.enter_context(proxy) for name, proxy in proxies_of(direct).items()}
         tmp, cache = homes[1] / "tmp", homes[1] / "serve-cache"
         mounted = all([_mount(tmp, TMP_MB, held), _mount(cache, CACHE_MB, held)])
-        settings = _ray(homes[1], tmp, _behind(direct, proxies), held)
+        settings = _ray(homes[1], tmp, behind(direct, proxies), held)
         addresses = {row.replace(".", "_"): direct.require(row) for row in SERVICES.values()}
         services = Platform(reaching(settings, **addresses))
         held.callback(services.state.close)
@@ -68,19 +68,20 @@ def running_site() -> Iterator[Site]:
         yield site
 
 
-def _proxy(settings: Settings, row: str) -> FaultProxy:
-    port = urlsplit(settings.require(row)).port
-    assert port is not None
-    return FaultProxy(port)
+def proxies_of(direct: Settings, *, host: str = "127.0.0.1") -> dict[str, FaultProxy]:
+    """A proxy at an address of ours for each service, not yet entered."""
+    ports = {name: urlsplit(direct.require(row)).port for name, row in SERVICES.items()}
+    return {name: FaultProxy(port, host=host) for name, port in ports.items() if port is not None}
 
 
-def _behind(direct: Settings, proxies: dict[str, FaultProxy]) -> dict[str, str]:
+def behind(direct: Settings, proxies: dict[str, FaultProxy]) -> dict[str, str]:
     """What a site is told of its services: their addresses behind the proxies, and its secrets."""
     env = {}
     for name, row in SERVICES.items():
         address = direct.require(row)
         port = urlsplit(address).port
-        env[f"M2DAO_{row.replace('.', '_').upper()}"] = address.replace(f":{port}", f":{proxies[name].port}")
+        there = f"{proxies[name].host}:{proxies[name].port}"
+        env[f"M2DAO_{row.replace('.', '_').upper()}"] = address.replace(f"127.0.0.1:{port}", there)
     for key in ("s3.access_key", "s3.secret_key", "key_pepper"):
         env[f"M2DAO_{key.replace('.', '_').upper()}"] = direct.require(key)
     return env

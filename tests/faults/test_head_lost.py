@@ -30,14 +30,13 @@ from cluster.settings import Settings
 from cluster.stack.stack import Stack
 from tests.faults.breaking import cannot, last, until
 from tests.faults.machines import Machine, Network
-from tests.support.fault_proxy import FaultProxy
+from tests.faults.start import SERVICES, behind, proxies_of
 from tests.support.serve import Customer, new_customer, register
 from tests.support.stack import reaching
 from tests.support.tiny_identity import make_tiny_identity
 
 pytestmark = pytest.mark.cell
 AWAY_S = 30.0
-_SERVICES = {"redis": "redis.url", "s3": "s3.endpoint", "mlflow": "mlflow.url"}
 _SIZES = {"MIN_REPLICAS": "1", "MAX_REPLICAS": "1", "RENDER_THREADS": "1", "LEASE_S": "10"}
 _TALKER = "ray::ServeReplica:m2dao:talker"
 
@@ -82,7 +81,7 @@ def cluster() -> Iterator[Cluster]:
         held.callback(shutil.rmtree, home, ignore_errors=True)
         services = Stack(Settings(home=home / "services", start_timeout_s=600))
         held.callback(services.down)
-        direct = services.up(services=tuple(_SERVICES), owner_pid=os.getpid())
+        direct = services.up(services=tuple(SERVICES), owner_pid=os.getpid())
         network = held.enter_context(Network(os.getpid() % 250 + 1))
         head = held.enter_context(network.machine(2, home / "head"))
         worker = held.enter_context(network.machine(3, home / "worker"))
@@ -103,14 +102,7 @@ def _reached(direct: Settings, host: str, held: contextlib.ExitStack) -> dict[st
     """What the machines' environment says of the services, which the network reaches through proxies."""
     env = {"M2DAO_API_HOST": "0.0.0.0", "M2DAO_RAY_TOKEN_FILE": "/etc/m2dao/ray-token"}
     env |= {f"M2DAO_SERVE_{name}": value for name, value in _SIZES.items()}
-    for row in _SERVICES.values():
-        port = urlsplit(direct.require(row)).port
-        assert port is not None
-        proxy = held.enter_context(FaultProxy(port, host=host))
-        address = direct.require(row).replace(f"127.0.0.1:{port}", f"{host}:{proxy.port}")
-        env[f"M2DAO_{row.replace('.', '_').upper()}"] = address
-    for secret in ("s3.access_key", "s3.secret_key", "key_pepper"):
-        env[f"M2DAO_{secret.replace('.', '_').upper()}"] = direct.require(secret)
+    env |= behind(direct, {name: held.enter_context(proxy) for name, proxy in proxies_of(direct, host=host).items()})
     redis = urlsplit(env["M2DAO_REDIS_URL"])
     return env | {"RAY_REDIS_ADDRESS": f"{redis.hostname}:{redis.port}", "RAY_REDIS_PASSWORD": str(redis.password)}
 

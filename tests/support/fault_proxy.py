@@ -25,7 +25,7 @@ class FaultProxy:
 
     def __init__(self, target_port: int, *, host: str = "127.0.0.1"):
         self._target_port = target_port
-        self._host = host
+        self.host = host
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._connections: set[asyncio.Task[None]] = set()
@@ -76,9 +76,9 @@ class FaultProxy:
             self._flow = asyncio.Event()
             self._flow.set()
         if self._place is None:
-            self._place = _bound(self._host, 0)
+            self._place = _bound(self.host, 0)
             self.port = self._place.getsockname()[1]
-        self._listener = _bound(self._host, self.port)
+        self._listener = _bound(self.host, self.port)
         self._listener.setblocking(False)
         self._listener.listen(100)
         self._loop.add_reader(self._listener, self._accept, self._listener)
