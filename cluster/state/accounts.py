@@ -19,7 +19,7 @@ from typing import Any
 from cluster.ids import TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
-from cluster.state.new_jobs import Once
+from cluster.state.new_jobs import Once, idempotency_conflict
 from cluster.state.people.audit import AuditTrail
 from cluster.state.people.drafts import Draft
 from cluster.state.people.principals import USUAL_SCOPES, ApiKeyInfo, KeyTerms, NewApiKey, Scope, scopes_of, unknown_key
@@ -28,7 +28,6 @@ from m2dao.errors import (
     AlreadyExists,
     ConfigError,
     Conflict,
-    IdempotencyConflict,
     InputError,
     UnknownTenant,
 )
@@ -83,14 +82,13 @@ class Accounts:
     def keys_of_old_pepper(self, tenant: TenantId) -> list[ApiKeyInfo]:
         """The tenant's keys that are older than the last switch of the pepper, and were not used since."""
         switched_s = self._link.call("GET", keys.PEPPER_SWITCHED)
-        found = {key_id: json.loads(text) for key_id, text in self._link.hash(keys.api_keys(tenant)).items()}
         current = self._link.call("GET", keys.PEPPER)
         old = {
-            key_id
-            for key_id, known in found.items()
+            key_id: known
+            for key_id, known in self._known(tenant).items()
             if switched_s and known["created_s"] < int(switched_s) + 1 and known.get("pepper") != current
         }
-        return [info for info in self.list_api_keys(tenant) if info.key_id in old]
+        return self._infos(old)
 
     def create_tenant(self, tenant: TenantId) -> None:
         """Add a tenant.
@@ -184,7 +182,12 @@ class Accounts:
 
     def list_api_keys(self, tenant: TenantId) -> list[ApiKeyInfo]:
         """The tenant's keys, oldest first."""
-        found = {key_id: json.loads(text) for key_id, text in self._link.hash(keys.api_keys(tenant)).items()}
+        return self._infos(self._known(tenant))
+
+    def _known(self, tenant: TenantId) -> dict[str, dict[str, Any]]:
+        return {key_id: json.loads(text) for key_id, text in self._link.hash(keys.api_keys(tenant)).items()}
+
+    def _infos(self, found: Mapping[str, Mapping[str, Any]]) -> list[ApiKeyInfo]:
         entries = self._link.hashes([keys.api_key(known["hash"]) for known in found.values()])
         infos = [_info(key_id, known, entry) for (key_id, known), entry in zip(found.items(), entries, strict=True)]
         return sorted(infos, key=lambda info: (info.created_s, info.key_id))
@@ -237,8 +240,7 @@ class Accounts:
             case "no-tenant":
                 raise UnknownTenant(f"tenant {tenant}", "a tenant", "none of that name", "create it first")
             case "conflict":
-                expected = "the request it was first used for"
-                raise IdempotencyConflict("idempotency key", expected, "another request", "use a new key")
+                raise idempotency_conflict()
             case "gone":
                 raise Conflict("API key", "one that is there", "one that was revoked", "use a new idempotency key")
             case "full":

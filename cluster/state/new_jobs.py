@@ -140,9 +140,7 @@ class NewJob:
 
     def _refusal(self, outcome: str) -> ServiceError | NoRoomForFiles:
         if outcome == "conflict":
-            return IdempotencyConflict(
-                "idempotency key", "the request it was first used for", "another request", "use a new key"
-            )
+            return idempotency_conflict()
         if outcome == "quota":
             subject, expected = f"{self.kind} jobs of {self.tenant}", f"at most {self.max_open} open"
             return QuotaExceeded(subject, expected, "one more", "try again when one is done")
@@ -173,6 +171,12 @@ def check_kind(kind: str) -> None:
     """Return when there are jobs of this kind."""
     if kind not in keys.KINDS:
         raise InputError("kind of job", " or ".join(keys.KINDS), repr(kind))
+
+
+def idempotency_conflict() -> IdempotencyConflict:
+    """The error about a client's own name for a request that stands for another request."""
+    expected = "the request it was first used for"
+    return IdempotencyConflict("idempotency key", expected, "another request", "use a new key")
 
 
 def idempotency_digest(kind: str, key: str) -> str:

@@ -19,7 +19,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 
 from cluster.ids import RenderId, TenantId
 from cluster.state.door import Answer, Verdict, place_of
-from cluster.state.new_jobs import Place
+from cluster.state.new_jobs import Once, Place
 from cluster.state.people.audit import act_as
 from cluster.state.people.principals import Needed, Principal, Purpose, Scope
 from cluster.telemetry.scope import TENANT, note
@@ -41,6 +41,11 @@ IdempotencyKey = Annotated[
         description="Your own name for this request. The same key within 24 hours makes nothing a second time.",
     ),
 ]
+
+
+def once_of(idempotency_key: str | None) -> Once | None:
+    """The client's own name for a request, as use cases take it."""
+    return None if idempotency_key is None else Once(key=idempotency_key)
 
 
 async def what_is_needed(request: Request, scopes: SecurityScopes) -> Needed:

@@ -24,6 +24,7 @@ from cluster.telemetry.traces import spans
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnderMaintenance, UnknownIdentity
 from serve_apps.api import schemas
 from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_renders
+from serve_apps.api.bodies.times import utc
 from serve_apps.api.decode import DecodedAudio
 from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
@@ -245,8 +246,8 @@ class RenderRequests:
             background=job.request["background"].get("value", job.request["background"]["kind"]),
             audio_seconds=job.request["audio_seconds"],
             attempt=job.attempt,
-            created_at=datetime.fromtimestamp(job.created_s, UTC),
-            updated_at=datetime.fromtimestamp(job.updated_s, UTC),
+            created_at=utc(job.created_s),
+            updated_at=utc(job.updated_s),
             figures=None if job.result is None else schemas.RenderFigures(**job.result["figures"]),
             result=None if job.result is None else self._result(str(job.id), job.result),
             error=None if job.error is None else document_of(job.error),

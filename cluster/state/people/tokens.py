@@ -15,11 +15,11 @@ from cluster.ids import IdentityName, TenantId
 from cluster.state import keys, scripts
 from cluster.state.accounts import TOKEN_PREFIX, Accounts
 from cluster.state.link import AsyncRedisLink, RedisLink, new_nonce
-from cluster.state.new_jobs import Once
+from cluster.state.new_jobs import Once, idempotency_conflict
 from cluster.state.people.audit import AuditTrail
 from cluster.state.people.drafts import Draft
 from cluster.state.people.principals import Purpose
-from m2dao.errors import Conflict, IdempotencyConflict, InputError, UnknownIdentity, UnknownToken
+from m2dao.errors import Conflict, InputError, UnknownIdentity, UnknownToken
 
 LONGEST_LIFE_S = 3600
 _MOST_TOKENS = 10_000  # of a tenant at the same time
@@ -172,8 +172,7 @@ def _refusal(outcome: str) -> Conflict | UnknownIdentity:
         case "no-identity":
             return UnknownIdentity("identity", "one of the tenant's", "none of that name", "fit it first")
         case "conflict":
-            expected = "the request it was first used for"
-            return IdempotencyConflict("idempotency key", expected, "another request", "use a new key")
+            return idempotency_conflict()
         case "gone":
             return Conflict("client token", "one that lets in", "one that has ended", "use a new idempotency key")
     assert outcome == "full", outcome

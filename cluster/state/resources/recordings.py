@@ -20,13 +20,12 @@ from typing import Any
 from cluster.ids import RecordingId, TenantId
 from cluster.state import keys, scripts
 from cluster.state.link import RedisLink
-from cluster.state.new_jobs import idempotency_digest
+from cluster.state.new_jobs import idempotency_conflict, idempotency_digest
 from cluster.state.problems import Problem
 from cluster.state.records import fields_of
 from cluster.state.upkeep.maintenance import under_maintenance
 from m2dao.errors import (
     Conflict,
-    IdempotencyConflict,
     QuotaExceeded,
     StorageFull,
     UnknownRecording,
@@ -127,8 +126,7 @@ class RecordingTable:
         if outcome in ("created", "same"):
             return _record(fields_of(found[0]))
         if outcome == "conflict":
-            expected = "the request it was first used for"
-            raise IdempotencyConflict("idempotency key", expected, "another request", "use a new key")
+            raise idempotency_conflict()
         if outcome == "full":
             expected = f"at most {room.num_bytes} bytes together"
             remedy = "delete recordings that you need no more"

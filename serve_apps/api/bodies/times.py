@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import overload
+
+
+@overload
+def utc(unix_s: float) -> datetime: ...
+
+
+@overload
+def utc(unix_s: None) -> None: ...
+
+
+@overload
+def utc(unix_s: float | None) -> datetime | None: ...
 
 
 def utc(unix_s: float | None) -> datetime | None:

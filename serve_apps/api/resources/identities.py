@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field
@@ -17,6 +17,7 @@ from cluster.state.champions import Champion, PastMove
 from cluster.state.store import StateStore
 from cluster.state.versions import VersionDetails, VersionFacts
 from m2dao.errors import InvalidId, UnknownIdentity
+from serve_apps.api.bodies.times import utc
 from serve_apps.api.schemas import Body
 from serve_apps.identities.aliases import unknown_identity
 
@@ -267,7 +268,7 @@ def _version(
         identity=str(ref.identity),
         version=ref.version,
         aliases=[alias for alias in ALIASES if champion.of(alias) == ref.version],
-        created_at=_time(details.created_s) if details.created_s else None,
+        created_at=utc(details.created_s or None),
         num_bytes=facts.num_bytes,
         format=facts.format,
         files_sha256=facts.files_sha256,
@@ -280,13 +281,9 @@ def _version(
 
 def _report(verdict: dict[str, Any]) -> GateReport:
     checks = [GateCheckBody(**check) for check in verdict["checks"]]
-    return GateReport(verdict=verdict["verdict"], judged_at=_time(verdict["judged_s"]), checks=checks)
+    return GateReport(verdict=verdict["verdict"], judged_at=utc(verdict["judged_s"]), checks=checks)
 
 
 def _move(move: PastMove) -> MoveBody:
     values = {name: value for name, value in vars(move).items() if name != "at_s"}
-    return MoveBody(**values, at=_time(move.at_s))
-
-
-def _time(unix_s: float) -> datetime:
-    return datetime.fromtimestamp(unix_s, UTC)
+    return MoveBody(**values, at=utc(move.at_s))

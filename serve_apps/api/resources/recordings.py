@@ -11,6 +11,7 @@ from cluster.control.recordings import MAX_NAME_CHARACTERS, Recordings, Upload
 from cluster.ids import RecordingId, TenantId
 from cluster.state.resources.recordings import RecordingRecord
 from m2dao.errors import InvalidId, QuotaExceeded, UnknownRecording
+from serve_apps.api.bodies.times import utc
 from serve_apps.api.schemas import Body
 from serve_apps.problems import ApiProblem, document_of
 
@@ -156,7 +157,7 @@ def recording_body(record: RecordingRecord, upload: Upload | None = None) -> Rec
         name=record.name,
         num_bytes=record.num_bytes,
         sha256=record.sha256,
-        created_at=datetime.fromtimestamp(record.created_s, UTC),
+        created_at=utc(record.created_s),
         expires_at=_expiry(record),
         report=record.report if record.state == "ready" else None,
         error=None if record.problem is None else document_of(record.problem),
@@ -167,7 +168,7 @@ def recording_body(record: RecordingRecord, upload: Upload | None = None) -> Rec
 def _expiry(record: RecordingRecord) -> datetime | None:
     if record.expires_s is None or record.state in ("checking", "moving"):
         return None
-    return datetime.fromtimestamp(record.expires_s, UTC)
+    return utc(record.expires_s)
 
 
 def _upload_body(upload: Upload) -> UploadBody:

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from cluster.control.people.keys import Keys
-from cluster.state.new_jobs import Once
 from cluster.state.people.principals import ApiKeyInfo, KeyTerms, NewApiKey, Scope
-from serve_apps.api.authentication import Admin, IdempotencyKey
+from serve_apps.api.authentication import Admin, IdempotencyKey, once_of
 from serve_apps.api.bodies import people as schemas
 from serve_apps.api.bodies.json_body import body_of, json_body
 from serve_apps.api.bodies.times import utc
@@ -44,7 +43,7 @@ def create_key(
     """Make an API key. Its secret is in this answer and nowhere else."""
     scopes = tuple(Scope(scope) for scope in new.scopes)
     terms = KeyTerms(label=new.label, scopes=scopes, life_s=new.expires_in_s)
-    return _made(keys.make(admin.tenant, terms, once=_once(idempotency_key)), response)
+    return _made(keys.make(admin.tenant, terms, once=once_of(idempotency_key)), response)
 
 
 @router.get("", operation_id="listKeys", response_model=schemas.KeyList, responses=problem_responses(401, 422, 429))
@@ -84,7 +83,7 @@ def rotate_key(
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.MadeKey:
     """Make a key in place of another. Both let in for the overlap, then the old one ends."""
-    once = _once(idempotency_key)
+    once = once_of(idempotency_key)
     new = keys.rotate(admin.tenant, key_id, overlap_s=how.overlap_s, life_s=how.expires_in_s, once=once)
     return _made(new, response)
 
@@ -98,10 +97,6 @@ def rotate_key(
 def revoke_key(admin: Admin, keys: UseCases, key_id: str) -> None:
     """Void a key at once."""
     keys.revoke(admin.tenant, key_id)
-
-
-def _once(idempotency_key: str | None) -> Once | None:
-    return None if idempotency_key is None else Once(key=idempotency_key)
 
 
 def _made(new: NewApiKey, response: Response) -> schemas.MadeKey:

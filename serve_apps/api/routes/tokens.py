@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from cluster.control.people.tokens import Tokens
-from cluster.state.new_jobs import Once
 from cluster.state.people.tokens import TokenInfo
-from serve_apps.api.authentication import IdempotencyKey, Key
+from serve_apps.api.authentication import IdempotencyKey, Key, once_of
 from serve_apps.api.bodies import people as schemas
 from serve_apps.api.bodies.json_body import body_of, json_body
 from serve_apps.api.bodies.times import utc
@@ -42,8 +41,9 @@ def create_token(
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.MadeToken:
     """Make a client token: pages of one origin may make renders of one identity with it."""
-    once = None if idempotency_key is None else Once(key=idempotency_key)
-    token = tokens.make(key.tenant, new.identity, origin=new.origin, life_s=new.expires_in_s, once=once)
+    token = tokens.make(
+        key.tenant, new.identity, origin=new.origin, life_s=new.expires_in_s, once=once_of(idempotency_key)
+    )
     response.headers["Location"] = f"{router.prefix}/{token.info.token_id}"
     response.headers["Cache-Control"] = "no-store"
     return schemas.MadeToken(token=token.token, **_fields(token.info))
