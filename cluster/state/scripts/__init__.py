@@ -1,8 +1,8 @@
 """The Lua scripts: Redis runs each as one step, and each can be run twice.
 
-A script is one file. Those about tenants are in ``accounts/``, those about versions and champions in ``identities/``.
-``-- include: NAME`` stands for the file of that name, at the place where it stands. In front of every script comes
-``key_of``, which makes the names of keys (``cluster/state/keys.py``).
+A script is one file. Those about jobs are in ``jobs/``, about tenants in ``accounts/``, about versions and champions in
+``identities/``. ``-- include: NAME`` stands for the file of that name, at the place where it stands. In front of every
+script comes ``key_of``, which makes the names of keys (``cluster/state/keys.py``).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def _script(name: str) -> str:
     return keys.for_lua() + _read(name)
 
 
-CREATE_JOB = _script("create_job")
-CLAIM_JOB = _script("claim_job")
-BEGIN_JOB = _script("begin_job")
-HEARTBEAT_JOB = _script("heartbeat_job")
-END_JOB = _script("end_job")
-REQUEUE_JOBS = _script("requeue_jobs")
-BACKLOG_OF_JOBS = _script("backlog_of_jobs")
-OPEN_JOBS = _script("open_jobs")
-LONGEST_WAIT = _script("longest_wait")
-CANCEL_JOB = _script("cancel_job")
+CREATE_JOB = _script("jobs/create_job")
+CLAIM_JOB = _script("jobs/claim_job")
+BEGIN_JOB = _script("jobs/begin_job")
+HEARTBEAT_JOB = _script("jobs/heartbeat_job")
+END_JOB = _script("jobs/end_job")
+REQUEUE_JOBS = _script("jobs/requeue_jobs")
+BACKLOG_OF_JOBS = _script("jobs/backlog_of_jobs")
+OPEN_JOBS = _script("jobs/open_jobs")
+LONGEST_WAIT = _script("jobs/longest_wait")
+CANCEL_JOB = _script("jobs/cancel_job")
 CREATE_TENANT = _script("accounts/create_tenant")
 CREATE_API_KEY = _script("accounts/create_api_key")
 ROTATE_API_KEY = _script("accounts/rotate_api_key")

@@ -1,6 +1,6 @@
 -- Voids the keys of a tenant and then forgets the tenant; answers 1, or 0 when there was none.
 -- KEYS: keys of the tenant, tenants, answer   ARGV: tenant, kinds of jobs
--- include: jobs
+-- include: jobs/jobs
 -- include: answers
 local said = recall(KEYS[3])
 if said then return tonumber(said) end

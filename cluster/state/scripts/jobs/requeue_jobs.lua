@@ -1,6 +1,6 @@
 -- Queues the jobs again whose lease ran out, or whose wait is over, and counts what is open.
 -- ARGV: kind, retention_s
--- include: jobs
+-- include: jobs/jobs
 local t = now()
 adopt(ARGV[1])
 hear(ARGV[1], t)

@@ -1,6 +1,6 @@
 -- Counts the open jobs of a kind, and what they cost in thousandths: three numbers, three costs, and nothing is added up.
 -- ARGV: kind, tenant ('' for all)
--- include: jobs
+-- include: jobs/jobs
 local found = {}
 if ARGV[2] == '' then
   local totals = redis.call('HMGET', totals_of(ARGV[1]), 'num_queue', 'num_leases', 'num_delayed', unpack(places))

@@ -3,7 +3,7 @@
 -- ARGV: id, tenant, kind, request, fingerprint, max_attempts, idempotency_s, max_open (-1: any), cost,
 --   open jobs of all tenants up to which files are kept, the slot and the place of the upload ('' for none),
 --   where it comes from, what its worker must know (a line each), then name and content of each file
--- include: jobs
+-- include: jobs/jobs
 if redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then return {'no-tenant'} end
 -- The job, or the one before, counts as open from now on; so its upload counts no more.
 local function arrived(outcome, key)

@@ -1,7 +1,7 @@
 -- Ends an open job without a result; the fence refuses its worker from then on.
 -- Answers {'cancelled', the job}, {'done' or 'failed', the job}, or {'unknown'}.
 -- KEYS: job, queue, leases, delayed   ARGV: id, tenant, retention_s
--- include: jobs
+-- include: jobs/jobs
 if not known(KEYS[1]) then return {'unknown'} end
 local status = redis.call('HGET', KEYS[1], 'status')
 if status ~= 'queued' and status ~= 'running' then return {status, record(KEYS[1])} end

@@ -2,7 +2,7 @@
 -- KEYS: answer   ARGV: kind, worker, lease_ms, tenant ('' for any), id ('' for any), retention_s,
 --   unbegun (1: for a worker that will begin it), max_running of one tenant (-1: any), serves: what the worker knows,
 --   each between line ends ('' for all)
--- include: jobs
+-- include: jobs/jobs
 -- include: answers
 local said = recall(KEYS[1])
 if said then

@@ -1,6 +1,6 @@
 -- How long the job has waited that nobody has begun for the longest time, in microseconds; 0 when none waits.
 -- ARGV: kind
--- include: jobs
+-- include: jobs/jobs
 local t, longest = now(), 0
 local function look(tenant, id, unbegun_only)
   local f = redis.call('HMGET', key_of('job', tenant, id), 'created', 'unbegun')

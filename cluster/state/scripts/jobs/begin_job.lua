@@ -1,6 +1,6 @@
 -- A worker begins what was claimed for it; answers {'ok', the job} or {'lost'}.
 -- KEYS: job, queue, leases, index   ARGV: id, tenant, fence, worker, lease_ms, stage
--- include: fenced
+-- include: jobs/fenced
 if not mine or f[1] ~= 'running' then return {'lost'} end
 local t = now()
 redis.call('ZADD', KEYS[3], text(t + ARGV[5] * 1000), ARGV[1])

@@ -1,6 +1,6 @@
 -- The keys of all jobs of a kind that have not ended, wherever they wait: one step, so that none slips past.
 -- ARGV: kind
--- include: jobs
+-- include: jobs/jobs
 local found = {}
 for _, tenant in ipairs(tenants_of(ARGV[1])) do
   for _, place in ipairs(places) do

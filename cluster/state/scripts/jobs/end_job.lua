@@ -2,7 +2,7 @@
 -- KEYS: job, queue, leases, index
 -- ARGV: id, tenant, fence, outcome, result or error, retention_s, wait in microseconds, times it may be put off,
 --   who failed it ('' for nobody)
--- include: fenced
+-- include: jobs/fenced
 local outcome = ARGV[4]
 local how = ARGV[3] .. ' ' .. outcome
 if redis.call('HGET', KEYS[1], 'ended') == how then return {'ok', record(KEYS[1])} end

@@ -1,6 +1,6 @@
 -- Renews a claim and notes how far the work is.
 -- KEYS: job, queue, leases, index   ARGV: id, tenant, fence, lease_ms, progress ('' for none), stage, has_stage
--- include: fenced
+-- include: jobs/fenced
 if not mine or f[1] ~= 'running' then return 'lost' end
 local t = now()
 redis.call('ZADD', KEYS[3], text(t + ARGV[4] * 1000), ARGV[1])

@@ -16,7 +16,7 @@ local function announce(key, tenant)
   redis.call('PUBLISH', key_of('channel', key_of('index', tenant, f[2])), message)
 end
 -- include: tally
--- include: places
+-- include: jobs/places
 local function queue_again(tenant, kind, key, id, t)
   redis.call('HSET', key, 'status', 'queued', 'progress', '0', 'stage', '', 'updated', text(t))
   redis.call('HDEL', key, 'not_before', 'unbegun')

@@ -1,4 +1,4 @@
--- include: jobs
+-- include: jobs/jobs
 local kind = redis.call('HGET', KEYS[1], 'kind')
 if kind then hear(kind, now()) end
 local f = redis.call('HMGET', KEYS[1], 'status', 'fence')
