@@ -62,6 +62,8 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "recording-too-large": ProblemKind(413, "The recording is too large"),
     "recording-rejected": ProblemKind(422, "The recording cannot be fitted"),
     "upload-damaged": ProblemKind(422, "The bytes are not those that were announced"),
+    "unknown-fit": ProblemKind(404, "There is no such fit"),
+    "too-many-fits": ProblemKind(429, "Too many fits at once"),
     "unknown-recording": ProblemKind(404, "There is no such recording"),
     "storage-full": ProblemKind(429, "There is no room for more recordings"),
     "unsupported-media-type": ProblemKind(415, "The body is of another media type"),
@@ -142,7 +144,11 @@ def problem_of(error: BaseException) -> dict[str, Any]:
 
 def _told(error: BaseException) -> str:
     """What of an error's message a client may read: no folders of ours, and no names of settings."""
-    return _SETTING.sub("a setting", _FOLDERS.sub("", str(error)))
+    return _told_of(str(error))
+
+
+def _told_of(text: str) -> str:
+    return _SETTING.sub("a setting", _FOLDERS.sub("", text))
 
 
 def stored_problem(error: BaseException) -> Problem:
@@ -150,6 +156,13 @@ def stored_problem(error: BaseException) -> Problem:
     document = problem_of(error)
     code = document["type"].removeprefix(URN)
     return Problem(code=code, title=document["title"], detail=document.get("detail", ""))
+
+
+def document_for_tenant(stored: Problem) -> dict[str, Any]:
+    """``document_of`` for a problem stored for operators: no folders, no settings, no faults of ours."""
+    if stored.code in PROBLEMS and PROBLEMS[stored.code].status < 500:
+        return problem_document(stored.code, _told_of(stored.detail))
+    return problem_document("internal-error", stored.title)
 
 
 def document_of(stored: Problem) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from cluster.control.fit_requests import FitRequest
+from cluster.control.fit_requests import STAGES, FitRequest
 from cluster.platform import Platform
 from cluster.state.lease import Lease
 from cluster.state.records import JobRecord
@@ -17,15 +17,6 @@ from train_jobs.background import Background
 logger = logging.getLogger(__name__)
 
 METRICS_EVERY_S = 2.0
-
-# Shares of the whole way, from timing fits of a few minutes; they only steer a progress bar.
-STAGES = {
-    "fetch": (0.0, 0.02),
-    "prepare": (0.02, 0.2),
-    "fit": (0.2, 0.86),
-    "evaluate": (0.86, 0.97),
-    "register": (0.97, 1.0),
-}
 
 
 class JobMonitor:

@@ -21,6 +21,14 @@ PROTOCOLS = ("paper", "portrait")  # "cross" judges another voice, which a fit h
 SIZES = (64, 128, 256, 512)
 ENGINE_WORK = "train_jobs.work:fit_recording"
 ATTEMPTS_PER_FIT = 3
+# Shares of the whole way, from timing fits of a few minutes; they only steer a progress bar.
+STAGES = {
+    "fetch": (0.0, 0.02),
+    "prepare": (0.02, 0.2),
+    "fit": (0.2, 0.86),
+    "evaluate": (0.86, 0.97),
+    "register": (0.97, 1.0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

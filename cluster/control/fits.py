@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -16,9 +17,10 @@ from cluster.state.records import JobRecord
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from cluster.telemetry.traces import spans
-from m2dao.errors import Conflict, InputError
+from m2dao.errors import Conflict, InputError, UnknownJob
 from m2dao.files import file_sha256
 
+_ORDER = "fit-order"  # what clients' own names for wishes are kept under
 MAX_FITS = 500  # per request: the ids travel on a command line
 
 
@@ -118,6 +120,31 @@ class FitService:
             requests.append(request)
         return Batch(tenant=tenant, jobs=tuple(self._create(tenant, request) for request in requests))
 
+    def order(
+        self, tenant: TenantId, request: FitRequest, *, key: str | None = None, max_open: int | None = None
+    ) -> JobRecord:
+        """Queue a fit of a recording that is stored. The same wish is one fit, as long as that fit is open.
+
+        Args:
+            key: the client's own name for this wish. Within 24 hours it leads to the same fit, also when it has ended.
+            max_open: how many open fits the tenant may have, this one included.
+
+        Raises:
+            IdempotencyConflict: the key was used for another wish.
+            QuotaExceeded: the tenant has ``max_open`` open fits.
+            UnderMaintenance: nothing new is accepted.
+        """
+        if key is None:
+            return self._create(tenant, request, max_open=max_open)
+        once = Once(key=key, fingerprint=_wish(request))
+        before = self._state.orders.bind(tenant, _ORDER, once)
+        if before is not None:
+            with contextlib.suppress(UnknownJob):  # its record has left
+                return self._state.jobs.get(tenant, before)
+        job = self._create(tenant, request, max_open=max_open)
+        self._state.orders.note(tenant, _ORDER, once, job.id)
+        return job
+
     def resume(self, tenant: TenantId, fit_ids: Sequence[FitId]) -> Batch:
         """Go on with fits that failed or were cancelled, from their step checkpoints, under new ids.
 
@@ -171,22 +198,33 @@ class FitService:
 
     # -- inside -----------------------------------------------------------------------------------------------
 
-    def _create(self, tenant: TenantId, request: FitRequest) -> JobRecord:
+    def _create(self, tenant: TenantId, request: FitRequest, *, max_open: int | None = None) -> JobRecord:
         """Queue a fit, unless the very same one is open: a command that is repeated makes nothing twice."""
         with spans.span("accept") as accepting:
-            job = self._queue(tenant, request)
+            job = self._queue(tenant, request, max_open=max_open)
             accepting.set(tenant=str(tenant), job=str(job.id))
         return job
 
-    def _queue(self, tenant: TenantId, request: FitRequest) -> JobRecord:
-        wish = {name: value for name, value in request.as_dict().items() if name != "batch"}
-        fingerprint = hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
+    def _queue(self, tenant: TenantId, request: FitRequest, *, max_open: int | None) -> JobRecord:
+        fingerprint = _wish(request)
         cost, after = request.options.minutes or 1.0, ""
         while True:
             once = Once(key=f"{fingerprint} {after}", fingerprint=fingerprint)
             job, _ = self._state.jobs.create(
-                tenant, "fit", request.as_dict(), once=once, max_attempts=ATTEMPTS_PER_FIT, cost=cost
+                tenant,
+                "fit",
+                request.as_dict(),
+                once=once,
+                max_attempts=ATTEMPTS_PER_FIT,
+                max_open=max_open,
+                cost=cost,
             )
             if not job.finished:
                 return job
             after = str(job.id)  # that one has ended: this is the wish for another one
+
+
+def _wish(request: FitRequest) -> str:
+    """What makes two requests the same fit: everything but the batch that it runs in."""
+    wish = {name: value for name, value in request.as_dict().items() if name != "batch"}
+    return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()

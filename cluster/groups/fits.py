@@ -18,6 +18,12 @@ class FitSettings(Group):
     max_workers: int = number(
         8, 1, 1000, "Most workers of a batch of fits. Those the cluster has no place for yet wait for one."
     )
+    max_open: int = number(
+        20, 1, 100_000, "Fits that a tenant may have queued and running when it asks for one over HTTP; 429 beyond it."
+    )
+    max_minutes: float = number(
+        120.0, 0.1, 1440, "Longest time of a fit that a tenant may ask for over HTTP, in minutes; 422 beyond it."
+    )
     backend: Literal["cpu", "gsplat"] | None = Field(
         default=None, description="By what fits render. Unset: gsplat where their workers have a GPU, else cpu."
     )

@@ -21,7 +21,7 @@ with a thousand queued jobs delays another tenant's first job by one job, not by
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -37,6 +37,7 @@ from m2dao.errors import Conflict, InputError, LeaseLost, UnknownJob, UnknownObj
 RETENTION_S = 7 * 24 * 3600
 _BACKOFF = Backoff()
 _ANY = Terms()
+_SEEN_AT_ONCE, _MOST_SEEN = 100, 1000  # jobs that are read for one page
 
 _RESTS = "rests/"  # before the name of a tenant
 
@@ -120,6 +121,40 @@ class Jobs:
         if gone:
             self._link.call("ZREM", index, *gone)
         return [record_of(fields) for fields in tables if "id" in fields]
+
+    def page(
+        self,
+        tenant: TenantId,
+        kind: str,
+        *,
+        keep: Callable[[JobRecord], bool] = lambda job: True,
+        after: str = "",
+        limit: int = 20,
+    ) -> tuple[Sequence[JobRecord], str | None]:
+        """A page of the tenant's jobs of a kind, the newest first, and where the next page begins.
+
+        Args:
+            keep: which of them. A page may be short, even empty, where few of many are kept.
+            after: what the page before gave; empty for the first.
+        """
+        check_kind(kind)
+        index, found, num_seen = keys.job_lists(tenant, kind)[2], [], 0
+        while num_seen < _MOST_SEEN:
+            before, newest = after, f"({after}" if after else "+inf"
+            ids = self._link.call("ZREVRANGEBYSCORE", index, newest, "-inf", "LIMIT", 0, _SEEN_AT_ONCE)
+            for fields in self._link.hashes([keys.job(tenant, parse_job_id(job_id)) for job_id in ids]):
+                num_seen += 1
+                if "id" not in fields:
+                    continue
+                job = record_of(fields)
+                after = f"{job.created_s * 1e6:.0f}"
+                if keep(job):
+                    found.append(job)
+                    if len(found) == limit:
+                        return found, after
+            if len(ids) < _SEEN_AT_ONCE or after == before:
+                return found, None
+        return found, after
 
     def open(self, kind: str) -> Sequence[JobRecord]:
         """The jobs of a kind that have not ended, of all tenants, oldest first."""

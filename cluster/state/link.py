@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from m2dao.errors import AccessRefused, ServiceError, StateUnavailable
@@ -135,9 +135,46 @@ class AsyncRedisLink:
                 self._scripts[script] = self._client.register_script(script)
             return await self._scripts[script](keys=keys, args=args)
 
+    async def hash(self, key: str) -> dict[str, str]:
+        """All fields of a hash; empty when there is none."""
+        with translated():
+            return cast("dict[str, str]", await self._client.hgetall(key))
+
+    @contextlib.asynccontextmanager
+    async def listen(self) -> AsyncIterator[AsyncListener]:
+        """Listen on a connection of its own."""
+        pubsub = self._client.pubsub()
+        try:
+            yield AsyncListener(pubsub)
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]  # as above
+
     async def close(self) -> None:
         """Close the connections; new ones are opened when they are needed."""
         await self._client.aclose()
+
+
+class AsyncListener:
+    """An open connection for messages on an event loop; made by ``AsyncRedisLink.listen``."""
+
+    def __init__(self, pubsub: Any):
+        self._pubsub = pubsub
+        self._heard: set[str] = set()
+
+    async def hear(self, channels: set[str]) -> None:
+        """Listen to these channels, and to no others."""
+        with translated():
+            if new := channels - self._heard:
+                await self._pubsub.subscribe(*new)
+            if old := self._heard - channels:
+                await self._pubsub.unsubscribe(*old)
+        self._heard = set(channels)
+
+    async def get(self, timeout_s: float) -> str | None:
+        """The channel of the next message; None after ``timeout_s`` seconds without one."""
+        with translated():
+            message = await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=timeout_s)
+        return None if message is None else str(message["channel"])
 
 
 class Listener:

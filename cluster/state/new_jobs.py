@@ -27,7 +27,7 @@ from m2dao.errors import (
 )
 
 ID_TYPES = {"render": RenderId, "fit": FitId}
-_IDEMPOTENCY_S = 24 * 3600
+IDEMPOTENCY_S = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class NewJob:
             keys.slots(tenant, "uploads"),
             keys.slots(tenant, "places"),
         ]
-        args = [str(self.job_id), str(tenant), kind, text, _sha256(what), self.max_attempts, _IDEMPOTENCY_S]
+        args = [str(self.job_id), str(tenant), kind, text, _sha256(what), self.max_attempts, IDEMPOTENCY_S]
         args += [-1 if self.max_open is None else self.max_open, self.cost, self.files.most_open]
         args += [*(self.place or ("", "")), self.origin.as_text(), "\n".join(self.needs)]
         for name, content in self.files.contents.items():

@@ -8,6 +8,7 @@
       .versions   which versions identities have           cluster/state/versions.py
       .champions  which version of an identity serves      cluster/state/champions.py
       .probes     whether versions can be rendered         cluster/state/probes.py
+      .orders     what names of orders have led to         cluster/state/resources/orders.py
       .recordings what tenants have uploaded               cluster/state/resources/recordings.py
       .seats      work that one process at a time does     cluster/state/seats.py
       .tallies    how often what has happened              cluster/state/tallies.py
@@ -31,6 +32,7 @@ from cluster.state.link import RedisLink
 from cluster.state.people.audit import AuditTrail
 from cluster.state.people.tokens import ClientTokens
 from cluster.state.probes import Probes
+from cluster.state.resources.orders import Orders
 from cluster.state.resources.recordings import RecordingTable
 from cluster.state.seats import Seats
 from cluster.state.tallies import Tallies
@@ -59,6 +61,7 @@ class StateStore:
         self.champions = ChampionTable(self._link, self.versions, self.audit)
         self.probes = Probes(self._link)
         self.recordings = RecordingTable(self._link)
+        self.orders = Orders(self._link)
         self.seats = Seats(self._link)
         self.tallies = Tallies(self._link)
         self.events = Events(self._link)

@@ -21,10 +21,12 @@ from cluster.telemetry.scope import carried
 from serve_apps.api.decode import UploadDecoder
 from serve_apps.api.disk import DiskBudget
 from serve_apps.api.readiness import Readiness
+from serve_apps.api.waiting.job_changes import JobChanges
 from serve_apps.api.waiting.turns import Turns
 
 UPLOAD_THREADS = 16  # they wait for services
 _WRITERS = 4  # the disk is no quicker with more
+_FOLLOWERS, _FOLLOWERS_OF_A_TENANT = 64, 8  # requests that stay; an ingress has 256 in all
 _ACTIONS, _ACTIONS_OF_A_TENANT = 8, 2  # at the same time: they wait for others
 Result = TypeVar("Result")
 
@@ -46,6 +48,7 @@ class Services:
     storing: ThreadPoolExecutor  # for the files of one upload, called from ``threads``
     writers: ThreadPoolExecutor  # of bodies, to our own disk
     turns: Turns  # for actions that take long
+    changes: JobChanges  # for those who follow jobs
 
     async def in_thread(self, call: Callable[..., Result], *arguments: Any) -> Result:
         """Call something that blocks, in threads that only uploads use: they hold up each other only."""
@@ -71,6 +74,7 @@ def make_services(settings: Settings, config: ServeConfig) -> Services:
         threads=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload"),
         writers=ThreadPoolExecutor(_WRITERS, thread_name_prefix="upload-file"),
         storing=ThreadPoolExecutor(UPLOAD_THREADS, thread_name_prefix="upload-store"),
+        changes=JobChanges(redis, most=_FOLLOWERS, per_tenant=_FOLLOWERS_OF_A_TENANT),
         turns=Turns(num_threads=_ACTIONS, per_tenant=_ACTIONS_OF_A_TENANT),
     )
 

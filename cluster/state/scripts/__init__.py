@@ -25,6 +25,7 @@ def _script(name: str) -> str:
 
 
 CREATE_JOB = _script("jobs/create_job")
+CLAIM_KEY = _script("jobs/claim_key")
 CLAIM_JOB = _script("jobs/claim_job")
 BEGIN_JOB = _script("jobs/begin_job")
 HEARTBEAT_JOB = _script("jobs/heartbeat_job")

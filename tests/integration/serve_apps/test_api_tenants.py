@@ -7,7 +7,7 @@ import pytest
 
 from cluster.ids import RenderId
 from serve_apps.api.ingress import create_api
-from tests.support.serve import Customer, assert_problem
+from tests.support.serve import Api, Customer, assert_problem
 
 ROUTES = {  # route -> the ids it takes; a test below fails when a route is missing here
     ("post", "/v1/renders"): "identity",
@@ -35,6 +35,12 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("put", "/v1/identities/{identity}/champion"): "of-identity",
     ("post", "/v1/identities/{identity}/rollback"): "of-identity",
     ("get", "/v1/identities/{identity}/champion/history"): "of-identity",
+    ("post", "/v1/fits"): "recording",
+    ("get", "/v1/fits"): None,
+    ("get", "/v1/fits/{fit_id}"): "fit",
+    ("delete", "/v1/fits/{fit_id}"): "fit",
+    ("post", "/v1/fits/{fit_id}/resume"): "fit",
+    ("get", "/v1/fits/{fit_id}/events"): "fit",
     ("post", "/v1/recordings"): None,
     ("get", "/v1/recordings"): None,
     ("get", "/v1/recordings/{recording_id}"): "recording",
@@ -66,11 +72,60 @@ def about_identities(owner: Customer, other: Customer, method: str, path: str) -
     return [other.client.request(method, each, headers={"If-Match": "*"}, **body) for each in paths]
 
 
+MADE_UP = ["r-" + "0" * 32, "r-x", "f-" + "0" * 32, "..", "%2e%2e", "r-%00", "ü" * 50]
+HOLE = "serve_multiplexed_model_id"  # the header by which Ray Serve routes
+
+
+def about_keys(api: Api, owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
+    """A route asked for an API key that is not the asking tenant's."""
+    key_ids = [info.key_id for info in api.services.state.accounts.list_api_keys(owner.tenant)]
+    return in_both_ways(owner, other, method, path, "{key_id}", [*key_ids, *MADE_UP[:3], "0" * 12])
+
+
+def about_tokens(owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
+    """A route asked for a client token that is not the asking tenant's."""
+    token = {"identity": "anna", "origin": "https://app.example.com"}
+    token_id = owner.client.post("/v1/tokens", json=token).json()["id"]
+    return in_both_ways(owner, other, method, path, "{token_id}", [token_id, *MADE_UP[:3], "0" * 12])
+
+
+def about_new_renders(owner: Customer, other: Customer) -> list[httpx.Response]:
+    """A render of an identity that is not the asking tenant's."""
+    foreign = f"{owner.tenant}.anna"
+    names = ["anna", "anna@1", foreign, f"{foreign}@1", f"{foreign}@champion", "nobody", "x.y@3"]
+    return [other.ask(identity=name, headers=headers) for name in names for headers in ({}, hole_to(owner))]
+
+
+def in_both_ways(
+    owner: Customer, other: Customer, method: str, path: str, name: str, texts: list[str]
+) -> list[httpx.Response]:
+    """A route asked for ids, each also with a header that names the owner's identity."""
+    return [
+        other.client.request(method, path.replace(name, text), headers=headers)
+        for text in texts
+        for headers in ({}, hole_to(owner))
+    ]
+
+
+def hole_to(owner: Customer) -> dict[str, str]:
+    """A header that names an identity of the owner."""
+    return {HOLE: f"{owner.tenant}.anna@1"}
+
+
 def about_recordings(owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
     """A route asked for a recording that is not the asking tenant's."""
     recording = owner.client.post("/v1/recordings", json=RECORDING).json()["id"]
     ids = (recording, recording.upper(), "rec-" + "0" * 32, "rec-x", "%00", "r-" + "0" * 32)
+    if "{" not in path:
+        return [other.client.post(path, json={"identity": "anna", "recording": text}) for text in ids]
     return [other.client.request(method, path.replace("{recording_id}", text)) for text in ids]
+
+
+def about_fits(api: Api, owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
+    """A route asked for a fit that is not the asking tenant's."""
+    fit_id = str(api.services.state.jobs.create(owner.tenant, "fit", {})[0].id)
+    ids = (fit_id, fit_id.upper(), "f-" + "0" * 32, "f-x", "%00", "r-" + "0" * 32)
+    return [other.client.request(method, path.replace("{fit_id}", text)) for text in ids]
 
 
 def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
@@ -80,41 +135,22 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
     owner.client.delete(f"/v1/renders/{cancelled}")
     api.services.state.jobs.claim("render", worker="t", lease_s=60, tenant=owner.tenant, job_id=RenderId.parse(running))
     other.client.headers["X-Request-Id"] = "a" * 32  # the one thing that differs between any two answers
-    made_up = ["r-" + "0" * 32, "r-x", "f-" + "0" * 32, queued.upper(), "..", "%2e%2e", "r-%00", "ü" * 50]
-    hole = {"serve_multiplexed_model_id": f"{owner.tenant}.anna@1"}
     num_checked = 0
     for (method, path), kind in ROUTES.items():
         if kind == "render":
-            answers = [
-                other.client.request(method, path.replace("{render_id}", text), headers=headers)
-                for text in (queued, running, cancelled)
-                for headers in ({}, hole)
-            ] + [other.client.request(method, path.replace("{render_id}", text)) for text in made_up[:4]]
+            ids = [queued, running, cancelled, *MADE_UP[:3], queued.upper()]
+            answers = in_both_ways(owner, other, method, path, "{render_id}", ids)
             expected = "unknown-render"
         elif kind == "identity":
-            foreign = f"{owner.tenant}.anna"
-            names = ["anna", "anna@1", foreign, f"{foreign}@1", f"{foreign}@champion"]
-            answers = [other.ask(identity=name, headers=h) for name in [*names, "nobody", "x.y@3"] for h in ({}, hole)]
-            expected = "unknown-identity"
+            answers, expected = about_new_renders(owner, other), "unknown-identity"
         elif kind == "key":
-            key_ids = [info.key_id for info in api.services.state.accounts.list_api_keys(owner.tenant)]
-            answers = [
-                other.client.request(method, path.replace("{key_id}", text), headers=headers)
-                for text in (*key_ids, *made_up[:4], "0" * 12)
-                for headers in ({}, hole)
-            ]
-            expected = "unknown-key"
+            answers, expected = about_keys(api, owner, other, method, path), "unknown-key"
         elif kind == "token":
-            token = {"identity": "anna", "origin": "https://app.example.com"}
-            token_id = owner.client.post("/v1/tokens", json=token).json()["id"]
-            answers = [
-                other.client.request(method, path.replace("{token_id}", text), headers=headers)
-                for text in (token_id, *made_up[:4], "0" * 12)
-                for headers in ({}, hole)
-            ]
-            expected = "unknown-token"
+            answers, expected = about_tokens(owner, other, method, path), "unknown-token"
         elif kind == "recording":
             answers, expected = about_recordings(owner, other, method, path), "unknown-recording"
+        elif kind == "fit":
+            answers, expected = about_fits(api, owner, other, method, path), "unknown-fit"
         elif kind == "of-identity":
             answers, expected = about_identities(owner, other, method, path), "unknown-identity"
         else:
@@ -125,7 +161,10 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
         num_checked += len(answers)
     assert num_checked > 100
     assert owner.client.get("/v1/identities/anna").json()["champion"] == 1
-    for text in made_up:  # some never reach the route; whatever answers says no more than "not found"
+    for text in (
+        *MADE_UP,
+        queued.upper(),
+    ):  # some never reach the route; whatever answers says no more than "not found"
         assert other.client.get(f"/v1/renders/{text}").status_code == 404
     assert other.client.get("/v1/renders").json() == {"renders": []}
     assert len(other.client.get("/v1/keys").json()["keys"]) == len(owner.client.get("/v1/keys").json()["keys"]) == 1

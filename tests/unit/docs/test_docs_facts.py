@@ -27,7 +27,7 @@ from train_jobs.step_checkpoints import STEPS_EVERY_S
 
 WORDS = {"two": 2, "three": 3, "week": 7}
 FACTS = [
-    ("docs/explain/jobs-and-leases.md", r"for (\d+) hours", new_jobs._IDEMPOTENCY_S / 3600),
+    ("docs/explain/jobs-and-leases.md", r"for (\d+) hours", new_jobs.IDEMPOTENCY_S / 3600),
     ("docs/explain/jobs-and-leases.md", r"at most (\d+) s old", STEPS_EVERY_S),
     ("docs/explain/jobs-and-leases.md", r"After (\w+) the fit fails", ATTEMPTS_PER_FIT),
     ("docs/guides/registry.md", r"of at most (\d+) s ago", STEPS_EVERY_S),

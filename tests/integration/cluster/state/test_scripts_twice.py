@@ -279,6 +279,7 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "ASK_PROBE": {"new": probed},
     "CLAIM_PROBE": {"free": probed},
     "ANSWER_PROBE": {"mine": probed},
+    "CLAIM_KEY": {"new": lambda state, tenant: state.orders.bind(tenant, "x", Once(key="k", fingerprint="f"))},
     "CREATE_RECORDING": {"new": recording, "same bytes": lambda state, tenant: (recording(state, tenant),) * 2},
     "SET_UPLOAD": {"first": lambda state, tenant: state.recordings.set_upload(recording(state, tenant), "u")},
     "MOVE_RECORDING": {
