@@ -11,8 +11,9 @@ from m2dao.errors import ConfigError
 
 PREFIX = "M2DAO_"
 STACK_ENV_NAME = "stack.env"
+COMMIT_VARIABLE = "M2DAO_COMMIT"  # set where an image is built, which has no repository
 # The engine's own (m2dao/assets.py), the mark of the stack's processes, and the key in the examples of the docs.
-_NOT_SETTINGS = {"M2DAO_ASSETS_DIR", "M2DAO_CACHE", "M2DAO_STACK_PROCESS", "M2DAO_KEY"}
+_NOT_SETTINGS = {"M2DAO_ASSETS_DIR", "M2DAO_CACHE", "M2DAO_STACK_PROCESS", "M2DAO_KEY", COMMIT_VARIABLE}
 # Kubernetes puts the address of every Service into every pod: a Service m2dao-serve-svc makes M2DAO_SERVE_SVC_PORT.
 _INJECTED_NAME = re.compile(r"M2DAO_\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")

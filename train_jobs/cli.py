@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from cluster.control.champions import Champions
-from cluster.control.fit_requests import PROTOCOLS, SIZES, FitOptions
+from cluster.control.exports import Exports
+from cluster.control.fit_requests import PRIORITIES, PROTOCOLS, SIZES, FitOptions
 from cluster.control.fits import Batch, FitService, Recording
 from cluster.control.gate import GateThresholds, Promotion, Promotions
 from cluster.control.people.audit import acting_as_command
@@ -68,6 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
     rollback.add_argument("identity", metavar="TENANT.IDENTITY")
     listing = _command(commands, "list", "list a tenant's identities and versions", _list)
     listing.add_argument("--tenant", required=True)
+    export = _command(
+        commands, "export", "pack a version as one tar of safetensors, and tell where to fetch it", _export
+    )
+    export.add_argument("ref", metavar="TENANT.IDENTITY@VERSION")
     show = _command(commands, "show", "show what is registered of a version", _show)
     show.add_argument("ref", metavar="TENANT.IDENTITY@VERSION", help="or @champion, @previous")
     return parser
@@ -105,6 +110,9 @@ def _add_fit(commands: Commands) -> None:
     )
     fit.add_argument("--evaluate-frames", type=int, metavar="N", help="test frames to judge (default: all)")
     fit.add_argument("--consent", metavar="TEXT", help="who said that the person consents; kept with the version")
+    fit.add_argument(
+        "--priority", choices=list(PRIORITIES), default="normal", help="which fits of the tenant start first"
+    )
     fit.add_argument("--promote", action="store_true", help="promote each version that passes the gate")
     fit.add_argument("--detach", action="store_true", help="do not wait for the fits to end")
     _add_gate(fit)
@@ -131,6 +139,7 @@ def _fit(args: argparse.Namespace) -> dict[str, Any]:
         consent=args.consent,
         promote=args.promote,
         gate=_given_gate(args),
+        priority=PRIORITIES[args.priority],
         on_progress=say,
     )
     for recording, fit_id in zip(recordings, batch.fit_ids, strict=True):
@@ -251,6 +260,13 @@ def _list(args: argparse.Namespace) -> dict[str, Any]:
             print(f"{info.tenant}.{info.identity}  versions {versions}{'' if info.champion else '  (no champion)'}")
     rows = [{"identity": str(i.identity), "champion": i.champion, "versions": list(i.versions)} for i in found]
     return {"tenant": args.tenant, "identities": rows}
+
+
+def _export(args: argparse.Namespace) -> dict[str, Any]:
+    platform = _platform()
+    export = Exports(platform.state, platform.store).make(ModelRef.parse(args.ref))
+    say(f"{export.name}, {export.num_bytes / 1e6:.1f} MB, for {export.url_s // 60} minutes:\n{export.url}")
+    return {"url": export.url, "num_bytes": export.num_bytes, "name": export.name}
 
 
 def _show(args: argparse.Namespace) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from cluster.archives import get_archive, put_archive
 from cluster.control.champions import Champions
 from cluster.control.fit_requests import FitRequest
 from cluster.control.gate import CAPTURE_TAG, GateThresholds, Promotions
+from cluster.control.lineage import lineage_of_code
 from cluster.ids import ModelRef
 from cluster.platform import Platform
 from cluster.state.lease import Lease
@@ -20,7 +21,7 @@ from cluster.telemetry.traces import spans
 from m2dao.errors import PromotionConflict, PromotionRefused
 from train_jobs.background import Background
 from train_jobs.members import BatchSpec
-from train_jobs.monitor import JobMonitor, MetricLog
+from train_jobs.monitor import CONTACT_SHEET, JobMonitor, MetricLog, Shown
 from train_jobs.step_checkpoints import StepCheckpoints
 from train_jobs.work import FitOutcome, FitTask, FitWork
 
@@ -71,10 +72,11 @@ class ClaimedFit:
         with (
             Background(f"copies of {self._job.id}") as copies,
             Background(f"metrics of {self._job.id}") as metrics,
+            Background(f"pictures of {self._job.id}") as pictures,
         ):
-            return self._work_with(copies, metrics)
+            return self._work_with(copies, metrics, Shown(self._platform, self._claim, pictures))
 
-    def _work_with(self, copies: Background, metrics: Background) -> dict[str, Any]:
+    def _work_with(self, copies: Background, metrics: Background, shown: Shown) -> dict[str, Any]:
         platform, request, job = self._platform, self._request, self._job
         self._task.work_dir.mkdir()
         self._task.capture_dir.parent.mkdir()
@@ -90,13 +92,19 @@ class ClaimedFit:
 
         def on_step(step: int, values: Mapping[str, float]) -> None:
             log.add(step, values)
+            shown.add(step, values, self._task.work_dir)
             steps.save_if_due()
 
         capture_key = request.capture_key(job.tenant)
+
+        def on_capture() -> None:
+            shown.picture(self._task.capture_dir / CONTACT_SHEET)
+            put_archive(platform.store, capture_key, self._task.capture_dir)
+
         lease = Lease(platform.state.jobs, self._claim, lease_s=self._batch.lease_s)
         monitor = JobMonitor(
             lease,
-            on_capture=lambda: put_archive(platform.store, capture_key, self._task.capture_dir),
+            on_capture=on_capture,
             on_step=on_step,
         )
         try:
@@ -104,7 +112,8 @@ class ClaimedFit:
                 monitor.stage("fetch", 0.0)
                 log.begin()
                 platform.store.get_file(request.recording_key(job.tenant), self._task.recording)
-                get_archive(platform.store, capture_key, self._task.capture_dir)
+                if get_archive(platform.store, capture_key, self._task.capture_dir):
+                    shown.picture(self._task.capture_dir / CONTACT_SHEET)
                 resumed = steps.restore()
                 self._task.report_dir.mkdir()
                 outcome = self._work(self._task, monitor)
@@ -118,15 +127,7 @@ class ClaimedFit:
 
     def _register(self, outcome: FitOutcome) -> dict[str, Any]:
         platform, request, job = self._platform, self._request, self._job
-        tags = {
-            CAPTURE_TAG: outcome.capture_sha256,
-            "recording_sha256": request.recording_sha256,
-            "recording_name": request.recording_name,
-            "recipe": request.options.recipe,
-            "size": str(request.options.size),
-            "protocol": request.options.protocols[0],
-            **({"consent": request.consent} if request.consent else {}),
-        }
+        tags = {CAPTURE_TAG: outcome.capture_sha256, **request.lineage(), **lineage_of_code()}
         ref = platform.registry.register_version(
             job.tenant,
             request.identity,

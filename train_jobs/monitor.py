@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from cluster.control.fit_requests import STAGES, FitRequest
 from cluster.platform import Platform
 from cluster.state.lease import Lease
-from cluster.state.records import JobRecord
+from cluster.state.records import Claim, JobRecord
 from cluster.telemetry.traces import spans
-from m2dao.errors import ServiceUnavailable
+from m2dao.errors import LeaseLost, ServiceUnavailable
 from train_jobs.background import Background
 
 logger = logging.getLogger(__name__)
 
 METRICS_EVERY_S = 2.0
+PICTURES_EVERY_S = 15.0
+CONTACT_SHEET = "contact_sheet.jpg"  # of the capture
+STRIP = "strip.jpg"  # of the fit: the recording above, the render below, a column each time
 
 
 class JobMonitor:
@@ -105,3 +110,60 @@ class MetricLog:
             runs.log(job.tenant, self._request.identity, job.fit_id, step=step, metrics=values, params=params)
         except ServiceUnavailable as error:
             logger.warning("metrics of %s: %s", job.id, error)
+
+
+class Shown:
+    """Sends figures and pictures of a claimed fit, beside it and not too often.
+
+    A service that is away costs what should have gone there, not the fit.
+
+    Args:
+        platform: the services.
+        claim: the fit's job.
+        background: sends.
+        every_s: seconds between figures, and between pictures.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        claim: Claim,
+        background: Background,
+        *,
+        every_s: tuple[float, float] = (METRICS_EVERY_S, PICTURES_EVERY_S),
+    ):
+        self._platform, self._claim, self._background = platform, claim, background
+        self._request = FitRequest.of(claim.job)
+        self._every_s = every_s
+        self._told_at, self._shown_at = (time.monotonic() - seconds for seconds in every_s)
+        self._figures: dict[str, float] = {}
+        self._pictures: dict[str, float] = {}  # name -> Unix time of its last state
+
+    def add(self, step: int, values: Mapping[str, float], work_dir: Path) -> None:
+        """Show the figures of a step soon, and the strip in the fit's folder, unless that was just done."""
+        now = time.monotonic()
+        if values and now - self._told_at >= self._every_s[0]:
+            self._told_at = now
+            self._figures = {"step": float(step), **{name.removeprefix("fit."): v for name, v in values.items()}}
+            self._background.put(self._tell)
+        if now - self._shown_at >= self._every_s[1]:
+            self._shown_at = now
+            self.picture(work_dir / STRIP)
+
+    def picture(self, path: Path) -> None:
+        """Show a picture soon; nothing happens when there is none yet."""
+        with contextlib.suppress(OSError):
+            data = path.read_bytes()
+            self._background.put(lambda: self._send(path.name, data))
+
+    def _send(self, name: str, data: bytes) -> None:
+        key = self._request.picture_key(self._claim.job, name)
+        with contextlib.suppress(ServiceUnavailable):
+            self._platform.store.put_bytes(key, data, content_type="image/jpeg")
+            self._pictures[name] = time.time()
+            self._tell()
+
+    def _tell(self) -> None:
+        told = {"metrics": self._figures, "pictures": dict(self._pictures)}
+        with contextlib.suppress(LeaseLost, ServiceUnavailable):  # the fit itself notices that it is not ours
+            self._platform.state.figures.note(self._claim, told)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from cluster.control.batch_jobs import BatchJobs
@@ -24,6 +24,7 @@ from m2dao.errors import InputError, LeaseLost
 
 logger = logging.getLogger(__name__)
 
+MOST_WAITING = 8  # batches of a tenant on the cluster that wait for a place; those with priority pass the others here
 _FIRST_WAIT_S = 4.0  # before a job is submitted again that left fits behind; doubled each time
 _MOST_WAIT_S = 300.0
 
@@ -53,7 +54,9 @@ class FitController:
         self._waits: dict[str, tuple[float, float]] = {}  # batch -> (not before, next wait)
 
     def start(self, check: Callable[[], None] = lambda: None) -> int:
-        """Submit what has no job; returns how many jobs were submitted.
+        """Submit what has no job, what has priority first; returns how many jobs were submitted.
+
+        A tenant has few batches that wait on the cluster: each costs a process there, and the cluster knows no turns.
 
         Args:
             check: called before each submission; raises when somebody else has become the controller.
@@ -69,7 +72,17 @@ class FitController:
                 check()
                 self._refuse(job, error)
         self._waits = {batch: wait for batch, wait in self._waits.items() if any(batch == name for _, name in batches)}
-        return sum(self._start(tenant, batch, jobs, check) for (tenant, batch), jobs in batches.items())
+        waiting: Counter[TenantId] = Counter()  # batches that were submitted and wait for a place
+        count = 0
+        for (tenant, batch), jobs in sorted(batches.items(), key=_turn):
+            if waiting[tenant] >= MOST_WAITING and _waits(jobs):
+                continue
+            count += self._start(tenant, batch, jobs, check)
+            if (
+                self._waits.get(batch, (0.0, 0.0))[1] <= 2 * _FIRST_WAIT_S
+            ):  # one that is submitted again holds up nobody
+                waiting[tenant] += _waits(jobs)
+        return count
 
     def _refuse(self, job: JobRecord, error: InputError) -> None:
         """End a fit of another version that nobody can read: it would wait for ever."""
@@ -102,3 +115,14 @@ class FitController:
                 spans.record("submit", began_s, time.time(), run=submission_id, num_fits=len(jobs))
         self._waits[batch] = time.monotonic() + wait_s, min(_MOST_WAIT_S, 2 * wait_s)
         return True
+
+
+def _turn(batch: tuple[tuple[TenantId, str], Sequence[JobRecord]]) -> tuple[int, float]:
+    """Where a batch stands in line: by priority, then by age."""
+    jobs = batch[1]
+    return -max(FitRequest.of(job).priority for job in jobs), min(job.created_s for job in jobs)
+
+
+def _waits(jobs: Sequence[JobRecord]) -> bool:
+    """Whether no fit of a batch is at work."""
+    return all(job.status == "queued" for job in jobs)

@@ -21,6 +21,7 @@ PROTOCOLS = ("paper", "portrait")  # "cross" judges another voice, which a fit h
 SIZES = (64, 128, 256, 512)
 ENGINE_WORK = "train_jobs.work:fit_recording"
 ATTEMPTS_PER_FIT = 3
+PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 # Shares of the whole way, from timing fits of a few minutes; they only steer a progress bar.
 STAGES = {
     "fetch": (0.0, 0.02),
@@ -45,6 +46,7 @@ class FitRequest:
         promote: whether to promote the version if it passes the gate.
         gate: thresholds that differ from the defaults.
         steps_of: id of an earlier fit whose step checkpoints this one goes on from.
+        priority: which fits of the tenant are started first; see ``PRIORITIES``.
     """
 
     batch: str
@@ -56,8 +58,11 @@ class FitRequest:
     promote: bool = False
     gate: Mapping[str, float] = field(default_factory=dict)
     steps_of: str | None = None
+    priority: int = 0
 
     def __post_init__(self) -> None:
+        if self.priority not in PRIORITIES.values():
+            raise InputError("priority", f"one of {sorted(PRIORITIES.values())}", repr(self.priority))
         if self.consent is not None and not (
             0 < len(self.consent.strip()) <= MAX_CONSENT_CHARACTERS and self.consent.isprintable()
         ):
@@ -78,13 +83,38 @@ class FitRequest:
         name = f"{CAPTURE_LABEL}-{self.options.capture_size}-{self.recording_sha256}.tar"
         return object_key(tenant, "captures", name)
 
+    def picture_key(self, job: JobRecord, name: str) -> str:
+        """A picture of the running fit, among the person's files; it leaves after a day."""
+        return object_key(job.tenant, "identities", str(self.identity), str(job.id), name)
+
     def steps_prefix(self, job: JobRecord) -> str:
         """Where the fit's step checkpoints are; each claim writes under its own fence."""
         return object_key(job.tenant, "fits", self.steps_of or str(job.id)) + "/"
 
+    def lineage(self) -> dict[str, str]:
+        """What of it is told with the version: what it was made of, how, and by whose leave."""
+        options = self.options
+        settings = {
+            "minutes": options.minutes,
+            "steps": options.steps,
+            "seed": options.seed,
+            "capture_size": options.capture_size,
+        }
+        return {
+            "recording_sha256": self.recording_sha256,
+            "recording_name": self.recording_name,
+            "recipe": options.recipe,
+            "size": str(options.size),
+            "protocol": options.protocols[0],
+            **{name: str(value) for name, value in settings.items() if value is not None},
+            **({"consent": self.consent} if self.consent else {}),
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON; ``FitRequest.from_dict`` reads it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if not self.priority:
+            del values["priority"]  # workers of the release before refuse what they do not know
         return {**values, "identity": str(self.identity), "options": self.options.as_dict(), "gate": dict(self.gate)}
 
     @classmethod

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.control.fit_requests import ATTEMPTS_PER_FIT, FitOptions, FitRequest
-from cluster.ids import FitId, IdentityName, TenantId
+from cluster.ids import FitId, IdentityName, ModelRef, TenantId
 from cluster.state.new_jobs import Once
 from cluster.state.records import JobRecord
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
 from cluster.telemetry.traces import spans
-from m2dao.errors import Conflict, InputError, UnknownJob
+from m2dao.errors import Conflict, InputError, UnknownIdentity, UnknownJob
 from m2dao.files import file_sha256
 
 _ORDER = "fit-order"  # what clients' own names for wishes are kept under
@@ -83,6 +83,7 @@ class FitService:
         consent: str | None = None,
         promote: bool = False,
         gate: dict[str, float] | None = None,
+        priority: int = 0,
         on_progress: Callable[[str], None] = lambda text: None,
     ) -> Batch:
         """Upload recordings and queue a fit of each. The same wish is one fit, as long as that fit is open.
@@ -112,6 +113,7 @@ class FitService:
                 consent=consent,
                 promote=promote,
                 gate=gate or {},
+                priority=priority,
             )
             key = request.recording_key(tenant)
             if not self._store.exists(key):
@@ -123,10 +125,11 @@ class FitService:
     def order(
         self, tenant: TenantId, request: FitRequest, *, key: str | None = None, max_open: int | None = None
     ) -> JobRecord:
-        """Queue a fit of a recording that is stored. The same wish is one fit, as long as that fit is open.
+        """Queue a fit of a stored recording. The same wish is one fit, unless that one failed.
 
         Args:
             key: the client's own name for this wish. Within 24 hours it leads to the same fit, also when it has ended.
+                A new name after the end of a fit is the wish for another one.
             max_open: how many open fits the tenant may have, this one included.
 
         Raises:
@@ -135,7 +138,7 @@ class FitService:
             UnderMaintenance: nothing new is accepted.
         """
         if key is None:
-            return self._create(tenant, request, max_open=max_open)
+            return self._create(tenant, request, max_open=max_open, serves=self._has_version)
         once = Once(key=key, fingerprint=_wish(request))
         before = self._state.orders.bind(tenant, _ORDER, once)
         if before is not None:
@@ -198,14 +201,27 @@ class FitService:
 
     # -- inside -----------------------------------------------------------------------------------------------
 
-    def _create(self, tenant: TenantId, request: FitRequest, *, max_open: int | None = None) -> JobRecord:
-        """Queue a fit, unless the very same one is open: a command that is repeated makes nothing twice."""
+    def _create(
+        self,
+        tenant: TenantId,
+        request: FitRequest,
+        *,
+        max_open: int | None = None,
+        serves: Callable[[JobRecord], bool] = lambda job: False,
+    ) -> JobRecord:
+        """Queue a fit, unless the very same one is open: a command that is repeated makes nothing twice.
+
+        Args:
+            serves: whether one that has ended is what is wished for.
+        """
         with spans.span("accept") as accepting:
-            job = self._queue(tenant, request, max_open=max_open)
+            job = self._queue(tenant, request, max_open=max_open, serves=serves)
             accepting.set(tenant=str(tenant), job=str(job.id))
         return job
 
-    def _queue(self, tenant: TenantId, request: FitRequest, *, max_open: int | None) -> JobRecord:
+    def _queue(
+        self, tenant: TenantId, request: FitRequest, *, max_open: int | None, serves: Callable[[JobRecord], bool]
+    ) -> JobRecord:
         fingerprint = _wish(request)
         cost, after = request.options.minutes or 1.0, ""
         while True:
@@ -219,12 +235,22 @@ class FitService:
                 max_open=max_open,
                 cost=cost,
             )
-            if not job.finished:
+            if not job.finished or serves(job):
                 return job
             after = str(job.id)  # that one has ended: this is the wish for another one
 
+    def _has_version(self, job: JobRecord) -> bool:
+        """Whether a fit has made a version that is still there."""
+        if job.result is None:
+            return False
+        try:
+            self._state.versions.facts(ModelRef.parse(job.result["ref"]))
+        except UnknownIdentity:
+            return False
+        return True
+
 
 def _wish(request: FitRequest) -> str:
-    """What makes two requests the same fit: everything but the batch that it runs in."""
-    wish = {name: value for name, value in request.as_dict().items() if name != "batch"}
+    """What makes two requests the same fit: everything but the batch that it runs in and its priority."""
+    wish = {name: value for name, value in request.as_dict().items() if name not in ("batch", "priority")}
     return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()

@@ -42,6 +42,7 @@ class JobRecord:
     failed_on: tuple[str, ...] = ()  # the workers that failed it
     origin: Origin = Origin()
     needs: tuple[str, ...] = ()  # formats that whoever does it must know
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)  # what its worker shows beside its progress
 
     @property
     def finished(self) -> bool:
@@ -136,5 +137,6 @@ def record_of(fields: Mapping[str, str]) -> JobRecord:
         failed_on=tuple(fields.get("failed_on", "").split()),
         origin=Origin.from_text(fields.get("origin", "")),
         needs=tuple(fields.get("needs", "").splitlines()),
+        figures=loaded("figures") or {},
     )
     return record if record.finished else dataclasses.replace(record, result=None, error=None)

@@ -32,6 +32,7 @@ from cluster.state.link import RedisLink
 from cluster.state.people.audit import AuditTrail
 from cluster.state.people.tokens import ClientTokens
 from cluster.state.probes import Probes
+from cluster.state.resources.figures import Figures
 from cluster.state.resources.orders import Orders
 from cluster.state.resources.recordings import RecordingTable
 from cluster.state.seats import Seats
@@ -62,6 +63,7 @@ class StateStore:
         self.probes = Probes(self._link)
         self.recordings = RecordingTable(self._link)
         self.orders = Orders(self._link)
+        self.figures = Figures(self._link)
         self.seats = Seats(self._link)
         self.tallies = Tallies(self._link)
         self.events = Events(self._link)

@@ -43,6 +43,7 @@ def small_fit(task: FitTask, monitor: FitMonitor) -> FitOutcome:
     for step in range(first + 1, plan["steps"] + 1):
         state.write_text(json.dumps({"step": step}))
         monitor.stage("fit", step / plan["steps"], f"step {step}")
+        (task.work_dir / "strip.jpg").write_bytes(f"{task.name} at {step}".encode())
         monitor.step(step, {"fit.loss": 1.0 / step})
         if step >= plan.get("die_at", step + 1) and _deaths(diary, task.name) < plan.get("deaths", 1):
             _write(diary, task.name, "die")

@@ -97,7 +97,11 @@ def _object_keys() -> Rows:
         "key": "acme/fits/FIT/AGE-FENCE.tar",
         "content": "step checkpoints, the newest two; deleted when the fit is done",
     }
-    yield {"key": "acme/identities/anna/7/", "content": "version 7: the identity checkpoint and a table of its hashes"}
+    yield {
+        "key": "acme/identities/anna/7/",
+        "content": "version 7: identity checkpoint, table of its hashes, `export.tar`",
+    }
+    yield {"key": "acme/identities/anna/f-ID/", "content": "pictures of a fit, until a day after its last one"}
     yield {"key": render_prefix(acme, "RENDER"), "content": "speech, background and video of a render"}
 
 

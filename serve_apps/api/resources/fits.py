@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, Literal, cast
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
-from cluster.control.fit_requests import MAX_CONSENT_CHARACTERS, STAGES, FitOptions, FitRequest
+from cluster.control.fit_requests import MAX_CONSENT_CHARACTERS, PRIORITIES, STAGES, FitOptions, FitRequest
 from cluster.control.fits import FitService
 from cluster.control.recordings import Recordings
 from cluster.ids import FitId, IdentityName, ModelRef, TenantId
 from cluster.platform import Platform
 from cluster.state.records import JobRecord
 from m2dao.errors import Conflict, InvalidId, QuotaExceeded, UnknownJob
+from serve_apps.api.bodies.times import utc
 from serve_apps.api.resources.recordings import parse_recording
 from serve_apps.api.schemas import Body
 from serve_apps.problems import ApiProblem, document_for_tenant
@@ -21,6 +23,8 @@ from serve_apps.problems import ApiProblem, document_for_tenant
 FitStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 MINUTES = {"quick": 2.0, "good": 10.0, "best": 30.0}
 _AGAIN_S = 60
+_URL_S = 3600
+_PICTURES_S = 22 * 3600  # for so long after its end a fit has pictures; the janitor deletes them after a day
 
 
 class FitOrder(Body):
@@ -31,10 +35,17 @@ class FitOrder(Body):
         description="The person's name; a new version of it is made.",
         examples=["anna"],
     )
-    recording: str = Field(
+    recording: str | None = Field(
+        default=None,
         max_length=100,
         description="The id of a recording that is ready.",
         examples=["rec-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4"],
+    )
+    recordings: list[Annotated[str, Field(max_length=100)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=20,
+        description="The same as a list. A fit is from one recording: more are refused, as their cameras differ.",
     )
     consent: str | None = Field(
         default=None,
@@ -50,6 +61,20 @@ class FitOrder(Body):
     recipe: str = Field(default="m2dao", pattern="^[a-z0-9_-]{1,40}$", description="The training recipe.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of everything random.")
     promote: bool = Field(default=False, description="Promote the version if it passes the gate.")
+    priority: Literal["low", "normal", "high"] = Field(
+        default="normal", description="Which of your fits start first. What has begun is never stopped."
+    )
+
+
+class PictureBody(Body):
+    """A picture of a fit."""
+
+    name: str = Field(
+        description="`contact_sheet.jpg`: what the person was seen doing. `strip.jpg`: recording, render."
+    )
+    url: str = Field(description="Without an API key.")
+    updated_at: datetime
+    expires_at: datetime = Field(description="When the URL stops working. Ask again for a fresh one.")
 
 
 class FitResult(Body):
@@ -72,11 +97,16 @@ class FitBody(Body):
     detail: str = Field(description="The same more closely: step, phase, loss and picture quality so far.")
     progress: float = Field(ge=0, le=1, description="0 to 1.")
     time_left_s: float | None = Field(description="Until the stage `fit` is done, about; null where nobody can tell.")
+    metrics: dict[str, float] = Field(description="Of the last step told: `step`, `loss`, `psnr_db`. Empty before.")
+    pictures: list[PictureBody] = Field(
+        default=[], description="How it looks so far. Not in lists; gone a day after the end."
+    )
     identity: str
     recording_sha256: str
     size: int
     recipe: str
     minutes: float | None
+    priority: Literal["low", "normal", "high"]
     attempt: int = Field(description="How many times a worker has started it.")
     created_at: datetime
     updated_at: datetime
@@ -112,7 +142,7 @@ class Fits:
         """
         platform, limits = self._platform, self._platform.settings.fit
         recordings = Recordings(platform.state, platform.store, platform.settings.recordings)
-        recording = recordings.get(tenant, parse_recording(order.recording))
+        recording = recordings.get(tenant, parse_recording(_one_recording(order)))
         if recording.state != "ready":
             raise Conflict(
                 f"recording {recording.id}",
@@ -133,6 +163,7 @@ class Fits:
             options=options,
             consent=order.consent,
             promote=order.promote,
+            priority=PRIORITIES[order.priority],
         )
         try:
             return self._service.order(tenant, request, key=key, max_open=limits.max_open)
@@ -146,6 +177,24 @@ class Fits:
             return self._jobs.get(tenant, parse_fit(text))
         except UnknownJob as error:
             raise _unknown() from error
+
+    def body(self, job: JobRecord) -> FitBody:
+        """A fit as the API shows it, with its pictures."""
+        over_s = time.time() - job.updated_s if job.finished else 0.0
+        if over_s > _PICTURES_S:
+            return fit_body(job)
+        expires_at = datetime.now(UTC) + timedelta(seconds=_URL_S)
+        request, store = FitRequest.of(job), self._platform.store
+        pictures = [
+            PictureBody(
+                name=name,
+                url=store.presign_get(request.picture_key(job, name), expires_s=_URL_S, name=name),
+                updated_at=utc(at_s),
+                expires_at=expires_at,
+            )
+            for name, at_s in sorted(job.figures.get("pictures", {}).items())
+        ]
+        return fit_body(job).model_copy(update={"pictures": pictures})
 
     def page(self, tenant: TenantId, *, status: str | None, identity: str | None, after: str, limit: int) -> FitList:
         """A page of fits, the newest first."""
@@ -197,17 +246,38 @@ def fit_body(job: JobRecord) -> FitBody:
         detail=detail if running else "",
         progress=min(1.0, max(0.0, job.progress)),
         time_left_s=_time_left_s(job, stage, request.options.minutes) if running else None,
+        metrics=job.figures.get("metrics", {}),
         identity=str(request.identity),
         recording_sha256=request.recording_sha256,
         size=request.options.size,
         recipe=request.options.recipe,
         minutes=request.options.minutes,
+        priority=_priority_of(request),
         attempt=job.attempt,
         created_at=datetime.fromtimestamp(job.created_s, UTC),
         updated_at=datetime.fromtimestamp(job.updated_s, UTC),
         result=None if job.result is None else _result(job.result),
         error=None if job.error is None else document_for_tenant(job.error),
     )
+
+
+def _one_recording(order: FitOrder) -> str:
+    """The recording that is to be fitted.
+
+    Raises:
+        ApiProblem: none is named, or several.
+    """
+    named = [*([order.recording] if order.recording is not None else []), *(order.recordings or [])]
+    if len(named) == 1:
+        return named[0]
+    detail = "name one recording" if not named else "a fit is from one recording: choose the longest that is good"
+    fault = {"field": "body.recordings" if named else "body.recording", "detail": detail}
+    raise ApiProblem("invalid-request", "a fit needs exactly one recording", errors=[fault])
+
+
+def _priority_of(request: FitRequest) -> Literal["low", "normal", "high"]:
+    (name,) = (name for name, number in PRIORITIES.items() if number == request.priority)
+    return cast('Literal["low", "normal", "high"]', name)  # the schema checks it
 
 
 def _time_left_s(job: JobRecord, stage: str, minutes: float | None) -> float | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
 
 from cluster.control.champions import Champions
+from cluster.control.exports import Exports
 from cluster.control.gate import Promotions
 from cluster.ids import ALIASES, IdentityName, ModelRef, TenantId
 from cluster.platform import Platform
@@ -71,6 +72,15 @@ class VersionList(Body):
 
     versions: list[VersionBody]
     next: str | None = Field(description="Where the next page begins: ask again with `after` set to it. null: no more.")
+
+
+class ExportBody(Body):
+    """A version as one file: a tar of safetensors, with `version.json` that tells its lineage."""
+
+    url: str = Field(description="Fetch it here, without an API key.")
+    expires_at: datetime = Field(description="When the URL stops working. Ask again for a fresh one.")
+    name: str = Field(examples=["anna-7.tar"])
+    num_bytes: int
 
 
 class ChampionBody(Body):
@@ -189,6 +199,14 @@ class Identities:
         name, _ = self._known(tenant, identity)
         self._promotions.roll_back(tenant, name, epoch=epoch, request=request)
         return self._state.champions.get(tenant, name)
+
+    def export(self, tenant: TenantId, identity: str, version: str) -> ExportBody:
+        """A version as one file."""
+        with _uniform():
+            ref = ModelRef.parse(f"{tenant}.{IdentityName.parse(identity)}@{version}")
+            export = Exports(self._state, self._platform.store).make(ref)
+        expires_at = datetime.now(UTC) + timedelta(seconds=export.url_s)
+        return ExportBody(url=export.url, expires_at=expires_at, name=export.name, num_bytes=export.num_bytes)
 
     def delete_version(self, tenant: TenantId, identity: str, version: str) -> None:
         """Delete a version with its files.

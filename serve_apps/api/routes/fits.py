@@ -10,7 +10,7 @@ from serve_apps.api.authentication import IdempotencyKey, Operator, OperatorLook
 from serve_apps.api.bodies.json_body import body_of, json_body
 from serve_apps.api.bodies.queries import KnownQuery
 from serve_apps.api.openapi import problem_responses
-from serve_apps.api.resources.fits import FitBody, FitList, FitOrder, Fits, FitStatus, fit_body
+from serve_apps.api.resources.fits import FitBody, FitList, FitOrder, Fits, FitStatus
 from serve_apps.api.services import ServicesOf
 from serve_apps.api.waiting.streams import EVENT_STREAM, event_stream
 
@@ -45,10 +45,10 @@ def create_fit(
     order: Annotated[FitOrder, json_body(FitOrder)],
     idempotency_key: IdempotencyKey = None,
 ) -> FitBody:
-    """Queue a fit of a person from a recording. The same wish is one fit, as long as that fit is open."""
+    """Queue a fit of a person from a recording. The same wish is one fit, also when it is done."""
     job = found.create(tenant, order, idempotency_key)
     response.headers["Location"] = f"{router.prefix}/{job.id}"
-    return fit_body(job)
+    return found.body(job)
 
 
 @router.get("", operation_id="listFits", response_model=FitList, responses=problem_responses(401, 422, 429))
@@ -70,7 +70,7 @@ def list_fits(
 @router.get("/{fit_id}", operation_id="getFit", response_model=FitBody, responses=problem_responses(401, 404, 429))
 def get_fit(tenant: Operator, found: Found, fit_id: str) -> FitBody:
     """How far a fit is; when done, which version it made."""
-    return fit_body(found.get(tenant, fit_id))
+    return found.body(found.get(tenant, fit_id))
 
 
 @router.delete(
@@ -78,7 +78,7 @@ def get_fit(tenant: Operator, found: Found, fit_id: str) -> FitBody:
 )
 def cancel_fit(tenant: Operator, found: Found, fit_id: str) -> FitBody:
     """Cancel a queued or running fit. Cancelling it again changes nothing."""
-    return fit_body(found.cancel(tenant, fit_id))
+    return found.body(found.cancel(tenant, fit_id))
 
 
 @router.post(
@@ -92,7 +92,7 @@ def resume_fit(tenant: OperatorLookup, found: Found, response: Response, fit_id:
     """Go on with a fit that failed or was cancelled, from its last steps, under a new id."""
     job = found.resume(tenant, fit_id)
     response.headers["Location"] = f"{router.prefix}/{job.id}"
-    return fit_body(job)
+    return found.body(job)
 
 
 @router.get(
@@ -104,4 +104,4 @@ def resume_fit(tenant: OperatorLookup, found: Found, response: Response, fit_id:
 async def follow_fit(request: Request, tenant: Operator, services: ServicesOf, found: Found, fit_id: str) -> Response:
     """Every change of a fit as server-sent events, until it has ended; each is the fit as `GET` shows it."""
     job = await services.in_thread(found.get, tenant, fit_id)
-    return await event_stream(request, services.changes, job, fit_body)
+    return await event_stream(request, services.changes, job, found.body)

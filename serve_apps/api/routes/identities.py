@@ -15,6 +15,7 @@ from serve_apps.api.bodies.json_body import body_of, json_body
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.resources.identities import (
     ChampionBody,
+    ExportBody,
     Identities,
     IdentityBody,
     MoveList,
@@ -129,6 +130,19 @@ async def delete_version(
 ) -> None:
     """Delete a version with its files. One for which an alias stands stays: 409."""
     await services.turns.run(tenant, found.delete_version, tenant, identity, version)
+
+
+@router.post(
+    "/{identity}/versions/{version}/export",
+    operation_id="exportVersion",
+    response_model=ExportBody,
+    responses=problem_responses(401, 404, 429),
+)
+async def export_version(
+    tenant: OperatorLookup, services: ServicesOf, found: Found, identity: str, version: str
+) -> ExportBody:
+    """A version as one tar of safetensors, to take it elsewhere. The first time takes some seconds."""
+    return await services.turns.run(tenant, found.export, tenant, identity, version)
 
 
 @router.get(

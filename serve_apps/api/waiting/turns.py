@@ -37,7 +37,7 @@ class Turns:
             ApiProblem: 429, the tenant has too many under way.
         """
         if self._running[tenant] >= self._per_tenant:
-            detail = f"at most {self._per_tenant} promotions, rollbacks and deletions at the same time"
+            detail = f"at most {self._per_tenant} promotions, rollbacks, exports and deletions at the same time"
             raise ApiProblem("too-many-requests", detail, {"Retry-After": str(_AGAIN_S)})
         self._running[tenant] += 1
         done = self._threads.submit(carried(functools.partial(call, *arguments)))

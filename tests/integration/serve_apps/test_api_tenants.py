@@ -31,6 +31,7 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("get", "/v1/identities/{identity}/versions"): "of-identity",
     ("get", "/v1/identities/{identity}/versions/{version}"): "of-identity",
     ("delete", "/v1/identities/{identity}/versions/{version}"): "of-identity",
+    ("post", "/v1/identities/{identity}/versions/{version}/export"): "of-identity",
     ("get", "/v1/identities/{identity}/champion"): "of-identity",
     ("put", "/v1/identities/{identity}/champion"): "of-identity",
     ("post", "/v1/identities/{identity}/rollback"): "of-identity",

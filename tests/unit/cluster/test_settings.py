@@ -208,7 +208,13 @@ def test_every_setting_is_documented_with_its_default_and_meaning():
 
 
 def test_no_other_module_reads_a_setting_that_is_not_in_the_table():
-    known = set(all_settings()) | {"M2DAO_CACHE", "M2DAO_ASSETS_DIR", "M2DAO_STACK_PROCESS", "M2DAO_KEY"}
+    known = set(all_settings()) | {
+        "M2DAO_CACHE",
+        "M2DAO_ASSETS_DIR",
+        "M2DAO_STACK_PROCESS",
+        "M2DAO_KEY",
+        "M2DAO_COMMIT",
+    }
     for package in ("cluster", "train_jobs", "serve_apps"):
         for path in (ROOT / package).rglob("*.py"):
             found = set(re.findall(r"\bM2DAO_[A-Z0-9_]*[A-Z0-9]\b", path.read_text()))

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from cluster.control.batch_jobs import BatchJobState
-from cluster.control.fit_controller import FitController
-from cluster.control.fit_requests import FitOptions, FitRequest
+from cluster.control.fit_controller import MOST_WAITING, FitController
+from cluster.control.fit_requests import PRIORITIES, FitOptions, FitRequest
 from cluster.control.fits import Batch, FitService, Recording
 from cluster.ids import IdentityName
 from cluster.platform import Platform
@@ -214,3 +214,28 @@ def test_following_shows_every_change_and_ends_with_the_last_fit(service, platfo
     jobs.finish(mine, {"ref": "x"})
     seen += [job.status for job in following]
     assert seen == ["queued", "running", "done"]
+
+
+def test_what_has_priority_is_started_first_and_few_batches_of_a_tenant_wait_on_the_cluster(
+    service, controller, cluster, platform, tenant, recording
+):
+    def queue(name: str, priority: str = "normal") -> Batch:
+        return service.submit(tenant, [recording(name)], OPTIONS, priority=PRIORITIES[priority])
+
+    low = queue("low", "low")
+    usual = [queue(f"usual-{number}") for number in range(MOST_WAITING)]
+    high = queue("high", "high")
+    controller.start()
+    assert [len(of(cluster, batch)) for batch in (high, *usual, low)] == [1] * MOST_WAITING + [0, 0]
+    order = [words[words.index("--batch") + 1] for _, words in cluster.submitted if str(tenant) in words]
+    assert order[0] == FitRequest.of(high.jobs[0]).batch
+    claim(platform, tenant, high.jobs[0])  # it has a place, so another may wait for one
+    controller.start()
+    assert [len(of(cluster, batch)) for batch in (*usual, low)] == [1] * MOST_WAITING + [0]
+
+
+def test_a_fit_of_the_usual_priority_is_stored_as_the_release_before_reads_it(service, tenant, recording):
+    batch = service.submit(tenant, [recording("anna")], OPTIONS)
+    assert "priority" not in batch.jobs[0].request
+    urgent = service.submit(tenant, [recording("anna")], OPTIONS, priority=1)
+    assert urgent.fit_ids == batch.fit_ids  # the same wish

@@ -208,6 +208,7 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "HEARTBEAT_JOB": {
         "news": ended(lambda state, claim: state.jobs.heartbeat(claim, lease_s=60, progress=0.5, stage="x")),
     },
+    "NOTE_FIGURES": {"mine": ended(lambda state, claim: state.figures.note(claim, {"metrics": {"step": 1}}))},
     "END_JOB": {
         "done": ended(lambda state, claim: state.jobs.finish(claim, {"n": 1})),
         "failed": ended(lambda state, claim: state.jobs.fail(claim, PROBLEM)),

@@ -16,7 +16,7 @@ from cluster.state.link import AsyncRedisLink
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
 from cluster.state.resources.recordings import RoomFor
-from m2dao.errors import UnknownRecording
+from m2dao.errors import LeaseLost, UnknownRecording
 from serve_apps.api.waiting.job_changes import JobChanges
 from serve_apps.problems import ApiProblem
 from tests.support.serve import Api, Customer, assert_problem
@@ -98,7 +98,20 @@ def test_parallel_orders_under_one_key_are_one_fit_and_another_body_is_refused(a
     jobs = api.services.state.jobs
     jobs.finish(claim(api, own, ids[0]), result(own))
     assert order(own, recording, key="order-1").json()["id"] == ids[0]  # also once it has ended
-    assert order(own, recording).json()["id"] != ids[0]  # without the key it is the wish for another one
+    assert order(own, recording).json()["id"] != ids[0]  # it made no version that is there
+
+
+def test_a_fit_that_is_done_is_asked_for_again_by_a_new_key_only(api, own, recording, folder):
+    first = order(own, recording).json()["id"]
+    ref = api.register(own.tenant, folder, name="ben")
+    api.services.state.jobs.finish(claim(api, own, first), {**result(own), "ref": str(ref)})
+    for _ in range(2):
+        assert order(own, recording).json()["id"] == first
+    again = order(own, recording, key="once-more").json()["id"]
+    assert again != first
+    own.client.delete(f"{FITS}/{again}")
+    api.platform.registry.delete_identity(own.tenant, ref.identity)
+    assert order(own, recording).json()["id"] not in (first, again)  # its version is gone
 
 
 def test_progress_result_and_time_left_are_told(api, own, recording):
@@ -117,6 +130,32 @@ def test_progress_result_and_time_left_are_told(api, own, recording):
         "promoted": False,
         "detail": "psnr_db 5 dB below 25.00 dB",
     }
+
+
+def test_live_figures_and_pictures_are_told_with_links_that_work(api, own, recording):
+    fit_id = order(own, recording, priority="high").json()["id"]
+    held = claim(api, own, fit_id)
+    key = FitRequest.of(held.job).picture_key(held.job, "strip.jpg")
+    api.services.store.put_bytes(key, b"picture", content_type="image/jpeg")
+    figures = {"metrics": {"step": 7.0, "loss": 0.5}, "pictures": {"strip.jpg": 1.0e9}}
+    api.services.state.figures.note(held, figures)
+    body = own.client.get(f"{FITS}/{fit_id}").json()
+    assert (body["metrics"], body["priority"]) == ({"step": 7.0, "loss": 0.5}, "high")
+    (picture,) = body["pictures"]
+    assert (picture["name"], picture["updated_at"]) == ("strip.jpg", "2001-09-09T01:46:40Z")
+    assert httpx.get(picture["url"], trust_env=False).content == b"picture"
+    assert own.client.get(FITS).json()["fits"][0]["pictures"] == []
+    api.services.state.jobs.finish(held, result(own))
+    with pytest.raises(LeaseLost):
+        api.services.state.figures.note(held, figures)
+    api.services.state.jobs.cancel(own.tenant, FitId.parse(order(own, recording, seed=9).json()["id"]))
+
+
+@pytest.mark.parametrize("named", [{}, {"recordings": ["a", "b"]}, {"recording": "a", "recordings": ["a"]}])
+def test_a_fit_is_from_exactly_one_recording(own, recording, named):
+    told = assert_problem(own.client.post(FITS, json={"identity": "anna", **named}), 422, "invalid-request")
+    assert "exactly one recording" in told["detail"]
+    assert own.client.post(FITS, json={"identity": "anna", "recordings": [recording]}).status_code == 202
 
 
 def test_a_failure_is_told_without_our_folders_and_faults(api, own, recording):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
+import tarfile
 import threading
 
+import httpx
 import pytest
 
 from cluster.ids import IdentityName, ModelRef, TenantId
+from m2dao.identity.checkpoint import load_identity
 from serve_apps.api.waiting.turns import Turns
 from serve_apps.problems import ApiProblem
 from tests.support.serve import Api, Customer, assert_problem, probing
@@ -155,6 +160,23 @@ def test_a_rollback_that_has_seen_another_champion_moves_nothing(own, register):
 
 def test_a_rollback_without_a_previous_champion_says_so(own):
     assert_problem(own.client.post(ROLLBACK), 404, "unknown-identity")
+
+
+def test_a_version_is_exported_as_a_tar_that_loads_elsewhere(own, api, register, tmp_path):
+    ref = register()
+    told = own.client.post("/v1/identities/anna/versions/2/export").json()
+    assert told["name"] == "anna-2.tar"
+    packed = httpx.get(told["url"], trust_env=False).content
+    assert len(packed) == told["num_bytes"]
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    about = json.loads((tmp_path / "anna-2" / "version.json").read_text())
+    assert (about["lineage"]["recipe"], about["metrics"]["psnr_db"]) == ("m2dao", 31.0)
+    assert load_identity(tmp_path / "anna-2").manifest is not None
+    assert own.client.post("/v1/identities/anna/versions/2/export").json()["num_bytes"] == told["num_bytes"]
+    assert own.client.delete("/v1/identities/anna/versions/2").status_code == 204
+    assert list(api.services.store.list(ref.object_prefix)) == []
+    assert_problem(own.client.post("/v1/identities/anna/versions/2/export"), 404, "unknown-identity")
 
 
 def test_a_version_without_an_alias_is_deleted_and_one_with_stays(own, api, register):
