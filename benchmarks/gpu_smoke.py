@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 _BENCH = (sys.executable, "-m", "m2dao.cli", "bench")
@@ -85,25 +86,49 @@ def render(args: argparse.Namespace) -> dict:
 
 
 def posing(args: argparse.Namespace) -> dict:
-    """Milliseconds of posing a head, by frames at once."""
+    """Milliseconds of posing a head, by frames at once, and of Python in a frame."""
+    from m2dao.identity.batches import BatchedHead
+    from m2dao.identity.specimen import make_specimen
+    from m2dao.render.api import device_of
+
+    device = device_of(args.backend)
+    identity = make_specimen(size=256, num_gaussians=13_500)
+    head, times = BatchedHead(identity.head.to(device)), {}
+    for at_once in _AT_ONCE:
+        frames = _moving(identity, at_once)()
+        times[at_once] = round(1e3 * _median_s(args, partial(head.pose, frames)), 3)
+    return {"ms_by_frames_at_once": times, "python_ms_a_frame": round(_python_ms(args, device), 4)}
+
+
+def _python_ms(args: argparse.Namespace, device) -> float:
+    """Of motion, conditions and posing of a frame, with so few Gaussians that nothing else takes time."""
     import torch
 
     from m2dao.identity.batches import BatchedHead
+    from m2dao.identity.renderers import SharedRenderer
     from m2dao.identity.specimen import make_specimen
-    from m2dao.motion.facial import EXPRESSION_SIZE
-    from m2dao.motion.talking_head import FrameConditions
-    from m2dao.render.api import device_of
 
-    identity = make_specimen(size=256, num_gaussians=13_500)
-    head = BatchedHead(identity.head.to(device_of(args.backend)))
-    conditions = FrameConditions(
-        identity.signals["reference_viewmat"],
-        torch.zeros(12),
-        torch.zeros(identity.head.config.embedding_size),
-        torch.zeros(EXPRESSION_SIZE),
-    )
-    times = {at_once: _median_s(args, lambda num=at_once: head.pose([conditions] * num)) for at_once in _AT_ONCE}
-    return {"ms_by_frames_at_once": {at_once: round(1e3 * seconds, 3) for at_once, seconds in times.items()}}
+    at_once = SharedRenderer.frames_at_once
+    identity = make_specimen(size=64, num_gaussians=60)
+    head, frames = BatchedHead(identity.head.to(device)), _moving(identity, at_once)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that wait for each other would count
+    try:
+        return 1e3 * _median_s(args, lambda: head.pose(frames()), clock=time.process_time) / at_once
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _moving(identity, num_frames: int):
+    """A function that gives the next frames of somebody who keeps silent."""
+    import torch
+
+    from m2dao.identity.performance import next_frames, perform
+
+    names = ("poses", "slow_poses", "expression", "cuts")
+    motion = perform(*(identity.signals[name].numpy() for name in names), seed=0)
+    silence = torch.zeros(num_frames, identity.head.config.embedding_size)
+    return partial(next_frames, motion, silence, identity.signals["reference_viewmat"])
 
 
 def fit(args: argparse.Namespace) -> dict:
@@ -220,7 +245,7 @@ def _draw_times(args: argparse.Namespace, inputs, Ks, camera, size: int) -> tupl
     return forward, max(0.0, both - forward)
 
 
-def _median_s(args: argparse.Namespace, call: Callable[[], object]) -> float:
+def _median_s(args: argparse.Namespace, call: Callable[[], object], *, clock=time.perf_counter) -> float:
     """Of some calls, after one that warms up."""
     import statistics
 
@@ -228,11 +253,11 @@ def _median_s(args: argparse.Namespace, call: Callable[[], object]) -> float:
 
     taken = []
     for _ in range(args.repeats + 1):
-        began = time.perf_counter()
+        began = clock()
         call()
         if args.backend == "gsplat":
             torch.cuda.synchronize()
-        taken.append(time.perf_counter() - began)
+        taken.append(clock() - began)
     return statistics.median(taken[1:])
 
 

@@ -32,18 +32,23 @@ def multiply_quats(left: Tensor, right: Tensor) -> Tensor:
 
 
 def quat_from_matrix(matrix: Tensor) -> Tensor:
-    """Unit quaternion of one rotation matrix, a constant: there is no gradient.
+    """Unit quaternions of rotation matrices, constants: there is no gradient.
 
     In plain numbers, because thirty operations on tensors of one element take longer than posing some thousand
     Gaussians.
 
     Args:
-        matrix: [3, 3].
+        matrix: [..., 3, 3].
 
     Returns:
-        [4] wxyz with the largest component positive; stable for every angle (Shepperd, 1978).
+        [..., 4] wxyz with the largest component positive; stable for every angle (Shepperd, 1978).
     """
-    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    quats = [_quat_of(rows) for rows in matrix.reshape(-1, 3, 3).tolist()]
+    return matrix.new_tensor(quats).view(*matrix.shape[:-2], 4)
+
+
+def _quat_of(rows: list[list[float]]) -> list[float]:
+    (a, b, c), (d, e, f), (g, h, i) = rows
     trace = a + e + i
     biggest = max(trace, a, e, i)
     if biggest == trace:
@@ -55,4 +60,4 @@ def quat_from_matrix(matrix: Tensor) -> Tensor:
     else:
         quat = (d - b, c + g, f + h, 1 + 2 * i - trace)
     length = math.hypot(*quat)
-    return matrix.new_tensor([value / length for value in quat])
+    return [value / length for value in quat]

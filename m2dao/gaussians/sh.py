@@ -30,18 +30,18 @@ def sh_colors(sh0: Tensor, shN: Tensor, directions: Tensor) -> Tensor:
     """Evaluate colours.
 
     Args:
-        sh0: [N, 3] constant coefficients.
-        shN: [N, B - 1, 3] the others; B - 1 is 0, 3 or 8.
-        directions: [N, 3] from the camera to the Gaussian, unit length.
+        sh0: [..., N, 3] constant coefficients.
+        shN: [..., N, B - 1, 3] the others; B - 1 is 0, 3 or 8.
+        directions: [..., N, 3] from the camera to the Gaussian, unit length; leading dimensions broadcast.
 
     Returns:
-        [N, 3], clamped to be non-negative.
+        [..., N, 3], clamped to be non-negative.
     """
     colors = 0.5 + C0 * sh0
-    if shN.shape[1]:
+    if shN.shape[-2]:
         x, y, z = directions.unbind(-1)
         bases = [-C1 * y, C1 * z, -C1 * x]
-        if shN.shape[1] == 8:
+        if shN.shape[-2] == 8:
             bases += [
                 C2[0] * x * y,
                 -C2[0] * y * z,
@@ -49,5 +49,5 @@ def sh_colors(sh0: Tensor, shN: Tensor, directions: Tensor) -> Tensor:
                 -C2[0] * x * z,
                 C2[2] * (x * x - y * y),
             ]
-        colors = colors + torch.einsum("nb,nbc->nc", torch.stack(bases, dim=-1), shN)
+        colors = colors + (torch.stack(bases, dim=-1)[..., None] * shN).sum(dim=-2)
     return colors.clamp_min(0.0)

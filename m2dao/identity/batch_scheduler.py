@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from m2dao.identity.batches import BatchedHead, HeadStack, kind_of
+from m2dao.identity.batches import BatchedHead, HeadStack, join_frames, kind_of
 from m2dao.motion.talking_head import FrameConditions
 from m2dao.render.api import render
 from m2dao.render.types import RenderOutput
@@ -49,13 +49,14 @@ class _Request:
     """Frames of one client that somebody waits for."""
 
     client: Client
-    per_frame: list[FrameConditions]
+    frames: FrameConditions
     output: RenderOutput | None = None
     error: BaseException | None = None
     done: bool = False
 
     def __post_init__(self):
-        absent = tuple(value is None for value in self.per_frame[0])
+        self.num_frames = len(self.frames.viewmat)
+        absent = tuple(value is None for value in self.frames)
         self.kind = (self.client.kind, absent)  # of requests that one call can serve
 
 
@@ -73,16 +74,16 @@ class BatchScheduler:
         self._busy = False
         self._stacks: dict[tuple, HeadStack] = {}
 
-    def render(self, client: Client, per_frame: list[FrameConditions]) -> RenderOutput:
+    def render(self, client: Client, frames: FrameConditions) -> RenderOutput:
         """Frames of one identity, perhaps in one call with others'.
 
         Args:
-            per_frame: of the frames, on the CPU.
+            frames: B of them, on the CPU.
 
         Returns:
             colors [B, 1, H, W, 4] premultiplied RGB and visible head alpha; alphas [B, 1, H, W, 1].
         """
-        request = _Request(client, [client.head.ready(conditions) for conditions in per_frame])
+        request = _Request(client, frames)
         with self._turn:
             self._waiting.append(request)
         while not request.done:
@@ -108,10 +109,10 @@ class BatchScheduler:
         chosen: list[_Request] = []
         num_frames = 0
         for request in self._waiting:
-            fits = not chosen or num_frames + len(request.per_frame) <= _MOST_FRAMES
+            fits = not chosen or num_frames + request.num_frames <= _MOST_FRAMES
             if fits and request.kind == self._waiting[0].kind:
                 chosen.append(request)
-                num_frames += len(request.per_frame)
+                num_frames += request.num_frames
         self._waiting = [request for request in self._waiting if request not in chosen]
         return chosen
 
@@ -122,8 +123,8 @@ class BatchScheduler:
             output = self._render_together(requests)
             first = 0
             for request in requests:
-                request.output = RenderOutput(*(value[first : first + len(request.per_frame)] for value in output))
-                first += len(request.per_frame)
+                request.output = RenderOutput(*(value[first : first + request.num_frames] for value in output))
+                first += request.num_frames
         except BaseException as error:
             several_failed = len(requests) > 1 and isinstance(error, Exception)
             for request in requests:
@@ -141,13 +142,11 @@ class BatchScheduler:
         self._stacks = {kind: stack for kind, stack in self._stacks.items() if stack.num_heads}
         with timed("motion"):
             if len(clients) == 1:
-                posed = requests[0].client.head.pose([frame for request in requests for frame in request.per_frame])
+                posed = requests[0].client.head.pose(join_frames([request.frames for request in requests]))
             else:
                 stack = self._stacks.setdefault(requests[0].client.kind, HeadStack())
-                posed = stack.pose(
-                    [(request.client.head, frame) for request in requests for frame in request.per_frame]
-                )
-        Ks = torch.stack([request.client.K for request in requests for _ in request.per_frame])[:, None]
+                posed = stack.pose([(request.client.head, request.frames) for request in requests])
+        Ks = torch.cat([request.client.K.expand(request.num_frames, 1, 3, 3) for request in requests])
         cameras = torch.eye(4, device=Ks.device).expand(len(Ks), 1, 4, 4)
         means, quats, scales, opacities, colors = posed
         return render(

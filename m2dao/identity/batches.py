@@ -45,24 +45,14 @@ class BatchedHead:
         own = sum(value.nbytes for value in self._static.values())
         return own + 2 * (own + sum(value.nbytes for value in _state_of(self.head).values()))
 
-    def ready(self, conditions: FrameConditions) -> FrameConditions:
-        """A frame with what a GPU would else be asked for number by number; on the CPU."""
-        if conditions.view_quat is not None:
-            return conditions
-        return conditions._replace(view_quat=quat_from_matrix(conditions.viewmat[:3, :3]))
-
     @torch.no_grad()
-    def pose(self, per_frame: list[FrameConditions]) -> tuple[Tensor, ...]:
+    def pose(self, frames: FrameConditions) -> tuple[Tensor, ...]:
         """Means, quaternions, scales, opacities and colours in camera space, each [B, N, ...].
 
         Args:
-            per_frame: of the frames, on the CPU.
+            frames: B of them, on the CPU.
         """
-        together, dimensions = _pack([self.ready(conditions) for conditions in per_frame])
-        return torch.vmap(self._pose_one, in_dims=(dimensions,))(together.to(self.device))
-
-    def _pose_one(self, conditions: FrameConditions) -> tuple[Tensor, ...]:
-        return tuple(self.head.pose(conditions, self._static)[:5])
+        return tuple(self.head.pose(_ready(frames).to(self.device), self._static)[:5])
 
 
 class HeadStack:
@@ -84,23 +74,18 @@ class HeadStack:
         return sum(held() is not None for held in self._places)
 
     @torch.no_grad()
-    def pose(self, frames: list[tuple[BatchedHead, FrameConditions]]) -> tuple[Tensor, ...]:
+    def pose(self, requests: list[tuple[BatchedHead, FrameConditions]]) -> tuple[Tensor, ...]:
         """The same as :meth:`BatchedHead.pose` for frames of several heads; N is the largest head's and more."""
-        self._seat(list({id(head): head for head, _ in frames}.values()))
+        self._seat(list({id(head): head for head, _ in requests}.values()))
         held = {id(head): place for place, reference in enumerate(self._places) if (head := reference()) is not None}
-        device = frames[0][0].device
-        places = torch.tensor([held[id(head)] for head, _ in frames]).to(device)
-        together, dimensions = _pack([head.ready(conditions) for head, conditions in frames])
+        device = requests[0][0].device
+        whose = [held[id(head)] for head, frames in requests for _ in range(len(frames.viewmat))]
+        places = torch.tensor(whose).to(device)
+        frames = _ready(join_frames([frames for _, frames in requests]))
         state = {name: value[places] for name, value in self._state.items()}
         static = {part: value[places] for part, value in self._static.items()}
-        posing = torch.vmap(self._pose_one, in_dims=(dict.fromkeys(state, 0), dimensions, dict.fromkeys(static, 0)))
-        return posing(state, together.to(device), static)
-
-    def _pose_one(
-        self, state: dict[str, Tensor], conditions: FrameConditions, static: StaticFeatures
-    ) -> tuple[Tensor, ...]:
         assert self._poser is not None
-        return torch.func.functional_call(self._poser, state, (conditions, static))
+        return torch.func.functional_call(self._poser, state, (frames.to(device), static))
 
     def _seat(self, heads: list[BatchedHead]) -> None:
         """Give a place to all of these who have none; everybody may be moved for it."""
@@ -184,12 +169,14 @@ def _filled_up(head: TalkingHead, sizes: dict[str, int]) -> TalkingHead:
     return filled
 
 
-def _pack(per_frame: list[FrameConditions]) -> tuple[FrameConditions, FrameConditions]:
-    """Frames with a dimension of their own in front, and that dimension for ``vmap``."""
-    stacked = {
-        name: torch.stack([getattr(conditions, name) for conditions in per_frame])
-        for name, value in per_frame[0]._asdict().items()
-        if value is not None
-    }
-    together = per_frame[0]._replace(**stacked)
-    return together, FrameConditions._make(None if value is None else 0 for value in together)
+def join_frames(parts: list[FrameConditions]) -> FrameConditions:
+    """Frames [B, ...] of several requests one after the other; what one leaves out, all leave out."""
+    together = (None if values[0] is None else torch.cat(values) for values in zip(*parts, strict=True))
+    return parts[0] if len(parts) == 1 else FrameConditions._make(together)
+
+
+def _ready(frames: FrameConditions) -> FrameConditions:
+    """Frames on the CPU with what a GPU would else be asked for number by number."""
+    if frames.view_quat is not None:
+        return frames
+    return frames._replace(view_quat=quat_from_matrix(frames.viewmat[..., :3, :3]))

@@ -8,11 +8,15 @@ Shapes: T frames of the recording.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from m2dao.motion.poses import POSE_WEIGHTS
+from m2dao.motion.poses import POSE_WEIGHTS, pose_features, viewmat_from_difference
+from m2dao.motion.talking_head import FrameConditions
 from m2dao.timeline import FRAME_RATE
 
 _FADE_FRAMES = 16
@@ -28,6 +32,23 @@ class Performance(NamedTuple):
     pose: np.ndarray  # [6] rotation vector and translation relative to the reference pose
     slow_pose: np.ndarray  # [6]
     expression: np.ndarray  # [E]
+
+
+def next_frames(motion: Iterator[Performance], embeddings: Tensor, reference_viewmat: Tensor) -> FrameConditions:
+    """What drives the next frames, all at once: one by one it would take longer than posing them.
+
+    Args:
+        motion: of the head, from :func:`perform`.
+        embeddings: [B, D] of the sound, one a frame.
+        reference_viewmat: [4, 4] the pose that motion is relative to.
+    """
+    poses, slow_poses, expressions = map(np.stack, zip(*islice(motion, len(embeddings)), strict=True))
+    return FrameConditions(
+        viewmat=viewmat_from_difference(poses, reference_viewmat),
+        pose=pose_features(poses, slow_poses),
+        audio=embeddings,
+        expression=torch.from_numpy(expressions).float(),
+    )
 
 
 def perform(

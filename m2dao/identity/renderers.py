@@ -20,6 +20,7 @@ from m2dao.render.api import device_of, render
 from m2dao.render.composite import finish_picture, finish_pictures
 from m2dao.render.types import RenderOutput
 from m2dao.stages import timed
+from m2dao.timeline import FRAME_RATE
 
 
 def warm_up(backend: str) -> None:
@@ -47,7 +48,7 @@ class BakedRenderer:
         size: pixels.
     """
 
-    frames_at_once = 1
+    frames_at_once = 1  # so that the first picture of a piece of sound does not wait for the others
 
     def __init__(self, head: TalkingHead, K: Tensor, size: int):
         self._baked, self._size = BakedHead(head), size
@@ -65,11 +66,11 @@ class BakedRenderer:
             posed = self._baked.pose(conditions)
         return render(*posed, self._camera, self._K, width=self._size, height=self._size, backend="cpu")
 
-    def pictures(self, per_frame: list[FrameConditions], backdrop: np.ndarray | None) -> list[np.ndarray]:
-        """Finished frames [H, W, 3], or [H, W, 4] without a backdrop."""
+    def pictures(self, frames: FrameConditions, backdrop: np.ndarray | None) -> list[np.ndarray]:
+        """Finished pictures of B frames, each [H, W, 3], or [H, W, 4] without a backdrop."""
         out = []
-        for conditions in per_frame:
-            output = self.render(conditions)
+        for index in range(len(frames.viewmat)):
+            output = self.render(frames.at(index))
             with timed("composite"):
                 out.append(finish_picture(output.colors[0].numpy(), output.alphas[0].numpy(), backdrop))
         return out
@@ -85,7 +86,7 @@ class SharedRenderer:
         backend: render backend.
     """
 
-    frames_at_once = 16
+    frames_at_once = FRAME_RATE  # a second of sound: what a call costs in Python is shared by its frames
 
     def __init__(self, head: TalkingHead, K: Tensor, size: int, *, backend: str):
         self._device, self._scheduler = device_of(backend), scheduler_of(backend)
@@ -98,11 +99,11 @@ class SharedRenderer:
 
     def render(self, conditions: FrameConditions) -> RenderOutput:
         """See :meth:`BakedRenderer.render`."""
-        return RenderOutput(*(values[0] for values in self._scheduler.render(self._client, [conditions])))
+        return RenderOutput(*(values[0] for values in self._scheduler.render(self._client, conditions.at(None))))
 
-    def pictures(self, per_frame: list[FrameConditions], backdrop: np.ndarray | None) -> list[np.ndarray]:
+    def pictures(self, frames: FrameConditions, backdrop: np.ndarray | None) -> list[np.ndarray]:
         """See :meth:`BakedRenderer.pictures`."""
-        output = self._scheduler.render(self._client, per_frame)
+        output = self._scheduler.render(self._client, frames)
         with timed("composite"):
             behind = None if backdrop is None else torch.from_numpy(np.ascontiguousarray(backdrop)).to(self._device)
             return list(finish_pictures(output.colors[:, 0], output.alphas[:, 0], behind).cpu().numpy())

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from m2dao.errors import InputError
 from m2dao.identity.checkpoint import StoredIdentity, load_identity
-from m2dao.identity.performance import Performance, perform
+from m2dao.identity.performance import next_frames, perform
 from m2dao.identity.renderers import BakedRenderer, SharedRenderer
 from m2dao.kernels.threads import one_torch_thread
 from m2dao.media.audio import SoundChoice, read_audio_chunks, read_sent, sent_format
 from m2dao.media.mux import VideoWriter
-from m2dao.motion.poses import pose_features, viewmat_from_difference
 from m2dao.motion.talking_head import FrameConditions
 from m2dao.render.api import default_backend, device_of
 from m2dao.render.composite import Background, choose_background, finish_picture
@@ -97,13 +96,13 @@ class Talker:
         """
         backdrop = choose_background(background, width=self.size, height=self.size, plate=self.plate)
         motion = perform(*self._tracks, seed=seed)
+        at_once = self._renderer.frames_at_once
         for embeddings in self._embeddings(_pieces(audio)):
-            at_once = self._renderer.frames_at_once
+            if not len(embeddings):
+                continue
+            frames = next_frames(motion, embeddings, self.reference_viewmat)
             for first in range(0, len(embeddings), at_once):
-                some = embeddings[first : first + at_once]
-                yield from self._renderer.pictures(
-                    [self._conditions(embedding, next(motion)) for embedding in some], backdrop
-                )
+                yield from self._renderer.pictures(frames.at(slice(first, first + at_once)), backdrop)
 
     def render(
         self,
@@ -166,14 +165,6 @@ class Talker:
             [H, W, 3] uint8, or [H, W, 4] with straight alpha.
         """
         return finish_picture(output.colors[0].cpu().numpy(), output.alphas[0].cpu().numpy(), backdrop)
-
-    def _conditions(self, embedding: Tensor, step: Performance) -> FrameConditions:
-        return FrameConditions(
-            viewmat=viewmat_from_difference(step.pose, self.reference_viewmat),
-            pose=pose_features(step.pose, step.slow_pose),
-            audio=embedding,
-            expression=torch.from_numpy(step.expression).float(),
-        )
 
     def _embeddings(self, pieces: Iterable[np.ndarray]) -> Iterator[Tensor]:
         """[t, D] for each piece of sound."""

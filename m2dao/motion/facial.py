@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from m2dao.motion.factored import Field
+from m2dao.motion.linear import Linear, one_row
 from m2dao.regions import EYE_PROBES
 
 EXPRESSION_SIZE = 8  # blinks, brows and gaze; see the capture's `expression_names`
@@ -26,12 +27,12 @@ class AudioCode(nn.Module):
 
     def __init__(self, embedding_size: int, num_extra: int = 16):
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(embedding_size, 32), nn.SiLU(), nn.Linear(32, num_extra), nn.Tanh())
+        self.mlp = nn.Sequential(Linear(embedding_size, 32), nn.SiLU(), Linear(32, num_extra), nn.Tanh())
         self.num_outputs = embedding_size + num_extra
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """[D] -> [D + num_extra]."""
-        return torch.cat([embedding, self.mlp(embedding)])
+        """[..., D] -> [..., D + num_extra]."""
+        return torch.cat([embedding, one_row(self.mlp, embedding)], dim=-1)
 
 
 class FacialField(nn.Module):
@@ -79,16 +80,18 @@ class FacialField(nn.Module):
         """What the field is told of a frame.
 
         Args:
-            audio: [D] audio embedding.
-            expression: [8] blinks, brows and gaze.
-            pose: [6] how the head stands, numbers of order one; not read by a field that does not see it.
+            audio: [..., D] audio embedding.
+            expression: [..., 8] blinks, brows and gaze.
+            pose: [..., 6] how the head stands, numbers of order one; not read by a field that does not see it.
         """
-        eyes = torch.cat([expression[_LIDS], expression[_GAZE]]) if self.sees_gaze else expression[_LIDS]
-        codes = (self.audio_code(audio), eyes, expression[_BROWS])
+        eyes = expression[..., _LIDS]
+        if self.sees_gaze:
+            eyes = torch.cat([eyes, expression[..., _GAZE]], dim=-1)
+        codes = (self.audio_code(audio), eyes, expression[..., _BROWS])
         if not self.sees_pose:
             return codes
         assert pose is not None
-        return (*codes, torch.minimum(torch.maximum(pose, self.pose_range[0]), self.pose_range[1]))
+        return (*codes, torch.minimum(torch.maximum(pose, self.pose_range[..., 0, :]), self.pose_range[..., 1, :]))
 
 
 def choose_eye_probes(canonical_landmarks: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ of sound and expression.
 attended codes, evaluated for every Gaussian in every frame.
 
 Both start as the identity, because their last layer is zero.
-Shapes: N Gaussians, H hidden features, G code groups, K_g entries of group g.
+Shapes: N Gaussians, H hidden features, G code groups, K_g entries of group g; ``...`` nothing, frames, or places in a
+stack of people.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from m2dao.errors import ConfigError
+from m2dao.motion.linear import Linear, times
 from m2dao.motion.triplane import TriPlane
 
 _OUTPUT_SCALES = (1e-2,) * 3 + (0.1,) * 4 + (0.2,) * 3 + (0.2,) * 3  # metres, quaternion, log scale, colour
@@ -48,23 +50,25 @@ class MotionDelta(NamedTuple):
 class FieldMotion(NamedTuple):
     """What a field does to Gaussians in one frame."""
 
-    features: Tensor  # [N, H + G] hidden features, then attentions; without a matrix [N, 13], the motion itself
-    matrix: Tensor | None = None  # [G, H, 13]
+    features: Tensor  # [..., N, H + G] hidden features, then attentions; without a matrix [..., N, 13], the motion
+    matrix: Tensor | None = None  # [..., G, H, 13]
 
     def total(self) -> Tensor:
-        """[N, 13]."""
+        """[..., N, 13]."""
         if self.matrix is None:
             return self.features
-        hidden, attention = self.features.split((self.matrix.shape[1], self.matrix.shape[0]), dim=1)
-        return (attention[:, :, None] * hidden[:, None, :]).flatten(1) @ self.matrix.flatten(0, 1)
+        num_groups, num_hidden, _ = self.matrix.shape[-3:]
+        hidden, attention = self.features.split((num_hidden, num_groups), dim=-1)
+        by_group = hidden @ self.matrix.transpose(-3, -2).flatten(-2)  # [..., N, G * 13]
+        return (by_group.unflatten(-1, (num_groups, NUM_OUTPUTS)) * attention[..., None]).sum(dim=-2)
 
 
 def sum_motions(motions: tuple[FieldMotion, ...]) -> MotionDelta:
-    """What several fields do to the same Gaussians together."""
+    """What several fields do to the same Gaussians together; leading dimensions broadcast."""
     total = motions[0].total()
     for motion in motions[1:]:
         total = total + motion.total()
-    d_means, d_quats, d_scales, d_colors = total.split((3, 4, 3, 3), dim=1)
+    d_means, d_quats, d_scales, d_colors = total.split((3, 4, 3, 3), dim=-1)
     return MotionDelta(d_means, d_quats, d_scales.clamp(-MAX_D_SCALE, MAX_D_SCALE), d_colors)
 
 
@@ -155,14 +159,15 @@ class FactoredField(nn.Module):
         """What the field does in one frame, a function of what :meth:`static_features` gave.
 
         Args:
-            codes: G tensors [K_g].
+            codes: G tensors [..., K_g]; those of several frames, or of several people's fields, in front.
         """
         return partial(FieldMotion, matrix=self.frame_matrix(codes))
 
     def frame_matrix(self, codes: tuple[Tensor, ...]) -> Tensor:
-        """What a frame multiplies hidden features with: G tensors [K_g] -> [G, H, 13]."""
-        blocks = [(code @ weight).view(-1, NUM_OUTPUTS) for code, weight in zip(codes, self.weights, strict=True)]
-        return torch.stack(blocks) * self.output_scales
+        """What a frame multiplies hidden features with: G tensors [..., K_g] -> [..., G, H, 13]."""
+        rows = [times(code, weight) for code, weight in zip(codes, self.weights, strict=True)]
+        blocks = torch.stack(rows, dim=-2).unflatten(-1, (-1, NUM_OUTPUTS))
+        return blocks * self.output_scales[..., None, None, :]
 
 
 CONCAT_SCALES = _OUTPUT_SCALES[:-3]  # the published face keeps its colours
@@ -192,15 +197,15 @@ class ConcatField(nn.Module):
         super().__init__()
         self.triplane = TriPlane(box_min, box_max, resolutions, num_features)
         num_inputs = self.triplane.num_outputs
-        self.attention = nn.Linear(num_inputs, sum(code_sizes))
+        self.attention = Linear(num_inputs, sum(code_sizes))
         self.mlp = nn.Sequential(
-            nn.Linear(num_inputs + sum(code_sizes), hidden_size),
+            Linear(num_inputs + sum(code_sizes), hidden_size),
             nn.ReLU(),
-            nn.Linear(hidden_size, hidden_size),
+            Linear(hidden_size, hidden_size),
             nn.ReLU(),
-            nn.Linear(hidden_size, hidden_size),
+            Linear(hidden_size, hidden_size),
             nn.ReLU(),
-            nn.Linear(hidden_size, len(output_scales)),
+            Linear(hidden_size, len(output_scales)),
         )
         for parameter in self.mlp[-1].parameters():
             nn.init.zeros_(parameter)
@@ -213,13 +218,14 @@ class ConcatField(nn.Module):
 
     def frame(self, codes: tuple[Tensor, ...]) -> Callable[[Tensor], FieldMotion]:
         """What the field does in one frame; see :meth:`FactoredField.frame`."""
-        return partial(self._motion, torch.cat(codes))
+        return partial(self._motion, torch.cat(codes, dim=-1))
 
     def _motion(self, codes: Tensor, features: Tensor) -> FieldMotion:
-        features, weights = features[:, :-1], features[:, -1:]
-        attended = self.attention(features).relu() * codes  # [N, K]
-        out = self.mlp(torch.cat([features, attended], dim=-1)) * self.output_scales * weights
-        return FieldMotion(nn.functional.pad(out, (0, NUM_OUTPUTS - out.shape[1])))
+        features, weights = features[..., :-1], features[..., -1:]
+        attended = self.attention(features).relu() * codes[..., None, :]  # [..., N, K]
+        inputs = torch.cat([features.expand(*attended.shape[:-1], -1), attended], dim=-1)
+        out = self.mlp(inputs) * self.output_scales[..., None, :] * weights
+        return FieldMotion(nn.functional.pad(out, (0, NUM_OUTPUTS - out.shape[-1])))
 
 
 Field = FactoredField | ConcatField

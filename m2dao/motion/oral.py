@@ -41,15 +41,15 @@ class OralField(nn.Module):
 
     @staticmethod
     def motion_code(d_means: Tensor) -> Tensor:
-        """What the oral field is told of how the probes move: [P, 3] metres -> [3 P] centimetres."""
-        return (_MOTION_SCALE * d_means).flatten()
+        """What the oral field is told of how the probes move: [..., P, 3] metres -> [..., 3 P] centimetres."""
+        return (_MOTION_SCALE * d_means).flatten(-2)
 
     def frame(self, audio: Tensor, lip_motion: Tensor) -> Callable[[Tensor], FieldMotion]:
         """What the field does in one frame, a function of what its ``static_features`` gave.
 
         Args:
-            audio: [D] audio embedding.
-            lip_motion: [3 P] from :meth:`motion_code`.
+            audio: [..., D] audio embedding.
+            lip_motion: [..., 3 P] from :meth:`motion_code`.
         """
         return self.field.frame((self.audio_code(audio), lip_motion))
 

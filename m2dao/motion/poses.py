@@ -35,11 +35,11 @@ def pose_differences(viewmats: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def viewmat_from_difference(difference: np.ndarray, reference: Tensor) -> Tensor:
-    """The inverse of :func:`pose_differences` for one frame: [6], [4, 4] -> [4, 4] float32."""
-    out = torch.eye(4)
-    rotation = torch.from_numpy(Rotation.from_rotvec(difference[:3]).as_matrix()).float()
-    out[:3, :3] = rotation @ reference[:3, :3]
-    out[:3, 3] = reference[:3, 3] + torch.from_numpy(np.asarray(difference[3:], np.float32))
+    """The inverse of :func:`pose_differences`: [..., 6], [4, 4] -> [..., 4, 4] float32."""
+    out = torch.eye(4).repeat(*difference.shape[:-1], 1, 1)
+    rotation = torch.from_numpy(Rotation.from_rotvec(difference[..., :3]).as_matrix()).float()
+    out[..., :3, :3] = rotation @ reference[:3, :3]
+    out[..., :3, 3] = reference[:3, 3] + torch.from_numpy(np.asarray(difference[..., 3:], np.float32))
     return out
 
 

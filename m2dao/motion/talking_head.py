@@ -6,11 +6,13 @@
 
 Everything ends in camera space, so one call renders the portrait. The fourth colour channel is one for the head and
 zero for the torso: what it renders to is the visible alpha of the head.
-Shapes: N Gaussians of all groups, D audio embedding.
+Shapes: N Gaussians of all groups, D audio embedding; ``...`` nothing, frames of one person, or frames of several
+people, whose parameters then have the same dimensions in front.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -86,18 +88,25 @@ class ModelConfig:
 
 
 class FrameConditions(NamedTuple):
-    """What drives one frame."""
+    """What drives one frame, or several."""
 
-    viewmat: Tensor  # [4, 4] head space to camera
-    pose: Tensor  # [12] the same and its slow part against the reference, see ``m2dao.motion.poses.pose_features``
-    audio: Tensor  # [D] audio embedding
-    expression: Tensor  # [8] blinks, brows and gaze
-    posture: Tensor | None = None  # [4] how the shoulders rest in this shot (metres, radians); the usual way if None
-    view_quat: Tensor | None = None  # [4] the rotation of ``viewmat``, if it was asked before
+    viewmat: Tensor  # [..., 4, 4] head space to camera
+    pose: Tensor  # [..., 12] it and its slow part against the reference, see ``m2dao.motion.poses.pose_features``
+    audio: Tensor  # [..., D] audio embedding
+    expression: Tensor  # [..., 8] blinks, brows and gaze
+    posture: Tensor | None = None  # [..., 4] how the shoulders rest in this shot (metres, radians); as usual if None
+    view_quat: Tensor | None = None  # [..., 4] the rotation of ``viewmat``, if it was asked before
 
     def to(self, device: torch.device) -> FrameConditions:
         """The same on another device."""
-        return self._replace(**{name: value.to(device) for name, value in self._asdict().items() if value is not None})
+        return self._map(lambda value: value.to(device))
+
+    def at(self, index: int | slice | None) -> FrameConditions:
+        """One or some of several frames, as a tensor's own index picks them; None makes one frame several."""
+        return self._map(lambda value: value[index])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> FrameConditions:
+        return FrameConditions._make(None if value is None else change(value) for value in self)
 
 
 # What depends on canonical positions alone, and is constant as long as they are: [P, F] by part.
@@ -114,14 +123,14 @@ _STATIC_PARTS = {
 
 
 class PosedGaussians(NamedTuple):
-    """Gaussians of one frame in camera space, ready to render."""
+    """Gaussians in camera space, ready to render."""
 
-    means: Tensor  # [N, 3]
-    quats: Tensor  # [N, 4]
-    scales: Tensor  # [N, 3]
-    opacities: Tensor  # [N]
-    colors: Tensor  # [N, 4] RGB and head flag
-    torso_residual: Tensor | None  # [N_torso, 3] metres, what the torso's field adds
+    means: Tensor  # [..., N, 3]
+    quats: Tensor  # [..., N, 4]
+    scales: Tensor  # [..., N, 3]
+    opacities: Tensor  # [..., N]
+    colors: Tensor  # [..., N, 4] RGB and head flag
+    torso_residual: Tensor | None  # [..., N_torso, 3] metres, what the torso's field adds
 
 
 class TalkingHead(nn.Module):
@@ -211,10 +220,13 @@ class TalkingHead(nn.Module):
     def pose(
         self, conditions: FrameConditions, static: StaticFeatures | None, *, moving: bool = True
     ) -> PosedGaussians:
-        """Move every Gaussian to where it is in one frame.
+        """Move every Gaussian to where it is in a frame, or in each of several.
+
+        Parameters and static features may have a dimension of frames in front too: then each frame shows another
+        person.
 
         Args:
-            conditions: sound, expression and pose of the frame.
+            conditions: sound, expression and pose of the frames.
             static: from :meth:`static_features`.
             moving: False leaves out all non-rigid motion (static warm-up).
         """
@@ -227,11 +239,16 @@ class TalkingHead(nn.Module):
         if self.torso is not None:
             posed, residual = self._pose_torso(conditions, deltas["torso"])
             parts.append(posed)
-        means, quats, scales, opacities, colors = (torch.cat(values) for values in zip(*parts, strict=True))
+        batch = conditions.viewmat.shape[:-2]
+        own_dimensions = (1, 1, 1, 0, 1)  # beside N
+        means, quats, scales, opacities, colors = (
+            torch.cat([_with_frames(value, batch, num_own) for value in values], dim=-1 - num_own)
+            for values, num_own in zip(zip(*parts, strict=True), own_dimensions, strict=True)
+        )
         return PosedGaussians(means, quats, scales, opacities, colors, residual)
 
     def motions(self, conditions: FrameConditions, static: StaticFeatures) -> dict[str, tuple[FieldMotion, ...]]:
-        """What moves each group in one frame; the lips of the oral one are carried by the face."""
+        """What moves each group in the frames; the lips of the oral one are carried by the face."""
         face = self.facial.field.frame(self.facial_codes(conditions))
         lip_motion = self.oral.motion_code(sum_motions((face(static["facial_of_probes"]),)).d_means)
         if not self.config.mouth_sees_face:
@@ -243,13 +260,13 @@ class TalkingHead(nn.Module):
         return motions
 
     def facial_codes(self, conditions: FrameConditions) -> tuple[Tensor, ...]:
-        """What the facial field is told of a frame."""
-        pose = conditions.pose[:POSE_SIZE] if self.config.head_sees_pose else None
+        """What the facial field is told of the frames."""
+        pose = conditions.pose[..., :POSE_SIZE] if self.config.head_sees_pose else None
         return self.facial.codes(conditions.audio, conditions.expression, pose)
 
     def _pose_head(self, name: str, delta: MotionDelta | None, conditions: FrameConditions) -> tuple[Tensor, ...]:
         gaussians = self.groups[name].activate()
-        directions = gaussians.means.detach() - camera_center(conditions.viewmat)
+        directions = gaussians.means.detach() - camera_center(conditions.viewmat)[..., None, :]
         colors = sh_colors(gaussians.sh0, gaussians.shN, nn.functional.normalize(directions, dim=-1))
         moved = _apply(gaussians, colors, delta)
         means, quats = to_camera(moved[0], moved[1], conditions.viewmat, conditions.view_quat)
@@ -261,7 +278,7 @@ class TalkingHead(nn.Module):
         assert self.torso is not None
         group = self.groups["torso"]
         gaussians = group.activate()
-        skinning = group.raw["follow"].sigmoid()[:, None]
+        skinning = group.raw["follow"].sigmoid()[..., None]
         displacement = skinning * self.torso.rigid_displacement(gaussians.means, conditions.viewmat)
         displacement = displacement + (1 - skinning) * self.torso.sway_displacement(
             gaussians.means, conditions.pose, conditions.posture
@@ -272,6 +289,11 @@ class TalkingHead(nn.Module):
         moved = _apply(gaussians, colors, delta)
         posed = (gaussians.means + displacement, *moved[1:4], nn.functional.pad(moved[4], (0, 1), value=0.0))
         return posed, delta.d_means if delta is not None else None
+
+
+def _with_frames(value: Tensor, frames: torch.Size, num_own: int) -> Tensor:
+    """A value with dimensions of frames in front: [..., N, ...], as many behind N as given."""
+    return value.expand(*frames, *value.shape[-1 - num_own :])
 
 
 def _apply(gaussians: Gaussians, colors: Tensor, delta: MotionDelta | None) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ import torch
 from m2dao.gaussians.params import GaussianParams
 from m2dao.identity import Talker
 from m2dao.identity.batch_scheduler import BatchScheduler, Client, scheduler_of
-from m2dao.identity.batches import BatchedHead, HeadStack, kind_of
+from m2dao.identity.batches import BatchedHead, HeadStack, join_frames, kind_of
 from tests.support.restless_head import KINDS, restless_head, some_conditions
 from tests.support.tiny_identity import make_tiny_identity
 
@@ -35,9 +35,9 @@ def batched(head) -> BatchedHead:
 
 
 def assert_alone_is_together(heads, per_frame, stack):
-    together = stack.pose(list(zip(heads, per_frame, strict=True)))
+    together = stack.pose([(head, frame.at(None)) for head, frame in zip(heads, per_frame, strict=True)])
     for index, (head, conditions) in enumerate(zip(heads, per_frame, strict=True)):
-        alone = head.pose([conditions])
+        alone = head.pose(conditions.at(None))
         visible = together[3][index] > 1e-9  # opacities: what fills up is transparent
         assert int(visible.sum()) == alone[3].shape[1]
         for value, stacked in zip(alone, together, strict=True):
@@ -139,13 +139,13 @@ def test_what_goes_wrong_reaches_only_whom_it_concerns(tmp_path):
     head = BatchedHead(stored.head)
     conditions = some_conditions(stored.reference_viewmat, posture=False)
     with pytest.raises(Exception, match="whole number from 1"):
-        scheduler.render(Client(head, K, 0), [conditions])
+        scheduler.render(Client(head, K, 0), conditions.at(None))
     good, bad = Client(head, K, 32), Client(head, K[:2], 32)  # half a matrix cannot be stacked with a whole one
     ended: dict[str, object] = {}
 
     def ask(name: str, client: Client) -> None:
         try:
-            ended[name] = scheduler.render(client, [conditions, conditions]).colors.shape
+            ended[name] = scheduler.render(client, join_frames(2 * [conditions.at(None)])).colors.shape
         except Exception as error:
             ended[name] = error
 
