@@ -152,6 +152,12 @@ class AuditSettings(Group):
     entries: int = number(100_000, 100, 10_000_000, "Entries of a tenant's audit trail, and as many on client tokens.")
 
 
+class UsageSettings(Group):
+    """How long it is known what tenants used."""
+
+    keep_days: int = number(400, 1, 36_500, "Days for which `/v1/usage` tells what a tenant used.")
+
+
 class JobSettings(Group):
     """How jobs wait for what is ours to mend."""
 
@@ -188,6 +194,7 @@ class Settings(BaseSettings):
     traces: TraceSettings = TraceSettings()
     jobs: JobSettings = JobSettings()
     audit: AuditSettings = AuditSettings()
+    usage: UsageSettings = UsageSettings()
     fit: FitSettings = FitSettings()
     recordings: RecordingSettings = RecordingSettings()
     serve: ServeConfig = ServeConfig()

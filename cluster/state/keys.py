@@ -86,6 +86,10 @@ _PATTERNS: Final = {
     "recordings": "%s:recordings",  # tenant -> its recordings, by age
     "by_content": "%s:recordings-by-content",  # tenant -> hash of sha256 -> recording id
     "stored": "%s:stored",  # tenant -> hash of bytes of its recordings, and uploads that are open
+    "stored_since": "%s:stored-since",  # tenant -> hash of identity -> until when its storage is counted
+    "usage": "%s:usage:%s",  # tenant, day -> hash of identity and what -> how much
+    "usage_days": "%s:usage-days",  # tenant -> days since 1970 with something used, by day
+    "usage_names": "%s:usage-names:%s",  # tenant, day -> identities with something used, by name
     "seat": "seat:%s",  # name -> who does work that one process at a time does
     "maintenance": MAINTENANCE,  # why nothing new is accepted, and since when; none while it is accepted
     "tallies": TALLIES,  # hash of what happened, such as ended|render|failed|no-face -> how often
@@ -235,6 +239,16 @@ def recordings_by_content(tenant: TenantId) -> str:
 def stored(tenant: TenantId) -> str:
     """What room the recordings of a tenant take."""
     return _PATTERNS["stored"] % tenant
+
+
+def usage(tenant: TenantId, day: int) -> tuple[str, str]:
+    """What a tenant used on a day, counted in days since 1970, and the names of what used it."""
+    return _PATTERNS["usage"] % (tenant, day), _PATTERNS["usage_names"] % (tenant, day)
+
+
+def usage_days(tenant: TenantId) -> str:
+    """The days on which a tenant used something."""
+    return _PATTERNS["usage_days"] % tenant
 
 
 def seat(name: str) -> str:

@@ -10,6 +10,7 @@
       .probes     whether versions can be rendered         cluster/state/probes.py
       .orders     what names of orders have led to         cluster/state/resources/orders.py
       .recordings what tenants have uploaded               cluster/state/resources/recordings.py
+      .usage      what tenants have used                   cluster/state/resources/usage.py
       .seats      work that one process at a time does     cluster/state/seats.py
       .tallies    how often what has happened              cluster/state/tallies.py
       .events     messages                                 cluster/state/events.py
@@ -35,6 +36,7 @@ from cluster.state.probes import Probes
 from cluster.state.resources.figures import Figures
 from cluster.state.resources.orders import Orders
 from cluster.state.resources.recordings import RecordingTable
+from cluster.state.resources.usage import UsageTable
 from cluster.state.seats import Seats
 from cluster.state.tallies import Tallies
 from cluster.state.upkeep.erasures import Erasures
@@ -64,6 +66,7 @@ class StateStore:
         self.recordings = RecordingTable(self._link)
         self.orders = Orders(self._link)
         self.figures = Figures(self._link)
+        self.usage = UsageTable(self._link)
         self.seats = Seats(self._link)
         self.tallies = Tallies(self._link)
         self.events = Events(self._link)

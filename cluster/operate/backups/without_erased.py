@@ -64,6 +64,8 @@ def without_erased(record: Record, erased: Erased) -> Record | None:
         return _cut(record, [pair for pair in value if not erased.covers(_recording(first, pair[0]))])
     if what == "recordings-by-content":
         return _cut(record, {content: it for content, it in value.items() if not erased.covers(_recording(first, it))})
+    if what == "stored-since":
+        return _cut(record, {name: since for name, since in value.items() if not erased.covers(_path(first, name))})
     if what == "identities":
         return _cut(record, [pair for pair in value if not erased.covers(_path(first, pair[0]))])
     if what in ("versions", "details", "verdicts"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
 
 from serve_apps.problems import ApiProblem
 
@@ -15,11 +17,18 @@ async def known_query(request: Request) -> None:
     Raises:
         ApiProblem: 422, it has not.
     """
-    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    known = set(_names_of(request.scope["route"].dependant))
     unknown = sorted(set(request.query_params) - known)
     if unknown:
         errors = [{"field": f"query.{name[:80]}", "detail": "no such parameter"} for name in unknown[:10]]
         raise ApiProblem("invalid-request", "the query has unknown parameters", errors=errors)
+
+
+def _names_of(dependant: Dependant) -> Iterator[str]:
+    """The parameters of a route, and of what it depends on."""
+    yield from (field.alias for field in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _names_of(inner)
 
 
 KnownQuery = Annotated[None, Depends(known_query)]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import overload
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, overload
+
+from pydantic import BeforeValidator
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @overload
@@ -21,3 +26,13 @@ def utc(unix_s: float | None) -> datetime | None: ...
 def utc(unix_s: float | None) -> datetime | None:
     """A Unix time as a date; None stays None."""
     return None if unix_s is None else datetime.fromtimestamp(unix_s, UTC)
+
+
+def _as_written(text: str) -> str:
+    if not _DAY.fullmatch(text):  # pydantic takes numbers of seconds too
+        raise ValueError("write a day as 2026-12-31")
+    return text
+
+
+Day = Annotated[date, BeforeValidator(_as_written)]
+"""A day in a query."""

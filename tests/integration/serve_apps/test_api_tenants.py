@@ -22,6 +22,7 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("post", "/v1/keys/{key_id}/rotate"): "key",
     ("delete", "/v1/keys/{key_id}"): "key",
     ("get", "/v1/audit"): None,
+    ("get", "/v1/usage"): None,
     ("post", "/v1/tokens"): None,
     ("get", "/v1/tokens"): None,
     ("get", "/v1/tokens/{token_id}"): "token",
@@ -183,6 +184,17 @@ def test_a_cursor_or_the_bytes_of_another_tenant_lead_nowhere(api):
         assert other.client.get("/v1/recordings", params=query).json() == {"recordings": [], "next": None}
     assert other.client.post("/v1/recordings", json=RECORDING).json()["id"] not in ids
     assert owner.client.get(f"/v1/recordings/{ids[0]}").json()["state"] == "uploading"
+
+
+def test_usage_is_of_the_asking_tenant_whatever_its_cursor_and_identity(api, own):
+    other, jobs = api.customer(), api.services.state.jobs
+    for _ in range(2):
+        job = jobs.create(own.tenant, "render", {"ref": f"{own.tenant}.anna@1"})[0]
+        jobs.finish(jobs.claim("render", worker="t", lease_s=60, tenant=own.tenant, job_id=job.id), {})
+    (row,) = own.client.get("/v1/usage").json()["usage"]
+    assert row["num_renders"] == 2
+    for query in ({}, {"identity": "anna"}, {"after": "1."}, {"after": "1.anna", "identity": "anna"}):
+        assert other.client.get("/v1/usage", params=query).json() == {"usage": [], "next": None}
 
 
 def test_an_idempotency_key_belongs_to_its_tenant(api, own, folder):

@@ -1,8 +1,13 @@
 -- Takes over what the model registry knows of an identity from the time when it was the authority.
 -- KEYS: champion, versions, identities
 -- ARGV: tenant, identity, champion, previous, challenger ('' for none), seconds, then version, facts, fit ('' for none)...
+-- include: clock
+-- include: usage
 for i = 7, #ARGV, 3 do
-  redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1])
+  if redis.call('HEXISTS', KEYS[2], ARGV[i]) == 0 then
+    use_storage(ARGV[1], ARGV[2], now())
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+  end
   redis.call('ZADD', KEYS[3], 0, ARGV[2])
   if ARGV[i + 2] ~= '' then
     redis.call('SET', key_of('version_of', ARGV[1], ARGV[i + 2]), ARGV[i], 'NX', 'EX', ARGV[6])

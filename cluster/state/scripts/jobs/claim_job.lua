@@ -45,7 +45,8 @@ local function give(tenant, id)
   local key = key_of('job', tenant, id)
   local fence = redis.call('HINCRBY', key, 'fence', 1)
   redis.call('HINCRBY', key, 'attempt', 1)
-  redis.call('HSET', key, 'status', 'running', 'worker', ARGV[2], 'progress', '0', 'stage', '', 'updated', text(t))
+  redis.call('HSET', key, 'status', 'running', 'worker', ARGV[2], 'progress', '0', 'stage', '', 'updated', text(t),
+    'begun', text(t))
   enter('leases', tenant, kind, id, text(t + ARGV[3] * 1000))
   charge(tenant, kind, id)
   if ARGV[7] == '1' then redis.call('HSET', key, 'unbegun', '1') end

@@ -1,10 +1,6 @@
--- What the scripts about jobs share. Times are microseconds of Redis's own clock. The score in a queue is the time of
--- creation, so a job that comes back after its worker died is first in line again.
-local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000000 + t[2]
-end
-local function text(n) return string.format('%.0f', n) end
+-- What the scripts about jobs share. The score in a queue is the time of creation, so a job that comes back after its
+-- worker died is first in line again.
+-- include: clock
 local function record(key) return redis.call('HGETALL', key) end
 -- Whether there is a job. A record can vanish while a queue still names it: a deleted tenant's, or an evicted one.
 local function known(key) return redis.call('HEXISTS', key, 'id') == 1 end

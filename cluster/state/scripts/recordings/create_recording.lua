@@ -4,6 +4,7 @@
 -- ARGV: id, tenant, name, bytes, sha256, fingerprint, seconds of the upload, bytes a tenant may have, uploads a tenant
 --   may have open, seconds for which the idempotency key is kept
 -- include: recordings/recordings
+-- include: usage
 if redis.call('SISMEMBER', KEYS[5], ARGV[2]) == 0 then return {'no-tenant'} end
 if redis.call('EXISTS', KEYS[1]) == 1 then return {'created', redis.call('HGETALL', KEYS[1])} end  -- asked again
 if KEYS[7] ~= '' then
@@ -30,6 +31,7 @@ if redis.call('EXISTS', key_of('maintenance')) == 1 then return {'maintenance'} 
 local bytes = tonumber(redis.call('HGET', KEYS[4], 'bytes') or 0)
 if bytes + ARGV[4] > tonumber(ARGV[8]) then return {'full', {text(bytes)}} end
 if tonumber(redis.call('HGET', KEYS[4], 'open') or 0) >= tonumber(ARGV[9]) then return {'busy'} end
+use_storage(ARGV[2], '', t)
 redis.call('HINCRBY', KEYS[4], 'bytes', ARGV[4])
 redis.call('HINCRBY', KEYS[4], 'open', 1)
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'tenant', ARGV[2], 'name', ARGV[3], 'bytes', ARGV[4], 'sha256', ARGV[5],

@@ -1,9 +1,5 @@
--- What the scripts about recordings share. Times are microseconds of Redis's own clock.
-local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000000 + t[2]
-end
-local function text(n) return string.format('%.0f', n) end
+-- What the scripts about recordings share.
+-- include: clock
 -- Lets the same bytes be uploaded anew.
 local function give_free(by_content, sha256, id)
   if redis.call('HGET', by_content, sha256) == id then redis.call('HDEL', by_content, sha256) end

@@ -121,7 +121,7 @@ def test_who_works_just_now_is_no_record(alone):
     names = {record["key"].split(":")[0] for record in alone.records.all()}
     assert not {"client-token", "seat", "maintenance", "turn", "due", "totals", "script-answer", "pulse"} & names
     kinds = {record["key"].split(":")[1] for record in alone.records.all() if record["key"].startswith("acme:")}
-    assert kinds == {"job", "jobs", "audit", "audit-tokens", "identities", "versions"}
+    assert kinds == {"job", "jobs", "audit", "audit-tokens", "identities", "versions", "stored-since"}
 
 
 # -- the ledger of erasures ---------------------------------------------------------------------------------------

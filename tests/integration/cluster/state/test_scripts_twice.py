@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from cluster.state.people.tokens import NewToken, TokenTerms
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
 from cluster.state.resources.recordings import RecordingRecord, RoomFor
+from cluster.state.resources.usage import number_of, today
 from cluster.state.store import StateStore
 from cluster.state.versions import VersionDetails, VersionFacts
 
@@ -36,6 +38,21 @@ def taken(state: StateStore, tenant: TenantId, **more: Any) -> Claim:
     claim = state.jobs.claim("render", worker="w", lease_s=60, tenant=tenant)
     assert claim is not None
     return claim
+
+
+def rendered(state: StateStore, tenant: TenantId) -> Claim:
+    """A claimed render of an identity."""
+    job, _ = state.jobs.create(tenant, "render", {"ref": f"{tenant}.anna@1"}, cost=2.5)
+    claim = state.jobs.claim("render", worker="w", lease_s=60, tenant=tenant, job_id=job.id)
+    assert claim is not None
+    return claim
+
+
+def stored_for_days(state: StateStore, tenant: TenantId) -> None:
+    recording(state, tenant)
+    three_days_ago_us = (number_of(today()) - 3) * 86_400 * 10**6
+    state._link.call("HSET", f"{tenant}:stored-since", "", three_days_ago_us)
+    state.usage.count_storage(tenant, today())
 
 
 def with_files(tenant: TenantId) -> NewJob:
@@ -211,6 +228,8 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "NOTE_FIGURES": {"mine": ended(lambda state, claim: state.figures.note(claim, {"metrics": {"step": 1}}))},
     "END_JOB": {
         "done": ended(lambda state, claim: state.jobs.finish(claim, {"n": 1})),
+        "a render": lambda state, tenant: state.jobs.finish(rendered(state, tenant), {"n": 1}),
+        "a fit": lambda state, tenant: state.jobs.finish(fitted(state, tenant), {"n": 1}),
         "failed": ended(lambda state, claim: state.jobs.fail(claim, PROBLEM)),
         "retry": ended(lambda state, claim: state.jobs.fail(claim, PROBLEM, retry=True)),
         "put off": ended(lambda state, claim: state.jobs.put_off(claim, PROBLEM, most=3, failed_on="w")),
@@ -291,6 +310,21 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     },
     "FORGET_RECORDING": {
         "deleted": lambda state, tenant: state.recordings.forget(state.recordings.to_deleting(recording(state, tenant)))
+    },
+    "USE_STORAGE": {
+        "counted already": lambda state, tenant: (recording(state, tenant), state.usage.count_storage(tenant, today())),
+        "since long ago": stored_for_days,
+        "of an older release": lambda state, tenant: (
+            version(state, tenant),
+            state._link.call("DEL", f"{tenant}:stored-since"),
+            state.usage.count_storage(tenant, today()),
+        ),
+    },
+    "FORGET_USAGE": {
+        "old days": lambda state, tenant: (
+            state.jobs.finish(rendered(state, tenant), {}),
+            state.usage.forget(tenant, today() + timedelta(days=1)),
+        )
     },
     "PUT_OFF_RECORDING": {"later": lambda state, tenant: state.recordings.put_off(recording(state, tenant))},
     "TAKE_SEAT": {"free": seated},
