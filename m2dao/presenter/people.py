@@ -10,21 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from m2dao.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Voice:
-    """How the one text-to-speech voice in the package is turned into this person's.
-
-    Args:
-        pitch: factor on the fundamental frequency.
-        tract: factor on the spectral envelope's frequencies; below 1 is a longer vocal tract.
-        pace: speaking rate, 1 is the synthesiser's own.
-    """
-
-    pitch: float = 1.0
-    tract: float = 1.0
-    pace: float = 0.92
+from m2dao.tts import Voice
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from m2dao.presenter.voices import Phone
+from m2dao.tts import Phone
 from m2dao.timeline import FRAME_RATE
 
 MOUTH = ("jaw", "seal", "press", "pucker", "wide", "upper_raise", "lower_drop", "tuck", "tongue")

@@ -6,7 +6,7 @@ import pytest
 from m2dao.errors import ConfigError
 from m2dao.presenter.incidents import INCIDENTS, Take, draw_incidents, get_incident
 from m2dao.presenter.performance import perform
-from m2dao.presenter.voices import Phone
+from m2dao.tts import Phone
 from tests.support.speech import speech_like
 
 NUM_FRAMES, SIZE = 200, 128

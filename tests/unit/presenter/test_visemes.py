@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from m2dao.presenter.visemes import MOUTH, closure_frame, mouth_track
-from m2dao.presenter.voices import Phone
+from m2dao.tts import Phone
 
 
 def said(*parts: tuple[str, float]) -> tuple[Phone, ...]:

@@ -10,9 +10,9 @@ import pytest
 
 from m2dao.errors import ConfigError
 from m2dao.presenter import persons, speak
-from m2dao.presenter.people import Voice, get_person
-from m2dao.presenter.voices import synthesise
+from m2dao.presenter.people import get_person
 from m2dao.timeline import SAMPLE_RATE
+from m2dao.tts import Voice, synthesise
 
 SENTENCE = "Maybe my brother bought a big apple. People came home."
 
