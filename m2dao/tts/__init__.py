@@ -1,6 +1,11 @@
 """Text to sound with the time of every phone. Knows no identity and no face.
 
-`synthesise` says an English text in a voice.
+`synthesise` says a text in a language and a voice. Two synthesisers stand behind it, and the voice names one of them:
+
+| timbre | languages | what it is | extra |
+|---|---|---|---|
+| heart | en | hibari-tts: a small network, natural | `demo` |
+| f1 ... m8, klatt ... | see `m2dao.tts.espeak.LANGUAGES` | eSpeak NG: formant synthesis, plain but exact | `speech` |
 
 The same text, language, voice and seed give the same samples and times. Nothing is fetched: what a synthesiser needs is
 inside its package.
@@ -28,8 +33,12 @@ def synthesise(text: str, voice: Voice | None = None, *, language: str = "en", s
         MissingExtra: the synthesiser is not installed.
     """
     voice = voice or Voice()
+    if voice.timbre != "heart":
+        from m2dao.tts.espeak import say
+
+        return say(text, voice, language=language, seed=seed)
     if language != "en":
-        raise ConfigError("language of the timbre 'heart'", "en", repr(language))
+        raise ConfigError("language of the timbre 'heart'", "en", repr(language), "take a timbre of m2dao.tts.espeak")
     from m2dao.tts.hibari import say_english
 
     return say_english(text, voice, seed=seed)
