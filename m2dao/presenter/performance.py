@@ -9,8 +9,8 @@ import numpy as np
 from m2dao.presenter import scene
 from m2dao.presenter.expressions import CONTROLS
 from m2dao.presenter.visemes import MOUTH, mouth_track
-from m2dao.tts import Phone
 from m2dao.timeline import FRAME_RATE
+from m2dao.tts import Phone
 
 _PIVOT = np.array([0.0, 0.085, 0.050])  # top of the neck, about which the head turns
 _WAIST = np.array([0.0, 0.450, 0.060])

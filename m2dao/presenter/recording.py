@@ -22,9 +22,9 @@ from m2dao.presenter.expressions import CONTROLS
 from m2dao.presenter.incidents import Take, draw_incidents, get_incident
 from m2dao.presenter.people import Person, get_person, persons
 from m2dao.presenter.visemes import BILABIALS, closure_frame
-from m2dao.tts import Phone, Speech, synthesise
 from m2dao.regions import REGIONS
 from m2dao.timeline import FRAME_RATE, SAMPLE_RATE, num_samples_for_frames
+from m2dao.tts import Phone, Speech, synthesise
 
 Retouch = Callable[[int, np.ndarray, np.ndarray], None]  # frame, picture uint8 [H, W, 3] to change, its landmarks
 MASK_STRIDE = 25  # frames between two masks in the truth file; all of them would be half a gigabyte

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from m2dao.tts import Phone
 from m2dao.timeline import FRAME_RATE
+from m2dao.tts import Phone
 
 MOUTH = ("jaw", "seal", "press", "pucker", "wide", "upper_raise", "lower_drop", "tuck", "tongue")
 BILABIALS = frozenset("mbp")
