@@ -31,6 +31,7 @@ from cluster.groups.fits import FitSettings
 from cluster.groups.group import MB as MB
 from cluster.groups.group import Group, number
 from cluster.groups.recordings import RecordingSettings
+from cluster.groups.rollouts import RolloutSettings
 from cluster.groups.serving import USUAL_REAL_TIME_FACTOR as USUAL_REAL_TIME_FACTOR
 from cluster.groups.serving import ServeConfig as ServeConfig
 from m2dao.errors import ConfigError
@@ -197,6 +198,7 @@ class Settings(BaseSettings):
     usage: UsageSettings = UsageSettings()
     fit: FitSettings = FitSettings()
     recordings: RecordingSettings = RecordingSettings()
+    rollout: RolloutSettings = RolloutSettings()
     serve: ServeConfig = ServeConfig()
     key_pepper: SecretStr = Field(
         default=SecretStr(""),

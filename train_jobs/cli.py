@@ -22,6 +22,7 @@ from cluster.state.records import JobRecord
 from cluster.state.seats import KEEPER
 from cluster.telemetry.traces.export import start_traces
 from m2dao.command_line import run_command, say
+from m2dao.errors import InputError
 from m2dao.progress import Progress
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
@@ -67,6 +68,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_gate(promote)
     rollback = _command(commands, "rollback", "make the previous champion the champion again", _rollback)
     rollback.add_argument("identity", metavar="TENANT.IDENTITY")
+    challenge = _command(
+        commands, "challenge", "let a share of the renders go to a version beside the champion", _challenge
+    )
+    challenge.add_argument("ref", metavar="TENANT.IDENTITY@VERSION")
+    challenge.add_argument("--share", type=int, default=10, metavar="N", help="percent of the renders (default 10)")
+    challenge.add_argument("--force", action="store_true", help="even if the gate refuses; recorded as forced")
+    withdraw = _command(commands, "withdraw", "let an identity have no challenger", _withdraw)
+    withdraw.add_argument("identity", metavar="TENANT.IDENTITY")
     listing = _command(commands, "list", "list a tenant's identities and versions", _list)
     listing.add_argument("--tenant", required=True)
     export = _command(
@@ -242,6 +251,22 @@ def _promote(args: argparse.Namespace) -> dict[str, Any]:
 def _rollback(args: argparse.Namespace) -> dict[str, Any]:
     ref = AliasRef.parse(f"{args.identity}@previous")
     return _say_promotion(_promotions().roll_back(ref.tenant, ref.identity))
+
+
+def _challenge(args: argparse.Namespace) -> dict[str, Any]:
+    ref = ModelRef.parse(args.ref)
+    if not 0 <= args.share <= 100:
+        raise InputError("--share", "0 to 100 percent", str(args.share))
+    promotion = _promotions().challenge(ref, share=args.share, force=args.force)
+    say(f"challenger: {ref}, {args.share} % of the renders")
+    return {"challenger": str(ref), "share": args.share, "gate": promotion.as_dict()["gate"]}
+
+
+def _withdraw(args: argparse.Namespace) -> dict[str, Any]:
+    ref = AliasRef.parse(f"{args.identity}@challenger")
+    champion = Champions(_platform().state).withdraw(ref.tenant, ref.identity).now
+    say(f"challenger: none (champion: {champion.version or 'none'})")
+    return {"champion": champion.version, "challenger": champion.challenger}
 
 
 def _say_promotion(promotion: Promotion) -> dict[str, Any]:

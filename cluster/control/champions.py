@@ -73,6 +73,20 @@ class Champions:
         epoch = None if decided_with is None else decided_with.epoch
         return self._state.champions.promote(ref, epoch=epoch, request=request)
 
+    def challenge(self, ref: ModelRef, *, share: int, decided_with: Champion) -> ChampionChange:
+        """Make ``ref`` the challenger of its identity, with a share of its renders in percent; see ``move``.
+
+        Raises:
+            Conflict: it is the champion.
+        """
+        return self._state.champions.challenge(
+            ref.tenant, ref.identity, ref.version, share=share, epoch=decided_with.epoch
+        )
+
+    def withdraw(self, tenant: TenantId, identity: IdentityName, *, epoch: int | None = None) -> ChampionChange:
+        """Let an identity have no challenger; see ``move``."""
+        return self._state.champions.challenge(tenant, identity, None, epoch=epoch)
+
     def roll_back(
         self, tenant: TenantId, identity: IdentityName, *, epoch: int | None = None, request: str = ""
     ) -> ChampionChange:
@@ -83,7 +97,7 @@ class Champions:
             request: a name for this wish; see ``ChampionTable.promote``.
 
         Raises:
-            UnknownIdentity: there is no previous champion.
+            Conflict: there is no previous champion.
             PromotionConflict: the champion moved meanwhile.
             PromotionRefused: it cannot be rendered any more; see ``prove``.
         """

@@ -16,9 +16,9 @@ from typing import Any
 
 from cluster.control.champions import Champions, require_epoch, require_version
 from cluster.ids import IdentityName, ModelRef, TenantId
-from cluster.state.champions import ChampionChange
+from cluster.state.champions import Champion, ChampionChange
 from cluster.state.versions import VersionDetails, VersionTable
-from m2dao.errors import ConfigError, PromotionRefused, ServiceUnavailable
+from m2dao.errors import ConfigError, Conflict, PromotionRefused, ServiceUnavailable
 
 CAPTURE_TAG = "capture_sha256"  # which capture the metrics of a version were measured on
 GATE_TAG = "gate"  # passed, refused or forced
@@ -221,12 +221,57 @@ class Promotions:
         champion = self._champions.current(ref.tenant, ref.identity)
         if expected is not None:
             require_version(ref, expected, champion)
+        decision, forced = self._decide(ref, champion, epoch, thresholds or GateThresholds(), force)
+        change = self._champions.move(ref, decided_with=champion, request=request)
+        return Promotion(change=change, decision=decision, forced=forced)
+
+    def roll_back(
+        self, tenant: TenantId, identity: IdentityName, *, epoch: int | None = None, request: str = ""
+    ) -> Promotion:
+        """Make the champion before the present one the champion again; the present one becomes ``previous``.
+
+        Args:
+            epoch, request: as for ``promote``.
+
+        Raises:
+            Conflict: there is no previous champion.
+            PromotionConflict: the champion changed meanwhile.
+        """
+        change = self._champions.roll_back(tenant, identity, epoch=epoch, request=request)
+        reason = "rolled back" if change.previous is None else f"rolled back from {change.previous}"
+        return Promotion(
+            change=change, decision=GateDecision((GateCheck(name="rollback", passed=True, detail=reason),))
+        )
+
+    def challenge(self, ref: ModelRef, *, share: int, epoch: int | None = None, force: bool = False) -> Promotion:
+        """Make ``ref`` the challenger of its identity if it passes the gate, with a share of its renders.
+
+        Args:
+            share: percent of the renders that name no version; the same key goes to the same version.
+            epoch, force: as for ``promote``.
+
+        Raises:
+            Conflict: it is the champion.
+            PromotionRefused, PromotionConflict, UnknownIdentity, ServiceUnavailable: as for ``promote``.
+        """
+        self._versions.facts(ref)
+        champion = self._champions.current(ref.tenant, ref.identity)
+        if champion.version == ref.version:
+            raise Conflict(f"challenger of {ref.registry_name}", "another version than the champion", str(ref))
+        decision, forced = self._decide(ref, champion, epoch, GateThresholds(), force)
+        change = self._champions.challenge(ref, share=share, decided_with=champion)
+        return Promotion(change=change, decision=decision, forced=forced)
+
+    def _decide(
+        self, ref: ModelRef, champion: Champion, epoch: int | None, thresholds: GateThresholds, force: bool
+    ) -> tuple[GateDecision, bool]:
+        """Judge and probe a version, and keep the verdict; returns what decided, and whether by force."""
         if epoch is not None:
             require_epoch(ref.tenant, ref.identity, epoch, champion)
         rival = None
         if champion.version is not None:
             rival = self._details(ModelRef(ref.tenant, ref.identity, champion.version), needed=False)
-        decision = judge(self._details(ref, needed=not force), rival, thresholds or GateThresholds())
+        decision = judge(self._details(ref, needed=not force), rival, thresholds)
         forced = force and not decision.passed
         if not decision.passed and not force:
             self._note(ref, "refused", decision)
@@ -246,26 +291,7 @@ class Promotions:
             raise
         probed = GateCheck(name="probe", passed=True, detail="it was loaded and rendered")
         self._note(ref, "forced" if forced else "passed", GateDecision((*decision.checks, probed)))
-        change = self._champions.move(ref, decided_with=champion, request=request)
-        return Promotion(change=change, decision=decision, forced=forced)
-
-    def roll_back(
-        self, tenant: TenantId, identity: IdentityName, *, epoch: int | None = None, request: str = ""
-    ) -> Promotion:
-        """Make the champion before the present one the champion again; the present one becomes ``previous``.
-
-        Args:
-            epoch, request: as for ``promote``.
-
-        Raises:
-            UnknownIdentity: there is no previous champion.
-            PromotionConflict: the champion changed meanwhile.
-        """
-        change = self._champions.roll_back(tenant, identity, epoch=epoch, request=request)
-        reason = "rolled back" if change.previous is None else f"rolled back from {change.previous}"
-        return Promotion(
-            change=change, decision=GateDecision((GateCheck(name="rollback", passed=True, detail=reason),))
-        )
+        return decision, forced
 
     def _details(self, ref: ModelRef, *, needed: bool) -> VersionDetails:
         """What is known of a version; where nothing is and that is not needed, that nothing was measured."""

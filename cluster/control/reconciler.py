@@ -21,7 +21,7 @@ from cluster.state.champions import Champion
 from cluster.state.store import StateStore
 from cluster.state.versions import VersionDetails, VersionFacts
 from cluster.versions import VersionInfo
-from m2dao.errors import PromotionConflict, PromotionRefused, ServiceUnavailable, UnknownIdentity
+from m2dao.errors import Conflict, PromotionConflict, PromotionRefused, ServiceUnavailable, UnknownIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +159,11 @@ class Reconciler:
     def _follow_challenger(self, entry: LedgerEntry, champion: Champion) -> None:
         owner, chosen = (entry.tenant, entry.identity), entry.aliases.get("challenger")
         try:
-            self._state.champions.challenge(*owner, chosen, epoch=champion.epoch)
-        except (PromotionConflict, UnknownIdentity) as error:
+            if chosen is None:
+                self._state.champions.challenge(*owner, None, epoch=champion.epoch)
+            else:  # of renders it gets none: how many is not said in MLflow
+                self._promotions.challenge(ModelRef(*owner, chosen), share=0, epoch=champion.epoch)
+        except (Conflict, PromotionRefused, UnknownIdentity) as error:
             self._set_back(owner, chosen, str(error))
 
     def _set_back(self, owner: _Owner, version: int | None, reason: str) -> None:

@@ -12,6 +12,7 @@ from cluster.keeper.ledger_chore import LedgerChore
 from cluster.keeper.metrics_chore import MetricsChore
 from cluster.keeper.probe_chore import ProbeChore
 from cluster.keeper.recordings_chore import RecordingsChore
+from cluster.keeper.rollouts_chore import RolloutsChore
 from cluster.keeper.usage_chore import UsageChore
 from cluster.platform import Platform
 from cluster.settings import Settings
@@ -32,6 +33,7 @@ def make_keeper(settings: Settings, *, work: str = ENGINE_WORK, job_flags: Seque
         FitsChore(platform, work=work, job_flags=job_flags),
         ProbeChore(platform),
         RecordingsChore(platform),
+        RolloutsChore(platform),
         JanitorChore(platform),
         UsageChore(platform),
         figures,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from cluster.state.link import RedisLink
 from cluster.state.people.audit import AuditTrail
 from cluster.state.versions import VersionFacts, VersionTable, ready_numbers, unknown
 from cluster.versions import IdentityInfo
-from m2dao.errors import IdempotencyConflict, PromotionConflict, UnknownIdentity
+from m2dao.errors import Conflict, IdempotencyConflict, PromotionConflict
 
 TOPIC = "champion"
 _ANSWER_S = 30 * 24 * 3600  # how long the wish of a fit is remembered: longer than any fit is tried
@@ -34,6 +35,13 @@ class Champion:
     previous: int | None = None
     challenger: int | None = None
     epoch: int = 0
+    share: int = 0  # percent of the renders that name no version, which go to the challenger
+
+    def for_request(self, key: str) -> int | None:
+        """The version that serves a request which names none; the same for the same key."""
+        if self.challenger is not None and zlib.crc32(key.encode()) % 100 < self.share:
+            return self.challenger
+        return self.version
 
     def of(self, alias: str) -> int | None:
         """The version that an alias stands for."""
@@ -51,12 +59,16 @@ class ChampionChange:
     Args:
         champion: the champion now; None after ``clear``.
         previous: the champion until now.
-        epoch: of the champion now.
+        now: all that stands for the identity now.
     """
 
     champion: ModelRef | None
     previous: ModelRef | None
-    epoch: int
+    now: Champion
+
+    @property
+    def epoch(self) -> int:
+        return self.now.epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +80,7 @@ class PastMove:
         before: the champion until then.
         version: the champion from then on.
         challenger: the challenger from then on.
+        share: its share of renders from then on, in percent.
         epoch: of the champion from then on.
         at_s: Unix time.
     """
@@ -76,6 +89,7 @@ class PastMove:
     before: int | None
     version: int | None
     challenger: int | None
+    share: int
     epoch: int
     at_s: float
 
@@ -135,6 +149,7 @@ class ChampionTable:
                 before=_number(row, "before"),
                 version=_number(row, "version"),
                 challenger=_number(row, "challenger"),
+                share=_number(row, "share") or 0,
                 epoch=int(row["epoch"]),
                 at_s=float(row["at"]),
             )
@@ -175,10 +190,17 @@ class ChampionTable:
         return self._move("roll_back", tenant, identity, None, epoch, request)
 
     def challenge(
-        self, tenant: TenantId, identity: IdentityName, version: int | None, *, epoch: int | None = None
-    ) -> None:
-        """Let a version, or none, be the challenger of an identity; see ``promote``."""
-        self._move("challenge", tenant, identity, version, epoch, "")
+        self, tenant: TenantId, identity: IdentityName, version: int | None, *, share: int = 0, epoch: int | None = None
+    ) -> ChampionChange:
+        """Let a version, or none, be the challenger of an identity; see ``promote``.
+
+        Args:
+            share: percent of the renders that name no version, which go to it.
+
+        Raises:
+            Conflict: it is the champion.
+        """
+        return self._move("challenge", tenant, identity, version, epoch, "", share=share)
 
     def clear(self, tenant: TenantId, identity: IdentityName) -> None:
         """Let nothing stand for an identity: it is not rendered any more, but by version."""
@@ -195,7 +217,15 @@ class ChampionTable:
         self._link.call("SET", keys.move(tenant, request), text, "NX", "EX", _ANSWER_S)
 
     def _move(
-        self, what: str, tenant: TenantId, identity: IdentityName, version: int | None, epoch: int | None, request: str
+        self,
+        what: str,
+        tenant: TenantId,
+        identity: IdentityName,
+        version: int | None,
+        epoch: int | None,
+        request: str,
+        *,
+        share: int = 0,
     ) -> ChampionChange:
         names = [
             keys.champion(tenant, identity),
@@ -206,7 +236,7 @@ class ChampionTable:
         ]
         expected = "" if epoch is None else epoch
         answer_s = 3600 if not request else _ROLLBACK_ANSWER_S if what == "roll_back" else _ANSWER_S
-        words = [str(tenant), str(identity), what, version or "", expected, answer_s, self._audit.signature()]
+        words = [str(tenant), str(identity), what, version or "", expected, answer_s, self._audit.signature(), share]
         answer = json.loads(self._link.run(scripts.MOVE_CHAMPION, names, words))
         name = f"{tenant}.{identity}"
         outcome, now = answer["outcome"], _champion(answer)
@@ -218,13 +248,17 @@ class ChampionTable:
             raise IdempotencyConflict(f"request to move {name}", "the one its name was first used for", "another one")
         if outcome == "no-previous":
             raise no_previous(tenant, identity)
-        if outcome != "moved":
+        if outcome == "champion":
+            raise Conflict(
+                f"challenger of {name}", "another version than the champion", f"version {version}, which is it"
+            )
+        if outcome not in ("moved", "unchanged"):
             raise unknown(name if version is None else ModelRef(tenant, identity, version))
         before = int(answer["before"]) if answer["before"] else None
         return ChampionChange(
             champion=None if now.version is None else ModelRef(tenant, identity, now.version),
             previous=None if before is None else ModelRef(tenant, identity, before),
-            epoch=now.epoch,
+            now=now,
         )
 
     # -- the ledger -------------------------------------------------------------------------------------------
@@ -275,10 +309,10 @@ class ChampionTable:
         self._link.run(scripts.IMPORT_IDENTITY, names, words)
 
 
-def no_previous(tenant: TenantId, identity: IdentityName) -> UnknownIdentity:
+def no_previous(tenant: TenantId, identity: IdentityName) -> Conflict:
     """The error for a rollback that has nowhere to go."""
     name = f"previous champion of {tenant}.{identity}"
-    return UnknownIdentity(name, "a version to return to", "none", "promote a version by name")
+    return Conflict(name, "a version to return to", "none", "promote a version by name")
 
 
 def _champion(table: dict[str, Any]) -> Champion:
@@ -287,6 +321,7 @@ def _champion(table: dict[str, Any]) -> Champion:
         previous=_number(table, "previous"),
         challenger=_number(table, "challenger"),
         epoch=_number(table, "epoch") or 0,
+        share=_number(table, "share") or 0,
     )
 
 

@@ -77,6 +77,7 @@ _PATTERNS: Final = {
     "details": "%s:details:%s",  # tenant, identity -> hash of version -> how it was made, what was measured
     "verdicts": "%s:verdicts:%s",  # tenant, identity -> hash of version -> what the gate said last
     "moves": "%s:moves:%s",  # tenant, identity -> list of the moves of its champion, the newest first
+    "outcomes": "%s:outcomes:%s",  # tenant, identity -> hash of version|done, version|failed -> renders since the move
     "identities": "%s:identities",  # tenant -> names of its identities, by name
     "version_of": "%s:version-of:%s",  # tenant, fit id -> the version that the fit makes
     "move": "%s:move:%s",  # tenant, request -> what came of a promotion, should it be asked for again
@@ -194,6 +195,11 @@ def verdicts(tenant: TenantId, identity: IdentityName) -> str:
 def moves(tenant: TenantId, identity: IdentityName) -> str:
     """How the champion of an identity has moved."""
     return _PATTERNS["moves"] % (tenant, identity)
+
+
+def outcomes(tenant: TenantId, identity: IdentityName) -> str:
+    """How renders of an identity ended since its champion moved last."""
+    return _PATTERNS["outcomes"] % (tenant, identity)
 
 
 def identities(tenant: TenantId) -> str:

@@ -35,6 +35,7 @@ from cluster.state.people.tokens import ClientTokens
 from cluster.state.probes import Probes
 from cluster.state.resources.figures import Figures
 from cluster.state.resources.orders import Orders
+from cluster.state.resources.outcomes import OutcomeTable
 from cluster.state.resources.recordings import RecordingTable
 from cluster.state.resources.usage import UsageTable
 from cluster.state.seats import Seats
@@ -65,6 +66,7 @@ class StateStore:
         self.probes = Probes(self._link)
         self.recordings = RecordingTable(self._link)
         self.orders = Orders(self._link)
+        self.outcomes = OutcomeTable(self._link)
         self.figures = Figures(self._link)
         self.usage = UsageTable(self._link)
         self.seats = Seats(self._link)

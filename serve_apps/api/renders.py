@@ -84,7 +84,8 @@ class RenderRequests:
         try:
             if not place.principal.sees(parse_identity(form.identity, place.tenant).identity):
                 raise unknown_identity()
-            ref, needs = await in_thread(self._resolve, form.identity, place.tenant)
+            key = place.idempotency_key or str(RenderId.new())
+            ref, needs = await in_thread(self._resolve, form.identity, place.tenant, key)
         except ApiProblem as error:
             if error.code == "unknown-identity":
                 await self._services.door.charge(place.tenant, LOOKUP_COST)
@@ -114,9 +115,9 @@ class RenderRequests:
         except QuotaExceeded as error:
             raise too_many_renders(self._services) from error
 
-    def _resolve(self, text: str, tenant: TenantId) -> tuple[ModelRef, tuple[str, ...]]:
+    def _resolve(self, text: str, tenant: TenantId, key: str) -> tuple[ModelRef, tuple[str, ...]]:
         """The version that a client means, and the formats that whoever renders it must know."""
-        ref = resolve_identity(self._services.state.champions, text, tenant)
+        ref = resolve_identity(self._services.state.champions, text, tenant, key=key)
         try:
             return ref, needs_of_render(self._services.state.versions.facts(ref).format)
         except UnknownIdentity as error:  # it was deleted a moment ago

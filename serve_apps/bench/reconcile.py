@@ -69,6 +69,7 @@ def _register(platform: Platform, client: Any, database: Path, num_identities: i
         client.create_model_version(first, f"s3://people/{names[0]}", tags={"state": "ready"}, await_creation_for=0)
         files = put_folder(platform.store, f"{_TENANT}/identities/{names[0]}/{number}/", folder)
     client.set_registered_model_alias(first, "champion", "1")
+    client.set_registered_model_alias(first, "challenger", "2")
     with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection, connection:
         for table in _TABLES:
             _copy(connection, table, first, [f"{_TENANT}.{name}" for name in names[1:]])
@@ -77,7 +78,7 @@ def _register(platform: Platform, client: Any, database: Path, num_identities: i
     facts = VersionFacts(files_sha256=files.sha256, num_bytes=files.num_bytes)
     for name in names:
         known: dict[int, tuple[VersionFacts, FitId | None]] = dict.fromkeys((1, 2), (facts, None))
-        platform.state.champions.take_over(_TENANT, name, Champion(version=1), known)
+        platform.state.champions.take_over(_TENANT, name, Champion(version=1, challenger=2), known)
     return names
 
 
@@ -91,15 +92,15 @@ def _copy(connection: sqlite3.Connection, table: str, name: str, others: list[st
 
 
 def _noticed(platform: Platform, client: Any, names: list[IdentityName]) -> list[float]:
-    """Make version 2 the challenger of each; the seconds until Redis says so."""
+    """Take the challenger of each away, which needs no gate; the seconds until Redis says so."""
     set_at = {}
     for name in names:
-        client.set_registered_model_alias(f"{_TENANT}.{name}", "challenger", "2")
+        client.delete_registered_model_alias(f"{_TENANT}.{name}", "challenger")
         set_at[name] = time.monotonic()
     taken_s: dict[IdentityName, float] = {}
     while len(taken_s) < len(names):
         for name in names:
-            if name not in taken_s and platform.state.champions.get(_TENANT, name).challenger == 2:
+            if name not in taken_s and platform.state.champions.get(_TENANT, name).challenger is None:
                 taken_s[name] = time.monotonic() - set_at[name]
         if time.monotonic() - max(set_at.values()) > _LATEST_S:
             raise ServiceError("changes in the model registry", f"to be noticed in {_LATEST_S:g} s", f"{len(taken_s)}")

@@ -12,8 +12,12 @@ from m2dao.errors import InvalidId, ServiceUnavailable, UnknownIdentity
 from serve_apps.problems import ApiProblem
 
 
-def resolve_identity(champions: ChampionTable, text: str, tenant: TenantId) -> ModelRef:
+def resolve_identity(champions: ChampionTable, text: str, tenant: TenantId, *, key: str = "") -> ModelRef:
     """The pinned version that a client of ``tenant`` means by ``text``.
+
+    Args:
+        key: names the request. A share of the requests that name no version goes to the challenger, the same key
+            always to the same version.
 
     Raises:
         ApiProblem: ``unknown-identity``, also for another tenant's; ``invalid-request`` for malformed text.
@@ -21,6 +25,8 @@ def resolve_identity(champions: ChampionTable, text: str, tenant: TenantId) -> M
     """
     ref = parse_identity(text, tenant)
     try:
+        if "@" not in text and key:
+            ref = _served(champions, ref, key)
         return champions.resolve(ref)
     except UnknownIdentity as error:
         if not champions.is_imported():
@@ -28,6 +34,12 @@ def resolve_identity(champions: ChampionTable, text: str, tenant: TenantId) -> M
                 f"identity {ref}", "identities to be taken over from MLflow", "not yet", "is the keeper running?"
             ) from error
         raise unknown_identity() from error
+
+
+def _served(champions: ChampionTable, ref: ModelRef | AliasRef, key: str) -> ModelRef | AliasRef:
+    """The version that serves a request of this name."""
+    version = champions.get(ref.tenant, ref.identity).for_request(key)
+    return ref if version is None else ModelRef(ref.tenant, ref.identity, version)
 
 
 def parse_identity(text: str, tenant: TenantId) -> ModelRef | AliasRef:

@@ -18,7 +18,18 @@ from m2dao.errors import InputError
 
 _AT_ONCE = 200
 # The second part of a tenant's keys, and the first of others, that say only how things stand at the moment.
-_MOMENTARY = {"queue", "leases", "delayed", "backlog", "rate", "slots", "probe", "client-tokens", "client-token-ends"}
+_MOMENTARY = {
+    "queue",
+    "leases",
+    "delayed",
+    "backlog",
+    "rate",
+    "slots",
+    "probe",
+    "outcomes",
+    "client-tokens",
+    "client-token-ends",
+}
 _MOMENTARY_FIRST = {
     "turn",
     "wanting",

@@ -33,6 +33,32 @@ class IdentityBody(Body):
     versions: list[int] = Field(description="All versions, ascending.")
 
 
+class ChallengeRequest(Body):
+    """Which version is to become the challenger."""
+
+    version: int = Field(ge=1, lt=10**9, description="A complete version, not the champion.", examples=[8])
+    share: int = Field(default=10, ge=0, le=100, description="Percent of the renders of `anna` that go to it.")
+    force: bool = Field(default=False, description="Even if the gate refuses; kept as forced.")
+
+
+class OutcomeBody(Body):
+    """How renders of a version ended since the champion or the challenger moved last."""
+
+    version: int
+    done: int
+    failed: int
+
+
+class ChallengerBody(Body):
+    """The challenger, and how its renders compare. The `ETag` is the champion's epoch."""
+
+    version: int | None = Field(description="The challenger; null: none.")
+    share: int = Field(description="Percent of the renders that name no version, which go to it.")
+    champion: int | None = Field(description="The champion that it challenges.")
+    epoch: int = Field(description="Grows with every move.")
+    outcomes: list[OutcomeBody] = Field(description="Of versions that have rendered since the last move.")
+
+
 class GateCheckBody(Body):
     """One thing that the gate looked at."""
 
@@ -106,6 +132,7 @@ class MoveBody(Body):
     before: int | None = Field(description="The champion until then.")
     version: int | None = Field(description="The champion from then on.")
     challenger: int | None = Field(description="The challenger from then on.")
+    share: int = Field(description="Its share of renders from then on, in percent.")
     epoch: int
     at: datetime
 
@@ -187,8 +214,8 @@ class Identities:
         """
         name, _ = self._known(tenant, identity)
         with _uniform():
-            self._promotions.promote(ModelRef(tenant, name, wish.version), epoch=epoch, force=wish.force)
-        return self._state.champions.get(tenant, name)
+            ref = ModelRef(tenant, name, wish.version)
+            return self._promotions.promote(ref, epoch=epoch, force=wish.force).change.now
 
     def roll_back(self, tenant: TenantId, identity: str, epoch: int | None, request: str) -> Champion:
         """Make the previous champion the champion again.
@@ -197,8 +224,7 @@ class Identities:
             request: the client's own name for this wish, which is done once; empty for none.
         """
         name, _ = self._known(tenant, identity)
-        self._promotions.roll_back(tenant, name, epoch=epoch, request=request)
-        return self._state.champions.get(tenant, name)
+        return self._promotions.roll_back(tenant, name, epoch=epoch, request=request).change.now
 
     def export(self, tenant: TenantId, identity: str, version: str) -> ExportBody:
         """A version as one file."""
@@ -207,6 +233,28 @@ class Identities:
             export = Exports(self._state, self._platform.store).make(ref)
         expires_at = datetime.now(UTC) + timedelta(seconds=export.url_s)
         return ExportBody(url=export.url, expires_at=expires_at, name=export.name, num_bytes=export.num_bytes)
+
+    def challenger(self, tenant: TenantId, identity: str) -> ChallengerBody:
+        """The challenger of an identity, and how it does."""
+        name, _ = self._known(tenant, identity)
+        return self._challenger(tenant, name, self._state.champions.get(tenant, name))
+
+    def challenge(self, tenant: TenantId, identity: str, wish: ChallengeRequest, epoch: int | None) -> ChallengerBody:
+        """Make a version the challenger, if it passes the gate.
+
+        Raises:
+            ApiProblem, Conflict, PromotionConflict, PromotionRefused: see ``Promotions.challenge``.
+        """
+        name, _ = self._known(tenant, identity)
+        with _uniform():
+            ref = ModelRef(tenant, name, wish.version)
+            change = self._promotions.challenge(ref, share=wish.share, epoch=epoch, force=wish.force).change
+        return self._challenger(tenant, name, change.now)
+
+    def withdraw(self, tenant: TenantId, identity: str, epoch: int | None) -> ChallengerBody:
+        """Let an identity have no challenger."""
+        name, _ = self._known(tenant, identity)
+        return self._challenger(tenant, name, Champions(self._state).withdraw(tenant, name, epoch=epoch).now)
 
     def delete_version(self, tenant: TenantId, identity: str, version: str) -> None:
         """Delete a version with its files.
@@ -235,6 +283,17 @@ class Identities:
     @property
     def _promotions(self) -> Promotions:
         return Promotions(self._state.versions, Champions(self._state))
+
+    def _challenger(self, tenant: TenantId, name: IdentityName, champion: Champion) -> ChallengerBody:
+        outcomes = self._state.outcomes.get(tenant, name)
+        told = sorted(outcomes.of.items()) if outcomes.epoch == champion.epoch else []
+        return ChallengerBody(
+            version=champion.challenger,
+            share=champion.share,
+            champion=champion.version,
+            epoch=champion.epoch,
+            outcomes=[OutcomeBody(version=v, done=one.num_done, failed=one.num_failed) for v, one in told],
+        )
 
     def _known(self, tenant: TenantId, identity: str) -> tuple[IdentityName, dict[int, VersionFacts]]:
         with _uniform():

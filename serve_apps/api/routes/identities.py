@@ -14,6 +14,8 @@ from serve_apps.api.authentication import IdempotencyKey, Lookup, Operator, Oper
 from serve_apps.api.bodies.json_body import body_of, json_body
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.resources.identities import (
+    ChallengerBody,
+    ChallengeRequest,
     ChampionBody,
     ExportBody,
     Identities,
@@ -176,10 +178,58 @@ async def put_champion(
     if_match: IfMatch = None,
 ) -> ChampionBody:
     """Make a version the champion, if it passes the gate and can be rendered. It takes some seconds."""
-    if if_match is None:
-        raise ApiProblem("precondition-required", "send If-Match with the ETag of the champion that you have seen")
-    champion = await services.turns.run(tenant, found.promote, tenant, identity, wish, _epoch(if_match))
+    epoch = _required_epoch(if_match)
+    champion = await services.turns.run(tenant, found.promote, tenant, identity, wish, epoch)
     return _answer(champion, response)
+
+
+@router.get(
+    "/{identity}/challenger",
+    operation_id="getChallenger",
+    response_model=ChallengerBody,
+    responses={200: {"description": "The challenger.", **_ETAG}, **problem_responses(401, 404, 429)},
+)
+def get_challenger(tenant: Operator, found: Found, response: Response, identity: str) -> ChallengerBody:
+    """Which version is tried beside the champion, and how the renders of both end."""
+    return _tagged(found.challenger(tenant, identity), response)
+
+
+@router.put(
+    "/{identity}/challenger",
+    operation_id="putChallenger",
+    response_model=ChallengerBody,
+    openapi_extra=body_of(ChallengeRequest),
+    responses={
+        200: {"description": "The challenger now.", **_ETAG},
+        **problem_responses(400, 401, 404, 408, 409, 412, 413, 415, 422, 428, 429),
+    },
+)
+async def put_challenger(
+    tenant: OperatorLookup,
+    services: ServicesOf,
+    found: Found,
+    response: Response,
+    identity: str,
+    wish: Annotated[ChallengeRequest, json_body(ChallengeRequest)],
+    if_match: IfMatch = None,
+) -> ChallengerBody:
+    """Let a share of the renders go to a version. Where too many fail, it is withdrawn."""
+    epoch = _required_epoch(if_match)
+    return _tagged(await services.turns.run(tenant, found.challenge, tenant, identity, wish, epoch), response)
+
+
+@router.delete(
+    "/{identity}/challenger",
+    operation_id="deleteChallenger",
+    response_model=ChallengerBody,
+    responses={200: {"description": "There is none now.", **_ETAG}, **problem_responses(401, 404, 412, 429)},
+)
+def delete_challenger(
+    tenant: OperatorLookup, found: Found, response: Response, identity: str, if_match: IfMatch = None
+) -> ChallengerBody:
+    """Withdraw the challenger: all renders go to the champion."""
+    epoch = None if if_match is None else _epoch(if_match)
+    return _tagged(found.withdraw(tenant, identity, epoch), response)
 
 
 @router.post(
@@ -225,6 +275,17 @@ def list_champion_moves(tenant: Operator, found: Found, identity: str) -> MoveLi
 def _answer(champion: Champion, response: Response) -> ChampionBody:
     response.headers["ETag"] = f'"{champion.epoch}"'
     return champion_body(champion)
+
+
+def _tagged(body: ChallengerBody, response: Response) -> ChallengerBody:
+    response.headers["ETag"] = f'"{body.epoch}"'
+    return body
+
+
+def _required_epoch(if_match: str | None) -> int | None:
+    if if_match is None:
+        raise ApiProblem("precondition-required", "send If-Match with the ETag of the champion that you have seen")
+    return _epoch(if_match)
 
 
 def _epoch(if_match: str) -> int | None:

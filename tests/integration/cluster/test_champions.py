@@ -15,6 +15,7 @@ from m2dao.errors import Conflict, IdempotencyConflict, PromotionConflict, State
 
 ANNA = IdentityName("anna")
 FACTS = VersionFacts(files_sha256="a" * 64, num_bytes=3)
+PASSED = {"verdict": "passed", "reasons": []}
 
 
 @pytest.fixture
@@ -68,17 +69,17 @@ def test_what_was_known_of_a_version_goes_with_it(state, tenant, version):
     ref = version(1)
     state.versions.describe(VersionDetails(ref=ref, metrics={"psnr_db": 30.0}, fit_id=FitId.new()))
     state.versions.describe(VersionDetails(ref=ref, metrics={"psnr_db": 99.0}))
-    state.versions.note_verdict(ref, {"verdict": "passed"})
+    state.versions.note_verdict(ref, PASSED)
     state.champions.promote(ref)
     (known,) = state.versions.details([ref])
     assert known.metrics == {"psnr_db": 30.0}
     assert known.fit_id is not None
-    assert state.versions.verdicts([ref]) == [{"verdict": "passed"}]
+    assert state.versions.verdicts([ref]) == [PASSED]
     state.champions.clear(tenant, ANNA)
     state.versions.retire(ref)
     state.versions.forget(ref)
     state.versions.describe(VersionDetails(ref=ref))
-    state.versions.note_verdict(ref, {"verdict": "refused"})
+    state.versions.note_verdict(ref, PASSED)
     assert state.versions.details([ref]) == state.versions.verdicts([ref]) == [None]
     assert state.champions.history(tenant, ANNA) == []
 
@@ -132,6 +133,39 @@ def test_of_many_promotions_that_know_the_same_champion_one_wins(state, tenant, 
         winners = [ref for ref in pool.map(promote, refs) if ref]
     assert len(winners) == 1
     assert state.champions.resolve(AliasRef(tenant, ANNA)) == winners[0]
+
+
+def test_a_move_that_changes_nothing_leaves_no_trace(state, tenant, version):
+    one, two = version(1), version(2)
+    state.champions.clear(tenant, ANNA)
+    assert state.champions.get(tenant, ANNA) == Champion()
+    state.champions.promote(one)
+    state.champions.challenge(tenant, ANNA, 2, share=5)
+    state.champions.told(tenant, ANNA, 2)
+    stood, trail = state.champions.get(tenant, ANNA), state.audit.page(tenant)
+    with state.events.subscribe(TOPIC) as messages:
+        assert state.champions.promote(one).now == stood
+        assert state.champions.challenge(tenant, ANNA, 2, share=5).now == stood
+        state.champions.promote(two)
+        assert messages.get(5)[1]["version"] == 2  # the first that anybody hears
+    state.champions.roll_back(tenant, ANNA)
+    assert [move.epoch for move in state.champions.history(tenant, ANNA)] == [4, 3, 2, 1]
+    assert stood.epoch == 2
+    assert len(state.audit.page(tenant)[0]) == len(trail[0]) + 2
+    assert state.champions.untold()[tenant, ANNA] == 4
+
+
+def test_a_challenger_has_a_share_until_it_is_champion_or_gone_and_is_no_champion(state, tenant, version):
+    one, two = version(1), version(2)
+    state.champions.promote(one)
+    with pytest.raises(Conflict, match="challenger"):
+        state.champions.challenge(tenant, ANNA, 1)
+    change = state.champions.challenge(tenant, ANNA, 2, share=30, epoch=1)
+    assert change.now == Champion(version=1, challenger=2, share=30, epoch=2) == state.champions.get(tenant, ANNA)
+    assert state.champions.promote(two).now == Champion(version=2, previous=1, epoch=3)
+    assert state.champions.challenge(tenant, ANNA, 1, share=7).now.share == 7
+    assert state.champions.challenge(tenant, ANNA, None).now == Champion(version=2, previous=1, epoch=5)
+    assert [move.share for move in state.champions.history(tenant, ANNA)] == [0, 7, 0, 30, 0]
 
 
 def test_a_request_is_done_once_whatever_an_operator_decided_since(state, tenant, version):

@@ -12,7 +12,7 @@ from cluster.ids import AliasRef, IdentityName, ModelRef
 from cluster.platform import Platform
 from cluster.registry import Registry
 from cluster.state.tallies import MOVES
-from m2dao.errors import PromotionConflict, PromotionRefused, UnknownIdentity
+from m2dao.errors import Conflict, PromotionConflict, PromotionRefused, UnknownIdentity
 from tests.support.serve import probing
 from tests.support.tiny_identity import make_tiny_identity
 from train_jobs import cli
@@ -168,7 +168,7 @@ def test_a_rollback_returns_to_the_previous_champion_and_a_second_one_goes_back_
 
 def test_there_is_nothing_to_roll_back_to_before_the_second_promotion(registry, promotions, tenant, register):
     promotions.promote(register())
-    with pytest.raises(UnknownIdentity, match="previous champion"):
+    with pytest.raises(Conflict, match="previous champion"):
         promotions.roll_back(tenant, ANNA)
 
 

@@ -32,6 +32,7 @@ if ARGV[9] ~= '' then
 end
 if outcome == 'done' then
   tally('ended', kind, 'done', '')
+  if kind == 'render' then note_outcome(ARGV[2], KEYS[1], 'done') end
   redis.call('HSET', KEYS[1], 'status', 'done', 'progress', '1', 'result', ARGV[5], 'updated', text(t))
   count_done(t)
   leave(ARGV[2], kind, KEYS[1], ARGV[1], ARGV[6], t)

@@ -13,6 +13,7 @@ local function announce(key, tenant)
 end
 -- include: tally
 -- include: jobs/places
+-- include: jobs/outcomes
 local function queue_again(tenant, kind, key, id, t)
   redis.call('HSET', key, 'status', 'queued', 'progress', '0', 'stage', '', 'updated', text(t))
   redis.call('HDEL', key, 'not_before', 'unbegun')
@@ -46,6 +47,7 @@ local function tidy(tenant, kind, t)
 end
 local function give_up(tenant, kind, key, id, error, retention, t)
   tally('ended', kind, 'failed', cjson.decode(error).code or '')
+  if kind == 'render' then note_outcome(tenant, key, 'failed') end
   redis.call('HSET', key, 'status', 'failed', 'error', error, 'updated', text(t))
   leave(tenant, kind, key, id, retention, t)
 end

@@ -170,8 +170,22 @@ def test_a_version_that_does_not_count_is_no_champion_whoever_says_so(platform, 
     assert "complete version" in tags_of(client, half)[SET_BACK_TAG]
 
 
+def test_a_challenger_chosen_in_mlflow_that_the_gate_refuses_is_set_back_with_the_reason(
+    platform, reconciler, client, tenant, register
+):
+    platform.state.champions.promote(register())
+    reconciler.tell()
+    poor = register(POOR)
+    set_alias(client, poor, "challenger")
+    assert reconciler.look() == 1
+    reconciler.tell()
+    assert shown(client, tenant) == {"champion": "1"}
+    assert platform.state.champions.get(tenant, ANNA).challenger is None
+    assert "psnr_db" in tags_of(client, poor)[SET_BACK_TAG]
+
+
 def test_people_may_choose_a_challenger(platform, reconciler, client, tenant, register):
-    one, two = register(), register(POOR)
+    one, two = register(), register()
     platform.state.champions.promote(one)
     reconciler.tell()
     set_alias(client, two, "challenger")

@@ -159,7 +159,67 @@ def test_a_rollback_that_has_seen_another_champion_moves_nothing(own, register):
 
 
 def test_a_rollback_without_a_previous_champion_says_so(own):
-    assert_problem(own.client.post(ROLLBACK), 404, "unknown-identity")
+    told = assert_problem(own.client.post(ROLLBACK), 409, "conflict")
+    assert "previous champion" in told["detail"]
+    assert_problem(own.client.post(ROLLBACK.replace("anna", "ben")), 404, "unknown-identity")
+
+
+def test_a_promotion_of_the_champion_changes_nothing(own):
+    assert put(own, 1, "*", force=True).json()["epoch"] == 1
+    assert len(own.client.get(f"{CHAMPION}/history").json()["moves"]) == 1
+    acts = own.client.get("/v1/audit").json()["entries"]
+    assert [act["what"] for act in acts].count("promote") == 1
+
+
+def test_a_promotion_and_a_rollback_answer_what_they_did_whoever_moves_next(own, api, register, monkeypatch):
+    register()
+    table = api.services.platform.state.champions
+    move = type(table)._move
+
+    def overtaken(self, what, tenant, identity, version, *rest, **more):
+        change = move(self, what, tenant, identity, version, *rest, **more)
+        move(self, "promote", tenant, identity, 1 if what == "promote" else 2, None, "")
+        return change
+
+    monkeypatch.setattr(type(table), "_move", overtaken)
+    assert put(own, 2, "*").json() == {"version": 2, "previous": 1, "challenger": None, "epoch": 2}
+    assert own.client.post(ROLLBACK).json() == {"version": 2, "previous": 1, "challenger": None, "epoch": 4}
+
+
+def test_a_challenger_gets_its_share_of_renders_by_the_key_of_the_request(own, register):
+    register()
+    path = "/v1/identities/anna/challenger"
+    assert_problem(own.client.put(path, json={"version": 2}), 428, "precondition-required")
+    assert_problem(own.client.put(path, json={"version": 2}, headers={"If-Match": '"7"'}), 412, "promotion-conflict")
+    assert_problem(own.client.put(path, json={"version": 1}, headers={"If-Match": "*"}), 409, "conflict")
+    assert_problem(
+        own.client.put(path, json={"version": 2, "share": 101}, headers={"If-Match": "*"}), 422, "invalid-request"
+    )
+    answer = own.client.put(path, json={"version": 2, "share": 50}, headers={"If-Match": '"1"'})
+    told = {"version": 2, "share": 50, "champion": 1, "epoch": 2, "outcomes": []}
+    assert answer.json() == told == own.client.get(path).json()
+    assert answer.headers["etag"] == '"2"'
+    assert own.client.get("/v1/identities/anna/versions/2").json()["gate"]["verdict"] == "passed"
+    keys = {1: "order-1", 2: "order-3"}  # crc32 % 100: 79, 3
+    for version, key in keys.items():
+        for _ in range(2):
+            render = own.ask(headers={"Idempotency-Key": key}).json()
+            assert render["version"] == version
+        assert own.client.delete(f"/v1/renders/{render['id']}").status_code == 200
+    pinned = own.ask(identity="anna@champion", headers={"Idempotency-Key": "order-3b"}).json()
+    assert pinned["version"] == 1
+    gone = own.client.delete(path, headers={"If-Match": '"2"'})
+    assert gone.json() == {"version": None, "share": 0, "champion": 1, "epoch": 3, "outcomes": []}
+    assert own.client.delete(path).json()["epoch"] == 3  # there was none
+
+
+def test_a_challenger_that_the_gate_refuses_gets_no_renders(own, register):
+    register(5.0)
+    path = "/v1/identities/anna/challenger"
+    told = own.client.put(path, json={"version": 2}, headers={"If-Match": "*"})
+    assert_problem(told, 409, "promotion-refused")
+    assert own.client.get(path).json()["version"] is None
+    assert own.client.put(path, json={"version": 2, "force": True}, headers={"If-Match": "*"}).json()["version"] == 2
 
 
 def test_a_version_is_exported_as_a_tar_that_loads_elsewhere(own, api, register, tmp_path):
