@@ -7,6 +7,8 @@
     RenderId   r-0b1c...                one render job
     FitId      f-0b1c...                one fit job
     RecordingId   rec-0b1c...           one uploaded recording
+    WebhookId   wh-0b1c...              one address that is told of events
+    DeliveryId   dl-0b1c...-7           one event that it is told
 
 MLflow refuses ``/`` and ``:`` in names but accepts spaces and 300 characters, and S3 accepts nearly anything, so
 the rules here are stricter than any of the services' own and hold for all of them at once.
@@ -46,6 +48,7 @@ RESERVED_TENANTS = frozenset(
         "pepper",
         "maintenance",
         "erasures",
+        "outbox",
     }
 )
 
@@ -218,6 +221,40 @@ class RecordingId(_RandomId):
     """The id of an uploaded recording: ``rec-`` and 32 hex digits."""
 
     prefix = "rec"
+
+
+class WebhookId(_RandomId):
+    """The id of a webhook: ``wh-`` and 32 hex digits."""
+
+    prefix = "wh"
+
+
+@dataclass(frozen=True, order=True)
+class DeliveryId:
+    """The id of an event that a webhook is told: ``dl-``, the digits of the webhook, and a number."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"dl-[0-9a-f]{32}-[1-9][0-9]{0,14}", self.text):
+            raise InvalidId("DeliveryId", "dl-, 32 hex digits, and a number", _shown(self.text))
+
+    @classmethod
+    def parse(cls, text: str) -> DeliveryId:
+        return cls(text)
+
+    @property
+    def webhook(self) -> WebhookId:
+        """The webhook that is told."""
+        return WebhookId("wh-" + self.text[3:35])
+
+    @property
+    def number(self) -> int:
+        """Which of its events it is; later ones have greater numbers."""
+        return int(self.text[36:])
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def parse_job_id(text: str) -> JobId:

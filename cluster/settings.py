@@ -34,6 +34,7 @@ from cluster.groups.recordings import RecordingSettings
 from cluster.groups.rollouts import RolloutSettings
 from cluster.groups.serving import USUAL_REAL_TIME_FACTOR as USUAL_REAL_TIME_FACTOR
 from cluster.groups.serving import ServeConfig as ServeConfig
+from cluster.groups.webhooks import WebhookSettings
 from m2dao.errors import ConfigError
 from m2dao.secrets import hide
 
@@ -196,6 +197,7 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     audit: AuditSettings = AuditSettings()
     usage: UsageSettings = UsageSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     fit: FitSettings = FitSettings()
     recordings: RecordingSettings = RecordingSettings()
     rollout: RolloutSettings = RolloutSettings()

@@ -334,6 +334,12 @@ class UnknownRecording(NotFound):
     code = "unknown-recording"
 
 
+class UnknownWebhook(NotFound):
+    """There is no such webhook, or it was never told of this."""
+
+    code = "unknown-webhook"
+
+
 class Conflict(ServiceError):
     """The thing exists already or has changed since it was read."""
 

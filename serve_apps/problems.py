@@ -64,6 +64,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "upload-damaged": ProblemKind(422, "The bytes are not those that were announced"),
     "unknown-fit": ProblemKind(404, "There is no such fit"),
     "too-many-fits": ProblemKind(429, "Too many fits at once"),
+    "unknown-webhook": ProblemKind(404, "There is no such webhook or delivery"),
     "unknown-recording": ProblemKind(404, "There is no such recording"),
     "storage-full": ProblemKind(429, "There is no room for more recordings"),
     "unsupported-media-type": ProblemKind(415, "The body is of another media type"),

@@ -14,6 +14,7 @@ from cluster.keeper.probe_chore import ProbeChore
 from cluster.keeper.recordings_chore import RecordingsChore
 from cluster.keeper.rollouts_chore import RolloutsChore
 from cluster.keeper.usage_chore import UsageChore
+from cluster.keeper.webhooks_chore import WebhooksChore
 from cluster.platform import Platform
 from cluster.settings import Settings
 
@@ -36,6 +37,7 @@ def make_keeper(settings: Settings, *, work: str = ENGINE_WORK, job_flags: Seque
         RolloutsChore(platform),
         JanitorChore(platform),
         UsageChore(platform),
+        WebhooksChore(platform),
         figures,
     ]
     return Keeper(platform.state.seats, chores, on_failed=figures.count_failure, on_rest=figures.rest)

@@ -21,6 +21,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     recordings              uploaded recordings, by the time when the keeper looks at them
     probes                  versions to be probed, by the time when that was asked
     seat:<name>             who does work that one process at a time does
+    outbox                  webhooks with something to tell, by when it is due
     maintenance             why nothing new is accepted; there only while it is not
     erasures                hashes of what was erased for good, by number; and the key of these hashes
     events:<topic>          channels for messages (not keys)
@@ -32,7 +33,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster.ids import FitId, IdentityName, JobId, RecordingId, TenantId
+from cluster.ids import DeliveryId, FitId, IdentityName, JobId, RecordingId, TenantId, WebhookId
 
 KINDS: Final = ("render", "fit")  # of jobs
 TENANTS: Final = "tenants"
@@ -41,6 +42,7 @@ DUE_RECORDINGS: Final = "recordings"
 PEPPER: Final = "pepper"
 PEPPER_SWITCHED: Final = "pepper:switched"
 CLIENT_ORIGINS: Final = "client-token:origins"
+OUTBOXES: Final = "outbox"
 TALLIES: Final = "totals:happened"
 MAINTENANCE: Final = "maintenance"
 ERASURES: Final = "erasures"
@@ -91,6 +93,12 @@ _PATTERNS: Final = {
     "usage": "%s:usage:%s",  # tenant, day -> hash of identity and what -> how much
     "usage_days": "%s:usage-days",  # tenant -> days since 1970 with something used, by day
     "usage_names": "%s:usage-names:%s",  # tenant, day -> identities with something used, by name
+    "webhooks": "%s:webhooks",  # tenant -> its webhooks, by age
+    "webhook": "%s:webhook:%s",  # tenant, webhook id -> hash
+    "deliveries": "%s:deliveries:%s",  # tenant, webhook id -> all that it was or is to be told, by number
+    "delivery": "%s:delivery:%s",  # tenant, delivery id -> hash
+    "outbox": "%s:outbox:%s",  # tenant, webhook id -> what it is to be told, by when that is due
+    "outboxes": OUTBOXES,  # webhooks with something to tell, by when it is due
     "seat": "seat:%s",  # name -> who does work that one process at a time does
     "maintenance": MAINTENANCE,  # why nothing new is accepted, and since when; none while it is accepted
     "tallies": TALLIES,  # hash of what happened, such as ended|render|failed|no-face -> how often
@@ -255,6 +263,31 @@ def usage(tenant: TenantId, day: int) -> tuple[str, str]:
 def usage_days(tenant: TenantId) -> str:
     """The days on which a tenant used something."""
     return _PATTERNS["usage_days"] % tenant
+
+
+def webhooks(tenant: TenantId) -> str:
+    """The webhooks of a tenant."""
+    return _PATTERNS["webhooks"] % tenant
+
+
+def webhook(tenant: TenantId, webhook_id: WebhookId) -> str:
+    """One webhook."""
+    return _PATTERNS["webhook"] % (tenant, webhook_id)
+
+
+def deliveries(tenant: TenantId, webhook_id: WebhookId) -> str:
+    """All that a webhook was or is to be told."""
+    return _PATTERNS["deliveries"] % (tenant, webhook_id)
+
+
+def delivery(tenant: TenantId, delivery_id: DeliveryId) -> str:
+    """One event that a webhook was or is to be told."""
+    return _PATTERNS["delivery"] % (tenant, delivery_id)
+
+
+def outbox(tenant: TenantId, webhook_id: WebhookId) -> str:
+    """What a webhook is to be told."""
+    return _PATTERNS["outbox"] % (tenant, webhook_id)
 
 
 def seat(name: str) -> str:

@@ -11,6 +11,7 @@
       .orders     what names of orders have led to         cluster/state/resources/orders.py
       .recordings what tenants have uploaded               cluster/state/resources/recordings.py
       .usage      what tenants have used                   cluster/state/resources/usage.py
+      .webhooks   who is told of what happens              cluster/state/resources/webhooks.py
       .seats      work that one process at a time does     cluster/state/seats.py
       .tallies    how often what has happened              cluster/state/tallies.py
       .events     messages                                 cluster/state/events.py
@@ -38,6 +39,7 @@ from cluster.state.resources.orders import Orders
 from cluster.state.resources.outcomes import OutcomeTable
 from cluster.state.resources.recordings import RecordingTable
 from cluster.state.resources.usage import UsageTable
+from cluster.state.resources.webhooks import WebhookTable
 from cluster.state.seats import Seats
 from cluster.state.tallies import Tallies
 from cluster.state.upkeep.erasures import Erasures
@@ -69,6 +71,7 @@ class StateStore:
         self.outcomes = OutcomeTable(self._link)
         self.figures = Figures(self._link)
         self.usage = UsageTable(self._link)
+        self.webhooks = WebhookTable(self._link, self.audit)
         self.seats = Seats(self._link)
         self.tallies = Tallies(self._link)
         self.events = Events(self._link)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.ids import RESERVED_TENANTS, FitId, IdentityName, RecordingId, RenderId, TenantId
+from cluster.ids import RESERVED_TENANTS, DeliveryId, FitId, IdentityName, RecordingId, RenderId, TenantId, WebhookId
 from cluster.state import keys
 
 ACME, JOB = TenantId("acme"), RenderId.parse("r-" + "0" * 32)
 ANNA, FIT = IdentityName("anna"), FitId.parse("f-" + "0" * 32)
+HOOK = WebhookId.parse("wh-" + "0" * 32)
+TOLD = DeliveryId.parse("dl-" + "0" * 32 + "-7")
 VIDEO = RecordingId.parse("rec-" + "0" * 32)
 QUEUE, LEASES, INDEX = keys.job_lists(ACME, "render")
 NAMES = [
@@ -53,6 +55,12 @@ NAMES = [
     (keys.usage(ACME, 20_000)[0], "acme:usage:20000", ("usage", "acme", "20000")),
     (keys.usage(ACME, 20_000)[1], "acme:usage-names:20000", ("usage_names", "acme", "20000")),
     (keys.usage_days(ACME), "acme:usage-days", ("usage_days", "acme")),
+    (keys.webhooks(ACME), "acme:webhooks", ("webhooks", "acme")),
+    (keys.webhook(ACME, HOOK), f"acme:webhook:{HOOK}", ("webhook", "acme", str(HOOK))),
+    (keys.deliveries(ACME, HOOK), f"acme:deliveries:{HOOK}", ("deliveries", "acme", str(HOOK))),
+    (keys.delivery(ACME, TOLD), f"acme:delivery:{TOLD}", ("delivery", "acme", str(TOLD))),
+    (keys.outbox(ACME, HOOK), f"acme:outbox:{HOOK}", ("outbox", "acme", str(HOOK))),
+    (keys.OUTBOXES, "outbox", ("outboxes",)),
     (keys.seat("keeper"), "seat:keeper", ("seat", "keeper")),
     (keys.TALLIES, "totals:happened", ("tallies",)),
     (keys.MAINTENANCE, "maintenance", ("maintenance",)),

@@ -22,6 +22,14 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("post", "/v1/keys/{key_id}/rotate"): "key",
     ("delete", "/v1/keys/{key_id}"): "key",
     ("get", "/v1/audit"): None,
+    ("post", "/v1/webhooks"): None,
+    ("get", "/v1/webhooks"): None,
+    ("get", "/v1/webhooks/{webhook_id}"): "webhook",
+    ("delete", "/v1/webhooks/{webhook_id}"): "webhook",
+    ("post", "/v1/webhooks/{webhook_id}/rotate"): "webhook",
+    ("get", "/v1/webhooks/{webhook_id}/deliveries"): "webhook",
+    ("get", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}"): "webhook",
+    ("post", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"): "webhook",
     ("get", "/v1/usage"): None,
     ("post", "/v1/tokens"): None,
     ("get", "/v1/tokens"): None,
@@ -55,6 +63,7 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("get", "/healthz"): None,
     ("get", "/readyz"): None,
 }
+WEBHOOK = {"url": "https://hooks.example/"}
 RECORDING = {"name": "anna.mp4", "num_bytes": 10, "sha256": "0" * 64}
 
 
@@ -126,6 +135,20 @@ def about_recordings(owner: Customer, other: Customer, method: str, path: str) -
     return [other.client.request(method, path.replace("{recording_id}", text)) for text in ids]
 
 
+def about_webhooks(owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
+    """A route asked for a webhook, or what it was told, that is not the asking tenant's."""
+    hook = owner.client.post("/v1/webhooks", json=WEBHOOK).json()["id"]
+    owner.client.delete(f"/v1/renders/{owner.ask().json()['id']}")
+    (told,) = owner.client.get(f"/v1/webhooks/{hook}/deliveries").json()["deliveries"]
+    mine = other.client.post("/v1/webhooks", json=WEBHOOK, headers={"Idempotency-Key": "mine"}).json()["id"]
+    hooks = [hook, hook.upper(), *MADE_UP[:3]] if "{delivery_id}" not in path else [hook, mine]
+    names = [told["id"], told["id"][:-1] + "2", "dl-x", *MADE_UP[:2]] if "{delivery_id}" in path else [""]
+    paths = [path.replace("{webhook_id}", each).replace("{delivery_id}", name) for each in hooks for name in names]
+    answers = [other.client.request(method, each) for each in paths]
+    owner.client.delete(f"/v1/webhooks/{hook}")
+    return answers
+
+
 def about_fits(api: Api, owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
     """A route asked for a fit that is not the asking tenant's."""
     fit_id = str(api.services.state.jobs.create(owner.tenant, "fit", {})[0].id)
@@ -152,6 +175,8 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
             answers, expected = about_keys(api, owner, other, method, path), "unknown-key"
         elif kind == "token":
             answers, expected = about_tokens(owner, other, method, path), "unknown-token"
+        elif kind == "webhook":
+            answers, expected = about_webhooks(owner, other, method, path), "unknown-webhook"
         elif kind == "recording":
             answers, expected = about_recordings(owner, other, method, path), "unknown-recording"
         elif kind == "fit":
@@ -174,7 +199,7 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
     assert other.client.get("/v1/renders").json() == {"renders": []}
     assert len(other.client.get("/v1/keys").json()["keys"]) == len(owner.client.get("/v1/keys").json()["keys"]) == 1
     assert other.client.get("/v1/identities").json() == {"identities": [], "next": None}
-    states = {render["id"]: render["status"] for render in owner.client.get("/v1/renders").json()["renders"]}
+    states = {name: owner.client.get(f"/v1/renders/{name}").json()["status"] for name in (queued, running, cancelled)}
     assert states == {queued: "queued", running: "queued", cancelled: "cancelled"}  # nobody has begun the claimed one
 
 

@@ -7,6 +7,8 @@
 --   who does it, the challenger's share of renders in percent
 -- include: tally
 -- include: audit
+-- include: clock
+-- include: outbox
 local kept = redis.call('GET', KEYS[3])
 if kept then
   local of = cjson.decode(kept)
@@ -62,4 +64,6 @@ redis.call('PUBLISH', key_of('channel', 'champion'), cjson.encode({tenant = ARGV
 local names = {promote = 'promote', roll_back = 'roll-back', challenge = 'challenge', clear = 'clear-champion'}
 audit(ARGV[1], ARGV[7], names[what], 'identity', ARGV[2], what == 'challenge' and (f[3] or '') or before,
   what == 'challenge' and challenger or version)
+emit(ARGV[1], 'champion.moved', now(), {identity = ARGV[2], what = what, version = tonumber(version),
+  previous = tonumber(previous), challenger = tonumber(challenger), epoch = tonumber(epoch)})
 return answer('moved')

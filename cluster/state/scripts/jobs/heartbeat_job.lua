@@ -14,6 +14,12 @@ if ARGV[5] ~= '' then
   local step, pause = math.abs(ARGV[5] - (said[2] or 0)), t - (said[3] or 0)
   news = news or (step >= 0.01 and pause >= 1000000)
 end
+local stage = string.match(ARGV[6], '^[^:]*')
+if ARGV[7] == '1' and kind == 'fit' and stage ~= string.match(said[1] or '', '^[^:]*') then
+  local data = news_of(KEYS[1])
+  data.stage = stage
+  emit(ARGV[2], 'fit.stage', t, data)
+end
 if ARGV[7] == '1' then redis.call('HSET', KEYS[1], 'stage', ARGV[6]) end
 if news then
   redis.call('HSET', KEYS[1], 'said', redis.call('HGET', KEYS[1], 'progress'), 'said_at', text(t))

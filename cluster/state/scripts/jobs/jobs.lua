@@ -1,6 +1,7 @@
 -- What the scripts about jobs share. The score in a queue is the time of creation, so a job that comes back after its
 -- worker died is first in line again.
 -- include: clock
+-- include: outbox
 local function record(key) return redis.call('HGETALL', key) end
 -- Whether there is a job. A record can vanish while a queue still names it: a deleted tenant's, or an evicted one.
 local function known(key) return redis.call('HEXISTS', key, 'id') == 1 end
@@ -27,8 +28,22 @@ local function put_off(tenant, kind, key, id, t, wait)
   exit('queue', tenant, kind, id)
   enter('delayed', tenant, kind, id, text(t + wait))
 end
+-- What webhooks hear of a job.
+local function news_of(key)
+  local f = redis.call('HMGET', key, 'id', 'kind', 'status', 'request', 'error')
+  local request = cjson.decode(f[4])
+  local identity, version = string.match(request.ref or '', '%.(.+)@(%d+)')
+  local code = f[3] == 'failed' and f[5] and cjson.decode(f[5]).code or nil
+  return {id = f[1], status = f[3], identity = identity or request.identity, version = tonumber(version), error = code},
+    f[2] .. '.' .. f[3]
+end
+local function tell_end(tenant, key, t)
+  local news, what = news_of(key)
+  emit(tenant, what, t, news)
+end
 -- The record leaves after ``retention`` seconds, and what leads to it soon after. Its files leave now.
 local function leave(tenant, kind, key, id, retention, t)
+  tell_end(tenant, key, t)
   redis.call('DEL', key_of('files', tenant, id))
   redis.call('EXPIRE', key, retention)
   redis.call('ZADD', key_of('leaving', tenant, kind), text(t + retention * 1000000), id)

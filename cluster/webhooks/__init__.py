@@ -1,0 +1,1 @@
+"""Telling webhooks: which addresses may be reached, and one signed request."""
