@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import io
 import json
 import os
@@ -12,11 +13,24 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from m2dao.errors import M2daoError
+from m2dao.errors import M2daoError, SystemFault
 from m2dao.secrets import scrub
 
 EXIT_INTERRUPTED = 130
 _STDOUT, _STDERR = 1, 2  # file descriptors
+_FREE, _LEAVE, _PLACE = "free some disk space", "change its permissions, or name another place", "name another place"
+_REMEDIES = {  # what only whoever owns the machine can mend; a missing file may be a defect of ours
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EACCES: _LEAVE,
+    errno.EPERM: _LEAVE,
+    errno.EROFS: _PLACE,
+    errno.EISDIR: _PLACE,
+    errno.ENOTDIR: _PLACE,
+    errno.EEXIST: _PLACE,
+    errno.ENAMETOOLONG: _PLACE,
+    errno.EIO: "look at the health of the disk",
+}
 
 
 def run_command(name: str, work: Callable[[], dict[str, Any]], *, as_json: bool) -> int:
@@ -48,7 +62,7 @@ def say(line: str) -> None:
 def _outcome(name: str, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any] | None, int]:
     """The object to print, None after an interruption, and the exit code; errors are told here."""
     try:
-        result = work()
+        result = _work_on_files(work)
     except M2daoError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return {"error": error.code, "detail": str(error)}, error.exit_code
@@ -60,6 +74,18 @@ def _outcome(name: str, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, A
         print(f"{name}: an internal error; please report the lines above", file=sys.stderr)
         return {"error": M2daoError.code, "detail": "an internal error"}, M2daoError.exit_code
     return result, 1 if result.get("failed") else 0
+
+
+def _work_on_files(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work; a file that the machine does not let us use is told as such, wherever it is met."""
+    try:
+        return work()
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
+        remedy = _REMEDIES[error.errno]
+        raise SystemFault(name, "leave and room to use it", error.strerror or str(error), remedy) from error
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+from m2dao.errors import InputError
+
 _POLL_S = 0.1
 _USUAL_NAME_MAX = 255
 # What a lock on a file that is open for reading and writing answers where the file system has none.
@@ -45,6 +47,17 @@ def hidden_beside(path: Path, end: str) -> Path:
     if len(os.fsencode(start)) > room:
         start = os.fsencode(start)[:room].decode("utf-8", "ignore")
     return path.with_name(start + end)
+
+
+def check_place(path: Path) -> None:
+    """Return when there is a folder for a new file, so that no work is done in vain.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(str(path), "a file in a folder that is there", f"no folder {folder}", "make it first")
 
 
 @contextlib.contextmanager

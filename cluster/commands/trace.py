@@ -13,7 +13,7 @@ from cluster.telemetry.traces.export import FOLDER
 from cluster.telemetry.traces.files import read_spans, trace_of
 from m2dao.command_line import say
 from m2dao.errors import InputError
-from m2dao.files import whole_file
+from m2dao.files import check_place, whole_file
 
 _KINDS = ("svg", "png")
 
@@ -42,6 +42,7 @@ def _trace(arguments: argparse.Namespace) -> dict[str, Any]:
     if kind not in _KINDS:
         raise InputError("--out", " or ".join(f"a name that ends in .{kind}" for kind in _KINDS), str(out))
     files = arguments.files or sorted((Settings.from_env().home / FOLDER).glob("*.jsonl*"))
+    check_place(out)
     for path in files:
         if not path.is_file():
             raise InputError(str(path), "a file of spans", "none")

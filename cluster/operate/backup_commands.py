@@ -16,7 +16,8 @@ from cluster.platform import Platform
 from cluster.settings import Settings
 from cluster.stack.stack import Stack
 from m2dao.command_line import say
-from m2dao.errors import InputError
+from m2dao.errors import ConfigError
+from m2dao.files import check_place
 
 _STORES = ("redis", "s3", "mlflow")
 
@@ -46,6 +47,7 @@ def add_backup_commands(commands: Commands, add: Add) -> None:
 
 def _backup(arguments: argparse.Namespace) -> dict[str, Any]:
     settings, own = Settings.from_env(), Settings.from_env(use_stack=False)
+    _check_one_pepper(settings)
     platform = Platform(settings)
     objects = own.s3.endpoint is None if arguments.objects is None else arguments.objects
     database = _database(settings) if own.mlflow.url is None else None
@@ -58,6 +60,13 @@ def _backup(arguments: argparse.Namespace) -> dict[str, Any]:
         say("the database of MLflow is not in it: copy it by its own tools")
     say("the pepper (M2DAO_KEY_PEPPER) is not in it: keep it elsewhere")
     return {"folder": str(arguments.folder), **{k: v for k, v in asdict(manifest).items() if k != "files"}}
+
+
+def _check_one_pepper(settings: Settings) -> None:
+    """A backup names one pepper; keys that need the other would let nobody in where it is restored."""
+    if settings.plain("key_pepper_other"):
+        remedy = "end the change first: m2dao-cluster pepper status tells which keys are left"
+        raise ConfigError("M2DAO_KEY_PEPPER_OTHER", "no change of the pepper under way", "one", remedy)
 
 
 def _restore(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -94,8 +103,7 @@ def _database(settings: Settings) -> Path:
 
 
 def _export(arguments: argparse.Namespace) -> dict[str, Any]:
-    if not arguments.file.absolute().parent.is_dir():
-        raise InputError(str(arguments.file), "a file in a folder that is there", "no such folder")
+    check_place(arguments.file)
     ledger = write_ledger(Platform(Settings.from_env()).state.erasures, arguments.file)
     say(f"{len(ledger.entries)} erasures")
     return {"file": str(arguments.file), "num_erasures": len(ledger.entries)}

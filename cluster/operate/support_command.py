@@ -10,7 +10,7 @@ from cluster.operate.parser import Add, Commands
 from cluster.operate.support.bundle import make_bundle
 from cluster.settings import Settings
 from m2dao.command_line import say
-from m2dao.errors import InputError
+from m2dao.files import check_place
 
 
 def add_support_command(commands: Commands, add: Add) -> None:
@@ -22,8 +22,7 @@ def add_support_command(commands: Commands, add: Add) -> None:
 
 
 def _bundle(arguments: argparse.Namespace) -> dict[str, Any]:
-    if not arguments.file.absolute().parent.is_dir():
-        raise InputError(str(arguments.file), "a file in a folder that is there", "no such folder")
+    check_place(arguments.file)
     files = make_bundle(Settings.from_env(), arguments.file, say=say)
     say(f"look into {arguments.file} before you send it")
     return {"file": str(arguments.file), "files": files}

@@ -80,15 +80,19 @@ class Accounts:
             raise ConfigError("M2DAO_KEY_PEPPER_OTHER", f"the one with the fingerprint {known}", "another", remedy)
 
     def keys_of_old_pepper(self, tenant: TenantId) -> list[ApiKeyInfo]:
-        """The tenant's keys that are older than the last switch of the pepper, and were not used since."""
+        """The tenant's keys that are still found by the pepper before the last switch only."""
         switched_s = self._link.call("GET", keys.PEPPER_SWITCHED)
+        if not switched_s:
+            return []
         current = self._link.call("GET", keys.PEPPER)
-        old = {
-            key_id: known
-            for key_id, known in self._known(tenant).items()
-            if switched_s and known["created_s"] < int(switched_s) + 1 and known.get("pepper") != current
-        }
-        return self._infos(old)
+
+        def is_old(known: Mapping[str, Any]) -> bool:
+            made_with = known.get("pepper")
+            if made_with is None:  # by a release that did not note it
+                return bool(known["created_s"] < int(switched_s) + 1)
+            return bool(made_with != current)
+
+        return self._infos({key_id: known for key_id, known in self._known(tenant).items() if is_old(known)})
 
     def create_tenant(self, tenant: TenantId) -> None:
         """Add a tenant.
@@ -147,7 +151,16 @@ class Accounts:
         draft = Draft("api-key", tenant, ["create", *wanted], once)
         digest = self.digest(self.secret(_PREFIX, draft.seed))
         names = [keys.TENANTS, keys.api_key(digest), keys.api_keys(tenant), draft.entry]
-        args = [str(tenant), draft.name, digest, *wanted, *draft.rest, _MOST_KEYS, self._audit.signature()]
+        args = [
+            str(tenant),
+            draft.name,
+            digest,
+            *wanted,
+            *draft.rest,
+            _MOST_KEYS,
+            self._audit.signature(),
+            self.pepper_fingerprint(),
+        ]
         return self._made(tenant, self._link.run(scripts.CREATE_API_KEY, names, args))
 
     def rotate_api_key(
@@ -174,7 +187,16 @@ class Accounts:
         draft = Draft("api-key", tenant, ["rotate", *wanted], once)
         digest = self.digest(self.secret(_PREFIX, draft.seed))
         names = [keys.api_key(digest), keys.api_keys(tenant), draft.entry]
-        args = [str(tenant), draft.name, digest, *wanted, *draft.rest, _MOST_KEYS, self._audit.signature()]
+        args = [
+            str(tenant),
+            draft.name,
+            digest,
+            *wanted,
+            *draft.rest,
+            _MOST_KEYS,
+            self._audit.signature(),
+            self.pepper_fingerprint(),
+        ]
         answer = self._link.run(scripts.ROTATE_API_KEY, names, args)
         if answer[0] == "unknown":
             raise unknown_key()

@@ -13,13 +13,14 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from cluster.operate.backups import archive
 from cluster.operate.backups.archive import Manifest, hashes_of, new_folder, write_manifest
 from cluster.operate.backups.ledger_file import key_id_of
 from cluster.state.store import StateStore
 from cluster.storage import ObjectStore
-from m2dao.errors import UnknownObject
+from m2dao.errors import SystemFault, UnknownObject
 from m2dao.files import file_sha256
 
 
@@ -92,9 +93,17 @@ def _save_objects(store: ObjectStore, folder: Path) -> tuple[int, int]:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Copy a SQLite database as it is at one moment, also while others write to it."""
-    with (
-        contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as there,
-        contextlib.closing(sqlite3.connect(target)) as here,
-    ):
-        there.backup(here)
+    """Copy a SQLite database as it is at one moment, also while others write to it.
+
+    Raises:
+        SystemFault: it is not there or damaged, or there is no room for the copy.
+    """
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True)) as there,
+            contextlib.closing(sqlite3.connect(target)) as here,
+        ):
+            there.backup(here)
+    except sqlite3.Error as error:
+        wanted = f"a SQLite database, and room for its copy in {target.parent}"
+        raise SystemFault(str(source), wanted, str(error), "is this the home of the stack that runs?") from error

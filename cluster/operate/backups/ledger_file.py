@@ -53,7 +53,10 @@ def read_ledger(path: Path) -> LedgerFile:
         raise InputError(str(path), "a ledger of erasures", str(error)) from error
     if not isinstance(values, dict) or (values.get("format"), values.get("version")) != ERASURES[:2]:
         raise InputError(str(path), str(ERASURES), "another format", "use the release that made it")
-    ledger = LedgerFile(key_id=str(values.get("key_id")), entries=dict(values.get("entries") or {}))
+    try:
+        ledger = LedgerFile(key_id=str(values.get("key_id")), entries=dict(values.get("entries") or {}))
+    except (TypeError, ValueError) as error:
+        raise ObjectCorrupt(str(path), "hashes with numbers", str(error), "use another copy") from error
     if _sha256(ledger) != values.get("sha256"):
         raise ObjectCorrupt(str(path), "the hash that it names", "another", "use another copy")
     return ledger

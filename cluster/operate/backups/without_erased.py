@@ -65,7 +65,8 @@ def without_erased(record: Record, erased: Erased) -> Record | None:
     if what == "recordings-by-content":
         return _cut(record, {content: it for content, it in value.items() if not erased.covers(_recording(first, it))})
     if what == "stored-since":
-        return _cut(record, {name: since for name, since in value.items() if not erased.covers(_path(first, name))})
+        left = {name: since for name, since in value.items() if not name or not erased.covers(_path(first, name))}
+        return _cut(record, left)
     if what == "identities":
         return _cut(record, [pair for pair in value if not erased.covers(_path(first, pair[0]))])
     if what in ("versions", "details", "verdicts"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.telemetry.traces.spans import ERROR, PREFIX
-from m2dao.errors import NotFound
+from m2dao.errors import InputError, NotFound
 
 _OF_A_JOB = ("attempt", "queue", "dispatch")  # a repeated request tells of the job too, from a trace of its own
 
@@ -34,17 +34,30 @@ class WrittenSpan:
 
 
 def read_spans(files: Iterable[Path]) -> Iterator[WrittenSpan]:
-    """All spans of these files. What a process had begun to write when it died is left out."""
+    """All spans of these files. What a process had begun to write when it died is left out.
+
+    Raises:
+        InputError: a line is JSON and tells of something else.
+    """
     for path in files:
-        for line in path.read_text(errors="replace").splitlines():
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
             try:
                 message = json.loads(line)
             except ValueError:
                 continue
-            for resource in message.get("resourceSpans", []):
-                component = _values(resource.get("resource", {})).get("service.name", "")
-                for group in resource.get("scopeSpans", []):
-                    yield from (_span(made, str(component)) for made in group.get("spans", []))
+            try:
+                found = list(_spans_of(message))
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                got = f"{type(error).__name__}: {error}"
+                raise InputError(f"{path}, line {number}", "spans of OTLP in JSON", got) from error
+            yield from found
+
+
+def _spans_of(message: Mapping[str, Any]) -> Iterator[WrittenSpan]:
+    for resource in message.get("resourceSpans", []):
+        component = _values(resource.get("resource", {})).get("service.name", "")
+        for group in resource.get("scopeSpans", []):
+            yield from (_span(made, str(component)) for made in group.get("spans", []))
 
 
 def trace_of(job: str, spans: Iterable[WrittenSpan]) -> list[WrittenSpan]:

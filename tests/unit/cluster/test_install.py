@@ -84,10 +84,10 @@ def test_an_unknown_step_is_refused(tmp_path):
 
 def test_the_image_sets_what_the_script_says_runs_its_steps_and_is_that_of_the_manifests(prefix):
     text = re.sub(r"\\\n", " ", (INSTALL / "Dockerfile").read_text())
-    (said,) = re.findall("^ENV (.*)$", text, re.MULTILINE)
-    image = dict(word.split("=", 1) for word in said.split())
+    said = re.findall("^ENV (.*)$", text, re.MULTILINE)
+    image = dict(word.split("=", 1) for line in said for word in line.split())
     expected = {name: value.replace(str(prefix), "/opt/m2dao") for name, value in variables(prefix).items()}
-    assert image == {**expected, "HOME": "/tmp"}
+    assert image == {**expected, "HOME": "/tmp", "M2DAO_COMMIT": "${COMMIT}"}
     ran = " ".join(re.findall(r"install\.sh /opt/m2dao (.*)", text)).split()
     script = (INSTALL / "install.sh").read_text()
     assert ran == re.search(r"^steps=\((.*)\)$", script, re.MULTILINE).group(1).split()

@@ -1,6 +1,7 @@
 """Every command ends with the promised exit code, and with one object under ``--json``."""
 
 import ctypes
+import errno
 import importlib
 import json
 import os
@@ -45,6 +46,26 @@ def test_without_json_nothing_is_on_standard_output_and_an_interruption_says_so(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == "m2dao fit: interrupted\n"
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.ENOSPC, "free some disk space"), (errno.EACCES, "permissions")])
+def test_a_file_that_the_machine_does_not_let_us_use_is_told_without_a_trace(number, remedy, capsys):
+    error = OSError(number, os.strerror(number), "/backups/monday")
+    assert run_command("m2dao-cluster", failing(error), as_json=True) == 1
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
+    assert answer["error"] == "system-fault"
+    assert "/backups/monday" in answer["detail"]
+    assert remedy in answer["detail"]
+    assert printed.err == f"m2dao-cluster: {answer['detail']}\n"
+
+
+def test_an_error_of_the_machine_that_nobody_expects_keeps_its_trace(capsys):
+    assert (
+        run_command("m2dao-cluster", failing(FileNotFoundError(errno.ENOENT, "no", "a file of ours")), as_json=False)
+        == 1
+    )
+    assert "Traceback" in capsys.readouterr().err
 
 
 def write_noise():

@@ -45,6 +45,7 @@ RECORDS = {
     "an entry of the recordings": ("acme:recordings", "zset", [[R7, 5.0], [R_A, 6.0]], REC_7, [[R_A, 6.0]]),
     "a recording by its bytes": ("acme:recordings-by-content", "hash", {"ab": R7}, REC_7, None),
     "another one by its bytes": ("acme:recordings-by-content", "hash", {"ab": R7, "cd": R_A}, REC_7, {"cd": R_A}),
+    "what an identity stores": ("acme:stored-since", "hash", {"": "5", "anna": "6"}, ANNA, {"": "5"}),
     "a recording to look at": ("recordings", "zset", [[f"acme {R7}", 5.0]], REC_7, None),
     "a tenant's recordings to look at": ("recordings", "zset", [[f"acme {R7}", 5.0]], ACME, None),
 }
@@ -73,7 +74,8 @@ OF_NO_ONE = {
     *("client_tokens", "client_token", "client_token_ends", "client_origins", "audit", "audit_tokens"),
     *("files", "queue", "leases", "delayed", "backlog", "index", "leaving", "idempotency", "version_of", "move"),
     *("turn", "due", "wanting", "totals", "pulse", "rate", "slots", "answer", "probe", "seat", "maintenance"),
-    *("stored", "tallies", "channel"),
+    *("stored", "tallies", "channel", "outcomes"),
+    *("usage", "usage_days", "usage_names"),  # what a tenant is charged for: amounts by name, which stay
 }
 
 

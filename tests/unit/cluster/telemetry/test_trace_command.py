@@ -92,3 +92,21 @@ def test_a_line_that_a_dying_process_left_unfinished_is_passed_over(home, end):
 def test_what_cannot_be_drawn_is_refused(home, words):
     assert main(["trace", *words]) == 2
     assert not list(home.glob("*.svg"))
+
+
+@pytest.mark.parametrize(
+    "line", ['{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "x"}]}]}]}', "[1, 2]", '{"resourceSpans": 3}']
+)
+def test_a_line_that_tells_of_something_else_is_named(tmp_path, monkeypatch, capsys, line):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "other.jsonl"
+    file.write_text(f"{{}}\n{line}\n")
+    assert main(["trace", JOB, "--from", str(file), "--json"]) == 2
+    assert f"{file}, line 2" in json.loads(capsys.readouterr().out)["detail"]
+
+
+def test_a_picture_without_a_folder_to_lie_in_is_refused_before_anything_is_read(tmp_path, capsys):
+    assert (
+        main(["trace", JOB, "--from", str(tmp_path / "none"), "--out", str(tmp_path / "no" / "x.svg"), "--json"]) == 2
+    )
+    assert "a folder" in json.loads(capsys.readouterr().out)["detail"]
