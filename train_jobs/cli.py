@@ -13,8 +13,9 @@ from cluster.control.champions import Champions
 from cluster.control.exports import Exports
 from cluster.control.fit_requests import PRIORITIES, PROTOCOLS, SIZES, FitOptions
 from cluster.control.fits import Batch, FitService, Recording
-from cluster.control.gate import GateThresholds, Promotion, Promotions
+from cluster.control.gate import Promotion, Promotions
 from cluster.control.people.audit import acting_as_command
+from cluster.control.promotion.checks import GateThresholds
 from cluster.ids import AliasRef, FitId, ModelRef, TenantId, parse_ref
 from cluster.platform import Platform
 from cluster.settings import Settings

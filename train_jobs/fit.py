@@ -10,8 +10,9 @@ from typing import Any
 from cluster.archives import get_archive, put_archive
 from cluster.control.champions import Champions
 from cluster.control.fit_requests import FitRequest
-from cluster.control.gate import CAPTURE_TAG, GateThresholds, Promotions
+from cluster.control.gate import Promotions
 from cluster.control.lineage import lineage_of_code
+from cluster.control.promotion.checks import CAPTURE_TAG, GateThresholds
 from cluster.ids import ModelRef
 from cluster.platform import Platform
 from cluster.state.lease import Lease

@@ -11,10 +11,12 @@ import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cluster.control.fit_requests import FitOptions
+from cluster.control.promotion.checks import PROBE
 from m2dao.errors import ConfigError
 from m2dao.formats import CAPTURE
 from train_jobs.recordings import prepare_contained
@@ -143,6 +145,7 @@ def fit_recording(task: FitTask, monitor: FitMonitor) -> FitOutcome:
     )
     metrics = {f"fit.{name}": float(value) for name, value in result.as_dict().items() if _is_number(value)}
     metrics.update(_evaluate(task, monitor))
+    metrics.update(_speak_probe(task, monitor))
     artifacts = {path.name: path for path in _reports(task)}
     return FitOutcome(
         identity_dir=task.identity_dir, capture_sha256=capture_sha256, metrics=metrics, artifacts=artifacts
@@ -154,10 +157,11 @@ def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
 
     metrics: dict[str, float] = {}
     protocols = task.options.protocols
+    num_parts = len(protocols) + 1  # the probe sentence comes last
     for index, protocol in enumerate(protocols):
 
         def on_progress(share: float, done: int = index, name: str = protocol) -> None:
-            monitor.stage("evaluate", (done + share) / len(protocols), name)
+            monitor.stage("evaluate", (done + share) / num_parts, name)
 
         result = evaluate(
             task.identity_dir,
@@ -170,6 +174,28 @@ def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
         prefix = "" if index == 0 else f"{protocol}."
         metrics.update({prefix + k: float(v) for k, v in result.as_dict().items() if _is_number(v)})
     return metrics
+
+
+def _speak_probe(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
+    """How the lips keep to a sentence in another person's voice: what the gate sees of every version."""
+    from m2dao.evaluation.evaluate import evaluate
+
+    done = len(task.options.protocols)
+
+    def on_progress(share: float) -> None:
+        monitor.stage("evaluate", (done + share) / (done + 1), "probe sentence")
+
+    with as_file(files("train_jobs") / "data" / "probe.flac") as sentence:
+        result = evaluate(
+            task.identity_dir,
+            task.capture_dir,
+            protocol="cross",
+            audio=sentence,
+            backend=task.backend,
+            on_progress=on_progress,
+        )
+    found = {name: value for name, value in result.as_dict().items() if not name.startswith("recording_")}
+    return {f"{PROBE}{name}": float(value) for name, value in found.items() if _is_number(value)}
 
 
 def _is_number(value: Any) -> bool:

@@ -32,10 +32,13 @@ class Champions:
         """What stands for an identity."""
         return self._state.champions.get(tenant, identity)
 
-    def prove(self, ref: ModelRef) -> None:
+    def prove(self, ref: ModelRef) -> str:
         """Return once a replica that serves the identity has ``ref`` warm and has rendered a frame of it.
 
         Where no replica serves the identity, the keeper renders the frame.
+
+        Returns:
+            by what backend it was rendered.
 
         Raises:
             PromotionRefused: it cannot be loaded, its frame shows nobody, or nobody has answered in time.
@@ -53,6 +56,7 @@ class Champions:
         if fault:
             remedy = "fit it again, or see whether a keeper is running"
             raise PromotionRefused(str(ref), "a version that can be loaded and rendered", fault, remedy)
+        return probes.backend(ref, probe)
 
     def note_refusal(self) -> None:
         """Count a promotion that was refused, for people who watch."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.control.gate import GateThresholds
+from cluster.control.promotion.checks import GateThresholds
 from cluster.control.recordings import file_suffix, recording_key
 from cluster.ids import IdentityName, TenantId
 from cluster.object_keys import object_key

@@ -8,155 +8,20 @@ reachable as ``previous``, which is what a rollback returns to.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cluster.control.champions import Champions, require_epoch, require_version
+from cluster.control.promotion.checks import GateCheck, GateDecision, GateThresholds, judge
 from cluster.ids import IdentityName, ModelRef, TenantId
 from cluster.state.champions import Champion, ChampionChange
 from cluster.state.versions import VersionDetails, VersionTable
-from m2dao.errors import ConfigError, Conflict, PromotionRefused, ServiceUnavailable
+from m2dao.errors import Conflict, PromotionRefused, ServiceUnavailable
 
-CAPTURE_TAG = "capture_sha256"  # which capture the metrics of a version were measured on
 GATE_TAG = "gate"  # passed, refused or forced
 REASONS_TAG = "gate_reasons"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateThresholds:
-    """What a version must reach to become the champion; the metrics are those of ``m2dao evaluate``.
-
-    ``min_sync_share`` is a share of the sync confidence that the recording itself has over the same frames.
-    ``max_*_drop`` limit how far a challenger may fall behind the present champion, and count only where both were
-    measured on the same capture with the same number of frames: other numbers cannot be compared.
-    """
-
-    min_psnr_db: float = 25.0
-    min_sync_confidence: float = 0.15
-    min_sync_share: float = 0.5
-    max_psnr_drop_db: float = 0.5
-    max_sync_confidence_drop: float = 0.1
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not math.isfinite(value):
-                raise ConfigError(f"gate threshold {field.name}", "a finite number", repr(value))
-            if field.name.startswith("max_") and value < 0:
-                raise ConfigError(f"gate threshold {field.name}", "a drop of 0 or more", repr(value))
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateCheck:
-    """One thing that the gate looked at.
-
-    Args:
-        name: stable, for programs, such as ``psnr_db``.
-        passed: whether it speaks for the version.
-        detail: the same in plain words.
-        value: what was measured; None where nothing was.
-        limit: what it is held against; None where nothing is.
-    """
-
-    name: str
-    passed: bool
-    detail: str
-    value: float | None = None
-    limit: float | None = None
-
-
-@dataclass(frozen=True)
-class GateDecision:
-    """Whether a version may become the champion, and everything for and against it."""
-
-    checks: tuple[GateCheck, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing speaks against it."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """What decided, in plain words: what speaks against it, or else everything."""
-        return tuple(check.detail for check in self.checks if self.passed or not check.passed)
-
-    def __str__(self) -> str:
-        return ("passed: " if self.passed else "refused: ") + "; ".join(self.reasons)
-
-
-def judge(candidate: VersionDetails, champion: VersionDetails | None, thresholds: GateThresholds) -> GateDecision:
-    """Judge a version by its own numbers and against the champion it would replace."""
-    checks = [_floor(candidate, "psnr_db", thresholds.min_psnr_db, "dB"), *_sync_floors(candidate, thresholds)]
-    if champion is None:
-        checks.append(GateCheck(name="champion", passed=True, detail="there is no champion yet"))
-    elif not _comparable(candidate, champion):
-        why = "its metrics come from another capture" if champion.metrics else "no metrics of it are known"
-        detail = f"not compared with {champion.ref}: {why}"
-        checks.append(GateCheck(name="champion", passed=True, detail=detail))
-    else:
-        checks.append(_no_drop(candidate, champion, "psnr_db", thresholds.max_psnr_drop_db, "dB"))
-        checks.append(_no_drop(candidate, champion, "sync_confidence", thresholds.max_sync_confidence_drop, ""))
-    return GateDecision(tuple(checks))
-
-
-def _floor(candidate: VersionDetails, metric: str, floor: float, unit: str) -> GateCheck:
-    value = candidate.metrics.get(metric)
-    if value is None or not math.isfinite(value):
-        detail = f"{metric} was not measured (need at least {_number(floor, unit)})"
-        return GateCheck(name=metric, passed=False, detail=detail, limit=floor)
-    relation = ">=" if value >= floor else "below"
-    detail = f"{metric} {_number(value, unit)} {relation} {_number(floor, unit)}"
-    return GateCheck(name=metric, passed=value >= floor, detail=detail, value=value, limit=floor)
-
-
-def _sync_floors(candidate: VersionDetails, thresholds: GateThresholds) -> list[GateCheck]:
-    own = candidate.metrics.get("recording_sync_confidence")
-    measured = candidate.metrics.get("sync_confidence")
-    if own is None and measured is None and "num_frames" in candidate.metrics:
-        # Lip sync needs a few seconds to be told from chance; nobody can tell it here, not even of the recording.
-        frames = candidate.metrics["num_frames"]
-        detail = f"lip sync was not judged: {frames:.0f} test frames are too few to measure it"
-        return [GateCheck(name="sync_confidence", passed=True, detail=detail)]
-    checks = [_floor(candidate, "sync_confidence", thresholds.min_sync_confidence, "")]
-    if own is not None and measured is not None and own > 0:
-        share, least = measured / own, thresholds.min_sync_share
-        relation = "at least" if share >= least else "below"
-        detail = f"sync_confidence is {share:.0%} of the recording's own, {relation} {least:.0%}"
-        checks.append(GateCheck(name="sync_share", passed=share >= least, detail=detail, value=share, limit=least))
-    return checks
-
-
-def _no_drop(candidate: VersionDetails, champion: VersionDetails, metric: str, margin: float, unit: str) -> GateCheck:
-    name = f"{metric}_drop"
-    before, after = champion.metrics.get(metric), candidate.metrics.get(metric)
-    if before is None or not math.isfinite(before):
-        return GateCheck(name=name, passed=True, detail=f"{champion.ref} has no {metric} to compare with", limit=margin)
-    if after is None or not math.isfinite(after):
-        detail = f"{metric} was not measured, {champion.ref} has {_number(before, unit)}"
-        return GateCheck(name=name, passed=False, detail=detail, limit=margin)
-    drop = before - after
-    if drop > margin:
-        detail = f"{metric} is {_number(drop, unit)} below {champion.ref} (allowed: {_number(margin, unit)})"
-    else:
-        detail = f"{metric} {_number(after, unit)} holds up to {champion.ref} ({_number(before, unit)})"
-    return GateCheck(name=name, passed=drop <= margin, detail=detail, value=drop, limit=margin)
-
-
-def _number(value: float, unit: str) -> str:
-    return f"{value:.3g} {unit}".strip() if abs(value) < 10 else f"{value:.2f} {unit}".strip()
-
-
-def _comparable(candidate: VersionDetails, champion: VersionDetails) -> bool:
-    capture = candidate.tags.get(CAPTURE_TAG)
-    return (
-        capture is not None
-        and capture == champion.tags.get(CAPTURE_TAG)
-        and candidate.metrics.get("num_frames") == champion.metrics.get("num_frames")
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +136,8 @@ class Promotions:
         rival = None
         if champion.version is not None:
             rival = self._details(ModelRef(ref.tenant, ref.identity, champion.version), needed=False)
-        decision = judge(self._details(ref, needed=not force), rival, thresholds)
+        num_bytes = self._versions.facts(ref).num_bytes
+        decision = judge(self._details(ref, needed=not force), rival, thresholds, num_bytes=num_bytes)
         forced = force and not decision.passed
         if not decision.passed and not force:
             self._note(ref, "refused", decision)
@@ -283,13 +149,15 @@ class Promotions:
                 "fit it longer or on a better recording, or promote it by force (--force)",
             )
         try:
-            self._champions.prove(ref)
+            backend = self._champions.prove(ref)
         except PromotionRefused as error:
             failed = GateCheck(name="probe", passed=False, detail=error.got)
             self._note(ref, "refused", GateDecision((*decision.checks, failed)))
             self._champions.note_refusal()
             raise
-        probed = GateCheck(name="probe", passed=True, detail="it was loaded and rendered")
+        probed = GateCheck(
+            name="probe", passed=True, detail=f"it was loaded and rendered by the backend {backend or 'of a replica'}"
+        )
         self._note(ref, "forced" if forced else "passed", GateDecision((*decision.checks, probed)))
         return decision, forced
 

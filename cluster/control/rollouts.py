@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from cluster.control.champions import Champions
-from cluster.control.gate import GateCheck
+from cluster.control.promotion.checks import GateCheck
 from cluster.groups.rollouts import RolloutSettings
 from cluster.ids import IdentityName, ModelRef, TenantId
 from cluster.state.champions import Champion

@@ -17,6 +17,7 @@ from cluster.state.lease import Lease
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.3
+BACKEND = "cpu"  # a keeper holds no GPU
 REPLICAS_S = 1.0  # how long replicas have to take on a probe
 _PROBE_S = 25.0
 _PROGRAM = "serve_apps.rendering.probe"  # named, not imported: the keeper knows no engine
@@ -47,7 +48,7 @@ class ProbeChore:
             lease.check()
             ref = self._probes.claim(tenant, probe, self._who)
             if ref is not None:
-                self._probes.answer(tenant, probe, self._who, self._fault_of(ref))
+                self._probes.answer(tenant, probe, self._who, self._fault_of(ref), backend=BACKEND)
         return LOOK_S
 
     def _fault_of(self, ref: ModelRef) -> str:

@@ -46,9 +46,14 @@ class Probes:
         found = self._link.run(scripts.CLAIM_PROBE, [keys.probe(tenant, probe)], [by, _CLAIM_MS])
         return ModelRef.parse(found) if found else None
 
-    def answer(self, tenant: TenantId, probe: str, by: str, fault: str) -> None:
+    def answer(self, tenant: TenantId, probe: str, by: str, fault: str, *, backend: str) -> None:
         """Say what a probe has shown; empty for no fault. Only the word of who has it now counts."""
-        self._link.run(scripts.ANSWER_PROBE, [keys.probe(tenant, probe), keys.PROBES], [str(tenant), probe, by, fault])
+        words = [str(tenant), probe, by, fault, backend]
+        self._link.run(scripts.ANSWER_PROBE, [keys.probe(tenant, probe), keys.PROBES], words)
+
+    def backend(self, ref: ModelRef, probe: str) -> str:
+        """By what the frame of an answered probe was rendered; empty where an older release has answered."""
+        return str(self._link.call("HGET", keys.probe(ref.tenant, probe), "backend") or "")
 
     def waiting(self, *, for_s: float) -> list[tuple[TenantId, str]]:
         """The questions without an answer that were asked at least ``for_s`` seconds ago."""

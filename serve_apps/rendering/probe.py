@@ -76,10 +76,11 @@ class ReplicaProber:
         probes: the questions.
         talkers: what the replica holds.
         name: who answers.
+        backend: by what the replica renders.
     """
 
-    def __init__(self, probes: Probes, talkers: TalkerCache, *, name: str):
-        self._probes, self._talkers, self._name = probes, talkers, name
+    def __init__(self, probes: Probes, talkers: TalkerCache, *, name: str, backend: str):
+        self._probes, self._talkers, self._name, self._backend = probes, talkers, name, backend
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe")
 
     def heard(self, message: dict[str, Any]) -> None:
@@ -92,7 +93,7 @@ class ReplicaProber:
         try:
             ref = self._probes.claim(tenant, probe, self._name)
             if ref is not None:
-                self._probes.answer(tenant, probe, self._name, self._fault_of(ref))
+                self._probes.answer(tenant, probe, self._name, self._fault_of(ref), backend=self._backend)
         except OURS as error:  # somebody else takes it on
             log.warning("a version could not be probed", extra={"error": str(error)})
         except Exception:

@@ -97,7 +97,10 @@ class TalkerReplica:
         )
         self._pool = RenderPool(worker, concurrency=config.render_concurrency)
         prober = ReplicaProber(
-            platform.state.probes, self._talkers, name=f"replica {socket.gethostname()}:{os.getpid()}"
+            platform.state.probes,
+            self._talkers,
+            name=f"replica {socket.gethostname()}:{os.getpid()}",
+            backend=config.backend,
         )
         self._watch = ChampionWatch(
             platform.state, on_change=lambda message: keep_warm(self._talkers, message), on_probe=prober.heard

@@ -21,6 +21,14 @@ from m2dao.errors import CaptureRejected
 from tests.support.tiny_identity import make_tiny_identity
 from train_jobs.work import FitMonitor, FitOutcome, FitTask
 
+# What the gate asks of a version beside quality: of one that has learned to speak.
+SPEAKS = {
+    "fit.speech_held_out_r": 0.6,
+    "probe.sync_confidence": 0.6,
+    "probe.sync_offset_frames": 0.7,
+    "probe.closure_mbp": 0.3,
+}
+
 
 def small_fit(task: FitTask, monitor: FitMonitor) -> FitOutcome:
     plan = json.loads(task.recording.read_text())
@@ -59,7 +67,7 @@ def small_fit(task: FitTask, monitor: FitMonitor) -> FitOutcome:
     return FitOutcome(
         identity_dir=task.identity_dir,
         capture_sha256=plan.get("capture", "c" * 64),
-        metrics={"psnr_db": plan.get("psnr_db", 30.0), "sync_confidence": 0.5, "num_frames": 10.0},
+        metrics={"psnr_db": plan.get("psnr_db", 30.0), "sync_confidence": 0.5, "num_frames": 10.0, **SPEAKS},
         artifacts={"contact_sheet.jpg": task.capture_dir / "contact_sheet.jpg"},
     )
 

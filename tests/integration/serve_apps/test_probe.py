@@ -46,7 +46,7 @@ def test_a_frame_shows_somebody_or_it_is_a_bad_one(frame, fault):
 def listening(api, tmp_path):
     """A replica's talkers, whose prober hears of probes."""
     _, talkers = make_worker(api.services, tmp_path / "disk")
-    prober = ReplicaProber(api.services.state.probes, talkers, name="replica")
+    prober = ReplicaProber(api.services.state.probes, talkers, name="replica", backend="cpu")
     return talkers, prober
 
 
@@ -80,10 +80,11 @@ def test_one_has_a_probe_at_a_time_and_only_its_word_counts(api, own):
     probes.ask(ref, "p3")
     assert probes.claim(own.tenant, "p3", "a") == ref
     assert probes.claim(own.tenant, "p3", "b") is None
-    probes.answer(own.tenant, "p3", "b", "")
+    probes.answer(own.tenant, "p3", "b", "", backend="cpu")
     assert probes.fault(ref, "p3") is None
-    probes.answer(own.tenant, "p3", "a", "broken")
+    probes.answer(own.tenant, "p3", "a", "broken", backend="gsplat")
     assert probes.fault(ref, "p3") == "broken"
+    assert probes.backend(ref, "p3") == "gsplat"
     assert (own.tenant, "p3") not in probes.waiting(for_s=0.0)
 
 

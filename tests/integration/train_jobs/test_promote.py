@@ -7,13 +7,15 @@ import json
 import pytest
 
 from cluster.control.champions import Champions
-from cluster.control.gate import GateThresholds, Promotions
+from cluster.control.gate import Promotions
+from cluster.control.promotion.checks import GateThresholds
 from cluster.ids import AliasRef, IdentityName, ModelRef
 from cluster.platform import Platform
 from cluster.registry import Registry
 from cluster.state.tallies import MOVES
 from m2dao.errors import Conflict, PromotionConflict, PromotionRefused, UnknownIdentity
 from tests.support.serve import probing
+from tests.support.small_work import SPEAKS
 from tests.support.tiny_identity import make_tiny_identity
 from train_jobs import cli
 
@@ -45,7 +47,7 @@ def promotions(registry, state):
 @pytest.fixture
 def register(registry, tenant, folder):
     def make(psnr_db: float = 30.0, sync_confidence: float = 0.6, capture: str = CAPTURE) -> ModelRef:
-        metrics = {"psnr_db": psnr_db, "sync_confidence": sync_confidence, "num_frames": 100.0}
+        metrics = {"psnr_db": psnr_db, "sync_confidence": sync_confidence, "num_frames": 100.0, **SPEAKS}
         return registry.register_version(tenant, ANNA, folder, metrics=metrics, tags={"capture_sha256": capture})
 
     return make
@@ -97,7 +99,8 @@ def test_promotion_moves_the_champion_keeps_the_previous_one_and_tells_everybody
         "value": 31.0,
         "limit": 25.0,
     }
-    assert set(checks) == {"psnr_db", "sync_confidence", "psnr_db_drop", "sync_confidence_drop", "probe"}
+    own = {"psnr_db", "sync_confidence", "size_mb", "probe", *SPEAKS}
+    assert set(checks) == own | {"psnr_db_drop", "sync_confidence_drop", "probe.sync_confidence_drop"}
 
 
 def test_a_refused_version_changes_nothing_and_keeps_the_reasons(registry, promotions, state, tenant, register):
@@ -129,7 +132,7 @@ def test_a_version_that_cannot_be_loaded_never_becomes_champion_not_even_by_forc
     good = register(30.0)
     promotions.promote(good)
     (tmp_path / "identity.json").write_text("{}")
-    metrics = {"psnr_db": 40.0, "sync_confidence": 0.9}
+    metrics = {"psnr_db": 40.0, "sync_confidence": 0.9, **SPEAKS}
     broken = registry.register_version(tenant, ANNA, tmp_path, metrics=metrics, tags={})
     for force in (False, True):
         with pytest.raises(PromotionRefused, match="loaded and rendered"):

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 import cluster
-from cluster.control.gate import GateThresholds
+from cluster.control.promotion.checks import GateThresholds
 from cluster.state import jobs, new_jobs
 from m2dao import formats
 from m2dao.capture.review.quality import QualityRules

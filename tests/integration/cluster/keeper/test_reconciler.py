@@ -14,11 +14,12 @@ from cluster.state import keys
 from cluster.state.champions import Champion
 from m2dao.errors import ServiceUnavailable
 from tests.support.serve import probing
+from tests.support.small_work import SPEAKS
 from tests.support.tiny_identity import make_tiny_identity
 
 ANNA = IdentityName("anna")
-GOOD = {"psnr_db": 31.0, "sync_confidence": 0.6}
-POOR = {"psnr_db": 5.0, "sync_confidence": 0.6}
+GOOD = {"psnr_db": 31.0, "sync_confidence": 0.6, **SPEAKS}
+POOR = {"psnr_db": 5.0, "sync_confidence": 0.6, **SPEAKS}
 
 
 @pytest.fixture(scope="module")

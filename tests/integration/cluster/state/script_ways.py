@@ -160,7 +160,7 @@ def probed(state: StateStore, tenant: TenantId) -> None:
     ref = version(state, tenant)
     state.probes.ask(ref, "p")
     assert state.probes.claim(tenant, "p", "me") == ref
-    state.probes.answer(tenant, "p", "me", "")
+    state.probes.answer(tenant, "p", "me", "", backend="cpu")
     assert state.probes.fault(ref, "p") == ""
 
 

@@ -22,8 +22,8 @@ FACTS = VersionFacts(files_sha256="a" * 64, num_bytes=3)
 class Proven(Champions):
     """Champions whose versions can all be rendered: no replica runs here."""
 
-    def prove(self, ref: ModelRef) -> None:
-        """They can."""
+    def prove(self, ref: ModelRef) -> str:
+        return "cpu"
 
 
 @pytest.fixture
@@ -133,8 +133,9 @@ def test_a_decision_on_renders_before_the_last_move_moves_nothing(state, tenant,
 
 def test_a_move_between_judging_and_rolling_back_wins(state, tenant, three, monkeypatch):
     class Overtaken(Proven):
-        def prove(self, ref: ModelRef) -> None:
+        def prove(self, ref: ModelRef) -> str:
             state.champions.promote(three[2])
+            return "cpu"
 
     for _ in range(6):
         render(state, three[1], fails=True)

@@ -16,6 +16,7 @@ from m2dao.identity.checkpoint import load_identity
 from serve_apps.api.waiting.turns import Turns
 from serve_apps.problems import ApiProblem
 from tests.support.serve import Api, Customer, assert_problem, probing
+from tests.support.small_work import SPEAKS
 
 CHAMPION = "/v1/identities/anna/champion"
 ROLLBACK = "/v1/identities/anna/rollback"
@@ -32,7 +33,7 @@ def register(api: Api, own: Customer, folder):
     """Registers one more version of the tenant's anna."""
 
     def make(psnr_db: float = 31.0) -> ModelRef:
-        metrics = {"psnr_db": psnr_db, "sync_confidence": 0.6}
+        metrics = {"psnr_db": psnr_db, "sync_confidence": 0.6, **SPEAKS}
         tags = {"recipe": "m2dao", "capture_sha256": "a" * 64}
         return api.platform.registry.register_version(
             own.tenant, IdentityName("anna"), folder, metrics=metrics, tags=tags

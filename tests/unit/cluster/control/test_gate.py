@@ -6,10 +6,11 @@ import math
 
 import pytest
 
-from cluster.control.gate import GateThresholds, judge
+from cluster.control.promotion.checks import GateThresholds, judge
 from cluster.ids import ModelRef
 from cluster.state.versions import VersionDetails
 from m2dao.errors import ConfigError
+from tests.support.small_work import SPEAKS
 
 CAPTURE = "a" * 64
 
@@ -17,7 +18,7 @@ CAPTURE = "a" * 64
 def version(number: int, *, capture: str = CAPTURE, **metrics: float) -> VersionDetails:
     return VersionDetails(
         ref=ModelRef.parse(f"acme.anna@{number}"),
-        metrics={"psnr_db": 31.0, "sync_confidence": 0.6, "num_frames": 100.0, **metrics},
+        metrics={"psnr_db": 31.0, "sync_confidence": 0.6, "num_frames": 100.0, **SPEAKS, **metrics},
         tags={"capture_sha256": capture},
     )
 
@@ -61,12 +62,55 @@ def test_lip_sync_is_judged_by_what_the_recording_itself_has(own, passes):
     assert any("of the recording's own" in reason for reason in decision.reasons)
 
 
-def test_lip_sync_that_nobody_could_measure_is_not_held_against_a_version_but_is_said():
-    candidate = version(1)
+def test_where_test_frames_are_too_few_for_lip_sync_the_probe_sentence_decides():
+    candidate = version(1, num_frames=12.0)
     del candidate.metrics["sync_confidence"]
     decision = judge(candidate, None, GateThresholds())
     assert decision.passed
-    assert any("not judged" in reason for reason in decision.reasons)
+    assert any("the probe sentence shows that it speaks" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        ("fit.speech_held_out_r", -0.07),
+        ("probe.sync_confidence", 0.24),
+        ("probe.sync_offset_frames", -15.0),
+        ("probe.closure_mbp", 0.0),
+        *((name, None) for name in SPEAKS),
+    ],
+)
+@pytest.mark.parametrize("has_own_sync", [True, False])
+def test_a_voice_that_has_learned_nothing_never_passes(metric, value, has_own_sync):
+    """One of 5 s had a held-out r of -0.07, and passed because its test frames were too few."""
+    candidate = version(1, num_frames=100.0 if has_own_sync else 11.0)
+    if not has_own_sync:
+        del candidate.metrics["sync_confidence"]
+    if value is None:
+        del candidate.metrics[metric]
+    else:
+        candidate.metrics[metric] = value
+    decision = judge(candidate, None, GateThresholds())
+    assert not decision.passed
+    named = {check.name: check for check in decision.checks}
+    assert not named[metric].passed
+    assert named["sync_confidence"].passed is has_own_sync
+    assert value is not None or "not measured" in named[metric].detail
+
+
+def test_a_version_of_another_capture_is_compared_by_the_probe_sentence():
+    champion = version(1, capture="b" * 64, **{"probe.sync_confidence": 0.9})
+    candidate = version(2, **{"probe.sync_confidence": 0.65})
+    decision = judge(candidate, champion, GateThresholds(max_probe_sync_drop=0.2))
+    assert [check.name for check in decision.checks if not check.passed] == ["probe.sync_confidence_drop"]
+    assert judge(candidate, champion, GateThresholds(max_probe_sync_drop=0.3)).passed
+
+
+@pytest.mark.parametrize(("num_bytes", "passes"), [(2_000_000, True), (2_000_001, False)])
+def test_a_version_is_as_large_as_is_allowed_at_most(num_bytes, passes):
+    decision = judge(version(1), None, GateThresholds(max_mb=2.0), num_bytes=num_bytes)
+    assert decision.passed is passes
+    assert "size_mb" in {check.name for check in decision.checks}
 
 
 @pytest.mark.parametrize(("drop", "passes"), [(0.5, True), (0.51, False), (-3.0, True)])
