@@ -28,10 +28,10 @@ help:
 	@echo "make lock                         resolve requirements.lock anew"
 
 # A changed lock installs again, an unchanged one costs nothing. Kernels are compiled here, once for this processor.
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable clients/python
 	$(BIN)/m2dao assets compile
 	@touch $(STAMP)
 

@@ -10,7 +10,9 @@ import inspect
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -42,11 +44,15 @@ def programs() -> dict[str, argparse.ArgumentParser]:
     import serve_apps.cli
     import train_jobs.cli
 
+    sys.path.insert(0, str(Path(__file__).parents[2] / "clients/python"))  # the SDK of this tree, installed or not
+    from m2dao_client.command import main as client
+
     return {
         "m2dao": m2dao.cli.build_parser(),
         "m2dao-cluster": cluster.cli.build_parser(),
         "m2dao-train": train_jobs.cli.build_parser(),
         "m2dao-serve": serve_apps.cli.build_parser(),
+        "m2dao-client": client.build_parser(),
     }
 
 

@@ -8,13 +8,21 @@ import pytest
 
 from tests.unit.docs.markdown import ROOT, markdown_files, tokens_of
 from tools.docs.__main__ import filled, pages
+from tools.docs.sdk import sdk_files
 
+WRITTEN = sdk_files()
 HAND_WRITTEN = [path for path in markdown_files() if path.name != "command-line.md"]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_is_what_make_docs_makes_of_it(page):
     assert filled(page) == page.read_text(encoding="utf-8"), "run `make docs`"
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=str)
+def test_a_module_of_the_sdk_is_what_make_docs_makes_of_it(path):
+    assert (ROOT / path).is_file(), "run `make docs`"
+    assert WRITTEN[path] == (ROOT / path).read_text(encoding="utf-8"), "run `make docs`"
 
 
 @pytest.mark.parametrize(("name", "most"), [("README.md", 70), ("CONTRIBUTING.md", 80)])
