@@ -1,0 +1,1 @@
+"""`m2dao-client`: the API from a terminal."""
