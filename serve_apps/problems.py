@@ -56,6 +56,8 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "precondition-required": ProblemKind(428, "The request must say what it has seen"),
     "no-video": ProblemKind(404, "There is no video"),
     "range-not-satisfiable": ProblemKind(416, "The file has no such part"),
+    "not-failed": ProblemKind(409, "The render has not failed"),
+    "sound-gone": ProblemKind(409, "The sound of the render is not kept any more"),
     "render-finished": ProblemKind(409, "The render is finished"),
     "upload-too-slow": ProblemKind(408, "The upload came too slowly"),
     "upload-too-large": ProblemKind(413, "The upload is too large"),

@@ -31,13 +31,13 @@ from cluster.state import keys, scripts
 from cluster.state.link import RedisLink, new_nonce
 from cluster.state.new_jobs import ID_TYPES, NewJob, Once, check_kind
 from cluster.state.problems import Problem
-from cluster.state.records import Backlog, Claim, JobRecord, Terms, fields_of, record_of
+from cluster.state.records import ALWAYS, Backlog, Claim, JobRecord, Span, Terms, fields_of, record_of
 from m2dao.errors import Conflict, InputError, LeaseLost, UnknownJob, UnknownObject
 
 RETENTION_S = 7 * 24 * 3600
 _BACKOFF = Backoff()
 _ANY = Terms()
-_SEEN_AT_ONCE, _MOST_SEEN = 100, 1000  # jobs that are read for one page
+_SEEN_AT_ONCE, _MOST_SEEN = 100, 300  # jobs that are read for one page
 
 _RESTS = "rests/"  # before the name of a tenant
 
@@ -128,20 +128,25 @@ class Jobs:
         kind: str,
         *,
         keep: Callable[[JobRecord], bool] = lambda job: True,
+        span: Span = ALWAYS,
         after: str = "",
         limit: int = 20,
     ) -> tuple[Sequence[JobRecord], str | None]:
         """A page of the tenant's jobs of a kind, the newest first, and where the next page begins.
 
         Args:
+            tenant: whose.
+            kind: "render" or "fit".
             keep: which of them. A page may be short, even empty, where few of many are kept.
+            span: when they were made.
             after: what the page before gave; empty for the first.
+            limit: how many at most.
         """
         check_kind(kind)
         index, found, num_seen = keys.job_lists(tenant, kind)[2], [], 0
         while num_seen < _MOST_SEEN:
-            before, newest = after, f"({after}" if after else "+inf"
-            ids = self._link.call("ZREVRANGEBYSCORE", index, newest, "-inf", "LIMIT", 0, _SEEN_AT_ONCE)
+            before, newest = after, f"({after}" if after else span.newest
+            ids = self._link.call("ZREVRANGEBYSCORE", index, newest, span.oldest, "LIMIT", 0, _SEEN_AT_ONCE)
             for fields in self._link.hashes([keys.job(tenant, parse_job_id(job_id)) for job_id in ids]):
                 num_seen += 1
                 if "id" not in fields:
@@ -295,6 +300,10 @@ class Jobs:
         if not found:
             raise UnknownObject(f"files of job {claim.job.id}", "files kept with the job", "none")
         return found
+
+    def kept_files(self, tenant: TenantId, job_id: JobId) -> Mapping[str, bytes]:
+        """The files of a job that is open, or that failed not long ago; empty when there are none."""
+        return self._link.blobs(keys.files(tenant, job_id))
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> JobRecord:
         """Record the result. Saying so again under the same claim changes nothing.

@@ -59,6 +59,7 @@ _PATTERNS: Final = {
     "client_origins": CLIENT_ORIGINS,  # origins of pages with client tokens, by the end of the last one
     "job": "%s:job:%s",  # tenant, job id -> hash
     "files": "%s:files:%s",  # tenant, job id -> hash of name -> bytes, while the job is open
+    "kept_failed": "%s:kept-failed",  # tenant -> failed jobs whose files are still there, by the time of their end
     "queue": "%s:queue:%s",  # tenant, kind -> waiting jobs, by time of creation
     "leases": "%s:leases:%s",  # tenant, kind -> running jobs, by the end of the lease
     "delayed": "%s:delayed:%s",  # tenant, kind -> jobs that are put off, by the end of their wait

@@ -93,6 +93,32 @@ class Terms:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Span:
+    """When jobs were made.
+
+    Args:
+        since_s: not before, as Unix time; None for any time.
+        until_s: before this, as Unix time; None for any time.
+    """
+
+    since_s: float | None = None
+    until_s: float | None = None
+
+    @property
+    def oldest(self) -> str:
+        """The lowest place in the index."""
+        return "-inf" if self.since_s is None else f"{self.since_s * 1e6:.0f}"
+
+    @property
+    def newest(self) -> str:
+        """The place in the index below which they are."""
+        return "+inf" if self.until_s is None else f"({self.until_s * 1e6:.0f}"
+
+
+ALWAYS = Span()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Backlog:
     """The open jobs of one kind."""
 

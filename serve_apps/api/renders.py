@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from cluster.ids import ModelRef, RenderId, TenantId
 from cluster.settings import MB
 from cluster.state.new_jobs import Files, NewJob, NoRoomForFiles, Once, create_on_loop
 from cluster.state.people.principals import Principal
-from cluster.state.records import JobRecord
+from cluster.state.records import ALWAYS, JobRecord, Span
 from cluster.telemetry.scope import JOB, note
 from cluster.telemetry.traces import spans
 from m2dao.errors import Conflict, InvalidId, M2daoError, NotFound, QuotaExceeded, UnderMaintenance, UnknownIdentity
@@ -26,6 +27,7 @@ from serve_apps.api import schemas
 from serve_apps.api.authentication import LOOKUP_COST, UploadPlace, too_many_renders
 from serve_apps.api.bodies.times import utc
 from serve_apps.api.decode import DecodedAudio
+from serve_apps.api.resources.retries import retry_of
 from serve_apps.api.services import Services
 from serve_apps.api.uploads import RenderForm
 from serve_apps.identities.aliases import parse_identity, resolve_identity, unknown_identity
@@ -38,6 +40,38 @@ _NOT_BEGUN = ""  # the stage of a claimed render that no replica has begun
 _BACKGROUND = "background.png"
 _CONTENT_TYPES = {SPEECH: "audio/wav", SOUND: "audio/flac", _BACKGROUND: "image/png"}
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderFilter:
+    """Which renders a list shows.
+
+    Args:
+        status: only those in this state; None for any.
+        identity: only those of this person; None for all.
+        version: only those of this version; None for any.
+        span: when they were made.
+        after: what the page before gave; empty for the first.
+        offset: how many of the newest to leave out, without the rest of this.
+        limit: how many at most.
+    """
+
+    status: str | None = None
+    identity: str | None = None
+    version: int | None = None
+    span: Span = ALWAYS
+    after: str = ""
+    offset: int = 0
+    limit: int = 20
+
+    def keeps(self, job: JobRecord) -> bool:
+        """Whether a render is one of them, its time apart."""
+        ref = ModelRef.parse(job.request["ref"])
+        return (
+            self.status in (None, shown_status(job))
+            and self.identity in (None, str(ref.identity))
+            and self.version in (None, ref.version)
+        )
 
 
 @dataclass(frozen=True)
@@ -202,9 +236,21 @@ class RenderRequests:
         note(**{JOB: str(job.id)})
         return job
 
-    def newest(self, tenant: TenantId, *, limit: int, offset: int) -> list[JobRecord]:
-        """Renders, the newest first."""
-        return self._jobs.list(tenant, "render", limit=limit, offset=offset)
+    def page(self, tenant: TenantId, wanted: RenderFilter) -> tuple[Sequence[JobRecord], str | None]:
+        """A page of renders, the newest first, and where the next page begins."""
+        if wanted.offset:
+            return self._jobs.list(tenant, "render", limit=wanted.limit, offset=wanted.offset), None
+        return self._jobs.page(
+            tenant, "render", keep=wanted.keeps, span=wanted.span, after=wanted.after, limit=wanted.limit
+        )
+
+    def retry(self, asker: Principal, text: str) -> JobRecord:
+        """The render in place of one that failed.
+
+        Raises:
+            ApiProblem: unknown, it has not failed, or its sound or version is gone.
+        """
+        return retry_of(self._services, self.get(asker, text), MAX_KEPT)
 
     def video_key(self, asker: Principal, text: str) -> str:
         """Where the finished video of a render is stored.
@@ -235,8 +281,7 @@ class RenderRequests:
 
     def body(self, job: JobRecord) -> schemas.Render:
         """A render as the API shows it."""
-        begun = job.status != "running" or job.stage != _NOT_BEGUN
-        status = job.status if begun else "queued"
+        status = shown_status(job)
         return schemas.Render(
             id=str(job.id),
             status=cast(schemas.RenderStatus, status),  # checked by the schema
@@ -261,6 +306,12 @@ class RenderRequests:
         return schemas.RenderResult(
             url=url, expires_at=expires_at, num_bytes=result["num_bytes"], sha256=result["sha256"]
         )
+
+
+def shown_status(job: JobRecord) -> str:
+    """The state of a render as clients see it: one that is claimed waits until a replica begins it."""
+    begun = job.status != "running" or job.stage != _NOT_BEGUN
+    return job.status if begun else "queued"
 
 
 def _background(form: RenderForm, prefix: str) -> dict[str, str]:

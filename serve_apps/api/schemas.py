@@ -79,6 +79,9 @@ class RenderList(Body):
     """Renders of the tenant, the newest first."""
 
     renders: list[Render]
+    next: str | None = Field(
+        default=None, description="Where the next page begins: ask again with `after` set to it. null: no more."
+    )
 
 
 class Identity(Body):

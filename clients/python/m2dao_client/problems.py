@@ -134,6 +134,20 @@ class RangeNotSatisfiable(ApiError):
     status = 416
 
 
+class NotFailed(Conflict):
+    """409: The render has not failed."""
+
+    code = "not-failed"
+    status = 409
+
+
+class SoundGone(Conflict):
+    """409: The sound of the render is not kept any more."""
+
+    code = "sound-gone"
+    status = 409
+
+
 class RenderFinished(Conflict):
     """409: The render is finished."""
 

@@ -61,6 +61,8 @@ NAMES = [
     (keys.delivery(ACME, TOLD), f"acme:delivery:{TOLD}", ("delivery", "acme", str(TOLD))),
     (keys.outbox(ACME, HOOK), f"acme:outbox:{HOOK}", ("outbox", "acme", str(HOOK))),
     (keys.OUTBOXES, "outbox", ("outboxes",)),
+    (keys.outcomes(ACME, ANNA), "acme:outcomes:anna", ("outcomes", "acme", "anna")),
+    (keys._PATTERNS["kept_failed"] % "acme", "acme:kept-failed", ("kept_failed", "acme")),
     (keys.seat("keeper"), "seat:keeper", ("seat", "keeper")),
     (keys.TALLIES, "totals:happened", ("tallies",)),
     (keys.MAINTENANCE, "maintenance", ("maintenance",)),

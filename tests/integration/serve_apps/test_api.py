@@ -36,7 +36,7 @@ def test_a_render_is_accepted_and_can_be_looked_at(own):
     assert (render["status"], render["progress"], render["version"]) == ("queued", 0.0, 1)
     assert (render["background"], render["audio_seconds"], render["identity"]) == ("#a0b1c2", 1.5, "anna")
     assert own.client.get(answer.headers["location"]).json() == render
-    assert own.client.get("/v1/renders").json() == {"renders": [render]}
+    assert own.client.get("/v1/renders").json() == {"renders": [render], "next": None}
 
 
 def test_renders_are_listed_newest_first_in_parts(own):

@@ -57,7 +57,7 @@ def test_an_upload_that_races_the_switch_is_refused_and_leaves_nothing(api, own,
         monkeypatch.setattr("serve_apps.api.renders.MAX_KEPT", 1)
     before = stored(api, own.tenant)
     assert_refused(own.ask())
-    assert own.client.get("/v1/renders").json() == {"renders": []}
+    assert own.client.get("/v1/renders").json() == {"renders": [], "next": None}
     assert stored(api, own.tenant) == before
 
 

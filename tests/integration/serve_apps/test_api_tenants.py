@@ -15,6 +15,8 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("get", "/v1/renders/{render_id}"): "render",
     ("get", "/v1/renders/{render_id}/video"): "render",
     ("delete", "/v1/renders/{render_id}"): "render",
+    ("get", "/v1/renders/{render_id}/events"): "render",
+    ("post", "/v1/renders/{render_id}/retry"): "render",
     ("get", "/v1/identities"): None,
     ("post", "/v1/keys"): None,
     ("get", "/v1/keys"): None,
@@ -196,7 +198,7 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
         queued.upper(),
     ):  # some never reach the route; whatever answers says no more than "not found"
         assert other.client.get(f"/v1/renders/{text}").status_code == 404
-    assert other.client.get("/v1/renders").json() == {"renders": []}
+    assert other.client.get("/v1/renders").json() == {"renders": [], "next": None}
     assert len(other.client.get("/v1/keys").json()["keys"]) == len(owner.client.get("/v1/keys").json()["keys"]) == 1
     assert other.client.get("/v1/identities").json() == {"identities": [], "next": None}
     states = {name: owner.client.get(f"/v1/renders/{name}").json()["status"] for name in (queued, running, cancelled)}

@@ -17,7 +17,7 @@ def test_sound_that_cannot_be_used_is_refused_and_leaves_nothing(api, own, audio
     problem = assert_problem(own.ask(audio=audio), 422, "unreadable-media")
     assert "/tmp" not in problem["detail"]
     assert stored(api, own.tenant) == set()
-    assert own.client.get("/v1/renders").json() == {"renders": []}
+    assert own.client.get("/v1/renders").json() == {"renders": [], "next": None}
 
 
 def test_a_body_that_says_it_is_too_large_is_refused(anna):

@@ -80,7 +80,7 @@ def test_nothing_stays_when_one_of_two_files_cannot_be_stored(api, own, monkeypa
     monkeypatch.setattr(api.services.decoder, "decode_audio", lose_one)
     assert not ask_with_picture(own, STEREO).is_success
     assert stored(api, own.tenant) == set()
-    assert own.client.get("/v1/renders").json() == {"renders": []}
+    assert own.client.get("/v1/renders").json() == {"renders": [], "next": None}
 
 
 @pytest.mark.parametrize("has_sound_key", [True, False], ids=["the release before", "the one before that"])

@@ -77,3 +77,5 @@ class RenderList(Model):
     """Renders of the tenant, the newest first."""
 
     renders: list[Render]
+    next: str | None = None
+    """Where the next page begins: ask again with `after` set to it. null: no more."""

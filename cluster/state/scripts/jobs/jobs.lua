@@ -41,10 +41,25 @@ local function tell_end(tenant, key, t)
   local news, what = news_of(key)
   emit(tenant, what, t, news)
 end
--- The record leaves after ``retention`` seconds, and what leads to it soon after. Its files leave now.
+local most_kept, kept_s = 16, 3600
+-- The files of a job leave with its end. Those of some that failed stay for an hour, so that they can be asked for anew.
+local function let_go(tenant, key, id, t)
+  local files, kept = key_of('files', tenant, id), key_of('kept_failed', tenant)
+  if redis.call('HGET', key, 'status') ~= 'failed' or redis.call('EXPIRE', files, kept_s) == 0 then
+    redis.call('DEL', files)
+    return
+  end
+  redis.call('ZADD', kept, text(t), id)
+  redis.call('EXPIRE', kept, kept_s)
+  for _, old in ipairs(redis.call('ZRANGE', kept, 0, -1 - most_kept)) do
+    redis.call('ZREM', kept, old)
+    redis.call('DEL', key_of('files', tenant, old))
+  end
+end
+-- The record leaves after ``retention`` seconds, and what leads to it soon after.
 local function leave(tenant, kind, key, id, retention, t)
   tell_end(tenant, key, t)
-  redis.call('DEL', key_of('files', tenant, id))
+  let_go(tenant, key, id, t)
   redis.call('EXPIRE', key, retention)
   redis.call('ZADD', key_of('leaving', tenant, kind), text(t + retention * 1000000), id)
 end

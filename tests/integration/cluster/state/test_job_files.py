@@ -29,7 +29,6 @@ def take(jobs, tenant):
 
 ENDS = {
     "done": lambda jobs, tenant: jobs.finish(take(jobs, tenant), {}),
-    "failed": lambda jobs, tenant: jobs.fail(take(jobs, tenant), Problem(code="x")),
     "cancelled": lambda jobs, tenant: jobs.cancel(tenant, take(jobs, tenant).job.id),
     "cancelled while it waits": lambda jobs, tenant: jobs.cancel(tenant, jobs.list(tenant, "render")[0].id),
 }
@@ -41,6 +40,13 @@ def test_files_leave_with_the_end_of_their_job(state, tenant, end):
     assert state._link.blobs(keys.files(tenant, job.id)) == CONTENTS
     ENDS[end](state.jobs, tenant)
     assert state._link.blobs(keys.files(tenant, job.id)) == {}
+
+
+def test_files_of_a_job_that_failed_stay_for_an_hour(state, tenant):
+    job, _ = state.jobs.add(new_job(tenant))
+    state.jobs.fail(take(state.jobs, tenant), Problem(code="x"))
+    assert state.jobs.kept_files(tenant, job.id) == CONTENTS
+    assert 0 < state._link.call("TTL", keys.files(tenant, job.id)) <= 3600
 
 
 def test_files_stay_while_a_job_is_tried_again(state, tenant):
