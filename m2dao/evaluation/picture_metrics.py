@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from m2dao.evaluation.metrics import ChangeMeter, FlickerMeter, edge_band, neck_band, psnr_db, ssim
-from m2dao.evaluation.perceptual import StLpips
 from m2dao.evaluation.result import PictureFigures
 from m2dao.figures import known
 from m2dao.regions import WHOLE_HEAD
+from m2dao.training.losses.perceptual import StLpips
 
 _MIN_LPIPS_SIDE = 64
 _LPIPS_EVERY = 5  # frames: AlexNet on two pictures costs more than rendering them

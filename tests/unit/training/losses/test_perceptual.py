@@ -7,7 +7,7 @@ import torch
 
 from m2dao.assets import asset_path
 from m2dao.errors import AssetCorrupt, AssetUnavailable, InputError
-from m2dao.evaluation.perceptual import StLpips, blur_pool
+from m2dao.training.losses.perceptual import StLpips, blur_pool
 
 PUBLISHED = {(64, 64, 0): 0.178093046, (96, 72, 1): 0.106272697, (33, 50, 2): 0.141113698, (128, 128, 3): 0.122056000}
 
