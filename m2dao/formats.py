@@ -42,7 +42,7 @@ RENDER_JOB_READ = (RENDER_JOB_VERSION - 1, RENDER_JOB_VERSION)
 
 # What the same input gives. Captures and fits of another number are made again, not compared.
 CAPTURE_GENERATION = 3  # captures of the same recording
-ENGINE_VERSION = 16  # identities of the same recipe
+ENGINE_VERSION = 17  # identities of the same recipe
 EVALUATION_VERSION = 7  # figures of the same identity
 
 CAPTURE_LABEL = f"v{CAPTURE.version}.{CAPTURE_GENERATION}"  # begins the names of captures in the object store

@@ -43,9 +43,20 @@ class AblationRow:
 _UNBOUND = ModelConfig(motion_regions=False, head_sees_pose=False, face_sees_gaze=False)
 
 
+def _sound_from_lips(size: int) -> Recipe:
+    published = talking_gaussian(size)
+    model = replace(published.model, embedding_size=_UNBOUND.embedding_size)
+    return replace(published, name="sound_from_lips", model=model, learned_sound=False)
+
+
+def _no_patches(size: int) -> Recipe:
+    losses = LossWeights(roi_emphasis=0.0, consistency=0.0, hair_shape=0.0)
+    return replace(_sound_from_lips(size), name="no_patches", losses=losses)
+
+
 def _factored_fields(size: int) -> Recipe:
     model = replace(_UNBOUND, sh_degree=2, has_torso=False, mouth_sees_face=False)
-    return replace(talking_gaussian(size), name="factored_fields", model=model)
+    return replace(_no_patches(size), name="factored_fields", model=model)
 
 
 def _own_torso(size: int) -> Recipe:
@@ -139,13 +150,21 @@ ROWS = (
         recipe=talking_gaussian_raw_poses,
     ),
     AblationRow(name="talking_gaussian_plus", what="the same with our poses and masks", recipe=talking_gaussian_plus),
-    AblationRow(name="factored_fields", what="published + fields linear in their codes", recipe=_factored_fields),
+    AblationRow(
+        name="sound_from_lips",
+        what="published, with 8 numbers of sound learned from lips before the picture in place of 32 learned with it",
+        recipe=_sound_from_lips,
+    ),
+    AblationRow(name="no_patches", what="- the late perceptual price of patches", recipe=_no_patches),
+    AblationRow(name="factored_fields", what="+ fields linear in their codes", recipe=_factored_fields),
     AblationRow(name="own_torso", what="+ a torso of its own", recipe=_own_torso),
     AblationRow(name="mouth_sees_face", what="+ a mouth that sees the face", recipe=_mouth_sees_face),
     AblationRow(name="first_degree", what="+ colours of the first degree", recipe=_first_degree),
     AblationRow(name="consistency", what="+ motion consistency", recipe=_consistency),
     AblationRow(
-        name="alternating", what="+ alternating optimisation in place of one after the other", recipe=_alternating
+        name="alternating",
+        what="+ alternating optimisation of all frames, not by opening, in place of one after the other",
+        recipe=_alternating,
     ),
     AblationRow(name="soft_masks", what="+ soft masks", recipe=_soft_masks),
     AblationRow(name="refined_poses", what="+ poses refined on the picture", recipe=_refined_poses),

@@ -25,6 +25,7 @@ from m2dao.training.step import FrameToTake, StepResult
 
 _SAVE_EVERY_S = 20.0
 _REPORT_EVERY_STEPS = 25
+_PATCH_EVERY_STEPS = 3
 _NUM_STRIP_PICTURES = 6
 
 
@@ -41,12 +42,14 @@ def take_steps(fit: Fit, until_step: int | None = None) -> None:
         _begin_block(fit, span)
         fit.adam.select(phase.trainables, progress)
         # The frames of the next steps, and the one that probably follows them.
-        indices = [fit.order.frame_of(fit.step + ahead) for ahead in range(_num_at_once(fit, span, until_step) + 1)]
+        indices = _frames_to_take(fit, _num_at_once(fit, span, until_step) + 1, progress)
         frames: list[FrameToTake] = [
             (fit.data.conditions.of(index), partial(fit.data.targets.take, index, following))
             for index, following in pairwise(indices)
         ]
-        results = fit.runner.run(frames, moving=span.moving, screen=span.densify)
+        results = fit.runner.run(
+            frames, moving=span.moving, screen=span.densify, patches=_patches(fit, len(frames), progress)
+        )
         for index, result in zip(indices[:-1], results, strict=True):
             if not _take_step(fit, result, span):
                 _skip_frame(fit, index, result.loss)
@@ -62,6 +65,22 @@ def take_steps(fit: Fit, until_step: int | None = None) -> None:
             if pictures_due and progress >= pictures_due[0]:
                 pictures_due.pop(0)
                 fit.files.add_pictures(fit.data.frames.rgb(index), _to_bytes(result.composite))
+
+
+def _frames_to_take(fit: Fit, num: int, progress: float) -> list[int]:
+    """The frames of the next steps."""
+    rise, steps = fit.recipe.schedule.rise_at(progress), range(fit.step, fit.step + num)
+    if rise is None:
+        return [fit.order.frame_of(step) for step in steps]
+    return [fit.order.frame_in_window(step, rise) for step in steps]
+
+
+def _patches(fit: Fit, num: int, progress: float) -> list[int | None]:
+    """Numbers of the patches that the next steps price: few, as one costs as much as two steps."""
+    if progress < fit.recipe.patches_from:
+        return [None] * num
+    steps = range(fit.step, fit.step + num)
+    return [None if step % _PATCH_EVERY_STEPS else step // _PATCH_EVERY_STEPS for step in steps]
 
 
 def _begin_block(fit: Fit, span: Span) -> None:

@@ -34,9 +34,10 @@ class NamedAdam:
     """One fused Adam; which parameters move is decided each step.
 
     Parameters of one rate are one group of Adam's, whatever part of the head they belong to: a group costs a call.
+    Encoders of sound that are learned with the picture stay on the CPU, wherever the head lies.
     """
 
-    def __init__(self, head: TalkingHead, rates: LearningRates):
+    def __init__(self, head: TalkingHead, rates: LearningRates, sound: nn.Module | None = None):
         self._head, self._rates = head, rates
         self._entries: list[_Entry] = []
         for name, group in head.groups.items():
@@ -47,6 +48,8 @@ class NamedAdam:
             nets = [p for key, p in field.named_parameters() if ".planes." not in key]
             self._entries += [_Entry(parameter, f"{name}.field", "planes") for parameter in planes]
             self._entries += [_Entry(parameter, f"{name}.field", "networks") for parameter in nets]
+        if sound is not None:
+            self._entries += [_Entry(parameter, "sound", "networks") for parameter in sound.parameters()]
         names = dict.fromkeys(entry.rate for entry in self._entries)
         groups = [{"params": [entry.parameter for entry in self._entries if entry.rate == rate]} for rate in names]
         self._adam = torch.optim.Adam(groups, lr=0.0, betas=_BETAS, eps=_EPS, fused=True)
@@ -70,7 +73,8 @@ class NamedAdam:
                 parameter.grad = parameter.grad.contiguous()
                 gradients.append(parameter.grad)
         # one sum over all of them: NaN and infinity survive every addition
-        if not torch.isfinite(torch.stack([gradient.sum() for gradient in gradients]).sum()):
+        home = self._entries[0].parameter.device
+        if not torch.isfinite(torch.stack([gradient.sum().to(home) for gradient in gradients]).sum()):
             return False
         self._adam.step()
         self.forget()

@@ -41,6 +41,7 @@ class LossWeights:
     consistency: float = 0.05
     torso_residual: float = 0.1
     hair_shape: float = 0.02
+    patches: float = 0.0  # perceptual, see losses/patches.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +65,15 @@ class Recipe:
         speech_encoders: audio encoders whose mean moves the lips, each learned without another part of the recording.
         speech_steps: batches they learn the lips from, at most.
         speech_adapting_steps: the same where it starts from a voice learned from others.
+        learned_sound: whether one encoder learns from the picture, in phases that train ``sound``; else several learn
+            from lips, before it.
         fixed_teeth: whether the upper teeth keep to the skull; else all of the inner mouth moves with the sound.
         correct_clones: whether a cloned Gaussian and its clone cover what it did alone.
         calibrate_lips: whether unseen speech is stretched to move the lips as far as recorded speech did.
         recorded_lips: share of the recording's own lips in what drives the faces of a fit, 0 to 1; the rest is what the
             encoders make of its sound.
         rates, losses: step sizes and weights.
+        patches_from: progress from which the perceptual price of patches counts, if it has a weight.
     """
 
     name: str
@@ -87,12 +91,14 @@ class Recipe:
     speech_encoders: int = NUM_ENCODERS
     speech_steps: int = 800
     speech_adapting_steps: int = 200
+    learned_sound: bool = False
     fixed_teeth: bool = True
     correct_clones: bool = True
     calibrate_lips: bool = True
     recorded_lips: float = 0.5
     rates: LearningRates = LearningRates()
     losses: LossWeights = LossWeights()
+    patches_from: float = 0.85
 
     def __post_init__(self):
         if self.size not in SIZES:
@@ -101,6 +107,8 @@ class Recipe:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
         if not 0 <= self.recorded_lips <= 1:
             raise ConfigError("recipe recorded_lips", "0 to 1", str(self.recorded_lips))
+        if self.learned_sound and (self.speech_encoders, self.recorded_lips, self.calibrate_lips) != (1, 0.0, False):
+            raise ConfigError("recipe learned_sound", "one encoder, and no recorded or calibrated lips", self.name)
         for name in (
             "field_block_steps",
             "densify_every",
@@ -115,6 +123,7 @@ class Recipe:
 
 # Fields linear in their codes stand larger steps than the published MLP, at the end too; the MLP overfits with them.
 FACTORED_RATES = LearningRates(planes=1e-2, networks=6e-3, final_factor=0.3)
+_PUBLISHED_PATCHES = 0.05  # the paper gives a weight for another network; this one is our choice
 _PUBLISHED_MOTION = {
     "mouth_sees_face": False,
     "motion_regions": False,
@@ -144,24 +153,26 @@ def talking_gaussian(size: int) -> Recipe:
     """The baseline as published (TalkingGaussian, 2024).
 
     Poses are tracked on the face as published trackers do, and masks are binary. Fields are MLPs, the mouth does not
-    see the face, and it is trained before the face. There is no torso of its own.
+    see the face, and it is trained before the face, both on frames by ever more open mouths. 32 numbers of sound are
+    learned with the picture. Patches have a perceptual price late. There is no torso of its own.
     """
     return replace(
         m2dao(size),
         name="talking_gaussian",
-        model=ModelConfig(field="concat", sh_degree=2, has_torso=False, **_PUBLISHED_MOTION),
+        model=ModelConfig(field="concat", embedding_size=32, sh_degree=2, has_torso=False, **_PUBLISHED_MOTION),
         schedule=sequential_schedule(),
         sweep_seeds=False,
         soft_masks=False,
         poses="tracked",
         blink_repeats=1,
         speech_encoders=1,
+        learned_sound=True,
         fixed_teeth=False,
         correct_clones=False,
         calibrate_lips=False,
         recorded_lips=0.0,
         rates=LearningRates(),
-        losses=LossWeights(roi_emphasis=0.0, consistency=0.0, hair_shape=0.0),
+        losses=LossWeights(roi_emphasis=0.0, consistency=0.0, hair_shape=0.0, patches=_PUBLISHED_PATCHES),
     )
 
 

@@ -18,12 +18,16 @@ TRAINABLES = (
     "torso.gaussians",
     "torso.field",
     "colors",
+    "sound",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """What is trained in one block of steps; ``colors`` stands for the colours of all groups only."""
+    """What is trained in one block of steps.
+
+    ``colors`` stands for the colours of all groups only, ``sound`` for encoders that are learned with the picture.
+    """
 
     name: str
     trainables: tuple[str, ...]
@@ -44,6 +48,8 @@ class Span:
         block_steps: steps before the next phase.
         moving: whether non-rigid motion is on.
         densify: whether Gaussians grow and are pruned.
+        rising: share of the span at whose start frames come by how far the mouth is open, closed ones first; then all
+            come alike.
     """
 
     until: float
@@ -51,6 +57,7 @@ class Span:
     block_steps: int = 20
     moving: bool = True
     densify: bool = False
+    rising: float = 0.0
 
     def phase_at(self, step: int) -> Phase:
         """The phase of a step."""
@@ -76,6 +83,13 @@ class Schedule:
         """The span in force."""
         return next(span for span in self.spans if progress < span.until or span is self.spans[-1])
 
+    def rise_at(self, progress: float) -> float | None:
+        """How far the mouths of the frames to take have risen, 0 to 1; None where all frames are taken alike."""
+        span = self.span_at(progress)
+        begin = max((other.until for other in self.spans if other.until < span.until), default=0.0)
+        rise = (progress - begin) / (span.until - begin)
+        return rise / span.rising if rise < span.rising else None
+
 
 _ALL_GAUSSIANS = ("facial.gaussians", "oral.gaussians", "torso.gaussians")
 _TORSO = ("torso.gaussians", "torso.field")
@@ -85,6 +99,7 @@ _PHASES = (Phase(name="facial", trainables=(*_FACIAL, *_TORSO)), Phase(name="ora
 
 
 _STATIC = Span(until=0.08, phases=(Phase(name="static", trainables=_ALL_GAUSSIANS),), moving=False)
+_RISING = 0.3
 _COLORS = Span(until=1.0, phases=(Phase(name="color", trainables=("colors",)),))
 
 
@@ -113,16 +128,18 @@ def sequential_schedule() -> Schedule:
     """TalkingGaussian's: a static warm-up, the whole mouth, the whole face, then colours on the composite.
 
     The shares are the paper's: 50k steps each for mouth and face, 3k of them static, and 10k for colours. A torso goes
-    along, which the paper does not have.
+    along, which the paper does not have. Sound that is learned with the picture is learned with the mouth: the face
+    finds it ready, as one encoder serves both. Mouth and face first see frames by how far the mouth is open, from a
+    window that rises (the paper's incremental sampling). For how long is our choice, as the paper does not say.
     """
-    mouth = Phase(name="mouth", trainables=(*_ORAL, *_TORSO))
+    mouth = Phase(name="mouth", trainables=(*_ORAL, *_TORSO, "sound"))
     face = Phase(name="face", trainables=(*_FACIAL, *_TORSO))
     static = Phase(name="static", trainables=_ALL_GAUSSIANS)
     return Schedule(
         spans=(
             Span(until=0.055, phases=(static,), moving=False),
-            Span(until=0.48, phases=(mouth,), densify=True),
-            Span(until=0.91, phases=(face,), densify=True),
+            Span(until=0.48, phases=(mouth,), densify=True, rising=_RISING),
+            Span(until=0.91, phases=(face,), densify=True, rising=_RISING),
             _COLORS,
         )
     )

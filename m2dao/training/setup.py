@@ -30,6 +30,7 @@ from m2dao.training.progress import FitProgress, ProgressFiles
 from m2dao.training.recipes import Recipe
 from m2dao.training.speech.articulation import mouth_shapes
 from m2dao.training.speech.fit_driver import SpeechFit, articulation_basis, make_speech_driver, speech_config
+from m2dao.training.speech.learned_sound import learned_sound, sound_at_rest
 from m2dao.training.state import Fit, FitConfig, FitData
 from m2dao.training.step import StepRunner
 from m2dao.training.universal import UniversalMotion
@@ -71,6 +72,8 @@ def set_up_fit(config: FitConfig, on_progress: Callable[[FitProgress], None] | N
     K, device = scaled_intrinsics(capture.K, capture.size, recipe.size), device_of(config.backend)
     lips, neutral = _recorded_lips(capture, num_train, config), reference.neutral
     conditions = measure_conditions(capture, head, voice.driver, frames, lips=lips, neutral=neutral, K=K, device=device)
+    sound = learned_sound(capture, voice.driver, num_train) if recipe.learned_sound else None
+    encoders = sound.driver if sound else None
     if stored:
         stored.restore_head(head)
     head.to(device)
@@ -84,16 +87,16 @@ def set_up_fit(config: FitConfig, on_progress: Callable[[FitProgress], None] | N
             frames=frames,
             targets=_targets(frames, recipe, device),
             voice=voice,
-            conditions=conditions,
+            conditions=conditions._replace(sound=sound),
             K=K,
         ),
         key=key,
         clock=clock,
         order=_order(capture, usable, recipe, config.seed),
         head=head,
-        adam=NamedAdam(head, recipe.rates),
+        adam=NamedAdam(head, recipe.rates, encoders),
         gradients={name: ScreenGradients(len(group), device) for name, group in head.groups.items()},
-        runner=StepRunner(head, recipe, torch.from_numpy(K), backend=config.backend),
+        runner=StepRunner(head, recipe, torch.from_numpy(K), backend=config.backend, sound=encoders),
         tell=on_progress,
         files=ProgressFiles(config.work_dir),
         last_saved_s=time.monotonic(),
@@ -115,11 +118,13 @@ def _teller(on_progress: Callable[[FitProgress], None], clock: FitClock) -> Tell
 
 
 def _check_kind(recipe: Recipe, universal: UniversalMotion | None) -> None:
-    """Universal motion, if there is any, is that of the recipe's kind of head.
+    """Universal motion, if there is any, is for the recipe's kind of head and of sound.
 
     Raises:
         ConfigError: it is not; says what differs.
     """
+    if universal and recipe.learned_sound:
+        raise ConfigError(f"universal motion for recipe {recipe.name}", "sound learned from lips", "from the picture")
     if universal and universal.model != recipe.model:
         pairs = (
             (f.name, getattr(recipe.model, f.name), getattr(universal.model, f.name)) for f in fields(recipe.model)
@@ -157,6 +162,8 @@ def _voice(capture: Capture, num_train: int, config: FitConfig, stored: StepChec
     start = config.universal.speech if config.universal else None
     if stored:
         return stored.voice(speech_config(capture, config.recipe, start))
+    if config.recipe.learned_sound:
+        return sound_at_rest(capture, speech_config(capture, config.recipe, start), num_train, seed=config.seed)
     return make_speech_driver(
         capture,
         config.recipe,
@@ -168,7 +175,9 @@ def _voice(capture: Capture, num_train: int, config: FitConfig, stored: StepChec
 
 
 def _recorded_lips(capture: Capture, num_train: int, config: FitConfig) -> RecordedLips:
-    """What the lips of the training part do."""
+    """What the lips of the training part do; nothing that counts where the picture teaches the sound."""
+    if config.recipe.learned_sound:
+        return RecordedLips(np.zeros((num_train, config.recipe.model.embedding_size), np.float32), 0.0)
     start = config.universal.speech if config.universal else None
     basis = articulation_basis(capture, config.recipe, num_train, start)
     return RecordedLips(basis.of(mouth_shapes(capture), num_train)[:num_train], config.recipe.recorded_lips)
@@ -183,4 +192,4 @@ def _targets(frames: TrainingFrames, recipe: Recipe, device: torch.device) -> Ta
 def _order(capture: Capture, usable: np.ndarray, recipe: Recipe, seed: int) -> FrameOrder:
     """Usable frames in random order, those with closing lids more often."""
     closing = usable[capture.blink[usable].max(axis=1) > _CLOSING]
-    return FrameOrder(usable, closing, recipe.blink_repeats, seed)
+    return FrameOrder(usable, closing, recipe.blink_repeats, seed, np.asarray(capture.lip_opening))

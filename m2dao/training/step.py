@@ -5,8 +5,9 @@ Shapes: H x W pixels, N Gaussians of all groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from m2dao.stages import timed
 from m2dao.training.feature_cache import FeatureCache
 from m2dao.training.frames.targets import FrameTarget
 from m2dao.training.losses.fused_losses import pixel_losses
+from m2dao.training.losses.patches import PatchLoss
 from m2dao.training.losses.terms import motion_loss, pixel_losses_reference
 from m2dao.training.recipes import Recipe
 
@@ -49,14 +51,16 @@ class StepRunner:
         K: [3, 3] for the recipe's size.
         backend: render backend, on whose device the head lies. On ``cpu``, posing and pixel losses have kernels of
             their own.
+        sound: encoders that conditions depend on and that are trained too.
     """
 
-    def __init__(self, head: TalkingHead, recipe: Recipe, K: Tensor, *, backend: str):
-        self.head, self.recipe, self.backend = head, recipe, backend
+    def __init__(self, head: TalkingHead, recipe: Recipe, K: Tensor, *, backend: str, sound: nn.Module | None = None):
+        self.head, self.recipe, self.backend, self._sound = head, recipe, backend, sound
         self._K = K.float()[None].to(device_of(backend))
         self._camera = torch.eye(4, device=device_of(backend))[None]
         self._features = FeatureCache(head, recipe.field_block_steps)
         self._neighbours: Tensor | None = None
+        self._patches = PatchLoss(device_of(backend)) if recipe.losses.patches else None
 
     @property
     def num_at_once(self) -> int:
@@ -67,21 +71,29 @@ class StepRunner:
         """
         return min(_AT_ONCE if self.backend == "cpu" else 1, self._features.num_frames_left)
 
-    def run(self, frames: list[FrameToTake], *, moving: bool, screen: bool = False) -> list[StepResult]:
+    def run(
+        self, frames: list[FrameToTake], *, moving: bool, screen: bool = False, patches: Sequence[int | None] = ()
+    ) -> list[StepResult]:
         """Differentiate frames by the present parameters; at most :attr:`num_at_once`.
 
         Args:
             frames: conditions and what makes the targets.
             moving: whether non-rigid motion is on.
             screen: whether density control wants screen-space gradients.
+            patches: number of the patch of each frame that has a perceptual price, None for a frame that has none.
         """
         with timed("features"):
             static = self._features.get() if moving else None
         leaves = self._features.leaves() if moving else []
         neighbours = self._find_neighbours()
-        parameters = [parameter for parameter in self.head.parameters() if parameter.requires_grad]
+        modules = [self.head] if self._sound is None else [self.head, self._sound]
+        parameters = [each for module in modules for each in module.parameters() if each.requires_grad]
+        shared = static, neighbours, parameters, leaves, screen
         return call_together(
-            [partial(self.differentiate, frame, static, neighbours, parameters, leaves, screen) for frame in frames]
+            [
+                partial(self.differentiate, frame, *shared, patch)
+                for frame, patch in zip_longest(frames, patches[: len(frames)])
+            ]
         )
 
     def differentiate(
@@ -92,6 +104,7 @@ class StepRunner:
         parameters: list[nn.Parameter],
         leaves: list[Tensor],
         screen: bool,
+        patch: int | None,
     ) -> StepResult:
         """One frame of :meth:`run`; changes nothing."""
         conditions, make_target = frame
@@ -108,6 +121,8 @@ class StepRunner:
             has_torso = self.head.torso is not None
             pixels = compare(out.colors[0], out.alphas[0], target, weights, has_torso=has_torso)
             loss = pixels.loss + motion_loss(self.head, posed, neighbours, weights)
+            if self._patches is not None and patch is not None:
+                loss = loss + weights.patches * self._patches(pixels.composite, target, patch)
         with timed("backward"):
             asked = [*parameters, *leaves, *([out.means2d] if screen else [])]
             found = torch.autograd.grad(loss, asked, allow_unused=True)

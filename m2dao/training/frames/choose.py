@@ -22,6 +22,7 @@ SEGMENT_FRAMES = FRAME_RATE
 _WEIGHTS = {"sound": 1.0, "mouth": 1.0, "view": 1.0}  # of each kind in the distance between segments
 _MAX_SKIPPED_SHARE = 0.05  # of the frames; more than that is not the frames' fault
 _REPEATED_SHARE = 0.1  # of an epoch; who looks down for a third of a recording needs no more of that
+_WINDOW_SHARE = 0.2  # of the frames, in a window over the openings of lips
 _LIVELY = 0.5  # what a segment with the stillest lips counts against one with the liveliest
 
 
@@ -103,9 +104,13 @@ class FrameOrder:
         repeated: those of them that come up more often, because there are few of them.
         repeats: how often these come up in an epoch, at most; not so often that they make up more than a tenth of it.
         seed: of the order.
+        opening: [T] of the lips in all frames of the recording; needed for windows of frames only.
     """
 
-    def __init__(self, usable: np.ndarray, repeated: np.ndarray, repeats: int, seed: int):
+    def __init__(
+        self, usable: np.ndarray, repeated: np.ndarray, repeats: int, seed: int, opening: np.ndarray | None = None
+    ):
+        self._by_opening = usable if opening is None else usable[np.argsort(opening[usable], kind="stable")]
         self.skipped: set[int] = set()
         others = len(usable) - len(repeated)
         most = _REPEATED_SHARE / (1 - _REPEATED_SHARE) * others / max(1, len(repeated))
@@ -122,6 +127,18 @@ class FrameOrder:
         while int(self._order[position]) in self.skipped:
             position = (position + 1) % len(self._order)
         return int(self._order[position])
+
+    def frame_in_window(self, step: int, rise: float) -> int:
+        """The frame of a step out of a window over the frames by the opening of their lips.
+
+        Args:
+            step: the step, which alone decides within the window.
+            rise: 0 for the most closed fifth of the frames, 1 for the most open one.
+        """
+        frames = [int(index) for index in self._by_opening if int(index) not in self.skipped]
+        size = max(1, round(_WINDOW_SHARE * len(frames)))
+        first = round(rise * (len(frames) - size))
+        return frames[first + int(np.random.default_rng([self._seed, step, 1]).integers(size))]
 
     def skip(self, index: int) -> bool:
         """Leave a frame out from now on; False if there are too many of them to go on."""

@@ -19,6 +19,7 @@ from m2dao.motion.speech import SpeechDriver
 from m2dao.motion.talking_head import FrameConditions, TalkingHead
 from m2dao.training.frames.targets import TrainingFrames
 from m2dao.training.frames.torso_sway import measure_torso_sway
+from m2dao.training.speech.learned_sound import LearnedSound
 
 
 class RecordedLips(NamedTuple):
@@ -53,6 +54,7 @@ class TrainingConditions(NamedTuple):
     reference_viewmat: Tensor  # [4, 4]
     view_quats: Tensor  # [T, 4] rotations of the poses: found number by number, for which a step would wait on a GPU
     postures: Tensor | None  # [T, 4] how the shoulders rest in the frame's shot, of the training part
+    sound: LearnedSound | None = None  # gives the embeddings of steps, where the picture teaches the sound
 
     def embeddings_by(self, speech: SpeechDriver) -> Tensor:
         """What another voice makes of the recording's sound: [T, D]."""
@@ -63,7 +65,7 @@ class TrainingConditions(NamedTuple):
         conditions = FrameConditions(
             viewmat=self.viewmats[index],
             pose=self.pose_features[index],
-            audio=self.embeddings[index],
+            audio=self.embeddings[index] if self.sound is None else self.sound.embedding(index),
             expression=self.expression[index],
             posture=None if self.postures is None else self.postures[index],
             view_quat=self.view_quats[index],

