@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   m2dao fit captures/anna --out identities/anna --steps 2000 --seed 1     (the same result each time)
   m2dao fit captures/anna --out identities/anna --universal universal/site --minutes 1
   m2dao fit captures/anna --out identities/base --recipe talking_gaussian --minutes 10
+  m2dao fit captures/few-seconds --out identities/anna --recipe m2dao_seconds
 
 A fit that was interrupted goes on where it was when the same command is given again. While it runs, OUT.fit/ holds
 metrics.jsonl and strip.jpg (recording above, render below).
@@ -28,7 +29,9 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "fit", run, summary="fit an identity to a capture", examples=EXAMPLES)
     parser.add_argument("capture", type=Path, help="folder made by `m2dao prepare`")
     parser.add_argument("--out", type=Path, help="identity folder (default: identities/NAME OF THE CAPTURE)")
-    parser.add_argument("--recipe", default="m2dao", help="m2dao (default), talking_gaussian or talking_gaussian_plus")
+    parser.add_argument(
+        "--recipe", default="m2dao", help="m2dao (default), m2dao_seconds, talking_gaussian or talking_gaussian_plus"
+    )
     parser.add_argument("--size", type=int, default=256, help="pixels: 64, 128, 256 (default) or 512")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=float, help="time budget, everything included (default: 10)")

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from m2dao.audio.encoder import AudioEncoder
 from m2dao.audio.features import feature_version, get_extractor
+from m2dao.audio.linear_encoder import LinearEncoder
 from m2dao.audio.windows import WindowShape, WindowStream, audio_windows
 from m2dao.errors import ConfigError
 from m2dao.timeline import FRAME_RATE, SAMPLES_PER_FRAME
 
+ENCODERS = ("network", "map")
 NUM_ENCODERS, _MAX_ENCODERS = 4, 16
 _MAX_EMBEDDING = 8.0  # standard deviations; the widest of the voices tried went to 6
 
@@ -39,6 +41,7 @@ class SpeechConfig:
         encoder_lookahead_frames: later frames the smoothing attends to.
         embedding_size: D.
         num_encoders: whose mean is taken.
+        encoder: ``network``, see audio/encoder.py, or ``map``, see audio/linear_encoder.py.
         features_version: of the features at the time of the fit; today's when not given.
 
     Raises:
@@ -56,6 +59,7 @@ class SpeechConfig:
     embedding_size: int = 8
     num_encoders: int = NUM_ENCODERS
     features_version: str = ""
+    encoder: str = "network"
 
     def __post_init__(self):
         today = feature_version(self.features)
@@ -64,6 +68,8 @@ class SpeechConfig:
                 "audio features", today, self.features_version, "fit the identity again with this program"
             )
         object.__setattr__(self, "features_version", today)
+        if self.encoder not in ENCODERS:
+            raise ConfigError("speech encoder", " or ".join(ENCODERS), repr(self.encoder))
         for name in ("num_features", "rows_per_frame", "frames_per_window", "embedding_size", "num_encoders"):
             most = _MAX_ENCODERS if name == "num_encoders" else 4096
             if not (isinstance(getattr(self, name), int) and 1 <= getattr(self, name) <= most):
@@ -84,6 +90,24 @@ class SpeechConfig:
         return own + (self.window_lookahead_frames + self.encoder_lookahead_frames) / FRAME_RATE
 
 
+def _make_network(config: SpeechConfig) -> AudioEncoder:
+    return AudioEncoder(
+        config.num_features,
+        config.window_shape.num_rows,
+        dim=config.embedding_size,
+        lookahead_frames=config.encoder_lookahead_frames,
+    )
+
+
+def _make_map(config: SpeechConfig) -> LinearEncoder:
+    return LinearEncoder(
+        config.num_features,
+        config.window_shape.num_rows,
+        rows_per_frame=config.rows_per_frame,
+        dim=config.embedding_size,
+    )
+
+
 class SpeechDriver(nn.Module):
     """Features to articulation, and that centred and scaled to an embedding."""
 
@@ -95,14 +119,9 @@ class SpeechDriver(nn.Module):
     def __init__(self, config: SpeechConfig):
         super().__init__()
         self.config = config
-        self.encoders: Sequence[AudioEncoder] = nn.ModuleList(  # type: ignore[assignment]  # which mypy takes for modules
-            AudioEncoder(
-                config.num_features,
-                config.window_shape.num_rows,
-                dim=config.embedding_size,
-                lookahead_frames=config.encoder_lookahead_frames,
-            )
-            for _ in range(config.num_encoders)
+        make = _make_network if config.encoder == "network" else _make_map
+        self.encoders: Sequence[AudioEncoder | LinearEncoder] = nn.ModuleList(  # type: ignore[assignment]  # which mypy takes for modules
+            make(config) for _ in range(config.num_encoders)
         )
         self.register_buffer("feature_mean", torch.zeros(config.num_features))
         self.register_buffer("feature_std", torch.ones(config.num_features))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from m2dao.audio.features import DEFAULT_FEATURES
 from m2dao.capture.cameras.frame_poses import POSE_KINDS
 from m2dao.errors import ConfigError
-from m2dao.motion.speech import NUM_ENCODERS
+from m2dao.motion.speech import ENCODERS, NUM_ENCODERS
 from m2dao.motion.talking_head import ModelConfig
 from m2dao.training.schedule import Schedule, refining_schedule, sequential_schedule
 
@@ -63,6 +64,8 @@ class Recipe:
         blink_repeats: how often a frame with closing lids comes up in an epoch, at most; others come up once. See
             frames/choose.py.
         speech_encoders: audio encoders whose mean moves the lips, each learned without another part of the recording.
+        speech_encoder: ``network``, or ``map``: linear encoders, for recordings of seconds.
+        speech_features: what they hear, a name for `m2dao.audio.features.get_extractor`.
         speech_steps: batches they learn the lips from, at most.
         speech_adapting_steps: the same where it starts from a voice learned from others.
         learned_sound: whether one encoder learns from the picture, in phases that train ``sound``; else several learn
@@ -89,6 +92,8 @@ class Recipe:
     densify_every: int = 150
     blink_repeats: int = 3
     speech_encoders: int = NUM_ENCODERS
+    speech_encoder: str = "network"
+    speech_features: str = DEFAULT_FEATURES
     speech_steps: int = 800
     speech_adapting_steps: int = 200
     learned_sound: bool = False
@@ -105,6 +110,12 @@ class Recipe:
             raise ConfigError("recipe size", f"one of {SIZES}", str(self.size))
         if self.poses not in POSE_KINDS:
             raise ConfigError("recipe poses", f"one of {', '.join(POSE_KINDS)}", repr(self.poses))
+        if self.speech_encoder not in ENCODERS:
+            raise ConfigError("recipe speech_encoder", f"one of {', '.join(ENCODERS)}", repr(self.speech_encoder))
+        if self.learned_sound and self.speech_encoder != "network":
+            raise ConfigError(
+                "recipe speech_encoder", "network, which is learned with the picture", self.speech_encoder
+            )
         if not 0 <= self.recorded_lips <= 1:
             raise ConfigError("recipe recorded_lips", "0 to 1", str(self.recorded_lips))
         if self.learned_sound and (self.speech_encoders, self.recorded_lips, self.calibrate_lips) != (1, 0.0, False):
@@ -149,6 +160,11 @@ def m2dao(size: int) -> Recipe:
     )
 
 
+def m2dao_seconds(size: int) -> Recipe:
+    """Ours for recordings of seconds: what sound does to lips is a small map and not four networks."""
+    return replace(m2dao(size), name="m2dao_seconds", speech_encoder="map")
+
+
 def talking_gaussian(size: int) -> Recipe:
     """The baseline as published (TalkingGaussian, 2024).
 
@@ -187,7 +203,8 @@ def talking_gaussian_raw_poses(size: int) -> Recipe:
 
 
 RECIPES: dict[str, Callable[[int], Recipe]] = {
-    recipe.__name__: recipe for recipe in (m2dao, talking_gaussian, talking_gaussian_plus, talking_gaussian_raw_poses)
+    recipe.__name__: recipe
+    for recipe in (m2dao, m2dao_seconds, talking_gaussian, talking_gaussian_plus, talking_gaussian_raw_poses)
 }
 
 

@@ -35,7 +35,7 @@ _WORDS_PER_MINUTE, _SLOWEST, _FASTEST = 170, 80, 400
 _MIDDLE_PITCH, _HIGHEST_PITCH = 50, 99
 _LIMIT_S = 120.0  # an hour of speech takes it seconds
 _STRESS = "ˈˌ"
-_NO_SOUND = str.maketrans("", "", "ˈˌː-ˑ‿.|̩̯̪͡")  # marks of stress, length and syllables
+_NO_SOUND = str.maketrans("", "", "ˈˌː-ˑ‿.|\"'̩̯̪͡")  # marks of stress, length and syllables
 # eSpeak tells of a voiceless stop when it bursts. The lips or the tongue have closed before: since the sound went out.
 _VOICELESS_STOPS = ("p", "t", "k", "c", "q")
 _HELD_AT_MOST_S, _SILENT_BELOW, _STEP_S = 0.10, 0.01, 0.0025
@@ -88,6 +88,7 @@ def _run(text: str, voice: Voice, language: str, seed: int) -> tuple[dict, np.nd
 
 def _phones(events: list, seconds_per_sample: float, num_samples: int) -> tuple[Phone, ...]:
     """Phones that tile the sound, from where each begins."""
+    events = [event for event in events if not event[1].startswith("(")]  # names a foreign word's language
     spoken = [
         (start, name.translate(_NO_SOUND), any(mark in name for mark in _STRESS))
         for (start, name), (end, _) in zip(events, [*events[1:], (num_samples, "")], strict=True)

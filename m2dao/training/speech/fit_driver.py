@@ -15,15 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from m2dao.audio.features import DEFAULT_FEATURES
+from m2dao.audio.features import DEFAULT_FEATURES, get_extractor
 from m2dao.capture.dataset import Capture
+from m2dao.errors import ConfigError
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
+from m2dao.timeline import FRAME_RATE
 from m2dao.training.recipes import Recipe
 from m2dao.training.speech.articulation import ArticulationBasis, find_articulation_basis, mouth_shapes
 from m2dao.training.speech.calibration import lip_gain
+from m2dao.training.speech.fit_map import correlation_held_out, solve_encoders
 from m2dao.training.speech.spoken import SpokenPart, SpokenRecording
 
+_MAP_FRAMES = 4  # of a map's window
 _RATE, _ADAPTING_RATE = 2e-3, 5e-4
 _CHECK_EVERY, _PATIENCE = 50, 5  # batches between looks at the held-out part, and looks without gain before the end
 _PUBLISHED_LOOKAHEAD = 3  # frames after its own that the published attention over eight sees
@@ -54,16 +58,35 @@ class SpeechStart(NamedTuple):
 def speech_config(capture: Capture, recipe: Recipe, start: SpeechStart | None = None) -> SpeechConfig:
     """The configuration of a capture's driver: that of the start, else one that fits its features."""
     if start is not None:
+        if recipe.speech_encoder != start.driver.config.encoder:
+            raise ConfigError(
+                f"recipe {recipe.name!r}, which learns a {recipe.speech_encoder}",
+                "a fit without universal motion",
+                f"universal motion whose voice is a {start.driver.config.encoder}",
+                "leave --universal out, or take another recipe",
+            )
         return start.driver.config
-    features = capture.feature(DEFAULT_FEATURES)
+    features = capture.feature(recipe.speech_features)
+    frames, lookahead = SpeechConfig.frames_per_window, SpeechConfig.window_lookahead_frames
+    if recipe.speech_encoder == "map":
+        frames, lookahead = _MAP_FRAMES, _map_lookahead(recipe.speech_features)
     return SpeechConfig(
-        features=DEFAULT_FEATURES,
+        features=recipe.speech_features,
         num_features=features.shape[1],
         rows_per_frame=len(features) // capture.num_frames,
         encoder_lookahead_frames=_PUBLISHED_LOOKAHEAD if recipe.learned_sound else 0,
+        frames_per_window=frames,
+        window_lookahead_frames=lookahead,
         embedding_size=recipe.model.embedding_size,
         num_encoders=recipe.speech_encoders,
+        encoder=recipe.speech_encoder,
     )
+
+
+def _map_lookahead(features: str) -> int:
+    """Frames that a map may look ahead: as much sound as the networks wait for, features included."""
+    networks = get_extractor(DEFAULT_FEATURES).lookahead_s + SpeechConfig.window_lookahead_frames / FRAME_RATE
+    return max(0, int((networks - get_extractor(features).lookahead_s) * FRAME_RATE + 1e-6))
 
 
 def articulation_basis(
@@ -116,14 +139,33 @@ def fit_speech_driver(
     with torch.no_grad():
         predicted = torch.cat([encoders(part.held_out(part.windows))[..., 0].flatten() for part in parts])
         recorded = torch.cat([part.held_out(part.target)[..., 0].flatten() for part in parts])
-        if start is None:
-            learned = torch.cat([driver.articulation(part.windows) for part in parts])
-            driver.embedding_mean.copy_(learned.mean(0))
-            driver.embedding_std.copy_(learned.std(0).clamp_min(1e-3))
-        driver.feature_mean.copy_(parts[0].mean)
-        driver.feature_std.copy_(parts[0].std)
+        _centre(driver, parts, keep=start is not None)
     held_out_r = float(np.corrcoef(predicted.numpy(), recorded.numpy())[0, 1])
     return SpeechFit(driver, held_out_r, torch.ones(config.embedding_size))
+
+
+def fit_speech_map(config: SpeechConfig, recording: SpokenRecording) -> SpeechFit:
+    """Linear encoders of one recording: the same answer whatever the seed.
+
+    Another part is held out from each, as with networks, so that calibration can see what they do unseen.
+    """
+    driver = SpeechDriver(config)
+    part = SpokenPart(driver, recording)
+    solve_encoders(driver, part)
+    driver.eval()
+    _centre(driver, [part], keep=False)
+    return SpeechFit(driver, correlation_held_out(driver, part), torch.ones(config.embedding_size))
+
+
+@torch.no_grad()
+def _centre(driver: SpeechDriver, parts: list[SpokenPart], *, keep: bool) -> None:
+    """Centre and scale embeddings by what was learned from, unless they ``keep`` their meaning."""
+    if not keep:
+        learned = torch.cat([driver.articulation(part.windows) for part in parts])
+        driver.embedding_mean.copy_(learned.mean(0))
+        driver.embedding_std.copy_(learned.std(0).clamp_min(1e-3))
+    driver.feature_mean.copy_(parts[0].mean)
+    driver.feature_std.copy_(parts[0].std)
 
 
 def _train(
@@ -225,14 +267,17 @@ def make_speech_driver(
     """The driver of a capture, see :func:`fit_speech_driver`, and its gain if the recipe calibrates lips."""
     config = speech_config(capture, recipe, start)
     recording = spoken_recording(capture, config, num_train, articulation_basis(capture, recipe, num_train, start))
-    fitted = fit_speech_driver(
-        config,
-        [recording],
-        seed=seed,
-        num_steps=recipe.speech_steps if start is None else recipe.speech_adapting_steps,
-        start=start.driver if start else None,
-        on_progress=on_progress,
-    )
+    if config.encoder == "map":
+        fitted = fit_speech_map(config, recording)
+    else:
+        fitted = fit_speech_driver(
+            config,
+            [recording],
+            seed=seed,
+            num_steps=recipe.speech_steps if start is None else recipe.speech_adapting_steps,
+            start=start.driver if start else None,
+            on_progress=on_progress,
+        )
     if not recipe.calibrate_lips:
         return fitted
     return fitted._replace(gain=lip_gain(fitted.driver, recording, recipe.recorded_lips))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2dao.audio.encoder import AudioEncoder
 from m2dao.capture.dataset import Capture
 from m2dao.motion.initialization import initialized_by
 from m2dao.motion.speech import SpeechConfig, SpeechDriver
@@ -39,6 +40,7 @@ class LearnedSound(NamedTuple):
     def embedding(self, index: int) -> Tensor:
         """The embedding [D] of a frame; the value of the driver's ``forward`` inside the recording."""
         (encoder,) = self.driver.encoders
+        assert isinstance(encoder, AudioEncoder)  # the recipe refuses a map that is learned with the picture
         neighbours = encoder.neighbours(np.array([index]), len(self.windows))[0]
         vectors = encoder.window_net(self.windows[torch.from_numpy(neighbours)])
         return self.driver.standardise(encoder.smoothing(vectors[None]))[0]

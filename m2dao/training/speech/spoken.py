@@ -43,6 +43,12 @@ class SpokenPart:
         starts = torch.arange(num_frames - self._size + 1)
         self._starts = [starts[(starts + self._size <= part.start) | (starts >= part.stop)] for part in self._held_out]
 
+    @property
+    def learned_from(self) -> list[Tensor]:
+        """Which frames each encoder may learn from: K of bool [T]."""
+        frames = torch.arange(len(self.target))
+        return [(frames < part.start) | (frames >= part.stop) for part in self._held_out]
+
     def held_out(self, rows: Tensor) -> Tensor:
         """What of windows or targets [T, ...] each encoder must not learn from: [K, H, ...]."""
         return torch.stack([rows[part] for part in self._held_out])
