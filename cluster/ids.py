@@ -49,6 +49,7 @@ RESERVED_TENANTS = frozenset(
         "maintenance",
         "erasures",
         "outbox",
+        "batches",
     }
 )
 
@@ -221,6 +222,12 @@ class RecordingId(_RandomId):
     """The id of an uploaded recording: ``rec-`` and 32 hex digits."""
 
     prefix = "rec"
+
+
+class BatchId(_RandomId):
+    """The id of a batch: ``b-`` and 32 hex digits."""
+
+    prefix = "b"
 
 
 class WebhookId(_RandomId):

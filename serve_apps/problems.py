@@ -68,6 +68,8 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "too-many-fits": ProblemKind(429, "Too many fits at once"),
     "unknown-webhook": ProblemKind(404, "There is no such webhook or delivery"),
     "unknown-recording": ProblemKind(404, "There is no such recording"),
+    "unknown-batch": ProblemKind(404, "There is no such batch"),
+    "too-many-batches": ProblemKind(429, "Too many batches at once"),
     "storage-full": ProblemKind(429, "There is no room for more recordings"),
     "unsupported-media-type": ProblemKind(415, "The body is of another media type"),
     "malformed-request": ProblemKind(400, "The request cannot be read"),

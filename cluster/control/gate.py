@@ -133,11 +133,7 @@ class Promotions:
         """Judge and probe a version, and keep the verdict; returns what decided, and whether by force."""
         if epoch is not None:
             require_epoch(ref.tenant, ref.identity, epoch, champion)
-        rival = None
-        if champion.version is not None:
-            rival = self._details(ModelRef(ref.tenant, ref.identity, champion.version), needed=False)
-        num_bytes = self._versions.facts(ref).num_bytes
-        decision = judge(self._details(ref, needed=not force), rival, thresholds, num_bytes=num_bytes)
+        decision = self._judged(ref, champion, thresholds, needed=not force)
         forced = force and not decision.passed
         if not decision.passed and not force:
             self._note(ref, "refused", decision)
@@ -160,6 +156,23 @@ class Promotions:
         )
         self._note(ref, "forced" if forced else "passed", GateDecision((*decision.checks, probed)))
         return decision, forced
+
+    def judge(self, ref: ModelRef) -> GateDecision:
+        """Judge a version and keep the verdict; nothing is probed or moved.
+
+        Raises:
+            UnknownIdentity, ServiceUnavailable: as for ``promote``.
+        """
+        decision = self._judged(ref, self._champions.current(ref.tenant, ref.identity), GateThresholds(), needed=True)
+        self._note(ref, "passed" if decision.passed else "refused", decision)
+        return decision
+
+    def _judged(self, ref: ModelRef, champion: Champion, thresholds: GateThresholds, *, needed: bool) -> GateDecision:
+        rival = None
+        if champion.version is not None:
+            rival = self._details(ModelRef(ref.tenant, ref.identity, champion.version), needed=False)
+        num_bytes = self._versions.facts(ref).num_bytes
+        return judge(self._details(ref, needed=needed), rival, thresholds, num_bytes=num_bytes)
 
     def _details(self, ref: ModelRef, *, needed: bool) -> VersionDetails:
         """What is known of a version; where nothing is and that is not needed, that nothing was measured."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster.control.fit_requests import ENGINE_WORK
+from cluster.keeper.batches_chore import BatchesChore
 from cluster.keeper.fits_chore import FitsChore
 from cluster.keeper.janitor_chore import JanitorChore
 from cluster.keeper.keeper import Chore, Keeper
@@ -35,6 +36,7 @@ def make_keeper(settings: Settings, *, work: str = ENGINE_WORK, job_flags: Seque
         ProbeChore(platform),
         RecordingsChore(platform),
         RolloutsChore(platform),
+        BatchesChore(platform),
         JanitorChore(platform),
         UsageChore(platform),
         WebhooksChore(platform),

@@ -19,6 +19,7 @@ holds anything a tenant sent, and their first parts cannot be tenant names:
     script-answer:<nonce>   what a script said, for a minute: a number, or which job was claimed
     ledger:<what>           what the model registry has not been told yet
     recordings              uploaded recordings, by the time when the keeper looks at them
+    batches                 batches that have not ended
     probes                  versions to be probed, by the time when that was asked
     seat:<name>             who does work that one process at a time does
     outbox                  webhooks with something to tell, by when it is due
@@ -33,11 +34,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from cluster.ids import DeliveryId, FitId, IdentityName, JobId, RecordingId, TenantId, WebhookId
+from cluster.ids import BatchId, DeliveryId, FitId, IdentityName, JobId, RecordingId, TenantId, WebhookId
 
 KINDS: Final = ("render", "fit")  # of jobs
 TENANTS: Final = "tenants"
 PROBES: Final = "probes"
+OPEN_BATCHES: Final = "batches"
 DUE_RECORDINGS: Final = "recordings"
 PEPPER: Final = "pepper"
 PEPPER_SWITCHED: Final = "pepper:switched"
@@ -81,6 +83,10 @@ _PATTERNS: Final = {
     "verdicts": "%s:verdicts:%s",  # tenant, identity -> hash of version -> what the gate said last
     "moves": "%s:moves:%s",  # tenant, identity -> list of the moves of its champion, the newest first
     "outcomes": "%s:outcomes:%s",  # tenant, identity -> hash of version|done, version|failed -> renders since the move
+    "batch": "%s:batch:%s",  # tenant, batch id -> hash
+    "batch_items": "%s:batch-items:%s",  # tenant, batch id -> hash of number -> identity and what became of it
+    "batches": "%s:batches",  # tenant -> its batches, by age
+    "open_batches": OPEN_BATCHES,  # batches that have not ended
     "identities": "%s:identities",  # tenant -> names of its identities, by name
     "version_of": "%s:version-of:%s",  # tenant, fit id -> the version that the fit makes
     "move": "%s:move:%s",  # tenant, request -> what came of a promotion, should it be asked for again
@@ -209,6 +215,21 @@ def moves(tenant: TenantId, identity: IdentityName) -> str:
 def outcomes(tenant: TenantId, identity: IdentityName) -> str:
     """How renders of an identity ended since its champion moved last."""
     return _PATTERNS["outcomes"] % (tenant, identity)
+
+
+def batch(tenant: TenantId, batch_id: BatchId) -> str:
+    """One batch."""
+    return _PATTERNS["batch"] % (tenant, batch_id)
+
+
+def batch_items(tenant: TenantId, batch_id: BatchId) -> str:
+    """The items of a batch."""
+    return _PATTERNS["batch_items"] % (tenant, batch_id)
+
+
+def batches(tenant: TenantId) -> str:
+    """All batches of a tenant."""
+    return _PATTERNS["batches"] % tenant
 
 
 def identities(tenant: TenantId) -> str:

@@ -34,6 +34,7 @@ from cluster.state.link import RedisLink
 from cluster.state.people.audit import AuditTrail
 from cluster.state.people.tokens import ClientTokens
 from cluster.state.probes import Probes
+from cluster.state.resources.batches import BatchTable
 from cluster.state.resources.figures import Figures
 from cluster.state.resources.orders import Orders
 from cluster.state.resources.outcomes import OutcomeTable
@@ -68,6 +69,7 @@ class StateStore:
         self.probes = Probes(self._link)
         self.recordings = RecordingTable(self._link)
         self.orders = Orders(self._link)
+        self.batches = BatchTable(self._link)
         self.outcomes = OutcomeTable(self._link)
         self.figures = Figures(self._link)
         self.usage = UsageTable(self._link)

@@ -13,7 +13,19 @@ from m2dao.errors import ServiceUnavailable
 from serve_apps.api.error_handlers import OnProblem, install_error_handlers
 from serve_apps.api.openapi import openapi_document
 from serve_apps.api.request_ids import install_request_ids
-from serve_apps.api.routes import audit, fits, health, identities, keys, recordings, renders, tokens, usage, webhooks
+from serve_apps.api.routes import (
+    audit,
+    batches,
+    fits,
+    health,
+    identities,
+    keys,
+    recordings,
+    renders,
+    tokens,
+    usage,
+    webhooks,
+)
 from serve_apps.api.services import Services
 from serve_apps.api.web import MayCall, install_web_manners
 
@@ -61,7 +73,7 @@ def create_api(
     install_request_ids(app, front_returns_them=front_returns_request_ids)
     app.state.services = services
     app.state.on_created = on_created
-    for resource in (renders, identities, recordings, fits, keys, tokens, audit, usage, webhooks, health):
+    for resource in (renders, identities, recordings, fits, batches, keys, tokens, audit, usage, webhooks, health):
         app.include_router(resource.router)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # FastAPI documents this way
     return app

@@ -218,6 +218,20 @@ class UnknownRecording(NotFound):
     status = 404
 
 
+class UnknownBatch(NotFound):
+    """404: There is no such batch."""
+
+    code = "unknown-batch"
+    status = 404
+
+
+class TooManyBatches(TooManyRequests):
+    """429: Too many batches at once."""
+
+    code = "too-many-batches"
+    status = 429
+
+
 class StorageFull(TooManyRequests):
     """429: There is no room for more recordings."""
 

@@ -51,5 +51,17 @@ def json_body(model: type[Body]) -> Any:
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The ``openapi_extra`` of a route with such a body."""
-    return {"requestBody": {"content": {_MEDIA_TYPE: {"schema": model.model_json_schema()}}}}
+    """The ``openapi_extra`` of a route with such a body, with models inside it written out."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def written_out(node: Any) -> Any:
+        if isinstance(node, list):
+            return [written_out(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return written_out(parts[node["$ref"].rpartition("/")[2]])
+        return {name: written_out(each) for name, each in node.items()}
+
+    return {"requestBody": {"content": {_MEDIA_TYPE: {"schema": written_out(schema)}}}}

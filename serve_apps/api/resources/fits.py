@@ -14,6 +14,7 @@ from cluster.control.recordings import Recordings
 from cluster.ids import FitId, IdentityName, ModelRef, TenantId
 from cluster.platform import Platform
 from cluster.state.records import JobRecord
+from cluster.state.resources.recordings import RecordingRecord
 from m2dao.errors import Conflict, InvalidId, QuotaExceeded, UnknownJob
 from serve_apps.api.bodies.times import utc
 from serve_apps.api.resources.recordings import parse_recording
@@ -27,7 +28,19 @@ _URL_S = 3600
 _PICTURES_S = 22 * 3600  # for so long after its end a fit has pictures; the janitor deletes them after a day
 
 
-class FitOrder(Body):
+class FitTerms(Body):
+    """What to fit, and for how long."""
+
+    quality: Literal["quick", "good", "best"] = Field(
+        default="good", description="How long to fit: 2, 10 or 30 minutes, unless `minutes` says otherwise."
+    )
+    minutes: float | None = Field(default=None, gt=0, le=1440, description="How long to fit, in minutes.")
+    size: Literal[64, 128, 256, 512] = Field(default=256, description="Side of the picture, in pixels.")
+    recipe: str = Field(default="m2dao", pattern="^[a-z0-9_-]{1,40}$", description="The training recipe.")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of everything random.")
+
+
+class FitOrder(FitTerms):
     """An identity that is to be fitted from a recording."""
 
     identity: str = Field(
@@ -53,13 +66,6 @@ class FitOrder(Body):
         max_length=MAX_CONSENT_CHARACTERS,
         description="Who said, and where, that the person consents; kept with the version.",
     )
-    quality: Literal["quick", "good", "best"] = Field(
-        default="good", description="How long to fit: 2, 10 or 30 minutes, unless `minutes` says otherwise."
-    )
-    minutes: float | None = Field(default=None, gt=0, le=1440, description="How long to fit, in minutes.")
-    size: Literal[64, 128, 256, 512] = Field(default=256, description="Side of the picture, in pixels.")
-    recipe: str = Field(default="m2dao", pattern="^[a-z0-9_-]{1,40}$", description="The training recipe.")
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of everything random.")
     promote: bool = Field(default=False, description="Promote the version if it passes the gate.")
     priority: Literal["low", "normal", "high"] = Field(
         default="normal", description="Which of your fits start first. What has begun is never stopped."
@@ -140,21 +146,9 @@ class Fits:
             UnknownRecording: there is no such recording.
             M2daoError: see ``FitService.order``.
         """
-        platform, limits = self._platform, self._platform.settings.fit
-        recordings = Recordings(platform.state, platform.store, platform.settings.recordings)
-        recording = recordings.get(tenant, parse_recording(_one_recording(order)))
-        if recording.state != "ready":
-            raise Conflict(
-                f"recording {recording.id}",
-                "one that is ready",
-                f"one that is {recording.state}",
-                "wait, or see its error",
-            )
-        minutes = order.minutes or MINUTES[order.quality]
-        if minutes > limits.max_minutes:
-            fault = {"field": "body.minutes", "detail": f"at most {limits.max_minutes:g}"}
-            raise ApiProblem("invalid-request", "a fit may take so long at most", errors=[fault])
-        options = FitOptions(recipe=order.recipe, size=order.size, minutes=minutes, seed=order.seed)
+        limits = self._platform.settings.fit
+        recording = self.ready_recording(tenant, _one_recording(order))
+        options = self.options(order)
         request = FitRequest(
             batch=str(FitId.new()),
             identity=IdentityName.parse(order.identity),
@@ -170,6 +164,38 @@ class Fits:
         except QuotaExceeded as error:
             detail = f"at most {limits.max_open} fits may be queued or running"
             raise ApiProblem("too-many-fits", detail, {"Retry-After": str(_AGAIN_S)}) from error
+
+    def ready_recording(self, tenant: TenantId, text: str) -> RecordingRecord:
+        """A recording that can be fitted.
+
+        Raises:
+            Conflict: it is not ready.
+            UnknownRecording: there is no such recording.
+        """
+        platform = self._platform
+        recordings = Recordings(platform.state, platform.store, platform.settings.recordings)
+        recording = recordings.get(tenant, parse_recording(text))
+        if recording.state != "ready":
+            raise Conflict(
+                f"recording {recording.id}",
+                "one that is ready",
+                f"one that is {recording.state}",
+                "wait, or see its error",
+            )
+        return recording
+
+    def options(self, terms: FitTerms) -> FitOptions:
+        """What to fit and for how long.
+
+        Raises:
+            ApiProblem: a fit may not take so long.
+        """
+        most = self._platform.settings.fit.max_minutes
+        minutes = terms.minutes or MINUTES[terms.quality]
+        if minutes > most:
+            fault = {"field": "body.minutes", "detail": f"at most {most:g}"}
+            raise ApiProblem("invalid-request", "a fit may take so long at most", errors=[fault])
+        return FitOptions(recipe=terms.recipe, size=terms.size, minutes=minutes, seed=terms.seed)
 
     def get(self, tenant: TenantId, text: str) -> JobRecord:
         """One fit."""

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.ids import RESERVED_TENANTS, DeliveryId, FitId, IdentityName, RecordingId, RenderId, TenantId, WebhookId
+from cluster.ids import (
+    RESERVED_TENANTS,
+    BatchId,
+    DeliveryId,
+    FitId,
+    IdentityName,
+    RecordingId,
+    RenderId,
+    TenantId,
+    WebhookId,
+)
 from cluster.state import keys
 
 ACME, JOB = TenantId("acme"), RenderId.parse("r-" + "0" * 32)
 ANNA, FIT = IdentityName("anna"), FitId.parse("f-" + "0" * 32)
+FLEET = BatchId.parse("b-" + "0" * 32)
 HOOK = WebhookId.parse("wh-" + "0" * 32)
 TOLD = DeliveryId.parse("dl-" + "0" * 32 + "-7")
 VIDEO = RecordingId.parse("rec-" + "0" * 32)
@@ -63,6 +74,10 @@ NAMES = [
     (keys.OUTBOXES, "outbox", ("outboxes",)),
     (keys.outcomes(ACME, ANNA), "acme:outcomes:anna", ("outcomes", "acme", "anna")),
     (keys._PATTERNS["kept_failed"] % "acme", "acme:kept-failed", ("kept_failed", "acme")),
+    (keys.batch(ACME, FLEET), f"acme:batch:{FLEET}", ("batch", "acme", str(FLEET))),
+    (keys.batch_items(ACME, FLEET), f"acme:batch-items:{FLEET}", ("batch_items", "acme", str(FLEET))),
+    (keys.batches(ACME), "acme:batches", ("batches", "acme")),
+    (keys.OPEN_BATCHES, "batches", ("open_batches",)),
     (keys.seat("keeper"), "seat:keeper", ("seat", "keeper")),
     (keys.TALLIES, "totals:happened", ("tallies",)),
     (keys.MAINTENANCE, "maintenance", ("maintenance",)),

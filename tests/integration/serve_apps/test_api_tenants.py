@@ -56,6 +56,12 @@ ROUTES = {  # route -> the ids it takes; a test below fails when a route is miss
     ("delete", "/v1/fits/{fit_id}"): "fit",
     ("post", "/v1/fits/{fit_id}/resume"): "fit",
     ("get", "/v1/fits/{fit_id}/events"): "fit",
+    ("post", "/v1/batches"): "recording",
+    ("get", "/v1/batches"): None,
+    ("get", "/v1/batches/{batch_id}"): "batch",
+    ("delete", "/v1/batches/{batch_id}"): "batch",
+    ("post", "/v1/batches/{batch_id}/pause"): "batch",
+    ("post", "/v1/batches/{batch_id}/resume"): "batch",
     ("post", "/v1/recordings"): None,
     ("get", "/v1/recordings"): None,
     ("get", "/v1/recordings/{recording_id}"): "recording",
@@ -133,8 +139,17 @@ def about_recordings(owner: Customer, other: Customer, method: str, path: str) -
     recording = owner.client.post("/v1/recordings", json=RECORDING).json()["id"]
     ids = (recording, recording.upper(), "rec-" + "0" * 32, "rec-x", "%00", "r-" + "0" * 32)
     if "{" not in path:
-        return [other.client.post(path, json={"identity": "anna", "recording": text}) for text in ids]
+        items = [{"identity": "anna", "recording": text} for text in ids]
+        bodies = [{"kind": "fit", "items": [item]} for item in items] if path.endswith("/batches") else items
+        return [other.client.post(path, json=body) for body in bodies]
     return [other.client.request(method, path.replace("{recording_id}", text)) for text in ids]
+
+
+def about_batches(owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
+    """A route asked for a batch that is not the asking tenant's."""
+    wish = {"kind": "judge", "items": [{"identity": "anna"}]}
+    batch = owner.client.post("/v1/batches", json=wish, headers={"Idempotency-Key": "matrix"}).json()["id"]
+    return in_both_ways(owner, other, method, path, "{batch_id}", [batch, batch.upper(), "b-" + "0" * 32, *MADE_UP[:3]])
 
 
 def about_webhooks(owner: Customer, other: Customer, method: str, path: str) -> list[httpx.Response]:
@@ -183,6 +198,8 @@ def test_another_tenants_ids_answer_exactly_like_unknown_ones(api, folder):
             answers, expected = about_recordings(owner, other, method, path), "unknown-recording"
         elif kind == "fit":
             answers, expected = about_fits(api, owner, other, method, path), "unknown-fit"
+        elif kind == "batch":
+            answers, expected = about_batches(owner, other, method, path), "unknown-batch"
         elif kind == "of-identity":
             answers, expected = about_identities(owner, other, method, path), "unknown-identity"
         else:

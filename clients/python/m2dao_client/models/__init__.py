@@ -4,6 +4,7 @@ Written from the API's own description by `make docs`: do not edit.
 """
 
 from m2dao_client.models.audit import AuditEntry, AuditList
+from m2dao_client.models.batches import Batch, BatchItem, BatchList
 from m2dao_client.models.fits import Fit, FitList, FitResult, Picture
 from m2dao_client.models.health import Health, Readiness
 from m2dao_client.models.identities import (
@@ -32,6 +33,9 @@ from m2dao_client.models.webhooks import Delivery, DeliveryList, MadeWebhook, We
 __all__ = [
     "AuditEntry",
     "AuditList",
+    "Batch",
+    "BatchItem",
+    "BatchList",
     "Challenger",
     "Champion",
     "Delivery",

@@ -5,7 +5,7 @@ Written from the API's own description by `make docs`: do not edit.
 
 from __future__ import annotations
 
-from typing import Literal, Required, TypedDict
+from typing import Any, Literal, Required, TypedDict
 
 
 class PromotionRequest(TypedDict, total=False):
@@ -42,14 +42,6 @@ class RecordingRequest(TypedDict, total=False):
 class FitOrder(TypedDict, total=False):
     """An identity that is to be fitted from a recording."""
 
-    identity: Required[str]
-    """The person's name; a new version of it is made."""
-    recording: str | None
-    """The id of a recording that is ready."""
-    recordings: list[str] | None
-    """The same as a list. A fit is from one recording: more are refused, as their cameras differ."""
-    consent: str | None
-    """Who said, and where, that the person consents; kept with the version."""
     quality: Literal["quick", "good", "best"]
     """How long to fit: 2, 10 or 30 minutes, unless `minutes` says otherwise."""
     minutes: float | None
@@ -60,10 +52,36 @@ class FitOrder(TypedDict, total=False):
     """The training recipe."""
     seed: int
     """Of everything random."""
+    identity: Required[str]
+    """The person's name; a new version of it is made."""
+    recording: str | None
+    """The id of a recording that is ready."""
+    recordings: list[str] | None
+    """The same as a list. A fit is from one recording: more are refused, as their cameras differ."""
+    consent: str | None
+    """Who said, and where, that the person consents; kept with the version."""
     promote: bool
     """Promote the version if it passes the gate."""
     priority: Literal["low", "normal", "high"]
     """Which of your fits start first. What has begun is never stopped."""
+
+
+class BatchRequest(TypedDict, total=False):
+    """One wish for many identities."""
+
+    kind: Required[Literal["fit", "migrate", "judge"]]
+    """`fit`: from recordings. `migrate`: fit versions again from their recordings, with their settings. `judge`:
+    ask the gate."""
+    items: Required[list[dict[str, Any]]]
+    fit: dict[str, Any] | None
+    """Of fits; null: the usual, or those of each migrated version."""
+    promote: bool
+    """Promote each version that passes the gate."""
+    priority: Literal["low", "normal", "high"]
+    wave: int
+    """How many are begun together; the next wave waits for them."""
+    max_failed: int
+    """The batch pauses when more have failed."""
 
 
 class NewKey(TypedDict, total=False):

@@ -19,6 +19,7 @@ from cluster.state.people.principals import KeyTerms, Needed, Scope
 from cluster.state.people.tokens import NewToken, TokenTerms
 from cluster.state.problems import Problem
 from cluster.state.records import Claim
+from cluster.state.resources.batches import BatchItem, BatchRecord, BatchTerms
 from cluster.state.resources.recordings import RecordingRecord, RoomFor
 from cluster.state.resources.usage import number_of, today
 from cluster.state.resources.webhooks import Delivery, Outcome, Webhook
@@ -118,6 +119,11 @@ def version(state: StateStore, tenant: TenantId, number: int = 1, claim: Claim |
     ref = ModelRef(tenant, ANNA, number)
     state.versions.commit(ref, FACTS, claim)
     return ref
+
+
+def batch(state: StateStore, tenant: TenantId) -> BatchRecord:
+    terms = BatchTerms(wave=1, max_failed=0)
+    return state.batches.create(tenant, "judge", terms, [BatchItem(identity="anna")], key="k")
 
 
 def recording(state: StateStore, tenant: TenantId) -> RecordingRecord:
@@ -313,6 +319,11 @@ WAYS: dict[str, dict[str, Callable[[StateStore, TenantId], Any]]] = {
     "ASK_PROBE": {"new": probed},
     "CLAIM_PROBE": {"free": probed},
     "ANSWER_PROBE": {"mine": probed},
+    "CREATE_BATCH": {"new": batch, "same key": lambda state, tenant: (batch(state, tenant),) * 2},
+    "UPDATE_BATCH": {
+        "an item": lambda state, tenant: state.batches.note(batch(state, tenant), {0: BatchItem(identity="ben")}),
+        "ended": lambda state, tenant: state.batches.move(batch(state, tenant), "running", "done"),
+    },
     "CLAIM_KEY": {"new": lambda state, tenant: state.orders.bind(tenant, "x", Once(key="k", fingerprint="f"))},
     "CREATE_RECORDING": {"new": recording, "same bytes": lambda state, tenant: (recording(state, tenant),) * 2},
     "SET_UPLOAD": {"first": lambda state, tenant: state.recordings.set_upload(recording(state, tenant), "u")},

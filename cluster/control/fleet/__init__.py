@@ -1,0 +1,1 @@
+"""One wish for many identities of a tenant."""
