@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -19,10 +19,16 @@ from cluster.control.fit_requests import FitOptions
 from cluster.control.promotion.checks import PROBE
 from m2dao.errors import ConfigError
 from m2dao.formats import CAPTURE
+from m2dao.tts.speech import Voice
 from train_jobs.recordings import prepare_contained
 
 if TYPE_CHECKING:  # the engine is slow to import; only a worker pays
     from m2dao.training.progress import FitProgress
+
+
+# Full of m, b and p, said by nobody: a synthetic voice, the same sound on every machine.
+_PROBE_SENTENCE = "Please, Bob, put my big blue map beside the piano, and keep it open until Mama comes home."
+_PROBE_VOICE = Voice(pace=0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,13 +185,17 @@ def _evaluate(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
 def _speak_probe(task: FitTask, monitor: FitMonitor) -> dict[str, float]:
     """How the lips keep to a sentence in another person's voice: what the gate sees of every version."""
     from m2dao.evaluation.evaluate import evaluate
+    from m2dao.media.audio import write_wav
+    from m2dao.tts import synthesise
 
     done = len(task.options.protocols)
 
     def on_progress(share: float) -> None:
         monitor.stage("evaluate", (done + share) / (done + 1), "probe sentence")
 
-    with as_file(files("train_jobs") / "data" / "probe.flac") as sentence:
+    with tempfile.TemporaryDirectory(prefix="m2dao-probe-") as folder:
+        sentence = Path(folder) / "sentence.wav"
+        write_wav(sentence, synthesise(_PROBE_SENTENCE, _PROBE_VOICE).waveform)
         result = evaluate(
             task.identity_dir,
             task.capture_dir,

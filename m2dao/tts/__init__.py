@@ -4,7 +4,7 @@
 
 | timbre | languages | what it is | extra |
 |---|---|---|---|
-| heart | en | hibari-tts: a small network, natural | `demo` |
+| heart | en | hibari-tts: a small network, natural | `fit` |
 | f1 ... m8, klatt ... | see `m2dao.tts.espeak.LANGUAGES` | eSpeak NG: formant synthesis, plain but exact | `speech` |
 
 The same text, language, voice and seed give the same samples and times. Nothing is fetched: what a synthesiser needs is

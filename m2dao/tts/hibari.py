@@ -47,7 +47,7 @@ _LOADING = threading.Lock()
 @functools.lru_cache(maxsize=1)
 def _load_synthesiser():
     """The text front end and a session that also returns durations."""
-    with needs_extra("demo"):
+    with needs_extra("fit"):
         import onnxruntime
         from hibari import Hibari
 
