@@ -25,6 +25,7 @@ from m2dao_client.resources.people import (
 )
 from m2dao_client.resources.recordings import AsyncRecordings, Recordings
 from m2dao_client.resources.renders import AsyncRenders, Renders
+from m2dao_client.resources.webhooks import AsyncWebhooks, Webhooks
 from m2dao_client.session import Retries, Session
 from m2dao_client.steps import Call
 
@@ -80,6 +81,7 @@ class Client(_Common, Blocking):
         self.renders = Renders(session, driver)
         self.tokens = Tokens(session, driver)
         self.usage = UsageReport(session, driver)
+        self.webhooks = Webhooks(session, driver)
 
     def close(self) -> None:
         """Close the connections."""
@@ -117,6 +119,7 @@ class AsyncClient(_Common, Awaited):
         self.renders = AsyncRenders(session, driver)
         self.tokens = AsyncTokens(session, driver)
         self.usage = AsyncUsageReport(session, driver)
+        self.webhooks = AsyncWebhooks(session, driver)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -24,6 +24,13 @@ from tests.support.stack import reaching
 from tests.support.tiny_identity import make_tiny_identity
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    """The SDK asks this machine, also where a proxy is set for others."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+
+
 @pytest.fixture(scope="module")
 def api(stack) -> Iterator[Api]:
     with api_over(reaching(stack, recordings_part_mb="6"), SMALL) as api:

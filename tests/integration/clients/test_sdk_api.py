@@ -130,6 +130,9 @@ def test_versions_are_compared_promoted_and_rolled_back(api, own, sdk, keeper, f
     assert sdk.identities.roll_back("anna").version == first
     assert [move.what for move in sdk.identities.history("anna")][:2] == ["roll_back", "promote"]
     assert sdk.identities.get("anna").previous == second
+    assert sdk.identities.challenge("anna", version=second, share=25, force=True).version == second
+    assert sdk.identities.challenger("anna").share == 25
+    assert sdk.identities.withdraw_challenger("anna").version is None
     with pytest.raises(problems.Conflict):
         sdk.identities.delete_version("anna", second)  # a rollback would need it
     with pytest.raises(problems.NotFound):
@@ -167,6 +170,17 @@ def test_lists_are_read_to_their_end_page_by_page(api, own, sdk):
 def test_what_was_used_is_told(sdk):
     assert list(sdk.usage.list(first=date(2026, 1, 1), last=date(2026, 1, 2), identity="anna")) == []
     assert sdk.ready().status in ("ok", "degraded")
+
+
+def test_a_webhook_is_made_once_rotated_and_forgotten(sdk):
+    made = sdk.webhooks.create(url="https://example.com/hook", events=["fit.done"], once="w")
+    assert sdk.webhooks.create(url="https://example.com/hook", events=["fit.done"], once="w").id == made.id
+    assert sdk.webhooks.rotate(made.id, overlap_s=60).secret != made.secret
+    assert [found.id for found in sdk.webhooks.list()] == [made.id]
+    assert list(sdk.webhooks.deliveries(made.id)) == []
+    sdk.webhooks.delete(made.id)
+    with pytest.raises(problems.NotFound):
+        sdk.webhooks.get(made.id)
 
 
 def test_a_wrong_key_is_an_error_of_its_own(own):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from m2dao_client.models import (
+    Challenger,
     Champion,
     Export,
     Identity,
@@ -13,6 +16,7 @@ from m2dao_client.models import (
     Version,
     VersionList,
 )
+from m2dao_client.models.requests import ChallengeRequest
 from m2dao_client.paths import path_of
 from m2dao_client.resource import Awaited, Blocking, Resource, iteration, operation
 from m2dao_client.session import new_key
@@ -100,6 +104,33 @@ class IdentityOperations(Resource):
         path = _path(identity, "rollback")
         request = self._session.request("POST", path, once=once or new_key(), headers=headers)
         return self._session.body(Champion, (yield from self._session.send(request)))
+
+    @operation
+    def challenger(self, identity: str) -> Call[Challenger]:
+        """Which version is tried beside the champion, and how the renders of both end."""
+        return (yield from self._session.get(Challenger, _path(identity, "challenger")))
+
+    @operation
+    def challenge(
+        self, identity: str, *, seen: Champion | None = None, **wish: Unpack[ChallengeRequest]
+    ) -> Call[Challenger]:
+        """Let a share of the renders go to a version; where too many fail, it is withdrawn.
+
+        Args:
+            seen: the champion that you decided by; if it has moved since, nothing happens. Left out: the one of now.
+            wish: `version` and `share`.
+        """
+        if seen is None:
+            seen = yield from self._session.get(Champion, _path(identity, "champion"))
+        headers = {"If-Match": f'"{seen.epoch}"'}
+        request = self._session.request("PUT", _path(identity, "challenger"), headers=headers, json=wish)
+        return self._session.body(Challenger, (yield from self._session.send(request)))
+
+    @operation
+    def withdraw_challenger(self, identity: str) -> Call[Challenger]:
+        """Let all renders go to the champion again."""
+        request = self._session.request("DELETE", _path(identity, "challenger"))
+        return self._session.body(Challenger, (yield from self._session.send(request)))
 
     @iteration
     def history(self, identity: str) -> Items[Move]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from m2dao_client.errors import ConnectionFailed, Damaged, UnexpectedAnswer
 from m2dao_client.files import Arriving, Transfer
@@ -16,7 +18,7 @@ from m2dao_client.steps import Call, Close, Emit, Items, Pause, Read, Work
 from m2dao_client.waiting import Watch, checked, last_of
 
 _ENDED = ("done", "failed", "cancelled")
-_PAGE = 100
+Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 class RenderOperations(Resource):
@@ -49,17 +51,27 @@ class RenderOperations(Resource):
         return self._session.body(Render, (yield from self._session.send(request)))
 
     @iteration
-    def list(self) -> Items[Render]:
-        """All your renders, the newest first."""
-        offset = 0
-        while True:
-            query = {"limit": _PAGE, "offset": offset}
-            page = yield from self._session.get(RenderList, "/v1/renders", query=query)
-            for render in page.renders:
-                yield Emit(render)
-            if len(page.renders) < _PAGE:
-                return
-            offset += _PAGE
+    def list(
+        self,
+        *,
+        status: Status | None = None,
+        identity: str | None = None,
+        version: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Items[Render]:
+        """Your renders, the newest first.
+
+        Args:
+            since: only those made at this time or later.
+            until: only those made before this time.
+        """
+        times = {
+            "since": None if since is None else since.isoformat(),
+            "until": None if until is None else until.isoformat(),
+        }
+        filters: dict[str, Any] = {"status": status, "identity": identity, "version": version, **times}
+        yield from self._session.items(RenderList, "/v1/renders", lambda page: page.renders, **filters)
 
     @operation
     def get(self, render_id: str) -> Call[Render]:
@@ -70,6 +82,12 @@ class RenderOperations(Resource):
     def cancel(self, render_id: str) -> Call[Render]:
         """Cancel a queued or running render; of a cancelled one, nothing changes."""
         request = self._session.request("DELETE", path_of("v1", "renders", render_id), repeatable=True)
+        return self._session.body(Render, (yield from self._session.send(request)))
+
+    @operation
+    def retry(self, render_id: str) -> Call[Render]:
+        """Make a render in place of one that failed, once only."""
+        request = self._session.request("POST", path_of("v1", "renders", render_id, "retry"), repeatable=True)
         return self._session.body(Render, (yield from self._session.send(request)))
 
     @iteration
@@ -150,6 +168,7 @@ class RenderOperations(Resource):
             kind=Render,
             path=path_of("v1", "renders", render_id),
             ended=lambda render: render.status in _ENDED,
+            has_events=True,
             every_s=1.0,
             timeout_s=timeout_s,
         )
