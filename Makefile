@@ -10,7 +10,7 @@ AUDIO ?=
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 HOUSE_TESTS := tests/unit/test_house.py tests/unit/test_imports.py tests/unit/docs/test_docs_links.py
 
-.PHONY: help demo up down status check fix test test-faults test-clusters test-fuzz docs figures lock release clean
+.PHONY: help demo up down status check fix test test-faults test-clusters test-fuzz test-openapi docs figures lock release clean
 
 help:
 	@echo "make demo                         two synthetic people: fitted, registered, promoted, speaking (10 minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-faults                  break each part of a running service and look at what is left (FULL=1: every step)"
 	@echo "make test-clusters                fits on Ray clusters of several nodes, also one at zero that grows and shrinks"
 	@echo "make test-fuzz                    change media files box by box and read each, for two minutes"
+	@echo "make test-openapi                 longer sequences of API calls that follow each other (SEED=1 WORKFLOWS=400)"
 	@echo "make docs                         the generated pages and tables of docs/ anew"
 	@echo "make figures                      files and lines of each folder, longest file and function, import circles"
 	@echo "make release                      a wheel in dist/, tried in a clean environment"
@@ -75,6 +76,12 @@ test-clusters: $(STAMP)
 # The same files on every machine, as many as two minutes allow. Other seeds and hours are for people.
 test-fuzz: $(STAMP)
 	@$(BIN)/python -m tests.support.media.fuzz --minutes 2 --seed 1 --files 10000
+
+SEED ?= 1
+WORKFLOWS ?= 400
+test-openapi: $(STAMP)
+	@M2DAO_TEST_SEED=$(SEED) M2DAO_TEST_WORKFLOWS=$(WORKFLOWS) $(BIN)/python -m pytest \
+	  tests/integration/clients/test_openapi_stateful.py
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.docs

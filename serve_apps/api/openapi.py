@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -70,5 +71,33 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
                     ]
                 if "application/json" in operation["responses"].get("422", {}).get("content", {}):
                     del operation["responses"]["422"]
+        _add_links(document["paths"], shared)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _add_links(paths: dict[str, Any], bodies: dict[str, Any]) -> None:
+    """Link each route that makes something to the routes that take what it made."""
+    for path, operations in paths.items():
+        made = operations.get("post", {}).get("responses", {})
+        for answer in (made[status] for status in ("201", "202") if status in made):
+            body = str(answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", ""))
+            if "id" not in bodies.get(body.rpartition("/")[2], {}).get("properties", {}):
+                continue
+            links = {
+                operation["operationId"]: {
+                    "operationId": operation["operationId"],
+                    "parameters": {name: "$response.body#/id"},
+                }
+                for other, operations_of_it in paths.items()
+                if (name := _only_parameter(other, path)) is not None
+                for operation in operations_of_it.values()
+            }
+            if links:
+                answer["links"] = links
+
+
+def _only_parameter(path: str, made_at: str) -> str | None:
+    """The name of the one parameter of a path that takes the id of what is made at another."""
+    found = re.fullmatch(rf"{re.escape(made_at)}/\{{(\w+)\}}(?:/\w+)*", path)
+    return None if found is None else found[1]

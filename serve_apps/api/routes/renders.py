@@ -195,7 +195,7 @@ async def retry_render(
     responses={
         200: {"description": "The video.", "content": {"video/mp4": {}}},
         206: {"description": "The part of it that `Range` asked for.", "content": {"video/mp4": {}}},
-        **problem_responses(401, 404, 416, 422),
+        **problem_responses(401, 404, 416, 422, 429),
     },
 )
 def get_render_video(
