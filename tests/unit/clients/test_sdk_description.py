@@ -19,7 +19,10 @@ DOCUMENT = create_api(None).openapi()
 SCHEMAS = DOCUMENT["components"]["schemas"]
 SDK = ROOT / "clients/python"
 MAY_IMPORT = {"httpx", "pydantic", "standardwebhooks", "m2dao_client"}
-ONLY_SERVERS_CHECK = {"title", "description", "examples", "minimum", "maximum", "pattern", "additionalProperties"}
+ONLY_SERVERS_CHECK = {
+    *("title", "description", "examples", "minimum", "maximum", "pattern", "additionalProperties"),
+    "propertyNames",
+}
 
 
 def name_of(schema: str) -> str:
