@@ -68,11 +68,13 @@ class Answer:
         verdict: whether it may come in, or why not.
         principal: whose request it is; None when the key is unknown.
         wait_s: after how many seconds a tenant that came too often may come again.
+        left: requests that the tenant may make at once from now on.
     """
 
     verdict: Verdict
     principal: Principal | None
     wait_s: float
+    left: float = 0.0
 
 
 def place_of(name: str, idempotency_key: str | None) -> Place:
@@ -127,7 +129,7 @@ class Door:
             if not entry:
                 break
             answer = await self._link.run(scripts.PASS_DOOR, [entry, keys.answer(new_nonce())], args)
-        outcome, tenant, wait_s, key_id, scopes, identity = answer
+        outcome, tenant, wait_s, key_id, scopes, identity, left = answer
         if outcome == Verdict.UNKNOWN:
             return Answer(verdict=Verdict.UNKNOWN, principal=None, wait_s=0.0)
         principal = Principal(
@@ -136,7 +138,7 @@ class Door:
             scopes=() if identity else scopes_of(scopes),
             identity=IdentityName(identity) if identity else None,
         )
-        return Answer(verdict=Verdict(outcome), principal=principal, wait_s=float(wait_s))
+        return Answer(verdict=Verdict(outcome), principal=principal, wait_s=float(wait_s), left=float(left))
 
     async def charge(self, tenant: TenantId, cost: float) -> None:
         """Take ``cost`` from a tenant's rate for what a request turned out to need, even if that makes a debt."""

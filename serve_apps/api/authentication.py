@@ -23,6 +23,8 @@ from cluster.state.new_jobs import Once, Place
 from cluster.state.people.audit import act_as
 from cluster.state.people.principals import Needed, Principal, Purpose, Scope
 from cluster.telemetry.scope import TENANT, note
+from serve_apps.api.bodies.queries import refuse_unknown_query
+from serve_apps.api.rate_limits import note_rate
 from serve_apps.api.services import Services, ServicesOf
 from serve_apps.problems import MAINTENANCE_DETAIL, ApiProblem
 
@@ -58,13 +60,16 @@ async def what_is_needed(request: Request, scopes: SecurityScopes) -> Needed:
 _Needs = Annotated[Needed, Security(what_is_needed)]
 
 
-async def current_principal(services: ServicesOf, credentials: _Credentials, needed: _Needs) -> Principal:
+async def current_principal(
+    request: Request, services: ServicesOf, credentials: _Credentials, needed: _Needs
+) -> Principal:
     """Whose API key or client token came with the request.
 
     Raises:
-        ApiProblem: 401, 403 when the key lacks the scope, or 429 when the tenant asks too often.
+        ApiProblem: 401, 403 when the key lacks the scope, 429 when the tenant asks too often, or 422 when the query
+            has a parameter that the route has not.
     """
-    return _let_in(await services.door.enter(_key(credentials), needed), services, needed)
+    return _let_in(request, await services.door.enter(_key(credentials), needed), services, needed)
 
 
 async def current_tenant(principal: Annotated[Principal, Security(current_principal)]) -> TenantId:
@@ -76,13 +81,16 @@ async def current_tenant(principal: Annotated[Principal, Security(current_princi
     return principal.tenant
 
 
-async def tenant_that_looks_up(services: ServicesOf, credentials: _Credentials, needed: _Needs) -> TenantId:
+async def tenant_that_looks_up(
+    request: Request, services: ServicesOf, credentials: _Credentials, needed: _Needs
+) -> TenantId:
     """``current_tenant`` for a request that costs as much as several.
 
     Raises:
         what ``current_principal`` raises.
     """
-    return _let_in(await services.door.enter(_key(credentials), needed, cost=LOOKUP_COST), services, needed).tenant
+    answer = await services.door.enter(_key(credentials), needed, cost=LOOKUP_COST)
+    return _let_in(request, answer, services, needed).tenant
 
 
 @dataclass(kw_only=True)
@@ -113,6 +121,7 @@ class UploadPlace:
 
 
 async def place_for_upload(
+    request: Request,
     services: ServicesOf,
     credentials: _Credentials,
     needed: _Needs,
@@ -125,7 +134,12 @@ async def place_for_upload(
     """
     name = str(RenderId.new())
     answer = await services.door.enter(_key(credentials), needed, place=name, idempotency_key=idempotency_key)
-    principal = _let_in(answer, services, needed)
+    try:
+        principal = _let_in(request, answer, services, needed)
+    except ApiProblem:
+        if answer.verdict is Verdict.IN and answer.principal is not None:
+            await services.door.leave(answer.principal.tenant, place_of(name, idempotency_key))
+        raise
     place = UploadPlace(principal=principal, idempotency_key=idempotency_key, name=name, services=services)
     keeping = asyncio.create_task(services.door.keep(place.tenant, place.place))
     try:
@@ -141,7 +155,9 @@ def _key(credentials: HTTPAuthorizationCredentials | None) -> str:
     return credentials.credentials
 
 
-def _let_in(answer: Answer, services: Services, needed: Needed) -> Principal:
+def _let_in(request: Request, answer: Answer, services: Services, needed: Needed) -> Principal:
+    if answer.principal is not None:
+        note_rate(request, answer.left)
     match answer.verdict:
         case Verdict.TOO_OFTEN:
             detail = f"at most {services.config.request_rate:g} requests a second"
@@ -170,6 +186,7 @@ def _let_in(answer: Answer, services: Services, needed: Needed) -> Principal:
         )
         detail = f"this needs a key with the scope {needed.scope}; yours {has}"
         raise _refusal("missing-scope", detail, "WWW-Authenticate", challenge)
+    refuse_unknown_query(request)
     return principal
 
 

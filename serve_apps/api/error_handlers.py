@@ -21,6 +21,7 @@ from serve_apps.problems import MEDIA_TYPE, URN, ApiProblem, problem_document, p
 log = logging.getLogger(__name__)
 RETRY_AFTER_UNAVAILABLE_S = 2
 RETRY_AFTER_MAINTENANCE_S = 60
+RETRY_AFTER_LIMIT_S = 60  # such as too many recordings: one must end or be deleted first
 _MAINTENANCE = f"{URN}maintenance"
 _BY_STATUS = {
     400: "malformed-request",
@@ -39,20 +40,15 @@ OnProblem = Callable[[Mapping[str, Any]], None]
 """Called with every problem document that is answered."""
 
 
-def _response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The HTTP answer of a problem document; one that may be over soon says when to come again."""
-    wait_s = RETRY_AFTER_MAINTENANCE_S if document["type"] == _MAINTENANCE else RETRY_AFTER_UNAVAILABLE_S
-    again = {"Retry-After": str(wait_s)} if document["status"] == 503 else {}
-    return JSONResponse(dict(document), document["status"], headers={**again, **(headers or {})}, media_type=MEDIA_TYPE)
-
-
 def install_error_handlers(app: FastAPI, on_problem: OnProblem) -> None:
     """Make every error answer of ``app`` a problem document, those of unknown routes and methods included."""
 
     def answer(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
         on_problem(document)
         named = {"request_id": scope()[REQUEST]} if REQUEST in scope() else {}
-        return _response({**document, **named}, headers)
+        again = {"Retry-After": str(wait_s)} if (wait_s := _wait_s(document)) else {}
+        headers = {**again, **(headers or {})}
+        return JSONResponse({**document, **named}, document["status"], headers, MEDIA_TYPE)
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
         document = problem_of(error)
@@ -82,6 +78,13 @@ def install_error_handlers(app: FastAPI, on_problem: OnProblem) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_middleware(_CatchAll, answer=answer)
+
+
+def _wait_s(document: Mapping[str, Any]) -> int | None:
+    """When to come again, where nobody knows better; None for what will not be over soon."""
+    if document["status"] == 503:
+        return RETRY_AFTER_MAINTENANCE_S if document["type"] == _MAINTENANCE else RETRY_AFTER_UNAVAILABLE_S
+    return RETRY_AFTER_LIMIT_S if document["status"] == 429 else None
 
 
 def _allowed_methods(request: Request) -> list[str]:

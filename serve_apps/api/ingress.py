@@ -8,10 +8,12 @@ from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
 
+from cluster.settings import ServeConfig
 from cluster.state.people.tokens import has_tokens
 from m2dao.errors import ServiceUnavailable
 from serve_apps.api.error_handlers import OnProblem, install_error_handlers
 from serve_apps.api.openapi import openapi_document
+from serve_apps.api.rate_limits import install_rate_limits
 from serve_apps.api.request_ids import install_request_ids
 from serve_apps.api.routes import (
     audit,
@@ -69,6 +71,7 @@ def create_api(
         lifespan=whole_life,
     )
     install_error_handlers(app, on_problem)
+    install_rate_limits(app, ServeConfig() if services is None else services.config)
     install_web_manners(app, () if services is None else services.config.origins, _has_tokens(services))
     install_request_ids(app, front_returns_them=front_returns_request_ids)
     app.state.services = services

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
 from serve_apps.api import schemas
@@ -31,8 +31,8 @@ _MEANINGS = {
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route that may fail with ``statuses``, 500 or 503; with 401 comes 403."""
-    needs_key = (403,) if 401 in statuses else ()
+    """The ``responses`` of a route that may fail with ``statuses``, 500 or 503; with 401 come 403 and 422."""
+    needs_key = (403, 422, 429) if 401 in statuses else ()
     return {status: _problem(status) for status in sorted({*statuses, *needs_key, 500, 503})}
 
 
@@ -40,6 +40,12 @@ def made() -> dict[int | str, dict[str, Any]]:
     """The answer of a route that makes something with a secret."""
     location = {"Location": {"required": True, "schema": {"type": "string"}}}
     return {201: {"description": "Made. `Location` is where to ask for it, without its secret.", "headers": location}}
+
+
+def made_with_secret(response: Response, location: str) -> None:
+    """Say of an answer with a secret where the thing without it is, and that nobody may keep the answer."""
+    response.headers["Location"] = location
+    response.headers["Cache-Control"] = "no-store"
 
 
 def _problem(status: int) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_apps.api.rate_limits import HEADERS as RATE_HEADERS
+
 _RENDERS = "/v1/renders"
 _LONGEST_ORIGIN = 300
 _IS_HEAD = "m2dao.is_head"
@@ -24,7 +26,7 @@ _REQUEST_HEADERS = (
 )
 _ANSWER_HEADERS = (
     *("Content-Range", "Content-Length", "Accept-Ranges", "ETag", "Location", "Retry-After"),
-    "X-Request-Id",
+    *("X-Request-Id", "Link", *RATE_HEADERS),
 )
 
 

@@ -31,6 +31,7 @@ _EXAMPLES = {
     "token_id": "5a4f3e2d1c0b",
     "webhook_id": "wh-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4",
     "delivery_id": "dl-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4-1",
+    "batch_id": "b-7f3c1f0e5b1d4d0fa2b5e0f4c1a2b3c4",
 }
 
 

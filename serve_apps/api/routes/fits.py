@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from serve_apps.api.authentication import IdempotencyKey, Operator, OperatorLookup
 from serve_apps.api.bodies.json_body import body_of, json_body
-from serve_apps.api.bodies.queries import KnownQuery
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.resources.fits import FitBody, FitList, FitOrder, Fits, FitStatus
 from serve_apps.api.services import ServicesOf
@@ -55,7 +54,6 @@ def create_fit(
 def list_fits(
     tenant: Operator,
     found: Found,
-    _: KnownQuery,
     status: Annotated[FitStatus | None, Query(description="Only those in this state.")] = None,
     identity: Annotated[str | None, Query(max_length=40, description="Only those of this person.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,

@@ -12,7 +12,7 @@ from serve_apps.api.authentication import Admin, IdempotencyKey, once_of
 from serve_apps.api.bodies import people as schemas
 from serve_apps.api.bodies.json_body import body_of, json_body
 from serve_apps.api.bodies.times import utc
-from serve_apps.api.openapi import made, problem_responses
+from serve_apps.api.openapi import made, made_with_secret, problem_responses
 from serve_apps.api.services import ServicesOf
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
@@ -100,8 +100,7 @@ def revoke_key(admin: Admin, keys: UseCases, key_id: str) -> None:
 
 
 def _made(new: NewApiKey, response: Response) -> schemas.MadeKey:
-    response.headers["Location"] = f"{router.prefix}/{new.info.key_id}"
-    response.headers["Cache-Control"] = "no-store"
+    made_with_secret(response, f"{router.prefix}/{new.info.key_id}")
     return schemas.MadeKey(key=new.key, **_fields(new.info))
 
 

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Query, Response
 from cluster.control.recordings import Recordings
 from serve_apps.api.authentication import IdempotencyKey, Operator, OperatorLookup
 from serve_apps.api.bodies.json_body import body_of, json_body
-from serve_apps.api.bodies.queries import KnownQuery
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.resources.recordings import (
     RecordingBody,
@@ -64,7 +63,6 @@ async def create_recording(
 def list_recordings(
     tenant: Operator,
     found: Found,
-    _: KnownQuery,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
     after: Annotated[
         str, Query(pattern=r"^([0-9]{1,17})?$", description="`next` of the page before; the first: empty.")

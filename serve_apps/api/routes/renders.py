@@ -18,7 +18,6 @@ from cluster.telemetry.traces import spans
 from m2dao.errors import InputError
 from serve_apps.api import schemas
 from serve_apps.api.authentication import Asker, Tenant, Upload
-from serve_apps.api.bodies.queries import KnownQuery
 from serve_apps.api.bodies.times import Moment
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.renders import RenderFilter, RenderRequests
@@ -127,7 +126,7 @@ async def _filter(
     "", operation_id="listRenders", response_model=schemas.RenderList, responses=problem_responses(401, 422, 429)
 )
 def list_renders(
-    tenant: Tenant, requests: Requests, _: KnownQuery, wanted: Annotated[RenderFilter, Depends(_filter)]
+    tenant: Tenant, requests: Requests, wanted: Annotated[RenderFilter, Depends(_filter)]
 ) -> schemas.RenderList:
     """Your renders, the newest first; ended ones leave after a week. A short page may have a `next`."""
     jobs, following = requests.page(tenant, wanted)

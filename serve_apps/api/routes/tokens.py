@@ -12,7 +12,7 @@ from serve_apps.api.authentication import IdempotencyKey, Key, once_of
 from serve_apps.api.bodies import people as schemas
 from serve_apps.api.bodies.json_body import body_of, json_body
 from serve_apps.api.bodies.times import utc
-from serve_apps.api.openapi import made, problem_responses
+from serve_apps.api.openapi import made, made_with_secret, problem_responses
 from serve_apps.api.services import ServicesOf
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
@@ -44,8 +44,7 @@ def create_token(
     token = tokens.make(
         key.tenant, new.identity, origin=new.origin, life_s=new.expires_in_s, once=once_of(idempotency_key)
     )
-    response.headers["Location"] = f"{router.prefix}/{token.info.token_id}"
-    response.headers["Cache-Control"] = "no-store"
+    made_with_secret(response, f"{router.prefix}/{token.info.token_id}")
     return schemas.MadeToken(token=token.token, **_fields(token.info))
 
 

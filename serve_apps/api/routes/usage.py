@@ -13,7 +13,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from cluster.ids import IdentityName
 from cluster.state.resources.usage import UsageRow, today
 from serve_apps.api.authentication import Operator
-from serve_apps.api.bodies.queries import KnownQuery
 from serve_apps.api.bodies.times import Day
 from serve_apps.api.bodies.usage import UsageBody, UsageList
 from serve_apps.api.openapi import problem_responses
@@ -82,7 +81,6 @@ def list_usage(
     response: Response,
     tenant: Operator,
     services: ServicesOf,
-    _: KnownQuery,
     wanted: Wanted,
 ) -> UsageList | Response:
     """What you used, by day and identity, the oldest first."""

@@ -14,7 +14,6 @@ from cluster.webhooks.addresses import endpoint_of
 from m2dao.errors import InvalidId
 from serve_apps.api.authentication import IdempotencyKey, Operator, once_of
 from serve_apps.api.bodies.json_body import body_of, json_body
-from serve_apps.api.bodies.queries import KnownQuery
 from serve_apps.api.bodies.times import utc
 from serve_apps.api.bodies.webhooks import (
     DeliveryBody,
@@ -26,7 +25,7 @@ from serve_apps.api.bodies.webhooks import (
     WebhookBody,
     WebhookList,
 )
-from serve_apps.api.openapi import made, problem_responses
+from serve_apps.api.openapi import made, made_with_secret, problem_responses
 from serve_apps.api.services import ServicesOf
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
@@ -84,12 +83,11 @@ def create_webhook(
         most=settings.max_per_tenant,
         once=once_of(idempotency_key),
     )
-    response.headers["Location"] = f"{router.prefix}/{webhook.id}"
     return _with_secret(webhook, response)
 
 
 @router.get("", operation_id="listWebhooks", response_model=WebhookList, responses=problem_responses(401, 422, 429))
-def list_webhooks(tenant: Operator, platform: Services, _: KnownQuery) -> WebhookList:
+def list_webhooks(tenant: Operator, platform: Services) -> WebhookList:
     """Your webhooks, the oldest first, without their secrets."""
     return WebhookList(webhooks=[WebhookBody(**_fields(each)) for each in platform.state.webhooks.all(tenant)])
 
@@ -145,7 +143,6 @@ def list_deliveries(
     tenant: Operator,
     platform: Services,
     webhook_id: Named,
-    _: KnownQuery,
     state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
     after: Annotated[
@@ -183,7 +180,7 @@ def replay_delivery(tenant: Operator, platform: Services, delivery_id: NamedDeli
 
 
 def _with_secret(webhook: Webhook, response: Response) -> MadeWebhook:
-    response.headers["Cache-Control"] = "no-store"
+    made_with_secret(response, f"{router.prefix}/{webhook.id}")
     return MadeWebhook(secret=webhook.secrets[0], **_fields(webhook))
 
 

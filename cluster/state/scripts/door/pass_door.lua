@@ -1,4 +1,5 @@
--- Lets a request in, or says why not: {outcome, tenant, seconds to wait, key id, scopes, identity of a client token}. Or
+-- Lets a request in, or says why not: {outcome, tenant, seconds to wait, key id, scopes, identity of a client token,
+-- what is left of the rate}. Or
 -- charges a tenant that is in already. Notes once a minute when the key was used.
 -- KEYS: API key or client token, answer
 -- ARGV: cost, capacity, refill per second, tenant to charge ('' for none), scope that is needed, purpose of
@@ -6,7 +7,8 @@
 --       its name, uploads at once, open renders, milliseconds until its place is free by itself, digest of the client's
 --       idempotency key ('' for none)
 -- include: answers
--- A token bucket: take(bucket, cost, capacity, per second) answers 0, or the seconds after which there is enough.
+-- A token bucket: take(bucket, cost, capacity, per second) answers 0, or the seconds after which there is enough, and
+-- what is left.
 -- With owe, the cost is always taken, and what is missing is a debt that later calls wait for.
 local function take(bucket, cost, capacity, rate, owe)
   local t = redis.call('TIME')
@@ -19,7 +21,7 @@ local function take(bucket, cost, capacity, rate, owe)
   if owe or wait == 0 then tokens = math.max(-capacity, tokens - cost) end
   redis.call('HSET', bucket, 'tokens', string.format('%.9g', tokens), 'at', string.format('%.6f', now))
   redis.call('EXPIRE', bucket, math.ceil(2 * capacity / rate) + 1)
-  return wait
+  return wait, tokens
 end
 local said = recall(KEYS[2])
 if said then return cjson.decode(said) end
@@ -36,17 +38,19 @@ local function lives(parent)
 end
 if not charged then
   local f = redis.call('HMGET', KEYS[1], 'tenant', 'key_id', 'scopes', 'ends', 'used', 'identity', 'origin', 'parent')
-  if not f[1] or f[4] and tonumber(f[4]) <= now then return {'unknown', '', '0', '', '', ''} end
+  if not f[1] or f[4] and tonumber(f[4]) <= now then return {'unknown', '', '0', '', '', '', '0'} end
   tenant, key_id, scopes, identity, origin = f[1], f[2], f[3] or 'client', f[6] or '', f[7] or ''
-  if f[8] and f[8] ~= '' and not lives(f[8]) then return {'unknown', '', '0', '', '', ''} end
+  if f[8] and f[8] ~= '' and not lives(f[8]) then return {'unknown', '', '0', '', '', '', '0'} end
   if t[1] - (f[5] or 0) >= 60 then redis.call('HSET', KEYS[1], 'used', t[1]) end
 end
+local wait, left = 0, 0
 local function answer(outcome, wait)
-  local words = {outcome, tenant, string.format('%.6f', wait or 0), key_id, scopes, identity}
+  local words = {outcome, tenant, string.format('%.6f', wait or 0), key_id, scopes, identity,
+    string.format('%.6f', left)}
   remember(KEYS[2], cjson.encode(words))
   return words
 end
-local wait = take(key_of('rate', tenant, 'requests'), cost, capacity, rate, charged)
+wait, left = take(key_of('rate', tenant, 'requests'), cost, capacity, rate, charged)
 if charged then return answer('in', wait) end
 if wait > 0 then return answer('too-often', wait) end
 if identity ~= '' then
