@@ -55,6 +55,12 @@ class ApiClient:
         """Let go of the connections."""
         self._http.close()
 
+    def read(self, path: str) -> tuple[int, float]:
+        """The status of ``GET path``, and the seconds until its whole answer was there."""
+        sent_s = time.monotonic()
+        status = self._http.get(path).status_code
+        return status, time.monotonic() - sent_s
+
     def ask(self, speech: bytes, *, identity: str = "") -> Answer:
         """Ask for a video of this speech, a WAV file, spoken by ``identity`` or else the client's own."""
         files, data = {"audio": ("speech.wav", speech, "audio/wav")}, {"identity": identity or self.identity}

@@ -11,6 +11,7 @@ from cluster.settings import ServeConfig
 from serve_apps.bench.site import Site, own_site, own_stack
 
 UPLOADS = ServeConfig(max_active_renders=4)
+READS = ServeConfig(request_burst=1_000_000)  # one client asks more often than people
 
 
 def run_service_bench(what: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,6 +35,8 @@ def run_service_bench(what: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "outages": _outages,
         "reconcile": _reconcile,
         "metrics": _metrics,
+        "api": _api,
+        "matrix": _matrix,
     }[what](options)
 
 
@@ -115,6 +118,26 @@ def _metrics(options: Mapping[str, Any]) -> dict[str, Any]:
 
     with _site() as site:
         return measure_metrics(site, num_scrapes=options["requests"] or 100, say=_say)
+
+
+def _api(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.reads import measure_reads
+
+    with _site(READS) as site:
+        return measure_reads(
+            site,
+            num_identities=options["identities"] or 10_000,
+            num_renders=options["registered"] or 100_000,
+            num_requests=options["requests"] or 2000,
+            say=_say,
+        )
+
+
+def _matrix(options: Mapping[str, Any]) -> dict[str, Any]:
+    from serve_apps.bench.reads import measure_matrix
+
+    with _site(READS) as site:
+        return measure_matrix(site, num_requests=options["requests"] or 500, say=_say)
 
 
 @contextlib.contextmanager

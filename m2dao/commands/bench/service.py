@@ -10,7 +10,7 @@ from m2dao.errors import ConfigError
 
 WHAT = (
     *("promotion", "overhead", "uploads", "saturation", "fits", "residents", "failover", "outages", "reconcile"),
-    "metrics",
+    *("metrics", "api", "matrix"),
 )
 _ANYWHERE = ("overhead", "uploads")  # what can be asked of a deployment that is not ours
 
@@ -46,6 +46,10 @@ reconcile   {num_identities, num_changes, noticed_p50_s, noticed_max_s}: from se
             moment, until Redis knows of it; 30 changes among 100 identities, or --requests among --identities
 metrics     {keeper_bytes, keeper_series, keeper_p99_ms, ray_bytes, ray_series, ray_p99_ms, ...}: size of the pages
             that Prometheus fetches, and the time of a scrape, while three tenants render; 100 scrapes of each
+api         {p50_ms, p99_ms, requests, num_identities, num_renders}: 2000 reads of lists and single things of a tenant
+            with 10,000 identities (--identities) and 100,000 ended renders (--registered)
+matrix      {largest_difference, requests, routes: [{route, foreign_p50_ms, unknown_p50_ms, difference}]}: the median
+            time of a 404 for what is another tenant's beside one for what is nobody's; 500 of each in turn
 """
 
 
@@ -61,10 +65,14 @@ def add_parser(commands: Commands) -> None:
         "--requests",
         type=int,
         metavar="N",
-        help="of overhead (200), failover (60); how many promotions (20), changes of reconcile (30), or scrapes (100)",
+        help="of overhead (200), failover (60); how many promotions (20), changes (30), scrapes (100), reads",
     )
-    parser.add_argument("--identities", type=int, metavar="N", help="of fits (8), residents (500), reconcile (100)")
-    parser.add_argument("--registered", type=int, metavar="N", help="champions that residents resolves (10000)")
+    parser.add_argument(
+        "--identities", type=int, metavar="N", help="of fits (8), residents (500), reconcile (100), api"
+    )
+    parser.add_argument(
+        "--registered", type=int, metavar="N", help="champions that residents resolves (10000), renders of api (100000)"
+    )
     parser.add_argument("--outage", choices=("redis", "s3", "mlflow"), help="what failover stops as well")
     parser.add_argument(
         "--outage-seconds", type=float, default=60.0, metavar="S", help="for how long, of outages too (default 60)"
