@@ -21,7 +21,7 @@ with a thousand queued jobs delays another tenant's first job by one job, not by
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -187,10 +187,10 @@ class Jobs:
             raise Conflict(f"job {job_id}", "a job that is queued or running", f"one that is {outcome}")
         return record_of(fields_of(found[0]))
 
-    def backlog(self, kind: str, *, tenant: TenantId | None = None) -> Backlog:
-        """The open jobs of a kind, of one tenant or of all."""
+    def backlog(self, kind: str, *, tenant: TenantId | None = None, serves: Collection[str] = ()) -> Backlog:
+        """The open jobs of a kind, of one tenant or of all; with ``serves`` those that need no other formats."""
         check_kind(kind)
-        args = [kind, str(tenant) if tenant else ""]
+        args = [kind, str(tenant) if tenant else "", _between_line_ends(serves)]
         queued, running, delayed, *costs = self._link.run(scripts.BACKLOG_OF_JOBS, [], args)
         return Backlog(
             num_queued=queued,
@@ -252,8 +252,8 @@ class Jobs:
         if job_id is not None and tenant is None:
             raise TypeError("claim of one job needs its tenant too")
         args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
-        known = "".join(f"\n{name}\n" for name in terms.serves)
-        args += [int(not begun), -1 if terms.max_running is None else terms.max_running, known]
+        args += [int(not begun), -1 if terms.max_running is None else terms.max_running]
+        args += [_between_line_ends(terms.serves)]
         names = [keys.answer(nonce or new_nonce())]
         answer = self._link.run(scripts.CLAIM_JOB, names, args)
         if not answer:
@@ -391,6 +391,10 @@ def _unknown(job_id: JobId) -> UnknownJob:
 def _lost(job_id: JobId, worker: str, fence: int) -> LeaseLost:
     expected = f"to be claimed by {worker} (token {fence})"
     return LeaseLost(f"job {job_id}", expected, "another claim or state", "stop working on it")
+
+
+def _between_line_ends(names: Collection[str]) -> str:
+    return "".join(f"\n{name}\n" for name in names)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -6,6 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from cluster.state.jobs import Jobs
+from serve_apps.tickets import SERVED
+
 _LONGEST_SAMPLE_S = 30.0  # of a render that takes minutes; loading counts little then
 _FORGET_S = 600.0  # after so long without as many renders at once, what fewer of them show counts
 _NEW = 0.3  # weight of a sample beside those before it
@@ -84,3 +87,17 @@ class Load:
             self._throughput = max(self._throughput, rate)
         if level >= self._level:
             self._reached = self._last
+
+
+def queue_figures(jobs: Jobs) -> dict[str, float]:
+    """What waits, and what was taken from the queue, of the renders that replicas of this release can do.
+
+    The rest is left to replicas of another release: however many of ours there were, none would ever get it.
+    """
+    backlog = jobs.backlog("render", serves=SERVED)
+    return {
+        "queued_seconds": backlog.queued_cost,
+        "num_queued": float(backlog.num_queued),
+        "claimed_seconds": backlog.running_cost,
+        "num_claimed": float(backlog.num_running),
+    }

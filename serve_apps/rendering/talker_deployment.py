@@ -28,7 +28,7 @@ from serve_apps.identities.node_cache import NodeCache
 from serve_apps.identities.source import IdentitySource, load_talker
 from serve_apps.identities.talker_cache import TalkerCache, keep_warm
 from serve_apps.rendering.health import Health
-from serve_apps.rendering.load import Load
+from serve_apps.rendering.load import Load, queue_figures
 from serve_apps.rendering.meter import CacheMeter, tell_of_render
 from serve_apps.rendering.pool import RenderPool
 from serve_apps.rendering.probe import ReplicaProber
@@ -124,13 +124,7 @@ class TalkerReplica:
         self._meter.tell()
         figures = self._load.figures()
         with contextlib.suppress(M2daoError):
-            backlog = await asyncio.to_thread(self._jobs.backlog, "render")
-            figures |= {
-                "queued_seconds": backlog.queued_cost,
-                "num_queued": float(backlog.num_queued),
-                "claimed_seconds": backlog.running_cost,
-                "num_claimed": float(backlog.num_running),
-            }
+            figures |= await asyncio.to_thread(queue_figures, self._jobs)
         return figures
 
     def __del__(self) -> None:

@@ -15,13 +15,8 @@ hear(kind, t)
 for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', key_of('due', kind), '-inf', text(t), 'LIMIT', 0, 100)) do
   requeue(tenant, kind, ARGV[6], t)
 end
--- Whether the worker knows all that a job needs; jobs of older releases say nothing of it.
-local function served(key)
-  for need in (redis.call('HGET', key, 'needs') or ''):gmatch('[^\n]+') do
-    if serves ~= '' and not serves:find('\n' .. need .. '\n', 1, true) then return false end
-  end
-  return true
-end
+-- Jobs of older releases say nothing of what they need.
+local function served(key) return knows(serves, redis.call('HGET', key, 'needs') or '') end
 -- Takes a job from the queue of a tenant, and says whether it leaves some there for others. An id whose record is gone
 -- leaves the queue on the way.
 local function take(tenant)

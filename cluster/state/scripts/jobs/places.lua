@@ -9,6 +9,7 @@ local function seconds(n) return string.format('%.3f', n) end
 local function cost_of(tenant, id)  -- in thousandths
   return math.floor(number(redis.call('HGET', key_of('job', tenant, id), 'cost')) * 1000 + 0.5)
 end
+-- include: jobs/needs
 -- Sums of costs of a tenant, so that nobody has to add them up. Made from what is there when an older version kept none.
 local function sums_of(tenant, kind)
   local sums = key_of('backlog', tenant, kind)
@@ -17,6 +18,7 @@ local function sums_of(tenant, kind)
       local sum = 0
       for _, id in ipairs(redis.call('ZRANGE', key_of(place, tenant, kind), 0, -1)) do sum = sum + cost_of(tenant, id) end
       redis.call('HSET', sums, place, text(sum))
+      recount_needs(place, tenant, kind, sums)
     end
   end
   return sums
@@ -36,9 +38,13 @@ local function recount(kind)
   local totals, tenants = key_of('totals', kind), tenants_of(kind)
   for _, place in ipairs(places) do
     local num, sum = 0, 0
+    drop_needs(place, totals)
     for _, tenant in ipairs(tenants) do
-      num = num + redis.call('ZCARD', key_of(place, tenant, kind))
-      sum = sum + number(redis.call('HGET', sums_of(tenant, kind), place))
+      local here, sums = redis.call('ZCARD', key_of(place, tenant, kind)), sums_of(tenant, kind)
+      num = num + here
+      sum = sum + number(redis.call('HGET', sums, place))
+      if num_with_needs(place, sums) ~= here then recount_needs(place, tenant, kind, sums) end
+      for needs, each in pairs(by_needs(place, sums)) do count_needs(place, totals, needs, each.num, each.cost) end
     end
     redis.call('HSET', totals, place, text(sum), 'num_' .. place, text(num))
   end
@@ -48,11 +54,21 @@ local function totals_of(kind)
   if redis.call('EXISTS', totals) == 0 then recount(kind) end
   return totals
 end
-local function count(place, tenant, kind, num, cost)
-  redis.call('HINCRBY', sums_of(tenant, kind), place, text(cost))
-  local totals = totals_of(kind)
+local function count(place, tenant, kind, num, cost, needs)
+  local sums, totals = sums_of(tenant, kind), totals_of(kind)
+  redis.call('HINCRBY', sums, place, text(cost))
   redis.call('HINCRBY', totals, place, text(cost))
   redis.call('HINCRBY', totals, 'num_' .. place, text(num))
+  if not needs then return end
+  count_needs(place, sums, needs, num, cost)
+  count_needs(place, totals, needs, num, cost)
+end
+-- All that is left in a place leaves it.
+local function count_none(place, tenant, kind, num)
+  local sums, totals = sums_of(tenant, kind), totals_of(kind)
+  count(place, tenant, kind, 0 - num, 0 - number(redis.call('HGET', sums, place)))
+  for needs, each in pairs(by_needs(place, sums)) do count_needs(place, totals, needs, 0 - each.num, 0 - each.cost) end
+  drop_needs(place, sums)
 end
 -- A tenant whose queue is no longer empty takes its place among the others.
 local function line_up(tenant, kind)
@@ -77,17 +93,20 @@ local function enter(place, tenant, kind, id, score)
   sums_of(tenant, kind)
   totals_of(kind)
   if redis.call('ZADD', key_of(place, tenant, kind), score, id) == 0 then return end
-  count(place, tenant, kind, 1, cost_of(tenant, id))
+  count(place, tenant, kind, 1, cost_of(tenant, id), needs_of(tenant, id))
   if place == 'queue' then line_up(tenant, kind) else expect(tenant, kind, score) end
 end
 local function exit(place, tenant, kind, id)
-  local sums, key = sums_of(tenant, kind), key_of(place, tenant, kind)
+  local key = key_of(place, tenant, kind)
+  sums_of(tenant, kind)
   totals_of(kind)
   if redis.call('ZREM', key, id) == 0 then return false end
-  local empty = redis.call('EXISTS', key) == 0
+  if redis.call('EXISTS', key) == 1 then
+    count(place, tenant, kind, -1, 0 - cost_of(tenant, id), needs_of(tenant, id))
+    return true
+  end
   -- an empty place has no cost: this also ends what records that vanished have left in the sum
-  count(place, tenant, kind, -1, 0 - (empty and number(redis.call('HGET', sums, place)) or cost_of(tenant, id)))
-  if not empty then return true end
+  count_none(place, tenant, kind, 1)
   if place == 'queue' then
     redis.call('ZREM', key_of('turn', kind), tenant)
   elseif redis.call('EXISTS', key_of('leases', tenant, kind), key_of('delayed', tenant, kind)) == 0 then
@@ -100,7 +119,7 @@ local function abandon(tenant, kind)
   local sums = sums_of(tenant, kind)
   for _, place in ipairs(places) do
     local key = key_of(place, tenant, kind)
-    count(place, tenant, kind, 0 - redis.call('ZCARD', key), 0 - number(redis.call('HGET', sums, place)))
+    count_none(place, tenant, kind, redis.call('ZCARD', key))
     redis.call('DEL', key)
   end
   redis.call('DEL', sums)

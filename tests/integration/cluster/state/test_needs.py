@@ -12,6 +12,8 @@ from cluster.ids import RenderId, TenantId
 from cluster.state.new_jobs import NewJob
 from cluster.state.records import Terms
 from cluster.state.store import StateStore
+from serve_apps.rendering.load import queue_figures
+from serve_apps.tickets import SERVED
 from tests.support.stack import reaching
 
 ANNA, BEN = TenantId("anna"), TenantId("ben")
@@ -79,6 +81,43 @@ def test_a_job_that_is_named_is_not_taken_by_who_cannot_do_it(alone):
     job = queue(alone, ANNA, "identity 6")
     assert take(alone, OLD, tenant=ANNA, job_id=job) is None
     assert take(alone, NEW, tenant=ANNA, job_id=job) == job
+
+
+def counted(state: StateStore, serves: tuple[str, ...], **more) -> tuple[int, int, float, float]:
+    found = state.jobs.backlog("render", serves=serves, **more)
+    return found.num_queued, found.num_running, found.queued_cost, found.running_cost
+
+
+def test_a_backlog_of_what_a_release_can_do_leaves_out_the_rest_wherever_it_is(alone):
+    for tenant, need, cost in ((ANNA, "identity 6", 100), (ANNA, "identity 5", 3), (BEN, "identity 6", 50)):
+        queue(alone, tenant, need, cost=cost)
+    queue(alone, BEN, cost=4)  # of a release that said nothing
+    assert counted(alone, OLD) == (2, 0, 7, 0)
+    assert counted(alone, OLD, tenant=ANNA) == (1, 0, 3, 0)
+    assert counted(alone, NEW) == counted(alone, ()) == (4, 0, 157, 0)
+    taken = alone.jobs.claim("render", worker="w", lease_s=60, tenant=ANNA, terms=Terms(serves=("identity 6",)))
+    assert (counted(alone, OLD), counted(alone, NEW)) == ((2, 0, 7, 0), (3, 1, 57, 100))
+    alone.jobs.finish(taken, {})
+    alone.accounts.delete_tenant(BEN)
+    assert counted(alone, OLD) == counted(alone, NEW) == (1, 0, 3, 0)
+
+
+def test_a_backlog_by_needs_that_another_release_did_not_keep_is_counted_anew(alone):
+    for need, cost in (("identity 6", 100), ("identity 5", 3), ("identity 6", 50)):
+        queue(alone, ANNA, need, cost=cost)
+    for name in (f"{ANNA}:backlog:render", "totals:render"):
+        kept = [field for field in alone._link.hash(name) if "\n" in field]
+        assert kept
+        alone._link.call("HDEL", name, *kept)
+    alone.jobs.requeue_expired("render")
+    assert counted(alone, OLD) == counted(alone, OLD, tenant=ANNA) == (1, 0, 3, 0)
+
+
+def test_a_replica_reports_no_render_that_only_another_release_can_do(alone):
+    queue(alone, ANNA, "identity of another release", cost=1000)
+    queue(alone, BEN, sorted(SERVED)[0], cost=7)
+    figures = queue_figures(alone.jobs)
+    assert (figures["num_queued"], figures["queued_seconds"]) == (1, 7)
 
 
 def test_an_upgrade_with_both_releases_running_strands_nothing(alone):
