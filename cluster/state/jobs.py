@@ -190,7 +190,7 @@ class Jobs:
     def backlog(self, kind: str, *, tenant: TenantId | None = None, serves: Collection[str] = ()) -> Backlog:
         """The open jobs of a kind, of one tenant or of all; with ``serves`` those that need no other formats."""
         check_kind(kind)
-        args = [kind, str(tenant) if tenant else "", _between_line_ends(serves)]
+        args = [kind, str(tenant) if tenant else "", Terms(serves=serves).known]
         queued, running, delayed, *costs = self._link.run(scripts.BACKLOG_OF_JOBS, [], args)
         return Backlog(
             num_queued=queued,
@@ -252,10 +252,10 @@ class Jobs:
         if job_id is not None and tenant is None:
             raise TypeError("claim of one job needs its tenant too")
         args = [kind, worker, _milliseconds(lease_s), str(tenant or ""), str(job_id or ""), self._retention_s]
-        args += [int(not begun), -1 if terms.max_running is None else terms.max_running]
-        args += [_between_line_ends(terms.serves)]
-        names = [keys.answer(nonce or new_nonce())]
-        answer = self._link.run(scripts.CLAIM_JOB, names, args)
+        args += [int(not begun), -1 if terms.max_running is None else terms.max_running, terms.known]
+        names, num_passed = [keys.answer(nonce or new_nonce())], 0
+        while (answer := self._link.run(scripts.CLAIM_JOB, names, [*args, num_passed])) and answer[0] == "more":
+            num_passed = int(answer[1])
         if not answer:
             return None
         job = record_of(fields_of(answer))
@@ -391,10 +391,6 @@ def _unknown(job_id: JobId) -> UnknownJob:
 def _lost(job_id: JobId, worker: str, fence: int) -> LeaseLost:
     expected = f"to be claimed by {worker} (token {fence})"
     return LeaseLost(f"job {job_id}", expected, "another claim or state", "stop working on it")
-
-
-def _between_line_ends(names: Collection[str]) -> str:
-    return "".join(f"\n{name}\n" for name in names)
 
 
 def _milliseconds(seconds: float) -> int:

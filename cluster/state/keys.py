@@ -63,9 +63,10 @@ _PATTERNS: Final = {
     "files": "%s:files:%s",  # tenant, job id -> hash of name -> bytes, while the job is open
     "kept_failed": "%s:kept-failed",  # tenant -> failed jobs whose files are still there, by the time of their end
     "queue": "%s:queue:%s",  # tenant, kind -> waiting jobs, by time of creation
+    "line": "%s:line:%s:%s",  # tenant, kind, hash of needs -> waiting jobs that need the same, by time of creation
     "leases": "%s:leases:%s",  # tenant, kind -> running jobs, by the end of the lease
     "delayed": "%s:delayed:%s",  # tenant, kind -> jobs that are put off, by the end of their wait
-    "backlog": "%s:backlog:%s",  # tenant, kind -> hash of sums of costs: queued, running, put off; seconds served
+    "backlog": "%s:backlog:%s",  # tenant, kind -> hash of sums of costs, by place and by needs; seconds served
     "index": "%s:jobs:%s",  # tenant, kind -> all jobs, by age
     "leaving": "%s:leaving:%s",  # tenant, kind -> ended jobs, by the time when their records leave
     "idempotency": "%s:idempotency:%s",  # tenant, hash of kind and client's key -> job and fingerprint

@@ -91,6 +91,11 @@ class Terms:
     max_running: int | None = None
     serves: Collection[str] = ()
 
+    @property
+    def known(self) -> str:
+        """``serves`` as scripts look it up: each name whole, and none the beginning of another."""
+        return "".join(f"\n{name}\n" for name in self.serves)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:

@@ -103,3 +103,8 @@ def tenant_of(state: StateStore, api_key: str) -> TenantId | None:
     entry = state.accounts.key_of(api_key)
     tenant = None if entry is None else state._link.call("HGET", entry, "tenant")
     return None if tenant is None else TenantId(tenant)
+
+
+COUNTED = """local real = redis
+local redis = {sha1hex = real.sha1hex, call = function(...) real.call('INCR', 'steps') return real.call(...) end}
+"""  # goes before a script; the key ``steps`` then counts its commands

@@ -20,6 +20,7 @@ _AT_ONCE = 200
 # The second part of a tenant's keys, and the first of others, that say only how things stand at the moment.
 _MOMENTARY = {
     "queue",
+    "line",
     "leases",
     "delayed",
     "backlog",

@@ -35,6 +35,7 @@ NAMES = [
     (keys.CLIENT_ORIGINS, "client-token:origins", ("client_origins",)),
     (keys.job(ACME, JOB), f"acme:job:{JOB}", ("job", "acme", str(JOB))),
     (keys.files(ACME, JOB), f"acme:files:{JOB}", ("files", "acme", str(JOB))),
+    (keys._PATTERNS["line"] % ("acme", "fit", "d4"), "acme:line:fit:d4", ("line", "acme", "fit", "d4")),
     (QUEUE, "acme:queue:render", ("queue", "acme", "render")),
     (LEASES, "acme:leases:render", ("leases", "acme", "render")),
     (INDEX, "acme:jobs:render", ("index", "acme", "render")),

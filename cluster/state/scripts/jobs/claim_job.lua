@@ -1,7 +1,8 @@
 -- Gives out the next job: the tenants take turns by cost, and within a tenant the oldest comes first.
 -- KEYS: answer   ARGV: kind, worker, lease_ms, tenant ('' for any), id ('' for any), retention_s,
 --   unbegun (1: for a worker that will begin it), max_running of one tenant (-1: any), serves: what the worker knows,
---   each between line ends ('' for all)
+--   each between line ends ('' for all), tenants to pass over
+-- Answers {'more', tenants passed over} where it has looked at so many that others must have a turn at the store.
 -- include: jobs/jobs
 -- include: answers
 local said = recall(KEYS[1])
@@ -17,24 +18,57 @@ for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', key_of('due', kind), '-inf',
 end
 -- Jobs of older releases say nothing of what they need.
 local function served(key) return knows(serves, redis.call('HGET', key, 'needs') or '') end
+-- What waits by its needs; made anew where another release has queued or taken jobs without it.
+local function lines_of(tenant)
+  local sums, queue, num = sums_of(tenant, kind), key_of('queue', tenant, kind), 0
+  local lines = by_needs('queue', sums)
+  for needs in pairs(lines) do num = num + redis.call('ZCARD', line_of(tenant, kind, needs)) end
+  if num == redis.call('ZCARD', queue) then return lines end
+  for _, id in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
+    if not known(key_of('job', tenant, id)) then exit('queue', tenant, kind, id) end
+  end
+  recount_needs('queue', tenant, kind, sums)
+  return by_needs('queue', sums)
+end
+-- The oldest job of a tenant that the worker can do, and its line. It takes as many steps as there are different needs.
+local function oldest(tenant)
+  local id, first, line
+  for needs in pairs(lines_of(tenant)) do
+    if knows(serves, needs) then
+      local key = line_of(tenant, kind, needs)
+      local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+      local since = tonumber(head[2])
+      if since and (not first or since < first or (since == first and head[1] < id)) then
+        id, first, line = head[1], since, key
+      end
+    end
+  end
+  return id, line
+end
 -- Takes a job from the queue of a tenant, and says whether it leaves some there for others. An id whose record is gone
 -- leaves the queue on the way.
 local function take(tenant)
-  local queue, left = key_of('queue', tenant, kind), 0
-  while true do
-    local id = ARGV[5]
-    if id == '' then id = redis.call('ZRANGE', queue, left, left)[1] end
-    if not id then return nil, left > 0 end
-    local key = key_of('job', tenant, id)
-    if known(key) and not served(key) then
-      if ARGV[5] ~= '' then return end
-      left = left + 1
-    else
-      local was_there = exit('queue', tenant, kind, id)
-      if was_there and known(key) then return id end
-      if ARGV[5] ~= '' then return end
-    end
+  if ARGV[5] ~= '' then
+    local key = key_of('job', tenant, ARGV[5])
+    if known(key) and not served(key) then return end
+    return exit('queue', tenant, kind, ARGV[5]) and known(key) and ARGV[5] or nil
   end
+  while true do
+    local id, line = oldest(tenant)
+    if not id then return nil, redis.call('EXISTS', key_of('queue', tenant, kind)) == 1 end
+    exit('queue', tenant, kind, id)
+    redis.call('ZREM', line, id)
+    if known(key_of('job', tenant, id)) then return id end
+  end
+end
+-- Whether all that waits is for others, whoever's it is.
+local function all_for_others()
+  local totals, num = totals_of(kind), 0
+  for needs, each in pairs(by_needs('queue', totals)) do
+    if each.num > 0 and knows(serves, needs) then return false end
+    num = num + each.num
+  end
+  return num == number(redis.call('HGET', totals, 'num_queue'))
 end
 local function give(tenant, id)
   local key = key_of('job', tenant, id)
@@ -55,8 +89,11 @@ if ARGV[4] ~= '' then
   local id = not full(ARGV[4]) and take(ARGV[4])
   return id and give(ARGV[4], id)
 end
-local passed = 0  -- tenants that have all they may have: no more than there are workers
+if all_for_others() then return false end
+local passed = tonumber(ARGV[10])  -- tenants that have all they may have, or nothing for this worker
+local last = passed + 500
 repeat
+  if passed == last then return {'more', passed} end
   local tenant, start = unpack(redis.call('ZRANGE', key_of('turn', kind), passed, passed, 'WITHSCORES'))
   if tenant and full(tenant) then
     passed = passed + 1

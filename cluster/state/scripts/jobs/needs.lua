@@ -34,15 +34,25 @@ local function num_with_needs(place, sums)
   for _, each in pairs(by_needs(place, sums)) do num = num + each.num end
   return num
 end
+-- The waiting jobs of a tenant that need the same: the queue again, so that who cannot do them need not read them.
+local function line_of(tenant, kind, needs) return key_of('line', tenant, kind, redis.sha1hex(needs)) end
+local function drop_lines(tenant, kind, sums)
+  for needs in pairs(by_needs('queue', sums)) do redis.call('DEL', line_of(tenant, kind, needs)) end
+end
 local function drop_needs(place, hash)
   for needs in pairs(by_needs(place, hash)) do
     redis.call('HDEL', hash, place .. '\n' .. needs, 'num_' .. place .. '\n' .. needs)
   end
 end
 local function recount_needs(place, tenant, kind, sums)
+  if place == 'queue' then drop_lines(tenant, kind, sums) end
   drop_needs(place, sums)
-  for _, id in ipairs(redis.call('ZRANGE', key_of(place, tenant, kind), 0, -1)) do
-    local needs = needs_of(tenant, id)
-    if needs then count_needs(place, sums, needs, 1, cost_of(tenant, id)) end
+  local found = redis.call('ZRANGE', key_of(place, tenant, kind), 0, -1, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local needs = needs_of(tenant, found[i])
+    if needs then
+      count_needs(place, sums, needs, 1, cost_of(tenant, found[i]))
+      if place == 'queue' then redis.call('ZADD', line_of(tenant, kind, needs), found[i + 1], found[i]) end
+    end
   end
 end

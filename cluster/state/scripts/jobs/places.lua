@@ -68,6 +68,7 @@ local function count_none(place, tenant, kind, num)
   local sums, totals = sums_of(tenant, kind), totals_of(kind)
   count(place, tenant, kind, 0 - num, 0 - number(redis.call('HGET', sums, place)))
   for needs, each in pairs(by_needs(place, sums)) do count_needs(place, totals, needs, 0 - each.num, 0 - each.cost) end
+  if place == 'queue' then drop_lines(tenant, kind, sums) end
   drop_needs(place, sums)
 end
 -- A tenant whose queue is no longer empty takes its place among the others.
@@ -93,7 +94,9 @@ local function enter(place, tenant, kind, id, score)
   sums_of(tenant, kind)
   totals_of(kind)
   if redis.call('ZADD', key_of(place, tenant, kind), score, id) == 0 then return end
-  count(place, tenant, kind, 1, cost_of(tenant, id), needs_of(tenant, id))
+  local needs = needs_of(tenant, id)
+  count(place, tenant, kind, 1, cost_of(tenant, id), needs)
+  if needs and place == 'queue' then redis.call('ZADD', line_of(tenant, kind, needs), score, id) end
   if place == 'queue' then line_up(tenant, kind) else expect(tenant, kind, score) end
 end
 local function exit(place, tenant, kind, id)
@@ -102,7 +105,9 @@ local function exit(place, tenant, kind, id)
   totals_of(kind)
   if redis.call('ZREM', key, id) == 0 then return false end
   if redis.call('EXISTS', key) == 1 then
-    count(place, tenant, kind, -1, 0 - cost_of(tenant, id), needs_of(tenant, id))
+    local needs = needs_of(tenant, id)
+    count(place, tenant, kind, -1, 0 - cost_of(tenant, id), needs)
+    if needs and place == 'queue' then redis.call('ZREM', line_of(tenant, kind, needs), id) end
     return true
   end
   -- an empty place has no cost: this also ends what records that vanished have left in the sum

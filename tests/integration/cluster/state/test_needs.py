@@ -9,12 +9,13 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from cluster.ids import RenderId, TenantId
+from cluster.state import scripts
 from cluster.state.new_jobs import NewJob
 from cluster.state.records import Terms
 from cluster.state.store import StateStore
 from serve_apps.rendering.load import queue_figures
 from serve_apps.tickets import SERVED
-from tests.support.stack import reaching
+from tests.support.stack import COUNTED, reaching
 
 ANNA, BEN = TenantId("anna"), TenantId("ben")
 OLD, NEW = ("identity 5", "job 2"), ("identity 5", "identity 6", "job 2", "job 3")
@@ -118,6 +119,56 @@ def test_a_replica_reports_no_render_that_only_another_release_can_do(alone):
     queue(alone, BEN, sorted(SERVED)[0], cost=7)
     figures = queue_figures(alone.jobs)
     assert (figures["num_queued"], figures["queued_seconds"]) == (1, 7)
+
+
+def steps_of_claims(state: StateStore, serves: tuple[str, ...]) -> tuple[RenderId | None, int]:
+    """What a claim took, and how many commands the store has run for it."""
+    take(state, serves, tenant=BEN)  # after a silence of seconds, a claim looks at all leases
+    state._link.call("SET", "steps", 0)
+    taken = take(state, serves)
+    return taken, int(state._link.call("GET", "steps"))
+
+
+@pytest.mark.parametrize("has_own", [False, True], ids=["nothing for it", "one job behind them"])
+def test_a_claim_takes_the_same_steps_however_many_jobs_wait_for_another_release(alone, monkeypatch, has_own):
+    monkeypatch.setattr(scripts, "CLAIM_JOB", COUNTED + scripts.CLAIM_JOB)
+    seen = []
+    for num in (5, 100):
+        for _ in range(num):
+            queue(alone, ANNA, "identity 6")
+        own = queue(alone, ANNA, "identity 5") if has_own else None
+        taken, steps = steps_of_claims(alone, OLD)
+        assert taken == own
+        seen.append(steps)
+    assert seen[0] == seen[1]
+
+
+def test_a_step_looks_at_a_bounded_number_of_tenants_and_a_claim_finds_what_is_behind_them(alone, monkeypatch):
+    monkeypatch.setattr(scripts, "CLAIM_JOB", COUNTED + scripts.CLAIM_JOB)
+    for number in range(501):
+        tenant = TenantId(f"t-{number}")
+        alone.accounts.create_tenant(tenant)
+        queue(alone, tenant, "identity 6")
+    turns = alone._link.call("ZCARD", "turn:render")
+    assert steps_of_claims(alone, OLD)[1] < turns  # nobody is looked at where nobody has anything
+    own = queue(alone, ANNA, "identity 5")
+    alone._link.call("ZADD", "turn:render", "XX", 1e6, str(ANNA))  # whose turn comes last
+    assert alone._link.run(scripts.CLAIM_JOB, ["n"], _first_step()) == ["more", 500]
+    assert take(alone, OLD) == own
+
+
+def _first_step() -> list:
+    return ["render", "w", 60_000, "", "", 60, 0, -1, "".join(f"\n{name}\n" for name in OLD), 0]
+
+
+def test_what_another_release_queued_without_its_needs_at_hand_is_found(alone):
+    for_new, for_both = queue(alone, ANNA, "identity 6"), queue(alone, ANNA, "identity 5")
+    for name in alone._link.call("KEYS", f"{ANNA}:line:*"):
+        alone._link.call("DEL", name)
+    for name in (f"{ANNA}:backlog:render", "totals:render"):
+        alone._link.call("HDEL", name, *(field for field in alone._link.hash(name) if "\n" in field))
+    assert [take(alone, OLD) for _ in range(2)] == [for_both, None]
+    assert take(alone, NEW) == for_new
 
 
 def test_an_upgrade_with_both_releases_running_strands_nothing(alone):

@@ -18,7 +18,7 @@ from cluster.state.jobs import Jobs
 from cluster.state.problems import Problem
 from cluster.state.records import Terms
 from cluster.state.store import StateStore
-from tests.support.stack import reaching
+from tests.support.stack import COUNTED, reaching
 
 LONG, SHORT, OTHER = TenantId("long"), TenantId("short"), TenantId("other")
 AWAY = Problem(code="x")
@@ -134,13 +134,8 @@ def test_a_tenant_at_its_limit_is_passed_over_and_keeps_its_turn(alone):
     assert take(alone, terms=Terms(max_running=1)).job.tenant == LONG
 
 
-_COUNTED = """local real = redis
-local redis = {call = function(...) real.call('INCR', 'steps') return real.call(...) end}
-"""
-
-
 def test_a_claim_takes_the_same_steps_however_many_tenants_wait(alone, monkeypatch):
-    monkeypatch.setattr(scripts, "CLAIM_JOB", _COUNTED + scripts.CLAIM_JOB)
+    monkeypatch.setattr(scripts, "CLAIM_JOB", COUNTED + scripts.CLAIM_JOB)
 
     def steps_of_a_claim(num_tenants: int) -> int:
         for number in range(num_tenants):

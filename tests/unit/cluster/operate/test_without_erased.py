@@ -72,7 +72,19 @@ def test_the_mark_of_what_was_taken_over_and_the_pepper_stay():
 # Of no one identity, recording or key: they leave with their tenant, are for a moment, or hold names of no tenant.
 OF_NO_ONE = {
     *("client_tokens", "client_token", "client_token_ends", "client_origins", "audit", "audit_tokens"),
-    *("files", "queue", "leases", "delayed", "backlog", "index", "leaving", "idempotency", "version_of", "move"),
+    *(
+        "files",
+        "queue",
+        "line",
+        "leases",
+        "delayed",
+        "backlog",
+        "index",
+        "leaving",
+        "idempotency",
+        "version_of",
+        "move",
+    ),
     *("turn", "due", "wanting", "totals", "pulse", "rate", "slots", "answer", "probe", "seat", "maintenance"),
     *("stored", "tallies", "channel", "outcomes"),
     *("usage", "usage_days", "usage_names"),  # what a tenant is charged for: amounts by name, which stay
