@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from cluster.ids import IdentityName, ModelRef, TenantId
+from cluster.control.promotion.checks import GateThresholds, judge
+from cluster.ids import FitId, IdentityName, ModelRef, TenantId
 from cluster.settings import Settings
 from cluster.stack.stack import Stack
 from cluster.state.store import StateStore
-from cluster.state.versions import VersionFacts
+from cluster.state.versions import VersionDetails, VersionFacts
 
 NUM = 500
 TENANT = TenantId("measured")
 FACTS = VersionFacts(files_sha256="a" * 64, num_bytes=1_400_000, format="m2dao.identity 5")
+# As many as two protocols, the fit and the probe sentence give, with names and numbers as long as theirs.
+METRICS = {f"portrait.some_figure_{number:02}": 0.123456 * number for number in range(100)}
+TAGS = {name: "b" * 64 for name in ("capture_sha256", "recording_sha256", "commit", "settings", "recipe", "fit_job")}
 REQUEST = {
     "identity": "anna",
     "ref": "measured.anna@3",
@@ -45,7 +50,12 @@ def measure(state: StateStore) -> dict[str, int]:
     for number in range(NUM):
         name = IdentityName(f"person-{number}")
         for version in (1, 2, 3):
-            state.versions.commit(ModelRef(TENANT, name, version), FACTS)
+            ref = ModelRef(TENANT, name, version)
+            state.versions.commit(ref, FACTS)
+            details = VersionDetails(ref=ref, metrics=METRICS, tags=TAGS, created_s=1.8e9, fit_id=FitId.new())
+            state.versions.describe(details)
+            checks = [asdict(check) for check in judge(details, None, GateThresholds()).checks]
+            state.versions.note_verdict(ref, {"verdict": "passed", "checks": checks, "judged_s": 1.8e9})
         state.champions.promote(ModelRef(TENANT, name, 3), request=f"fit-{number:032}")
     identities = bytes_now(state)
     for _ in range(NUM):
