@@ -63,6 +63,15 @@ def gains_table(gains: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def shares_table(shares: list[dict]) -> str:
+    """What of the gain is capture and what is method as text, a line for each protocol."""
+    return "\n".join(
+        f"{share['protocol']:<9} {share['total_db']:+.2f} dB over the published design: "
+        f"{share['capture_db']:+.2f} dB capture, {share['method_db']:+.2f} dB method"
+        for share in shares
+    )
+
+
 def cell(value: float | bool | None, digits: int) -> str:
     """A figure in a column of a table; nothing where it is not known."""
     if isinstance(value, bool):

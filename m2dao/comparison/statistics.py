@@ -68,6 +68,27 @@ def gains(rows: Unit, *, ours: str = "m2dao") -> list[dict]:
     return out
 
 
+def shares_of_gain(gained: list[dict]) -> list[dict]:
+    """How much of the gain over the published design is capture and how much is the method.
+
+    The published design with our capture stands between the two, so the shares add up.
+
+    Args:
+        gained: of :func:`mean_gains`.
+
+    Returns:
+        {protocol, total_db, capture_db, method_db} for each protocol that has all three rows.
+    """
+    found = {(gain["over"], gain["protocol"]): gain["psnr_db"] for gain in gained}
+    out = []
+    for (over, protocol), total in found.items():
+        method = found.get((f"{over}_plus", protocol))
+        if over == "talking_gaussian" and total is not None and method is not None:
+            shares = {"total_db": total, "capture_db": round(total - method, 4), "method_db": method}
+            out.append({"protocol": protocol, **shares})
+    return out
+
+
 def shortfalls(rows: Unit, *, of: str = "m2dao") -> list[dict]:
     """How far other rows stay behind one: {name, protocol, psnr_db, head_psnr_db}, negative if better."""
     best = {row["protocol"]: row for row in rows if row["name"] == of}

@@ -20,6 +20,7 @@ class Person:
     name: str
     voice: Voice
     sentence: str
+    language: str = "en"  # of the sentence, two letters
     # shape
     face_width: float = 1.0
     jaw_width: float = 1.0

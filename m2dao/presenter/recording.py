@@ -87,7 +87,7 @@ def make_recording(
         seconds: length, 1 to 600; the sentence is repeated or cut to fit.
         seed: of everything that is random: head motion, blinks, freckles, hair.
         size: side of the square picture in pixels, even, 64 to 1024.
-        sentence: English text; the person's own by default.
+        sentence: text in the language of the person; the person's own by default.
         incidents: what goes wrong, names of ``incidents.INCIDENTS``.
         on_progress: called with the share done, 0..1.
 
@@ -103,7 +103,7 @@ def make_recording(
     out.mkdir(parents=True, exist_ok=True)
     num_frames = int(round(seconds * FRAME_RATE))
     text = sentence or who.sentence
-    speech = _fill(synthesise(text, who.voice, seed=seed), num_frames)
+    speech = _fill(synthesise(text, who.voice, language=who.language, seed=seed), num_frames)
     own_seed = seed * 65_537 + zlib.crc32(who.name.encode()) % 65_537  # two people must not move alike
     states = performance.perform(speech.phones, num_frames, seed=own_seed)
     states, speech, spans = _with_incidents(incidents, states, speech, who, own_seed)

@@ -7,7 +7,7 @@ import pkgutil
 
 from m2dao.commands.shared import Commands
 
-_NOT_BENCHES = ("talker_clock",)  # what several benches share
+_NOT_BENCHES = ("cast", "talker_clock")  # what benches use
 
 
 def add_parser(commands: Commands) -> None:

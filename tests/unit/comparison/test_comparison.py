@@ -13,10 +13,10 @@ from m2dao.capture.dataset import Capture
 from m2dao.cli import main
 from m2dao.commands.bench.quality import synthetic_voice
 from m2dao.comparison.ablation import LESS_ONE, ROWS, AblationRow, choose_rows
-from m2dao.comparison.report import bars, side_by_side, table
+from m2dao.comparison.report import bars, shares_table, side_by_side, table
 from m2dao.comparison.runs import FIGURES as ROWS_FIGURES
 from m2dao.comparison.runs import Comparison, ComparisonConfig
-from m2dao.comparison.statistics import half_width_95, mean_gains, mean_rows
+from m2dao.comparison.statistics import half_width_95, mean_gains, mean_rows, shares_of_gain
 from m2dao.errors import ConfigError
 from m2dao.evaluation.evaluate import cross_audio
 from m2dao.media.audio import write_wav
@@ -241,3 +241,31 @@ def test_frame_by_frame_poses_follow_the_landmarks_of_each_frame_alone(tmp_path)
     assert not (capture.viewmats == found).all()
     with pytest.raises(ConfigError, match="poses"):
         with_poses(capture, "smooth")
+
+
+def test_the_gain_is_told_apart_into_capture_and_method():
+    gained = [
+        {"over": "talking_gaussian", "protocol": "paper", "psnr_db": 4.0},
+        {"over": "talking_gaussian_plus", "protocol": "paper", "psnr_db": 1.5},
+        {"over": "talking_gaussian_raw_poses", "protocol": "paper", "psnr_db": 7.0},
+        {"over": "talking_gaussian", "protocol": "portrait", "psnr_db": 4.0},
+    ]
+    shares = shares_of_gain(gained)
+    assert shares == [{"protocol": "paper", "total_db": 4.0, "capture_db": 2.5, "method_db": 1.5}]
+    assert "+4.00 dB over the published design: +2.50 dB capture, +1.50 dB method" in shares_table(shares)
+
+
+def test_several_budgets_are_one_comparison_each_that_goes_on_where_it_was(made, monkeypatch, capsys):
+    comparison, entries = made
+    monkeypatch.setattr("m2dao.comparison.ablation.choose_rows", lambda names: SMALL)
+    arguments = ["--clip", str(comparison.clip), "--work", str(comparison.folder.parent), "--size", "64"]
+    arguments += ["--steps", "30", "--steps", "4", "--audio", str(comparison.voice), "--json"]
+    assert main(["bench", "quality", *arguments]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [budget["rows"][0]["steps"] for budget in result["budgets"]] == [30, 4]
+    assert result["rows"] == result["budgets"][0]["rows"]
+    assert result["rows"][0]["psnr_db"] == pytest.approx(entries[0]["psnr_db"], abs=1e-3)
+    monkeypatch.setattr("m2dao.comparison.runs.fit", None)
+    assert main(["bench", "quality", *arguments]) == 0, "nothing is fitted again"
+    assert json.loads(capsys.readouterr().out) == result
+    assert main(["bench", "quality", "--work", str(comparison.folder.parent), "--audio", str(comparison.voice)]) == 2
