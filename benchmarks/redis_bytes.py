@@ -24,7 +24,7 @@ TENANT = TenantId("measured")
 FACTS = VersionFacts(files_sha256="a" * 64, num_bytes=1_400_000, format="m2dao.identity 5")
 # As many as two protocols, the fit and the probe sentence give, with names and numbers as long as theirs.
 METRICS = {f"portrait.some_figure_{number:02}": 0.123456 * number for number in range(100)}
-TAGS = {name: "b" * 64 for name in ("capture_sha256", "recording_sha256", "commit", "settings", "recipe", "fit_job")}
+TAGS = dict.fromkeys(("capture_sha256", "recording_sha256", "commit", "settings", "recipe", "fit_job"), "b" * 64)
 REQUEST = {
     "identity": "anna",
     "ref": "measured.anna@3",

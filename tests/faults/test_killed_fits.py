@@ -119,7 +119,7 @@ def test_a_fit_whose_ray_job_is_lost_goes_on_where_it_was_by_itself_in_one_trace
     monkeypatch.setenv("M2DAO_HOME", str(platform.settings.home))
 
     def whole() -> dict | None:
-        """The trace, once the last Ray job has told of itself: processes write what they have every five seconds."""
+        """The trace, once the last Ray job has told of itself, which takes some seconds."""
         capsys.readouterr()
         code = main(["trace", str(fit_id), "--json"])
         told = json.loads(capsys.readouterr().out)

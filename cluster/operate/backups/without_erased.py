@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -53,6 +54,8 @@ def without_erased(record: Record, erased: Erased) -> Record | None:
         return None if erased.covers(path) else record
     if key == keys.DUE_RECORDINGS:
         return _cut(record, [pair for pair in value if not erased.covers(_recording(*pair[0].split(" ")))])
+    if key in (keys.OPEN_BATCHES, keys.OUTBOXES):  # of "tenant id", the one without and the other with a time
+        return _cut(record, [entry for entry in value if not erased.covers(_tenant_in(entry))])
     if first == "ledger":
         return _cut(record, _left(value, lambda name: erased.covers(_path_of_ref(name))))
     if erased.covers(key.replace(":", "/")):
@@ -67,6 +70,8 @@ def without_erased(record: Record, erased: Erased) -> Record | None:
     if what == "stored-since":
         left = {name: since for name, since in value.items() if not name or not erased.covers(_path(first, name))}
         return _cut(record, left)
+    if what == "batch-items":
+        return _cut(record, {number: _item_without(first, text, erased) for number, text in value.items()})
     if what == "identities":
         return _cut(record, [pair for pair in value if not erased.covers(_path(first, pair[0]))])
     if what in ("versions", "details", "verdicts"):
@@ -80,6 +85,18 @@ def without_erased(record: Record, erased: Erased) -> Record | None:
         gone = {alias for alias in aliases if value.get(alias) and erased.covers(_path(first, name, int(value[alias])))}
         return _cut(record, {field: "" if field in gone else text for field, text in value.items()})
     return record
+
+
+def _tenant_in(entry: str | list[Any]) -> str:
+    member = entry if isinstance(entry, str) else str(entry[0])
+    return member.partition(" ")[0]
+
+
+def _item_without(tenant: str, text: str, erased: Erased) -> str:
+    """An item of a batch; one of an erased identity keeps its number, without the name."""
+    if not erased.covers(_path(tenant, json.loads(text)["identity"])):
+        return text
+    return json.dumps({"identity": "erased", "status": "cancelled"})
 
 
 def _path(tenant: str, identity: str, version: int | None = None) -> str:

@@ -45,6 +45,12 @@ RECORDS = {
     "an entry of the recordings": ("acme:recordings", "zset", [[R7, 5.0], [R_A, 6.0]], REC_7, [[R_A, 6.0]]),
     "a recording by its bytes": ("acme:recordings-by-content", "hash", {"ab": R7}, REC_7, None),
     "another one by its bytes": ("acme:recordings-by-content", "hash", {"ab": R7, "cd": R_A}, REC_7, {"cd": R_A}),
+    "an item of a batch": (
+        *("acme:batch-items:b-1", "hash", {"0": '{"identity": "anna"}', "1": '{"identity": "bert"}'}, ANNA),
+        {"0": '{"identity": "erased", "status": "cancelled"}', "1": '{"identity": "bert"}'},
+    ),
+    "a tenant's open batches": ("batches", "set", ["acme b-1", "other b-2"], ACME, ["other b-2"]),
+    "what a tenant's webhooks are to be told": ("outbox", "zset", [["acme wh-1", 5.0]], ACME, None),
     "what an identity stores": ("acme:stored-since", "hash", {"": "5", "anna": "6"}, ANNA, {"": "5"}),
     "a recording to look at": ("recordings", "zset", [[f"acme {R7}", 5.0]], REC_7, None),
     "a tenant's recordings to look at": ("recordings", "zset", [[f"acme {R7}", 5.0]], ACME, None),
@@ -86,7 +92,8 @@ OF_NO_ONE = {
         "move",
     ),
     *("turn", "due", "wanting", "totals", "pulse", "rate", "slots", "answer", "probe", "seat", "maintenance"),
-    *("stored", "tallies", "channel", "outcomes"),
+    *("stored", "tallies", "channel", "outcomes", "kept_failed", "batch", "batches"),
+    *("webhook", "webhooks", "delivery", "deliveries", "outbox"),  # what was told of an identity leaves after some days
     *("usage", "usage_days", "usage_names"),  # what a tenant is charged for: amounts by name, which stay
 }
 
