@@ -54,5 +54,6 @@ class _RateLimits:
                 headers[HEADERS[1]] = f'"{_POLICY}";q={floor(self._burst)};w={window_s}'
             await send(message)
 
-        # A copy of the scope that an inner layer makes holds the same object.
-        await self._app({**scope, _HELD: held}, receive, with_headers)
+        # Not in a copy: the layers outside read the route from this scope. Copies of inner layers hold the same object.
+        scope[_HELD] = held
+        await self._app(scope, receive, with_headers)
