@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cluster.keeper.keeper import Keeper
-from cluster.keeper.probe_chore import ProbeChore
-from cluster.keeper.recordings_chore import RecordingsChore
-from cluster.settings import MB
 from m2dao_client import Client
-from serve_apps.identities.node_cache import NodeCache
-from serve_apps.identities.source import IdentitySource
-from serve_apps.recordings.look import look_into
-from serve_apps.rendering.probe import fault_of_version
+from tests.support.compute.keeper import keeper_beside
 from tests.support.recordings import write_recording
-from tests.support.serve import SMALL, Api, Customer, api_over, load_on_cpu
+from tests.support.serve import SMALL, Api, Customer, api_over
 from tests.support.stack import reaching
 from tests.support.tiny_identity import make_tiny_identity
 
@@ -64,23 +55,5 @@ def video(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def keeper(api: Api, tmp_path_factory) -> Iterator[None]:
     """A keeper that looks into recordings and probes versions as long as the tests run."""
-
-    def look(record):
-        folder = tmp_path_factory.mktemp("look")
-        folder.chmod(0o700)
-        return look_into(api.platform, record, folder)
-
-    source = IdentitySource(
-        versions=api.platform.state.versions,
-        store=api.platform.store,
-        disk=NodeCache(tmp_path_factory.mktemp("disk"), byte_budget=1000 * MB),
-        load_talker=load_on_cpu,
-    )
-    probe = functools.partial(fault_of_version, source)
-    chores = [RecordingsChore(api.platform, look=look), ProbeChore(api.platform, probe=probe, replicas_s=0.0)]
-    stop = threading.Event()
-    thread = threading.Thread(target=Keeper(api.platform.state.seats, chores).run, args=(stop,))
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
+    with keeper_beside(api, tmp_path_factory.mktemp("keeper")):
+        yield

@@ -1,1 +1,1 @@
-"""Clusters for tests."""
+"""Clusters and keepers for tests."""
