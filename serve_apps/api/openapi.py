@@ -36,10 +36,15 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _problem(status) for status in sorted({*statuses, *needs_key, 500, 503})}
 
 
+def located(status: int, description: str) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route that makes something, and says where it is."""
+    location = {"Location": {"required": True, "schema": {"type": "string"}}}
+    return {status: {"description": description, "headers": location}}
+
+
 def made() -> dict[int | str, dict[str, Any]]:
     """The answer of a route that makes something with a secret."""
-    location = {"Location": {"required": True, "schema": {"type": "string"}}}
-    return {201: {"description": "Made. `Location` is where to ask for it, without its secret.", "headers": location}}
+    return located(201, "Made. `Location` is where to ask for it, without its secret.")
 
 
 def made_with_secret(response: Response, location: str) -> None:

@@ -1,13 +1,20 @@
-"""Queries: what is misspelt is told, not left out."""
+"""Queries: what pages of a list take; and what is misspelt is told, not left out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.dependencies.models import Dependant
 
 from serve_apps.problems import ApiProblem
+
+Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
+"""How long a page is."""
+
+After = Annotated[str, Query(pattern=r"^([0-9]{1,17})?$", description="`next` of the page before; the first: empty.")]
+"""Where a page of a list by age begins."""
 
 
 def refuse_unknown_query(request: Request) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from serve_apps.api.authentication import IdempotencyKey, Operator, OperatorLookup
 from serve_apps.api.bodies.json_body import body_of, json_body
-from serve_apps.api.openapi import problem_responses
+from serve_apps.api.bodies.queries import After, Limit
+from serve_apps.api.openapi import located, problem_responses
 from serve_apps.api.resources.batches import BatchBody, BatchList, BatchRequest, BatchResource, batch_body
 from serve_apps.api.services import ServicesOf
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
-_ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {
-        "description": "Accepted. `Location` is where to ask for it.",
-        "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
-    }
-}
+_ACCEPTED = located(202, "Accepted. `Location` is where to ask for it.")
 
 
 async def _batches(services: ServicesOf) -> BatchResource:
@@ -53,10 +49,8 @@ def create_batch(
 def list_batches(
     tenant: Operator,
     found: Found,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
-    after: Annotated[
-        str, Query(pattern=r"^([0-9]{1,17})?$", description="`next` of the page before; the first: empty.")
-    ] = "",
+    limit: Limit = 20,
+    after: After = "",
 ) -> BatchList:
     """Your batches, the newest first. Ended ones leave after a week."""
     return found.page(tenant, after=after, limit=limit)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from serve_apps.api.authentication import IdempotencyKey, Operator, OperatorLookup
 from serve_apps.api.bodies.json_body import body_of, json_body
-from serve_apps.api.openapi import problem_responses
+from serve_apps.api.bodies.queries import After, Limit
+from serve_apps.api.openapi import located, problem_responses
 from serve_apps.api.resources.fits import FitBody, FitList, FitOrder, Fits, FitStatus
 from serve_apps.api.services import ServicesOf
 from serve_apps.api.waiting.streams import EVENT_STREAM, event_stream
 
 router = APIRouter(prefix="/v1/fits", tags=["fits"])
-_ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {
-        "description": "Queued. `Location` is where to ask for it.",
-        "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
-    }
-}
+_ACCEPTED = located(202, "Queued. `Location` is where to ask for it.")
 
 
 async def _fits(services: ServicesOf) -> Fits:
@@ -56,10 +52,8 @@ def list_fits(
     found: Found,
     status: Annotated[FitStatus | None, Query(description="Only those in this state.")] = None,
     identity: Annotated[str | None, Query(max_length=40, description="Only those of this person.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
-    after: Annotated[
-        str, Query(pattern=r"^([0-9]{1,17})?$", description="`next` of the page before; the first: empty.")
-    ] = "",
+    limit: Limit = 20,
+    after: After = "",
 ) -> FitList:
     """Your fits, the newest first. Finished ones leave after a week."""
     return found.page(tenant, status=status, identity=identity, after=after, limit=limit)

@@ -12,6 +12,7 @@ from cluster.state.champions import Champion
 from serve_apps.api import schemas
 from serve_apps.api.authentication import IdempotencyKey, Lookup, Operator, OperatorLookup
 from serve_apps.api.bodies.json_body import body_of, json_body
+from serve_apps.api.bodies.queries import Limit
 from serve_apps.api.openapi import problem_responses
 from serve_apps.api.resources.identities import (
     ChallengerBody,
@@ -100,7 +101,7 @@ def list_versions(
     tenant: Operator,
     found: Found,
     identity: str,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
+    limit: Limit = 20,
     after: Annotated[
         str, Query(pattern=r"^([1-9][0-9]{0,8})?$", description="`next` of the page before; the first: empty.")
     ] = "",

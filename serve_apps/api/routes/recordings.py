@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Response
 
 from cluster.control.recordings import Recordings
 from serve_apps.api.authentication import IdempotencyKey, Operator, OperatorLookup
 from serve_apps.api.bodies.json_body import body_of, json_body
-from serve_apps.api.openapi import problem_responses
+from serve_apps.api.bodies.queries import After, Limit
+from serve_apps.api.openapi import located, problem_responses
 from serve_apps.api.resources.recordings import (
     RecordingBody,
     RecordingList,
@@ -38,10 +39,7 @@ Found = Annotated[RecordingResource, Depends(_resource)]
     response_model=RecordingBody,
     openapi_extra=body_of(RecordingRequest),
     responses={
-        201: {
-            "description": "Room is reserved. `upload` tells where to send the parts, `Location` where to ask for it.",
-            "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
-        },
+        **located(201, "Room is reserved. `upload` tells where to send the parts, `Location` where to ask for it."),
         **problem_responses(400, 401, 408, 409, 413, 415, 422, 429),
     },
 )
@@ -63,10 +61,8 @@ async def create_recording(
 def list_recordings(
     tenant: Operator,
     found: Found,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
-    after: Annotated[
-        str, Query(pattern=r"^([0-9]{1,17})?$", description="`next` of the page before; the first: empty.")
-    ] = "",
+    limit: Limit = 20,
+    after: After = "",
 ) -> RecordingList:
     """Your recordings, the newest first."""
     return found.page(tenant, after=after, limit=limit)

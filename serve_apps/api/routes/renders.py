@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -18,8 +18,9 @@ from cluster.telemetry.traces import spans
 from m2dao.errors import InputError
 from serve_apps.api import schemas
 from serve_apps.api.authentication import Asker, Tenant, Upload
+from serve_apps.api.bodies.queries import After, Limit
 from serve_apps.api.bodies.times import Moment
-from serve_apps.api.openapi import problem_responses
+from serve_apps.api.openapi import located, problem_responses
 from serve_apps.api.renders import RenderFilter, RenderRequests
 from serve_apps.api.services import ServicesOf
 from serve_apps.api.uploads import disk_need, read_render_form
@@ -47,12 +48,7 @@ Requests = Annotated[RenderRequests, Depends(_requests)]
 Wait = Annotated[
     int, Query(ge=0, le=60, description="Seconds to wait for its end; the answer comes then, or after this time.")
 ]
-_ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {
-        "description": "Queued. `Location` is where to ask for it.",
-        "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
-    }
-}
+_ACCEPTED = located(202, "Queued. `Location` is where to ask for it.")
 _LOOK_AGAIN_S = 2
 
 
@@ -104,10 +100,8 @@ async def _filter(
     version: Annotated[int | None, Query(ge=1, le=2**53, description="Only those of this version.")] = None,
     since: Annotated[Moment | None, Query(description="Only those made at this time or later.")] = None,
     until: Annotated[Moment | None, Query(description="Only those made before this time.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
-    after: Annotated[
-        str, Query(pattern=r"^([0-9]{1,17})?$", description="`next` of the page before; the first: empty.")
-    ] = "",
+    limit: Limit = 20,
+    after: After = "",
     offset: Annotated[
         int,
         Query(ge=0, le=1_000_000, description="How many of the newest to leave out, with `limit` alone. Use `after`."),

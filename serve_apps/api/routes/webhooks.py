@@ -14,6 +14,7 @@ from cluster.webhooks.addresses import endpoint_of
 from m2dao.errors import InvalidId
 from serve_apps.api.authentication import IdempotencyKey, Operator, once_of
 from serve_apps.api.bodies.json_body import body_of, json_body
+from serve_apps.api.bodies.queries import Limit
 from serve_apps.api.bodies.times import utc
 from serve_apps.api.bodies.webhooks import (
     DeliveryBody,
@@ -144,7 +145,7 @@ def list_deliveries(
     platform: Services,
     webhook_id: Named,
     state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
+    limit: Limit = 20,
     after: Annotated[
         str, Query(pattern=r"^([0-9]{1,15})?$", description="`next` of the page before; the first: empty.")
     ] = "",
